@@ -1,0 +1,144 @@
+"""Every error that a caller can cause or must know of, each with its own code.
+
+RegistryError                 answered over HTTP as application/problem+json (RFC 9457)
+├── InvalidRequest            400 / 413 / 415 / 422: what to change is in the words
+├── NotFound                  404
+├── Conflict                  409
+└── Unavailable               503 with Retry-After
+StartupError                  the process can't start; the words say what to do
+
+`docs/problems.md` has a paragraph on every code, and a test keeps it so.
+"""
+
+from typing import Any, ClassVar
+
+
+class StartupError(Exception):
+    """The service can't start as it is configured; shown to the operator without a traceback."""
+
+
+class RegistryError(Exception):
+    """An answer other than success.
+
+    Args:
+        detail: what happened and what to change, for the person who reads it.
+        pointer: JSON pointer to the part of the request that is meant.
+        extensions: further members of the problem document.
+    """
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init__(self, detail: str, *, pointer: str | None = None, **extensions: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.pointer = pointer
+        self.extensions = extensions
+
+    def at(self, pointer: str) -> "RegistryError":
+        """The same error, told to be about one part of the request."""
+        self.pointer = self.pointer or pointer
+        return self
+
+
+class InvalidRequest(RegistryError):
+    code, title, status = "invalid_request", "The request does not have the expected form", 422
+
+
+class MalformedBody(InvalidRequest):
+    code, title, status = "malformed_body", "The body can't be read", 400
+
+
+class UnsupportedMediaType(InvalidRequest):
+    code, title, status = "unsupported_media_type", "The body is of a type that is not understood", 415
+
+
+class BodyTooLarge(InvalidRequest):
+    code, title, status = "body_too_large", "The body is larger than allowed", 413
+
+
+class InvalidBase64(InvalidRequest):
+    code, title, status = "invalid_base64", "An image is not valid Base64", 422
+
+
+class ImageUnreadable(InvalidRequest):
+    code, title, status = "image_unreadable", "The file is not an image that can be decoded", 422
+
+
+class ImageTruncated(InvalidRequest):
+    code, title, status = "image_truncated", "The image ends before its last pixel", 422
+
+
+class ImageTooLarge(InvalidRequest):
+    code, title, status = "image_too_large", "The image has more pixels or bytes than allowed", 413
+
+
+class ImageTooSmall(InvalidRequest):
+    code, title, status = "image_too_small", "The image is too small to hold a face", 422
+
+
+class NoFace(InvalidRequest):
+    code, title, status = "no_face", "No face was found", 422
+
+
+class SeveralFaces(InvalidRequest):
+    code, title, status = "several_faces", "The picture shows more than one face", 422
+
+
+class FaceRejected(InvalidRequest):
+    code, title, status = "face_rejected", "The face is not good enough to be enrolled", 422
+
+
+class NoImageAccepted(InvalidRequest):
+    code, title, status = "no_image_accepted", "None of the images could be enrolled", 422
+
+
+class FmrNotCalibrated(InvalidRequest):
+    code, title, status = "fmr_not_calibrated", "The model has no threshold for this false match rate", 422
+
+
+class NotFound(RegistryError):
+    code, title, status = "not_found", "There is nothing at this address", 404
+
+
+class CollectionNotFound(NotFound):
+    code, title, status = "collection_not_found", "There is no collection of this name", 404
+
+
+class IdentityNotFound(NotFound):
+    code, title, status = "identity_not_found", "There is no such identity in the collection", 404
+
+
+class MethodNotAllowed(RegistryError):
+    code, title, status = "method_not_allowed", "The address does not answer to this method", 405
+
+
+class Conflict(RegistryError):
+    code, title, status = "conflict", "The request does not fit the present state", 409
+
+
+class CollectionExists(Conflict):
+    code, title, status = "collection_exists", "A collection of this name exists already", 409
+
+
+class ModelNotLoaded(Conflict):
+    code, title, status = "model_not_loaded", "The collection belongs to a model that is not loaded", 409
+
+
+class Unavailable(RegistryError):
+    code, title, status = "unavailable", "The service can't answer just now", 503
+    retry_after_s: ClassVar[int] = 1
+
+
+class EngineBusy(Unavailable):
+    code, title, status = "engine_busy", "Too many pictures are waiting already", 503
+
+
+class DatabaseUnavailable(Unavailable):
+    code, title, status = "database_unavailable", "The database can't be reached", 503
+    retry_after_s = 2
+
+
+class InternalError(RegistryError):
+    code, title, status = "internal_error", "Something went wrong inside the service", 500

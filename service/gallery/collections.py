@@ -1,0 +1,71 @@
+"""Collections and the models that they are bound to."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import CollectionExists, CollectionNotFound, StartupError
+from service.gallery.tables import collection, identity, model
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    id: uuid.UUID
+    name: str
+    model_id: str
+    created_at: datetime
+
+
+async def add_model(connection: AsyncConnection, model_id: str, dim: int, manifest_sha256: str) -> None:
+    """Make a model known, once.
+
+    Raises:
+        StartupError: another bundle goes by the same id already; its embeddings must not be compared with ours.
+    """
+    values = {"id": model_id, "dim": dim, "manifest_sha256": manifest_sha256}
+    await connection.execute(insert(model).values(values).on_conflict_do_nothing())
+    known = (await connection.execute(select(model).where(model.c.id == model_id))).one()
+    if known.dim != dim:
+        raise StartupError(
+            f"The database knows a model {model_id!r} of {known.dim} dimensions and this one has {dim}: give it another id"
+        )
+
+
+async def create(connection: AsyncConnection, name: str, model_id: str) -> Collection:
+    """Raises CollectionExists."""
+    statement = (
+        insert(collection)
+        .values(id=uuid.uuid4(), name=name, model_id=model_id)
+        .on_conflict_do_nothing()
+        .returning(collection)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise CollectionExists(f"a collection {name!r} exists already", pointer="/name")
+    return Collection(**row._mapping)
+
+
+async def get(connection: AsyncConnection, name: str) -> Collection:
+    """Raises CollectionNotFound."""
+    row = (await connection.execute(select(collection).where(collection.c.name == name))).one_or_none()
+    if row is None:
+        raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/collection")
+    return Collection(**row._mapping)
+
+
+async def list_all(connection: AsyncConnection) -> Sequence[tuple[Collection, int]]:
+    """Every collection with its number of identities, by name."""
+    count = func.count(identity.c.id)
+    statement = (
+        select(collection, count)
+        .outerjoin(identity, identity.c.collection_id == collection.c.id)
+        .group_by(collection.c.id)
+        .order_by(collection.c.name)
+    )
+    rows = await connection.execute(statement)
+    return [(Collection(row.id, row.name, row.model_id, row.created_at), row[-1]) for row in rows]

@@ -1,0 +1,66 @@
+"""Advisory file locks that the kernel drops when their holder dies, however it dies."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+POLL_S = 0.05
+
+
+class FileLock:
+    """`flock` on a file. Several holders may share it; an exclusive holder is alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def try_exclusive(self) -> bool:
+        return self._try(fcntl.LOCK_EX)
+
+    def try_shared(self) -> bool:
+        return self._try(fcntl.LOCK_SH)
+
+    def acquire(self, *, shared: bool = False, timeout_s: float) -> None:
+        """Wait for the lock.
+
+        Raises:
+            TimeoutError: it was not free in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._path} stayed locked for {timeout_s:g} s")
+            time.sleep(POLL_S)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def is_free(self) -> bool:
+        """Whether nobody holds it at all."""
+        probe = FileLock(self._path)
+        free = probe.try_exclusive()
+        probe.release()
+        return free
+
+    def _try(self, kind: int) -> bool:
+        if self._descriptor is not None:
+            return True
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()

@@ -1,0 +1,99 @@
+"""Enrolled people."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, delete, func, literal_column, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import IdentityNotFound
+from service.gallery.tables import identity, template
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    id: uuid.UUID
+    external_id: str
+    label: str
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    template_count: int
+
+
+async def lock_or_create(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    external_id: str,
+    label: str | None,
+    metadata: dict[str, Any] | None,
+) -> tuple[uuid.UUID, bool]:
+    """The identity's id and whether it is new. Its row stays locked until the transaction ends.
+
+    The lock lines up those who enrol the same person at once, so that each recomputes the centroid from all
+    templates. `None` leaves an existing label or metadata as it is.
+    """
+    values = {
+        "collection_id": collection_id,
+        "id": uuid.uuid4(),
+        "external_id": external_id,
+        "label": label if label is not None else external_id,
+        "metadata": metadata or {},
+    }
+    changed = {"label": label, "metadata": metadata}
+    changes = {name: value for name, value in changed.items() if value is not None}
+    statement = (
+        insert(identity)
+        .values(values)
+        .on_conflict_do_update(
+            index_elements=["collection_id", "external_id"],
+            # Something must be set for the row to be locked and returned.
+            set_={"external_id": external_id, **changes, **({"updated_at": func.now()} if changes else {})},
+        )
+        .returning(identity.c.id, literal_column("(xmax = 0)").label("created"))
+    )
+    row = (await connection.execute(statement)).one()
+    return row.id, row.created
+
+
+async def get(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> Identity:
+    """Raises IdentityNotFound."""
+    statement = _with_count(collection_id).where(identity.c.id == identity_id)
+    return await _one(connection, statement, f"there is no identity {identity_id} in this collection")
+
+
+async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UUID, external_id: str) -> Identity:
+    """Raises IdentityNotFound."""
+    statement = _with_count(collection_id).where(identity.c.external_id == external_id)
+    return await _one(connection, statement, f"there is no identity with external_id {external_id!r} in this collection")
+
+
+async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:
+    """Delete a person with all templates and centroids; how many templates there were. Raises IdentityNotFound."""
+    count = (await get(connection, collection_id, identity_id)).template_count
+    await connection.execute(
+        delete(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
+    )
+    return count
+
+
+def _with_count(collection_id: uuid.UUID) -> Select[Any]:
+    count = (
+        select(func.count())
+        .select_from(template)
+        .where(template.c.collection_id == identity.c.collection_id, template.c.identity_id == identity.c.id)
+        .scalar_subquery()
+    )
+    return select(identity, count.label("template_count")).where(identity.c.collection_id == collection_id)
+
+
+async def _one(connection: AsyncConnection, statement: Select[Any], missing: str) -> Identity:
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise IdentityNotFound(missing)
+    values = dict(row._mapping)
+    del values["collection_id"]
+    return Identity(**values)

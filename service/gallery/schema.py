@@ -1,0 +1,75 @@
+"""The schema's state: migrating it, and telling whether this release can work with it."""
+
+import logging
+from importlib import resources
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import StartupError
+
+OLDEST_PGVECTOR = (0, 8, 0)
+WANTED_PGVECTOR = (0, 8, 4)
+"""0.8.2 fixed an overflow in parallel index builds, 0.8.3 and 0.8.4 index corruption under vacuum."""
+
+log = logging.getLogger(__name__)
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for the migrations that came with this release."""
+    config = Config()
+    config.set_main_option("script_location", str(_migrations()))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the schema to a revision; several processes may do so at once (an advisory lock lines them up)."""
+    command.upgrade(alembic_config(url), revision)
+
+
+def wanted_revision() -> str:
+    """The revision that this release works with."""
+    head = ScriptDirectory(str(_migrations())).get_current_head()
+    assert head is not None
+    return head
+
+
+async def schema_problem(connection: AsyncConnection, wanted: str) -> str | None:
+    """What keeps this release from working with the database, or None."""
+    if (await connection.execute(text("SELECT to_regclass('alembic_version')"))).scalar() is None:
+        return "the database has no schema yet: run `alembic upgrade head`"
+    revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+    if revision != wanted:
+        return f"the schema is at revision {revision}, this release works with {wanted}: run `alembic upgrade head`"
+    return None
+
+
+async def require_pgvector(connection: AsyncConnection) -> None:
+    """Refuse a pgvector that is too old, warn about one with known index corruption.
+
+    Raises:
+        StartupError: pgvector is missing or older than 0.8.0.
+    """
+    query = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    version = (await connection.execute(query)).scalar()
+    check_pgvector_version(version)
+
+
+def check_pgvector_version(version: str | None) -> None:
+    """As `require_pgvector`, for a version that was read already."""
+    if version is None:
+        raise StartupError("The database has no pgvector: run `alembic upgrade head`, or CREATE EXTENSION vector")
+    numbers = tuple(int(part) for part in version.split(".")[:3])
+    if numbers < OLDEST_PGVECTOR:
+        raise StartupError(f"pgvector {version} is too old: 0.8.0 or newer is needed, 0.8.4 or newer is wanted")
+    if numbers < WANTED_PGVECTOR:
+        log.warning("pgvector %s has known index corruption under vacuum; 0.8.4 or newer is wanted", version)
+
+
+def _migrations() -> Path:
+    return Path(str(resources.files("migrations")))

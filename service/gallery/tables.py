@@ -1,0 +1,113 @@
+"""The schema. Every key of a person's rows begins with the collection, so that the gallery can be spread by it.
+
+A row that holds an embedding names its model and dimension; `CHECK (vector_dims(embedding) = dim)` with a foreign key
+on (model_id, dim) holds dimensions together without one column type per model.
+"""
+
+from pgvector.sqlalchemy import Vector
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _created_at() -> "Column[object]":
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+model = Table(
+    "model",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("dim", Integer, nullable=False),
+    Column("manifest_sha256", Text, nullable=False),
+    _created_at(),
+    UniqueConstraint("id", "dim"),
+)
+
+collection = Table(
+    "collection",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("model_id", Text, ForeignKey("model.id"), nullable=False),
+    _created_at(),
+)
+
+identity = Table(
+    "identity",
+    metadata,
+    Column("collection_id", Uuid, ForeignKey("collection.id"), nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("metadata", JSONB, nullable=False, server_default="{}"),
+    _created_at(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("collection_id", "id"),
+    UniqueConstraint("collection_id", "external_id"),
+)
+
+
+def _embedding_columns() -> "list[Column[object] | ForeignKeyConstraint | CheckConstraint]":
+    return [
+        Column("collection_id", Uuid, nullable=False),
+        Column("identity_id", Uuid, nullable=False),
+        Column("model_id", Text, nullable=False),
+        Column("dim", Integer, nullable=False),
+        Column("embedding", Vector(), nullable=False),
+        ForeignKeyConstraint(
+            ["collection_id", "identity_id"], ["identity.collection_id", "identity.id"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(["model_id", "dim"], ["model.id", "model.dim"]),
+        CheckConstraint("vector_dims(embedding) = dim", name="embedding_dim"),
+    ]
+
+
+template = Table(
+    "template",
+    metadata,
+    *_embedding_columns(),
+    Column("id", Uuid, nullable=False),
+    Column("source_sha256", LargeBinary, nullable=False),
+    Column("box", ARRAY(REAL, dimensions=1), nullable=False),
+    Column("detection_score", REAL, nullable=False),
+    Column("quality", REAL, nullable=False),
+    _created_at(),
+    PrimaryKeyConstraint("collection_id", "id"),
+    # Also the way from an identity to its templates.
+    UniqueConstraint("collection_id", "identity_id", "model_id", "source_sha256"),
+)
+
+centroid = Table(
+    "centroid",
+    metadata,
+    *_embedding_columns(),
+    Column("template_count", Integer, nullable=False),
+    PrimaryKeyConstraint("collection_id", "model_id", "identity_id"),
+)

@@ -1,0 +1,102 @@
+"""Raw embeddings, and the centroid of each identity, which is always what its templates give."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.tables import centroid, template
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class NewTemplate:
+    """One face sample to store. `source_sha256`: of the picture's bytes, so that the same picture is known again."""
+
+    source_sha256: bytes
+    embedding: Floats
+    box: tuple[float, float, float, float]
+    detection_score: float
+    quality: float
+
+
+async def add(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    model_id: str,
+    samples: Sequence[NewTemplate],
+) -> list[uuid.UUID | None]:
+    """Store samples of a locked identity; the id of each, or None where the same picture is stored already."""
+    ids: list[uuid.UUID | None] = []
+    for sample in samples:
+        values = {
+            "collection_id": collection_id,
+            "id": uuid.uuid4(),
+            "identity_id": identity_id,
+            "model_id": model_id,
+            "dim": len(sample.embedding),
+            "embedding": sample.embedding,
+            "source_sha256": sample.source_sha256,
+            "box": list(sample.box),
+            "detection_score": sample.detection_score,
+            "quality": sample.quality,
+        }
+        statement = insert(template).values(values).on_conflict_do_nothing().returning(template.c.id)
+        ids.append((await connection.execute(statement)).scalar_one_or_none())
+    return ids
+
+
+async def recompute_centroid(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, model_id: str
+) -> int:
+    """Set a locked identity's centroid to the normalised mean of its templates; how many there are."""
+    statement = (
+        select(template.c.embedding)
+        .where(
+            template.c.collection_id == collection_id,
+            template.c.identity_id == identity_id,
+            template.c.model_id == model_id,
+        )
+        .order_by(template.c.created_at, template.c.id)
+    )
+    embeddings = [np.asarray(row.embedding, np.float32) for row in await connection.execute(statement)]
+    mean = centroid_of(np.stack(embeddings))
+    values = {"dim": len(mean), "embedding": mean, "template_count": len(embeddings)}
+    upsert = insert(centroid).values(
+        collection_id=collection_id, identity_id=identity_id, model_id=model_id, **values
+    )
+    await connection.execute(
+        upsert.on_conflict_do_update(index_elements=["collection_id", "model_id", "identity_id"], set_=values)
+    )
+    return len(embeddings)
+
+
+def centroid_of(embeddings: Floats) -> Floats:
+    """The L2-normalised mean of (n, dim) normalised embeddings.
+
+    Embeddings that cancel each other out have no direction in common; then the first one stands for all.
+    """
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    length = float(np.linalg.norm(mean))
+    if length < 1e-6:
+        return embeddings[0]
+    return (mean / length).astype(np.float32)  # type: ignore[no-any-return]
+
+
+async def best_score(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, model_id: str, probe: Floats
+) -> float | None:
+    """Cosine of the probe to the nearest of an identity's templates, or None where it has none of this model."""
+    statement = select(func.max(-template.c.embedding.max_inner_product(probe))).where(
+        template.c.collection_id == collection_id,
+        template.c.identity_id == identity_id,
+        template.c.model_id == model_id,
+    )
+    return (await connection.execute(statement)).scalar_one()  # type: ignore[no-any-return]

@@ -1,0 +1,95 @@
+"""Many requests, one model: pictures that wait at the same moment are run together, and only so many may wait."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from service.errors import EngineBusy
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    result: "asyncio.Future[Result]"
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs items through a blocking function on one thread, up to `max_batch` at a time.
+
+    The queue is bounded: past `max_waiting` items a request is refused at once, which tells a load balancer more than
+    an answer that comes too late. An item whose caller has gone is dropped before it is run.
+    """
+
+    def __init__(self, run: Callable[[Sequence[Item]], Sequence[Result]], max_batch: int, max_waiting: int) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting: list[_Waiting[Item, Result]] = []
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._serve(), name="batcher")
+
+    async def stop(self) -> None:
+        """End after the batch in hand; callers that still wait are told that the engine is busy."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        for waiting in self._waiting:
+            if not waiting.result.done():
+                waiting.result.set_exception(EngineBusy("the service is shutting down"))
+        self._waiting.clear()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """Wait for the results of all items, in their order.
+
+        Raises:
+            EngineBusy: there is no room for all of them; none was taken.
+        """
+        if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
+            raise EngineBusy(f"{len(self._waiting)} pictures are waiting; try again in a moment")
+        loop = asyncio.get_running_loop()
+        entries = [_Waiting[Item, Result](item, loop.create_future()) for item in items]
+        self._waiting += entries
+        self._arrived.set()
+        try:
+            return list(await asyncio.gather(*(entry.result for entry in entries)))
+        except BaseException:
+            for entry in entries:
+                entry.result.cancel()
+            raise
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            if not batch:
+                continue
+            try:
+                results = await loop.run_in_executor(self._thread, self._run, [entry.item for entry in batch])
+            except Exception as error:  # whatever broke the batch, its callers must hear of it and the next one must run
+                for entry in batch:
+                    if not entry.result.done():
+                        entry.result.set_exception(error)
+                continue
+            for entry, result in zip(batch, results, strict=True):
+                if not entry.result.done():
+                    entry.result.set_result(result)
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        self._waiting = [entry for entry in self._waiting if not entry.result.done()]
+        batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+        if not self._waiting:
+            self._arrived.clear()
+        return batch

@@ -1,0 +1,156 @@
+"""A bundle: a folder with a model's graph and the manifest that says all there is to know to run it.
+
+Nothing about pre- or post-processing is guessed from file or node names. The loader refuses an unknown key, a file
+that is not the one described, and a graph whose input or output is not of the described shape.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from service.errors import StartupError
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+Precision = Literal["f32", "bf16"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class PixelScaling(_Strict):
+    """`(pixel - mean) / std` on values of 0...255, in the given order of colours."""
+
+    colour_order: Literal["RGB", "BGR"] = "RGB"
+    mean: float
+    std: float = Field(gt=0)
+
+
+class CalibrationPoint(_Strict):
+    """The threshold at which this false match rate was measured, and the false non-match rate there."""
+
+    fmr: float = Field(gt=0, lt=1)
+    threshold: float = Field(ge=-1, le=1)
+    fnmr: float = Field(ge=0, le=1)
+
+
+class Calibration(_Strict):
+    """Thresholds for asked false match rates, measured on people the model never saw.
+
+    `points` run from the highest rate to the lowest one that the data can tell: ten impostor pairs or more lie above
+    every threshold.
+    """
+
+    precision: Precision
+    impostor_pairs: int = Field(ge=1)
+    genuine_pairs: int = Field(ge=1)
+    data: str
+    points: list[CalibrationPoint] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _is_monotonic(self) -> Self:
+        rates = [point.fmr for point in self.points]
+        thresholds = [point.threshold for point in self.points]
+        if rates != sorted(set(rates), reverse=True) or thresholds != sorted(thresholds):
+            raise ValueError("calibration points go from high to low FMR, with thresholds that never fall")
+        return self
+
+
+class Provenance(_Strict):
+    """Where the weights come from and what they may be used for."""
+
+    created: str
+    data: list[str]
+    terms: str
+    config_sha256: str
+    initialised_from: str
+
+
+class _Manifest(_Strict):
+    format_version: Literal[1]
+    model_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{2,63}$")
+    graph: str = "model.onnx"
+    files: dict[str, str]
+    scaling: PixelScaling
+    provenance: Provenance
+    evaluation: dict[str, float] = {}
+
+
+class DetectorManifest(_Manifest):
+    """A YOLO pose graph: (n, 3, s, s) to (n, 5 + 3 landmarks, anchors): box centre and size, score, landmark triples."""
+
+    kind: Literal["detector"]
+    input_sizes: list[int] = Field(min_length=1, description="square inputs it was checked at, ascending")
+    landmarks: Literal[5]
+    max_iou: float = Field(gt=0, lt=1, description="overlap above which the weaker of two boxes is dropped")
+
+
+class EmbedderManifest(_Manifest):
+    """An embedder graph: (n, 3, size, size) aligned crops to (n, dim) embeddings."""
+
+    kind: Literal["embedder"]
+    input_size: int = Field(ge=16)
+    alignment: Literal["five-point-112"]
+    embedding_dim: int = Field(ge=8, le=4000)
+    metric: Literal["cosine"]
+    mirror_average: bool = Field(description="the embedding is the mean of the crop's and its mirror picture's")
+    calibration: Calibration | None = None
+
+
+Manifest = Annotated[DetectorManifest | EmbedderManifest, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[DetectorManifest | EmbedderManifest] = TypeAdapter(Manifest)
+
+
+def file_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def manifest_sha256(folder: Path) -> str:
+    """Identifies a bundle's content, since the manifest holds the hashes of all other files."""
+    return file_sha256(folder / MANIFEST)
+
+
+def read_manifest(folder: Path) -> DetectorManifest | EmbedderManifest:
+    """Read and check a bundle.
+
+    Raises:
+        StartupError: no manifest, a key that this release doesn't know, or a file that is not the described one.
+    """
+    try:
+        manifest = _ADAPTER.validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise StartupError(f"{folder} is not a model bundle: it has no {MANIFEST}") from None
+    except ValidationError as error:
+        raise StartupError(f"{folder / MANIFEST}: {error}") from None
+    if manifest.graph not in manifest.files:
+        raise StartupError(f"{folder / MANIFEST}: `files` has no hash of the graph {manifest.graph!r}")
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise StartupError(f"{folder}: the file {name!r} of the manifest is not in the bundle")
+        if file_sha256(path) != expected:
+            raise StartupError(f"{path} is not the file that the manifest describes (its SHA-256 differs)")
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: DetectorManifest | EmbedderManifest) -> None:
+    """Write a manifest; the graph must lie in the folder already."""
+    (folder / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n")
+
+
+def read_detector(folder: Path) -> DetectorManifest:
+    manifest = read_manifest(folder)
+    if not isinstance(manifest, DetectorManifest):
+        raise StartupError(f"{folder} holds an {manifest.kind}, not a detector")
+    return manifest
+
+
+def read_embedder(folder: Path) -> EmbedderManifest:
+    manifest = read_manifest(folder)
+    if not isinstance(manifest, EmbedderManifest):
+        raise StartupError(f"{folder} holds a {manifest.kind}, not an embedder")
+    return manifest

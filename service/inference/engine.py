@@ -1,0 +1,88 @@
+"""What the rest of the service knows of inference: pictures in, faces out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import RegistryError
+from service.vision.quality import Quality
+
+Floats = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]
+"""x_min, y_min, x_max, y_max in pixels of the upright picture."""
+
+
+class FaceChoice(StrEnum):
+    """Which faces of a picture are meant."""
+
+    STRONGEST = "strongest"
+    """The most prominent one: the highest product of detection score and face size."""
+    LARGEST = "largest"
+    ONLY = "only"
+    """The one face there is; several are an error of the caller's."""
+    BOX = "box"
+    """The one that overlaps a given box most."""
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """A picture as it came, and which of its faces to embed. `cropped`: the whole picture is one aligned face."""
+
+    data: bytes
+    choice: FaceChoice = FaceChoice.STRONGEST
+    box: Box | None = None
+    cropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face found in a picture. `landmarks`: (5, 3) x, y, confidence, or None where the detector knows none."""
+
+    box: Box
+    score: float
+    landmarks: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A detected face with its quality and its normalised (dim,) float32 embedding."""
+
+    detection: Detection
+    quality: Quality
+    embedding: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen in one picture: every detected face, and the chosen ones with embeddings."""
+
+    width: int
+    height: int
+    detections: list[Detection]
+    faces: list[Face]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Where one batch's time went, in seconds."""
+
+    pictures: int
+    decode: float
+    detect: float
+    embed: float
+
+
+class Engine(Protocol):
+    """Observes pictures. A picture that can't be read fails alone: its place holds the error."""
+
+    model_id: str
+    dim: int
+
+    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+        """Raises EngineBusy where too many pictures wait already."""
+        ...

@@ -1,0 +1,128 @@
+"""The engine in this process: decode, find faces, align, embed."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from service.errors import RegistryError
+from service.inference.batching import Batcher
+from service.inference.detector import YoloFaceDetector
+from service.inference.embedder import FaceEmbedder
+from service.inference.engine import Detection, Face, ImageInput, Observation, StageTimes
+from service.inference.selection import select
+from service.vision.alignment import align, crop_box, fit_crop
+from service.vision.image import ImageLimits, Pixels, decode
+from service.vision.quality import measure
+
+DECODERS = 2
+
+
+class LocalEngine:
+    """Runs both models in batches on one thread; pictures are decoded beside it."""
+
+    def __init__(
+        self,
+        detector: YoloFaceDetector,
+        embedder: FaceEmbedder,
+        limits: ImageLimits,
+        max_batch: int = 8,
+        max_waiting: int = 64,
+        on_batch: Callable[[StageTimes], None] = lambda times: None,
+    ) -> None:
+        self.model_id = embedder.manifest.model_id
+        self.dim = embedder.manifest.embedding_dim
+        self._detector, self._embedder, self._limits = detector, embedder, limits
+        self._on_batch = on_batch
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._batcher: Batcher[ImageInput, Observation | RegistryError] = Batcher(
+            self.observe_now, max_batch, max_waiting
+        )
+
+    async def start(self) -> None:
+        # One owner of the cores: OpenCV's own threads would compete with the graphs'.
+        cv2.setNumThreads(1)
+        await self._batcher.start()
+
+    async def stop(self) -> None:
+        await self._batcher.stop()
+        self._decoders.shutdown()
+
+    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+        return await self._batcher.submit(images)
+
+    def observe_now(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+        """One batch, on the calling thread."""
+        started = time.perf_counter()
+        decoded = list(self._decoders.map(self._decode, images))
+        readable = [row for row, pixels in enumerate(decoded) if not isinstance(pixels, RegistryError)]
+        decoded_at = time.perf_counter()
+        detections = self._detect(images, decoded)
+        detected_at = time.perf_counter()
+        chosen = {row: self._choose(images[row], detections[row]) for row in readable}
+        crops = {
+            (row, index): self._crop(decoded[row], detections[row][index], images[row].cropped)  # type: ignore[arg-type]
+            for row in readable
+            for index in chosen[row]
+        }
+        embeddings = dict(zip(crops, self._embedder.embed(list(crops.values())), strict=True))
+        self._on_batch(
+            StageTimes(
+                len(images), decoded_at - started, detected_at - decoded_at, time.perf_counter() - detected_at
+            )
+        )
+        results: list[Observation | RegistryError] = []
+        for row, pixels in enumerate(decoded):
+            if isinstance(pixels, RegistryError):
+                results.append(pixels)
+                continue
+            faces = [
+                self._face(crops[row, index], detections[row][index], embeddings[row, index]) for index in chosen[row]
+            ]
+            results.append(Observation(pixels.shape[1], pixels.shape[0], detections[row], faces))
+        return results
+
+    def _decode(self, image: ImageInput) -> Pixels | RegistryError:
+        try:
+            return decode(image.data, self._limits)
+        except RegistryError as error:
+            return error
+
+    def _detect(
+        self, images: Sequence[ImageInput], decoded: Sequence[Pixels | RegistryError]
+    ) -> list[list[Detection]]:
+        detections: list[list[Detection]] = [[] for _ in images]
+        searched: dict[int, Pixels] = {}
+        for row, pixels in enumerate(decoded):
+            if isinstance(pixels, RegistryError):
+                continue
+            if images[row].cropped:
+                height, width = pixels.shape[:2]
+                detections[row] = [Detection((0.0, 0.0, float(width), float(height)), 1.0, None)]
+            else:
+                searched[row] = pixels
+        if searched:
+            for row, found in zip(searched, self._detector.detect(list(searched.values())), strict=True):
+                detections[row] = found
+        return detections
+
+    def _choose(self, image: ImageInput, detections: list[Detection]) -> list[int]:
+        return [0] if image.cropped else select(detections, image.choice, image.box)
+
+    def _crop(self, pixels: Pixels, detection: Detection, cropped: bool) -> Pixels:
+        size = self._embedder.manifest.input_size
+        if cropped:
+            return fit_crop(pixels, size)
+        if detection.landmarks is None:
+            return crop_box(pixels, np.array(detection.box, np.float32), size)
+        try:
+            return align(pixels, detection.landmarks[:, :2], size)
+        except ValueError:
+            return crop_box(pixels, np.array(detection.box, np.float32), size)
+
+    def _face(self, crop: Pixels, detection: Detection, embedding: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> Face:
+        landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
+        quality = measure(crop, np.array(detection.box, np.float32), landmarks, detection.score)
+        return Face(detection, quality, embedding)

@@ -1,0 +1,185 @@
+"""The service's settings. Read by the composition roots only; deeper code gets plain values.
+
+Later beats earlier: defaults, a YAML file (`REGISTRY_CONFIG`, default `configs/service.yaml` where it exists), secret
+files (`REGISTRY_SECRETS_DIR`), environment (`REGISTRY_SECTION__KEY`).
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from service.errors import StartupError
+from service.inference.bundle import Precision
+from service.inference.graph import Backend
+
+PREFIX = "REGISTRY_"
+BUNDLES = Path(__file__).parent / "bundles"
+CONFIG_VARIABLE, SECRETS_VARIABLE = f"{PREFIX}CONFIG", f"{PREFIX}SECRETS_DIR"
+DEFAULT_CONFIG = Path("configs/service.yaml")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1)
+    allow_unauthenticated: bool = Field(
+        False, description="answer anyone who can reach a port that is not on loopback; a proxy must keep strangers out"
+    )
+
+    @property
+    def on_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class DatabaseSettings(_Section):
+    url: SecretStr | None = Field(
+        None, description="postgresql+psycopg://…; unset: the service runs its own PostgreSQL below `data_dir`"
+    )
+    pool_size: int = Field(10, ge=1)
+    pool_timeout_s: float = Field(5.0, gt=0)
+    migrate_on_start: bool | None = Field(None, description="unset: with the embedded server only")
+    ann_build_from: int = Field(10_000, ge=1, description="identities from which on a collection gets an HNSW index")
+    ann_check_every_s: float = Field(30.0, gt=0)
+
+
+class DetectorSettings(_Section):
+    bundle: Path = BUNDLES / "detector"
+    image_size: int | None = Field(None, ge=96, multiple_of=32, description="unset: chosen for each picture")
+    min_score: float = Field(0.4, gt=0, lt=1)
+
+
+class EmbedderSettings(_Section):
+    bundle: Path = BUNDLES / "embedder"
+
+
+class InferenceSettings(_Section):
+    backend: Backend = "auto"
+    precision: Precision = "f32"
+    threads: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1)
+    max_batch: int = Field(8, ge=1)
+    max_waiting: int = Field(64, ge=1)
+
+
+class RecognitionSettings(_Section):
+    fmr: float = Field(1e-3, gt=0, lt=1, description="false match rate where a request asks for none")
+    max_top_k: int = Field(1000, ge=1)
+    max_images: int = Field(32, ge=1, description="pictures in one register request")
+    min_face_px: float = Field(32, ge=0)
+    min_sharpness: float = Field(20, ge=0)
+    max_asymmetry: float = Field(0.9, ge=0, le=1)
+
+
+class LimitSettings(_Section):
+    max_body_bytes: int = Field(32 * 1024**2, ge=1024)
+    max_image_bytes: int = Field(20 * 1024**2, ge=1024)
+    max_image_pixels: int = Field(50_000_000, ge=1024)
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    data_dir: Path = Field(default_factory=lambda: _default_data_dir())
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    detector: DetectorSettings = DetectorSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
+    inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    recognition: RecognitionSettings = RecognitionSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @property
+    def postgres_folder(self) -> Path:
+        return self.data_dir / "postgres"
+
+    @property
+    def migrates_on_start(self) -> bool:
+        chosen = self.database.migrate_on_start
+        return self.database.url is None if chosen is None else chosen
+
+    @model_validator(mode="after")
+    def _is_not_open_to_strangers(self) -> "Settings":
+        if not self.server.on_loopback and not self.server.allow_unauthenticated:
+            raise ValueError(
+                f"server.host {self.server.host} can be reached from other machines and requests are not "
+                "authenticated; bind to 127.0.0.1, or say server.allow_unauthenticated=true where a proxy does it"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = [init_settings, env_settings]
+        if folder := os.environ.get(SECRETS_VARIABLE):
+            sources.append(NestedSecretsSettingsSource(file_secret_settings, folder, secrets_nested_delimiter="__"))  # type: ignore[arg-type]
+        if (file := _config_file()) is not None:
+            sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=file))
+        return tuple(sources)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from everywhere.
+
+    Raises:
+        StartupError: a value is wrong, a name is unknown, or a named file is missing. The last two would otherwise be
+            ignored without a word.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = (f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+        raise StartupError("The settings are wrong:\n  " + "\n  ".join(problems)) from None
+    except yaml.YAMLError as error:
+        raise StartupError(f"{_config_file()} is not YAML: {error}") from None
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named is None:
+        return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+    if not Path(named).is_file():
+        raise StartupError(f"{CONFIG_VARIABLE} names {named}, which does not exist")
+    return Path(named)
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE, SECRETS_VARIABLE}
+    for variable in os.environ:
+        if variable.upper().startswith(PREFIX) and variable.upper().split("__")[0] not in known:
+            raise StartupError(f"unknown setting {variable} in the environment; is it misspelt?")
+
+
+def _default_data_dir() -> Path:
+    """Root's home folder is closed to the account that PostgreSQL runs under, so root gets a folder of the system's."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/identity-registry")
+    return Path(platformdirs.user_data_dir("identity-registry"))

@@ -1,0 +1,66 @@
+"""Boxes, letterboxes and overlap. Boxes are (x_min, y_min, x_max, y_max) in pixels of the upright picture."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from service.vision.image import Pixels
+
+Floats = npt.NDArray[np.float32]
+PADDING_GREY = 114
+"""The grey that Ultralytics pads with in training."""
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a picture was scaled and shifted into a square: `square = picture * scale + (left, top)`."""
+
+    scale: float
+    left: float
+    top: float
+
+    def undo(self, points: Floats) -> Floats:
+        """(..., 2) coordinates in the square back to the picture."""
+        return ((points - np.array([self.left, self.top], np.float32)) / np.float32(self.scale)).astype(np.float32)
+
+
+def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
+    """Scale a picture to fit a square of `size` pixels, centred on grey; small pictures are scaled up."""
+    height, width = pixels.shape[:2]
+    scale = size / max(height, width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if (new_width, new_height) != (width, height):
+        method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        pixels = cv2.resize(pixels, (new_width, new_height), interpolation=method)  # type: ignore[assignment]
+    left, top = (size - new_width) // 2, (size - new_height) // 2
+    square = np.full((size, size, 3), PADDING_GREY, np.uint8)
+    square[top : top + new_height, left : left + new_width] = pixels
+    return square, Letterbox(scale, left, top)
+
+
+def area(boxes: Floats) -> Floats:
+    """Areas of (..., 4) boxes; an empty box has none."""
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return sides[..., 0] * sides[..., 1]  # type: ignore[no-any-return]
+
+
+def iou(box: Floats, boxes: Floats) -> Floats:
+    """Intersection over union of one box with (N, 4) boxes."""
+    low = np.maximum(boxes[:, :2], box[:2])
+    high = np.minimum(boxes[:, 2:], box[2:])
+    common = area(np.concatenate([low, high], axis=1))
+    union = area(boxes) + area(box) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def suppress_overlaps(boxes: Floats, scores: Floats, max_iou: float) -> npt.NDArray[np.intp]:
+    """Indices of the boxes that greedy non-maximum suppression keeps, strongest first."""
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while order.size:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        order = order[iou(boxes[best], boxes[order]) <= max_iou]
+    return np.asarray(kept, np.intp)

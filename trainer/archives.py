@@ -1,0 +1,48 @@
+"""Data sets arrive as folders or as zip archives of folders; both are read the same way."""
+
+import shutil
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.progress import track
+
+
+def unpack(sources: Iterable[Path], into: Path) -> Path:
+    """Bring folders and zip archives together in one folder and return it.
+
+    A single folder is used where it is. Archives are unpacked once: a second call with the same archives
+    finds their marker and does nothing.
+
+    Raises:
+        FileNotFoundError: a source does not exist.
+        ValueError: a source is a file that is not a zip archive, or an archive names a path outside itself.
+    """
+    sources = [Path(source) for source in sources]
+    for source in sources:
+        if not source.exists():
+            raise FileNotFoundError(f"{source} does not exist")
+    if len(sources) == 1 and sources[0].is_dir():
+        return sources[0]
+    into.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        if source.is_dir():
+            shutil.copytree(source, into, dirs_exist_ok=True)
+        else:
+            _unzip_once(source, into)
+    return into
+
+
+def _unzip_once(archive: Path, into: Path) -> None:
+    marker = into / f".{archive.name}.{archive.stat().st_size}.unpacked"
+    if marker.exists():
+        return
+    if not zipfile.is_zipfile(archive):
+        raise ValueError(f"{archive} is neither a folder nor a zip archive")
+    root = into.resolve()
+    with zipfile.ZipFile(archive) as content:
+        for member in track(content.infolist(), description=f"unpacking {archive.name}"):
+            if not (root / member.filename).resolve().is_relative_to(root):
+                raise ValueError(f"{archive} holds a path outside itself: {member.filename}")
+            content.extract(member, root)
+    marker.touch()

@@ -1,0 +1,60 @@
+"""From an Ultralytics checkpoint to a detector bundle."""
+
+import datetime
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import trainer.quiet_ultralytics  # noqa: F401  isort: skip
+import torch
+from ultralytics import YOLO
+from ultralytics.nn.tasks import PoseModel
+
+from service.inference.bundle import DetectorManifest, PixelScaling, Provenance, file_sha256, write_manifest
+from trainer.half_storage import store_weights_as_half
+
+INPUT_SIZES = [320, 640]
+MAX_IOU = 0.5
+OPSET = 17
+
+
+def export(checkpoint: Path, output: Path, model_id: str, config: Path, provenance: dict[str, object]) -> DetectorManifest:
+    """Write `model.onnx` and its manifest into `output`.
+
+    The graph takes any square input whose side is a multiple of 32; the weights lie in half precision on disk and are
+    computed with in single precision.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    graph = output / "model.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.pt"
+        _as_plain_checkpoint(checkpoint, plain)
+        made = YOLO(str(plain), task="pose").export(format="onnx", dynamic=True, simplify=False, opset=OPSET, imgsz=640)
+        shutil.copyfile(made, graph)
+    store_weights_as_half(graph)
+    manifest = DetectorManifest(
+        kind="detector",
+        format_version=1,
+        model_id=model_id,
+        files={graph.name: file_sha256(graph)},
+        scaling=PixelScaling(mean=0.0, std=255.0),
+        input_sizes=INPUT_SIZES,
+        landmarks=5,
+        max_iou=MAX_IOU,
+        provenance=Provenance(
+            created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            config_sha256=hashlib.sha256(config.read_bytes()).hexdigest(),
+            **provenance,  # type: ignore[arg-type]
+        ),
+    )
+    write_manifest(output, manifest)
+    return manifest
+
+
+def _as_plain_checkpoint(checkpoint: Path, plain: Path) -> None:
+    """The same checkpoint with Ultralytics' own class, so that it loads anywhere."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    model = saved.get("ema") or saved["model"]
+    model.__class__ = PoseModel
+    torch.save({**saved, "model": model.float(), "ema": None}, plain)

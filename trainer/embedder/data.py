@@ -1,0 +1,89 @@
+"""Batches of canvases with labels and teacher embeddings, split by person."""
+
+from dataclasses import dataclass
+
+import lightning
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_metric_learning.samplers import MPerClassSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from trainer.embedder.canvases import NAMELESS, CanvasSet
+from trainer.embedder.config import SplitConfig, StageConfig
+from trainer.embedder.split import Part, part_of
+
+
+@dataclass
+class Batch:
+    """canvases (N, 160, 160, 3) uint8, labels (N,), teacher (N, D) or None."""
+
+    canvases: Tensor
+    labels: Tensor
+    teacher: Tensor | None
+
+
+class FaceData(lightning.LightningDataModule):
+    """The canvases of one run. A person without a name has the label -1 and is never in a P x K batch."""
+
+    def __init__(
+        self,
+        canvases: CanvasSet,
+        teacher: npt.NDArray[np.float32] | None,
+        split: SplitConfig,
+        stage: StageConfig,
+    ) -> None:
+        super().__init__()
+        self.canvases, self._teacher, self._stage = canvases, teacher, stage
+        parts = np.array([part_of(name, split) for name in canvases.identities])
+        names = sorted(set(canvases.identities) - {NAMELESS})
+        numbers = {name: number for number, name in enumerate(names)} | {NAMELESS: -1}
+        self.labels = np.array([numbers[name] for name in canvases.identities])
+        self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
+        self.validation_rows = np.flatnonzero(parts == Part.VALIDATION)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        stage, rows = self._stage, self.training_rows
+        sampler: Sampler[int] | None = None
+        if stage.images_per_identity:
+            sampler = MPerClassSampler(
+                self.labels[rows], stage.images_per_identity, stage.batch_size, len(rows)
+            )  # its last batch is as full as the others
+        return DataLoader(
+            _Rows(rows),
+            batch_size=stage.batch_size,
+            sampler=sampler,
+            shuffle=sampler is None,
+            drop_last=True,
+            collate_fn=self._collate,
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(_Rows(self.validation_rows), batch_size=256, collate_fn=self._collate)
+
+    def _usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        if not self._stage.images_per_identity:
+            return rows
+        labels = self.labels[rows]
+        counts = np.bincount(labels[labels >= 0], minlength=labels.max() + 1)
+        return rows[(labels >= 0) & (counts[labels] >= 2)]
+
+    def _collate(self, rows: list[int]) -> Batch:
+        teacher = None if self._teacher is None else torch.from_numpy(self._teacher[rows])
+        order = np.argsort(rows)  # a memory map is read fastest in order
+        pictures = np.empty((len(rows), *self.canvases.pictures.shape[1:]), np.uint8)
+        for index in order:
+            pictures[index] = self.canvases.pictures[rows[index]]
+        return Batch(torch.from_numpy(pictures), torch.from_numpy(self.labels[rows]), teacher)
+
+
+class _Rows(Dataset[int]):
+    def __init__(self, rows: npt.NDArray[np.int64]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> int:
+        return int(self._rows[index])

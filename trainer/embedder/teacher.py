@@ -1,0 +1,49 @@
+"""A teacher's embeddings of every canvas, computed once."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+from rich.progress import track
+
+from trainer.embedder.augmentation import CROP
+from trainer.embedder.canvases import CANVAS, CanvasSet
+
+
+def teacher_embeddings(teacher: Path, canvases: CanvasSet, cache: Path) -> npt.NDArray[np.float32]:
+    """(N, D) normalised embeddings of the middle crops, each the mean with its mirror picture.
+
+    Args:
+        teacher: ONNX graph from (1, 3, 112, 112) RGB, `(x - 127.5) / 128`, to (1, D).
+    """
+    key = hashlib.sha256(teacher.read_bytes() + "\n".join(canvases.identities).encode()).hexdigest()[:16]
+    path = cache / f"teacher-{key}.npy"
+    if not path.exists():
+        np.save(path, _embed(teacher, canvases))
+    return np.load(path)  # type: ignore[no-any-return]
+
+
+def _embed(teacher: Path, canvases: CanvasSet) -> npt.NDArray[np.float32]:
+    """One picture a call, since many published graphs have a fixed batch of one, and several calls at once."""
+    options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+    graph = openvino.Core().compile_model(str(teacher), "CPU", options)
+    both = np.zeros((2, len(canvases), *graph.output(0).shape[1:]), np.float32)
+    queue = openvino.AsyncInferQueue(graph)
+
+    def collect(request: openvino.InferRequest, position: tuple[int, int]) -> None:
+        output = request.get_output_tensor(0).data[0]
+        both[position] = output / np.linalg.norm(output)
+
+    queue.set_callback(collect)
+    margin = (CANVAS - CROP) // 2
+    middle = slice(margin, margin + CROP)
+    for row in track(range(len(canvases)), description="embedding with the teacher"):
+        crop = canvases.pictures[row, middle, middle].transpose(2, 0, 1)[None]
+        pixels = (crop.astype(np.float32) - 127.5) / 128
+        queue.start_async({0: pixels}, (0, row))
+        queue.start_async({0: np.ascontiguousarray(pixels[..., ::-1])}, (1, row))
+    queue.wait_all()
+    embeddings = both.sum(axis=0)
+    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
