@@ -1,0 +1,67 @@
+"""What the routes work with. Built by the composition root, one for the life of the process."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.errors import RegistryError
+from service.gallery.database import Database
+from service.inference.bundle import Precision
+from service.inference.engine import Engine, ImageInput, Observation
+from service.recognition.decision import DecisionPolicy
+from service.recognition.enrolment import QualityGate
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The long-lived parts."""
+
+    database: Database
+    engine: Engine
+    policy: DecisionPolicy
+    gate: QualityGate
+    precision: Precision
+    schema_revision: str
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its answer was ready; there is nobody left to tell."""
+
+
+class AttentiveEngine:
+    """An engine that stops waiting when the request's client has gone, so that its pictures are dropped unseen."""
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self.model_id, self.dim = engine.model_id, engine.dim
+        self._engine, self._request = engine, request
+
+    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+        work = asyncio.ensure_future(self._engine.observe(images))
+        gone = asyncio.ensure_future(self._disconnect())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientGoneError
+            return work.result()
+        finally:
+            work.cancel()
+            gone.cancel()
+
+    async def _disconnect(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+
+def get_registry(request: Request) -> Registry:
+    return request.app.state.registry  # type: ignore[no-any-return]
+
+
+def get_engine(request: Request) -> Engine:
+    return AttentiveEngine(get_registry(request).engine, request)
+
+
+RegistryDependency = Annotated[Registry, Depends(get_registry)]
+EngineDependency = Annotated[Engine, Depends(get_engine)]

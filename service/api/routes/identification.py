@@ -1,0 +1,25 @@
+"""POST /search"""
+
+from fastapi import APIRouter, Request
+
+from service.api.bodies import body_schema, read_body
+from service.api.dependencies import EngineDependency, RegistryDependency
+from service.api.schemas import SearchAnswer, SearchBody
+from service.api.views import search_answer
+from service.inference.engine import ImageInput
+from service.recognition.identification import identify
+
+router = APIRouter(tags=["recognition"])
+
+
+@router.post("/search", openapi_extra=body_schema(SearchBody), summary="Who is this? (1:N)")
+async def search(request: Request, registry: RegistryDependency, engine: EngineDependency) -> SearchAnswer:
+    """The `top_k` enrolled people nearest to a face, each with a decision. Nothing is stored.
+
+    An empty gallery answers an empty list; a stranger gets candidates of which none is a match.
+    """
+    body = await read_body(request, SearchBody)
+    decision = registry.policy.decide(body.fmr, body.threshold)
+    image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none")
+    identification = await identify(registry.database, engine, decision, body.collection, image, body.top_k)
+    return search_answer(identification, engine.model_id, registry.precision)

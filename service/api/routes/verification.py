@@ -1,0 +1,31 @@
+"""POST /verify"""
+
+from fastapi import APIRouter, Request
+
+from service.api.bodies import body_schema, read_body
+from service.api.dependencies import EngineDependency, RegistryDependency
+from service.api.schemas import VerifyAnswer, VerifyBody
+from service.api.views import verify_answer
+from service.inference.engine import ImageInput
+from service.recognition.verification import IdentityReference, verify_identity, verify_images
+
+router = APIRouter(tags=["recognition"])
+
+
+@router.post("/verify", openapi_extra=body_schema(VerifyBody), summary="Is this the same person? (1:1)")
+async def verify(request: Request, registry: RegistryDependency, engine: EngineDependency) -> VerifyAnswer:
+    """Compare two pictures, or one picture with an enrolled identity. Nothing is stored.
+
+    Ask for a false match rate (`fmr`) or, if you must, for a `threshold`.
+    """
+    body = await read_body(request, VerifyBody)
+    decision = registry.policy.decide(body.fmr, body.threshold)
+    cropped = body.detector == "none"
+    image_a = ImageInput(body.image_a, body.face, body.box_a, cropped)
+    if body.image_b is not None:
+        image_b = ImageInput(body.image_b, body.face, body.box_b, cropped)
+        verification = await verify_images(engine, decision, image_a, image_b)
+    else:
+        reference = IdentityReference(body.collection, body.identity_id, body.external_id)
+        verification = await verify_identity(registry.database, engine, decision, image_a, reference)
+    return verify_answer(verification, engine.model_id, registry.precision)

@@ -1,0 +1,260 @@
+"""The API's documents. JSON and multipart bodies are read into the same classes."""
+
+import base64
+import binascii
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from service.gallery.search import Plan
+from service.inference.engine import FaceChoice
+
+MAX_TOP_K = 1000
+MAX_IMAGES = 32
+
+
+def _image_bytes(value: object) -> object:
+    """Base64, with or without a data URL's head and line breaks, in the standard or the URL-safe alphabet."""
+    if not isinstance(value, str):
+        return value
+    text = value.partition(",")[2] if value[:5].lower() == "data:" else value
+    compact = "".join(text.split()).translate(str.maketrans("-_", "+/"))
+    try:
+        data = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise PydanticCustomError("invalid_base64", "not valid Base64") from None
+    if not data:
+        raise PydanticCustomError("invalid_base64", "empty")
+    return data
+
+
+def _without_nul(value: str) -> str:
+    if "\x00" in value:
+        raise PydanticCustomError("nul_character", "must not contain the NUL character")
+    return value
+
+
+ImageBytes = Annotated[
+    bytes,
+    BeforeValidator(_image_bytes),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentEncoding": "base64",
+            "description": "JPEG, PNG, WebP, BMP or HEIC as Base64 (a data URL is understood), or an uploaded file",
+        }
+    ),
+]
+Name = Annotated[str, Field(min_length=1, max_length=256), BeforeValidator(lambda v: _without_nul(v) if isinstance(v, str) else v)]
+CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+BoxCorners = Annotated[
+    tuple[float, float, float, float],
+    Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture", examples=[[40, 32, 180, 210]]),
+]
+Detector = Annotated[
+    Literal["yolo", "none"], Field(description="`none`: the pictures are cropped faces already, nothing is searched for")
+]
+Fmr = Annotated[float, Field(gt=0, lt=1, description="false match rate that the decision may have")]
+Threshold = Annotated[float, Field(ge=-1, le=1, description="lowest comparison score that counts as a match")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Choosing(_Body):
+    face: FaceChoice = FaceChoice.STRONGEST
+    detector: Detector = "yolo"
+
+
+class _Deciding(_Choosing):
+    fmr: Fmr | None = None
+    threshold: Threshold | None = None
+
+    @model_validator(mode="after")
+    def _asks_once(self) -> Self:
+        if self.fmr is not None and self.threshold is not None:
+            raise PydanticCustomError("two_thresholds", "ask for `fmr` or for `threshold`, not for both")
+        return self
+
+
+def _require_box(face: FaceChoice, box: object, name: str) -> None:
+    if (face is FaceChoice.BOX) != (box is not None):
+        raise PydanticCustomError("box_and_choice", "face=box and `{name}` go together", {"name": name})
+
+
+class RegisterBody(_Choosing):
+    """Enrol one person from one or more pictures."""
+
+    face: FaceChoice = FaceChoice.ONLY
+    collection: CollectionName = "default"
+    external_id: Name | None = Field(None, description="your key for the person; the same key is the same person")
+    label: Name | None = Field(None, description="name to show; alone it is the key as well")
+    metadata: dict[str, Any] | None = None
+    images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_IMAGES)]
+    boxes: list[BoxCorners] | None = Field(None, description="with face=box: one for each image")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.external_id is None and self.label is None:
+            raise PydanticCustomError("no_key", "`external_id` or `label` is needed")
+        if self.face is FaceChoice.ALL:
+            raise PydanticCustomError("one_face", "register enrols one face of each picture; face=all is for search")
+        _require_box(self.face, self.boxes, "boxes")
+        if self.boxes is not None and len(self.boxes) != len(self.images):
+            raise PydanticCustomError("boxes", "`boxes` needs one box for each image")
+        return self
+
+    @property
+    def key(self) -> str:
+        return self.external_id or self.label or ""
+
+
+class VerifyBody(_Deciding):
+    """Compare two pictures, or one picture with an enrolled identity."""
+
+    image_a: ImageBytes
+    image_b: ImageBytes | None = None
+    box_a: BoxCorners | None = None
+    box_b: BoxCorners | None = None
+    collection: CollectionName = "default"
+    identity_id: uuid.UUID | None = None
+    external_id: Name | None = None
+
+    @model_validator(mode="after")
+    def _has_two_sides(self) -> Self:
+        if sum(side is not None for side in (self.image_b, self.identity_id, self.external_id)) != 1:
+            raise PydanticCustomError(
+                "two_sides", "`image_a` is compared with exactly one of `image_b`, `identity_id` and `external_id`"
+            )
+        if self.face is FaceChoice.ALL:
+            raise PydanticCustomError("one_face", "verify compares one face of each picture; face=all is for search")
+        _require_box(self.face, self.box_a, "box_a")
+        if self.image_b is not None:
+            _require_box(self.face, self.box_b, "box_b")
+        return self
+
+
+class SearchBody(_Deciding):
+    """Find the enrolled people nearest to a face; `face=all` searches for every face of the picture."""
+
+    collection: CollectionName = "default"
+    image: ImageBytes
+    box: BoxCorners | None = None
+    top_k: int = Field(5, ge=1, le=MAX_TOP_K)
+
+    @model_validator(mode="after")
+    def _has_its_box(self) -> Self:
+        _require_box(self.face, self.box, "box")
+        return self
+
+
+class CollectionBody(_Body):
+    name: CollectionName
+
+
+class FaceView(BaseModel):
+    box: BoxCorners
+    detection_score: float
+    landmarks: list[tuple[float, float]] | None = Field(description="eyes, nose, mouth corners; left to right")
+    quality: float | None = Field(None, description="0 to 1")
+
+
+class ImageOutcomeView(BaseModel):
+    status: Literal["accepted", "duplicate", "rejected"]
+    template_id: uuid.UUID | None = None
+    face: FaceView | None = None
+    code: str | None = Field(None, description="why it was rejected; docs/problems.md explains each code")
+    detail: str | None = None
+    reasons: list[str] | None = None
+    faces: list[FaceView] | None = Field(None, description="what was seen, where the choice of a face failed")
+
+
+class IdentityView(BaseModel):
+    id: uuid.UUID
+    external_id: str
+    label: str
+    metadata: dict[str, Any]
+    template_count: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class RegisterAnswer(BaseModel):
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+    collection: str
+    created: bool
+    template_count: int
+    images: list[ImageOutcomeView]
+
+
+class DecisionView(BaseModel):
+    threshold: float
+    fmr: float | None = Field(description="false match rate that the threshold stands for; null where not calibrated")
+    model_id: str
+    precision: str
+
+
+class VerifyAnswer(DecisionView):
+    match: bool
+    score: float = Field(description="cosine similarity, -1 to 1")
+    face_a: FaceView
+    face_b: FaceView | None = None
+    identity: IdentityView | None = None
+
+
+class CandidateView(BaseModel):
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+    metadata: dict[str, Any]
+    match: bool
+    score: float = Field(description="cosine similarity to the nearest template; the decision is by this one")
+    centroid_score: float = Field(description="cosine similarity to the centroid")
+    template_count: int
+
+
+class FaceMatchesView(BaseModel):
+    face: FaceView
+    candidates: list[CandidateView]
+
+
+class SearchAnswer(DecisionView):
+    results: list[FaceMatchesView]
+    faces_found: int
+    plan: Plan
+    search_ms: float
+
+
+class CollectionView(BaseModel):
+    name: str
+    model_id: str
+    identity_count: int
+    created_at: datetime
+
+
+class CollectionsAnswer(BaseModel):
+    collections: list[CollectionView]
+
+
+class DeletionAnswer(BaseModel):
+    identity_id: uuid.UUID
+    templates_deleted: int
+
+
+class ProblemView(BaseModel):
+    """RFC 9457, application/problem+json."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    pointer: str | None = None
+    request_id: str | None = None

@@ -1,0 +1,111 @@
+"""From the use cases' results to the API's documents."""
+
+from typing import Any
+
+from service.api.schemas import (
+    CandidateView,
+    FaceMatchesView,
+    FaceView,
+    IdentityView,
+    ImageOutcomeView,
+    RegisterAnswer,
+    SearchAnswer,
+    VerifyAnswer,
+)
+from service.gallery.identities import Identity
+from service.inference.engine import Detection, Face
+from service.recognition.decision import Decision
+from service.recognition.enrolment import Enrolment, ImageOutcome
+from service.recognition.identification import Identification
+from service.recognition.verification import Verification
+
+
+def detection_view(detection: Detection, quality: float | None = None) -> FaceView:
+    landmarks = detection.landmarks
+    return FaceView(
+        box=tuple(round(value, 1) for value in detection.box),  # type: ignore[arg-type]
+        detection_score=round(detection.score, 4),
+        landmarks=None if landmarks is None else [(round(float(x), 1), round(float(y), 1)) for x, y, _ in landmarks],
+        quality=quality,
+    )
+
+
+def face_view(face: Face) -> FaceView:
+    return detection_view(face.detection, round(face.quality.score, 4))
+
+
+def identity_view(identity: Identity) -> IdentityView:
+    return IdentityView.model_validate(identity, from_attributes=True)
+
+
+def outcome_view(outcome: ImageOutcome) -> ImageOutcomeView:
+    error = outcome.error
+    told: dict[str, Any] = {} if error is None else {"code": error.code, "detail": error.detail, **error.extensions}
+    seen = [{**face, "landmarks": None} for face in told.pop("faces", [])]
+    return ImageOutcomeView(
+        status=outcome.status,  # type: ignore[arg-type]
+        template_id=outcome.template_id,
+        face=None if outcome.face is None else face_view(outcome.face),
+        code=told.get("code"),
+        detail=told.get("detail"),
+        reasons=told.get("reasons"),
+        faces=[FaceView.model_validate(face) for face in seen] or None,
+    )
+
+
+def register_answer(enrolment: Enrolment, collection: str) -> RegisterAnswer:
+    identity = enrolment.identity
+    return RegisterAnswer(
+        identity_id=identity.id,
+        external_id=identity.external_id,
+        label=identity.label,
+        collection=collection,
+        created=enrolment.created,
+        template_count=identity.template_count,
+        images=[outcome_view(outcome) for outcome in enrolment.images],
+    )
+
+
+def verify_answer(verification: Verification, model_id: str, precision: str) -> VerifyAnswer:
+    return VerifyAnswer(
+        match=verification.match,
+        score=round(verification.score, 6),
+        face_a=face_view(verification.face_a),
+        face_b=None if verification.face_b is None else face_view(verification.face_b),
+        identity=None if verification.identity is None else identity_view(verification.identity),
+        **_decision(verification.decision, model_id, precision),
+    )
+
+
+def search_answer(identification: Identification, model_id: str, precision: str) -> SearchAnswer:
+    decision = identification.decision
+    results = [
+        FaceMatchesView(
+            face=face_view(matches.face),
+            candidates=[
+                CandidateView(
+                    identity_id=candidate.id,
+                    external_id=candidate.external_id,
+                    label=candidate.label,
+                    metadata=candidate.metadata,
+                    match=decision.accepts(candidate.score),
+                    score=round(candidate.score, 6),
+                    centroid_score=round(candidate.centroid_score, 6),
+                    template_count=candidate.template_count,
+                )
+                for candidate in matches.candidates
+            ],
+        )
+        for matches in identification.matches
+    ]
+    return SearchAnswer(
+        results=results,
+        faces_found=len(identification.detections),
+        plan=identification.plan,
+        search_ms=round(identification.search_ms, 2),
+        **_decision(decision, model_id, precision),
+    )
+
+
+def _decision(decision: Decision, model_id: str, precision: str) -> dict[str, Any]:
+    return {"threshold": decision.threshold, "fmr": decision.fmr, "model_id": model_id, "precision": precision}

