@@ -7,7 +7,8 @@ from trainer.embedder import commands as embedder
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(detector, name="detector")
-app.command()(embedder.train)
+for command in (embedder.train, embedder.evaluate, embedder.calibrate, embedder.export):
+    app.command()(command)
 
 if __name__ == "__main__":
     app()

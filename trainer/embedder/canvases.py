@@ -32,13 +32,15 @@ class CanvasSet:
         return len(self.identities)
 
 
-def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Path) -> CanvasSet:
+def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Path, named: bool = True) -> CanvasSet:
     """Decode `<identity>/*.webp` (and any pictures below `nameless_folder`) into a cache, or open the cache.
+
+    `named=False`: the first folder's people have no names either.
 
     Raises:
         ValueError: no picture was found.
     """
-    files = [(path, path.parent.name) for path in _pictures(identity_folder)]
+    files = [(path, path.parent.name if named else NAMELESS) for path in _pictures(identity_folder)]
     if nameless_folder is not None:
         files += [(path, NAMELESS) for path in _pictures(nameless_folder)]
     if not files:

@@ -1,0 +1,50 @@
+# The identity registry's commands. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PHOTOS ?=
+LFW ?=
+TESTS ?= tests
+
+.PHONY: help setup demo serve test check bench clean lock
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "  make demo PHOTOS=folder    with your own <name>/*.jpg"
+	@echo "  make test LFW=folder       also on different photos of one person (LFW's layout)"
+
+setup: $(VENV)/.ready ## virtual environment with everything, system libraries included
+
+$(VENV)/.ready: pyproject.toml requirements.lock tools/system-libraries.sh
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
+	@bash tools/system-libraries.sh $(RUN)
+	@touch $@
+
+demo: setup ## enrol, verify and find real people on an embedded Postgres, from nothing
+	@$(RUN) -m service demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+serve: setup ## the API on http://127.0.0.1:8000, its documentation at /docs
+	@exec $(RUN) -m service api
+
+test: setup ## every test, with the coverage of service/
+	@rm -f .coverage .coverage.*
+	@LFW="$(LFW)" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" $(RUN) -m coverage run -m pytest $(TESTS)
+	@$(RUN) -m coverage combine --quiet && $(RUN) -m coverage report
+
+check: setup ## format, lint, types, direction of imports
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+
+bench: setup ## what a request costs, next to its parts and to YuNet (if named by YUNET=)
+	@$(RUN) -m tools.bench
+
+lock: ## requirements.lock from what is installed
+	@$(RUN) -m pip freeze --exclude-editable --exclude pip --exclude setuptools | grep -v ' @ ' > requirements.lock
+
+clean: ## remove the environment and everything that was made
+	rm -rf $(VENV) runs demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,111 @@
+"""A real PostgreSQL with pgvector for the whole run, migrated once; each test has a collection of its own."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import build_engine, create_app
+from service.gallery import collections, schema
+from service.gallery.collections import Collection
+from service.gallery.database import Database
+from service.gallery.embedded.lease import EmbeddedPostgres
+from service.inference.local import LocalEngine
+from service.settings import Settings, load_settings
+
+for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def open_folder() -> Path:
+    """A new folder that the account which runs PostgreSQL can enter, also when root runs the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="ir-"))
+    folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    folder = open_folder()
+    with EmbeddedPostgres(folder / "postgres") as url:
+        schema.upgrade(url)
+        yield url
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    folder = open_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def settings(postgres_url: str) -> Settings:
+    return load_settings(database={"url": postgres_url}, limits={"max_body_bytes": 8 * 1024**2})
+
+
+@pytest.fixture(scope="session")
+def engine(settings: Settings) -> LocalEngine:
+    return build_engine(settings)[0]
+
+
+@contextlib.contextmanager
+def serving(app: FastAPI) -> Iterator[httpx.Client]:
+    """The application on a real socket, served from a thread of this process."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the application did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def client(settings: Settings) -> Iterator[httpx.Client]:
+    with serving(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def collection_name(client: httpx.Client) -> str:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    assert client.post("/collections", json={"name": name}).status_code == 201
+    return name
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    database = Database(postgres_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def collection(database: Database) -> Collection:
+    """Empty, of a model of 16 dimensions."""
+    async with database.transaction() as connection:
+        await collections.add_model(connection, "tiny", 16, "0" * 64)
+        return await collections.create(connection, f"test-{uuid.uuid4().hex[:12]}", "tiny")

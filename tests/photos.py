@@ -1,0 +1,33 @@
+"""Real photos of people, from packages that the project depends on anyway, and ways to change and encode them."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from service.demo.photos import packaged_cast
+
+CAST = packaged_cast()
+COLLINS, HOPPER, DUO = (CAST.people[index].enrolled[0].path for index in (0, 1, 2))
+BUS = CAST.strangers[0].path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def encoded(picture: np.ndarray | Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def brighter(path: Path, factor: float) -> bytes:
+    return encoded((pixels(path).astype(np.float32) * factor).clip(0, 255).astype(np.uint8), quality=92)
