@@ -5,19 +5,13 @@ from contextlib import contextmanager
 
 from alembic import context
 from sqlalchemy import create_engine, pool, text
-from sqlalchemy.schema import SchemaItem
 
-from service.gallery.ann import PREFIX
+from service.gallery.schema import include_object
 from service.gallery.tables import metadata
 from service.settings import load_settings
 
 LOCK = 0x6D6967
 """Key of the advisory lock that lines up processes which migrate at once."""
-
-
-def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None) -> bool:
-    """Indexes made at run time are none of Alembic's business."""
-    return not (kind == "index" and reflected and (name or "").startswith(PREFIX))
 
 
 @contextmanager

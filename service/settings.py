@@ -64,7 +64,7 @@ class DatabaseSettings(_Section):
 class DetectorSettings(_Section):
     bundle: Path = BUNDLES / "detector"
     image_size: int | None = Field(None, ge=96, multiple_of=32, description="unset: chosen for each picture")
-    min_score: float = Field(0.4, gt=0, lt=1)
+    min_score: float | None = Field(None, gt=0, lt=1, description="unset: the bundle's own choice")
 
 
 class EmbedderSettings(_Section):

@@ -10,8 +10,8 @@ from PIL import Image
 from service.demo.photos import packaged_cast
 
 CAST = packaged_cast()
-COLLINS, HOPPER, DUO = (CAST.people[index].enrolled[0].path for index in (0, 1, 2))
-BUS = CAST.strangers[0].path
+COLLINS, HOPPER, TRAINER = (CAST.people[index].enrolled[0] for index in (0, 1, 2))
+BUS = CAST.strangers[0]
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -16,39 +16,28 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic"}
 
 
 @dataclass(frozen=True)
-class Photo:
-    """`face`: 0 for the most prominent face, or which one from the left, where a picture shows several people."""
-
-    path: Path
-    face_from_left: int | None = None
-
-
-@dataclass(frozen=True)
 class Person:
     """Someone to enrol with some photos; `others` are different photos of the same person, if there are any."""
 
     name: str
-    enrolled: list[Photo]
-    others: list[Photo]
+    enrolled: list[Path]
+    others: list[Path]
 
 
 @dataclass(frozen=True)
 class Cast:
     people: list[Person]
-    strangers: list[Photo]
+    strangers: list[Path]
 
 
 def packaged_cast() -> Cast:
-    """Two portraits and a picture of two people; the passers-by of another picture are the strangers."""
-    duo = _in_package("ultralytics", "assets/zidane.jpg")
+    """Two portraits and a trainer beside the pitch; the passers-by of another picture are the strangers."""
     people = [
-        Person("Eileen Collins", [Photo(_in_package("skimage", "data/astronaut.png"))], []),
-        Person("Grace Hopper", [Photo(_in_package("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"))], []),
-        Person("zidane.jpg, left", [Photo(duo, 0)], []),
-        Person("zidane.jpg, right", [Photo(duo, 1)], []),
+        Person("Eileen Collins", [_in_package("skimage", "data/astronaut.png")], []),
+        Person("Grace Hopper", [_in_package("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")], []),
+        Person("man in zidane.jpg", [_in_package("ultralytics", "assets/zidane.jpg")], []),
     ]
-    bus = _in_package("ultralytics", "assets/bus.jpg")
-    return Cast(people, [Photo(bus, 0), Photo(bus, 1)])
+    return Cast(people, [_in_package("ultralytics", "assets/bus.jpg")])
 
 
 def cast_from(folder: Path) -> Cast:
@@ -60,7 +49,7 @@ def cast_from(folder: Path) -> Cast:
         StartupError: fewer than three people have pictures there.
     """
     found = {
-        person.name: [Photo(path) for path in sorted(person.iterdir()) if path.suffix.lower() in SUFFIXES]
+        person.name: [path for path in sorted(person.iterdir()) if path.suffix.lower() in SUFFIXES]
         for person in (sorted(folder.iterdir()) if folder.is_dir() else [])
         if person.is_dir()
     }

@@ -83,7 +83,7 @@ def annotate(picture: npt.NDArray[np.uint8], answer: dict[str, Any]) -> npt.NDAr
 
 
 def write_sheet(pictures: list[npt.NDArray[np.uint8]], path: Path) -> Path:
-    """Pictures side by side."""
+    """Pictures side by side, as a JPEG."""
     tiles = [
         cv2.resize(picture, (round(picture.shape[1] * TILE_HEIGHT / picture.shape[0]), TILE_HEIGHT))
         for picture in pictures

@@ -12,10 +12,12 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from service.demo.photos import Cast, Person, Photo, Picture, cast_from, changes, packaged_cast
+from service.demo.photos import Cast, Person, Picture, cast_from, changes, packaged_cast
 from service.demo.report import Report, Step, annotate, write_sheet
 from service.demo.server import running_registry
 from service.vision.image import ImageLimits, decode
+
+NOBODY = "nobody"
 
 
 def run(photos: Path | None, output: Path) -> int:
@@ -48,49 +50,29 @@ class _Demo:
 
     def enrol(self, cast: Cast) -> None:
         for person in cast.people:
-            boxes = [self._box(photo) for photo in person.enrolled]
-            images = [_base64(photo.path.read_bytes()) for photo in person.enrolled]
-            choice: dict[str, Any] = {"face": "strongest"}
-            if all(box is not None for box in boxes):
-                choice = {"face": "box", "boxes": boxes}
-            answer, elapsed = self._post("/register", {"label": person.name, "images": images, **choice})
+            images = [_base64(path.read_bytes()) for path in person.enrolled]
+            answer, elapsed = self._post("/register", {"label": person.name, "images": images, "face": "strongest"})
             accepted = sum(image["status"] == "accepted" for image in answer.get("images", []))
             decision = f"{accepted} of {len(images)} accepted" if accepted else answer.get("code", "nothing accepted")
-            name = ", ".join(sorted({photo.path.name for photo in person.enrolled[:2]}))
-            self._note("register", name, person.name, None, None, decision, accepted > 0, elapsed)
+            names = ", ".join(path.name for path in person.enrolled[:2])
+            self._note("register", names, person.name, None, None, decision, accepted > 0, elapsed)
 
     def verify(self, cast: Cast) -> None:
         """One genuine and one impostor pair."""
         first, second = cast.people[0], cast.people[1]
         what, probe = next(self._probes(first))
         self._verify_pair(first.enrolled[0], probe, f"{first.name}, {what}", first.name, same=True)
-        other = second.enrolled[0].path.read_bytes()
-        self._verify_pair(first.enrolled[0], other, second.name, first.name, same=False)
+        self._verify_pair(first.enrolled[0], second.enrolled[0].read_bytes(), second.name, first.name, same=False)
 
     def search(self, cast: Cast) -> None:
         for person in cast.people:
             for what, probe in self._probes(person):
-                box = self._mirrored_box(person.enrolled[0], what, probe)
-                answer, elapsed = self._search(probe, box)
-                best = _best(answer)
-                found = best["label"] if best and best["match"] else "nobody"
-                self._note(
-                    "search", f"{person.name}, {what}", "all", best and best["score"], answer.get("threshold"),
-                    found, found == person.name, elapsed,
-                )  # fmt: skip
+                self._search(f"{person.name}, {what}", probe, "strongest", person.name)
         for stranger in cast.strangers:
-            answer, elapsed = self._search(stranger.path.read_bytes(), self._box(stranger))
-            best = _best(answer)
-            found = best["label"] if best and best["match"] else "nobody"
-            right = found == "nobody" and bool(answer.get("results"))
-            self._note(
-                "search", f"a stranger, {stranger.path.name}", "all", best and best["score"], answer.get("threshold"),
-                found, right, elapsed,
-            )  # fmt: skip
+            self._search(f"strangers, {stranger.name}", stranger.read_bytes(), "all", NOBODY)
 
     def picture(self, cast: Cast, path: Path) -> Path:
-        photos = {photo.path for person in cast.people for photo in person.enrolled[:1]}
-        photos |= {photo.path for photo in cast.strangers}
+        photos = {path for person in cast.people for path in person.enrolled[:1]} | set(cast.strangers)
         pictures = []
         for photo in sorted(photos)[:8]:
             answer, _ = self._post("/search", {"image": _base64(photo.read_bytes()), "face": "all", "top_k": 1})
@@ -101,15 +83,15 @@ class _Demo:
     def _probes(self, person: Person) -> Iterator[tuple[str, bytes]]:
         """Different photos where there are some, else changed copies."""
         if person.others:
-            for photo in person.others:
-                yield f"photo {photo.path.name}", photo.path.read_bytes()
+            for path in person.others:
+                yield f"photo {path.name}", path.read_bytes()
             return
-        picture = _load(person.enrolled[0].path)
+        picture = _load(person.enrolled[0])
         for name, change in changes().items():
             yield f"copy, {name}", change(picture)
 
-    def _verify_pair(self, enrolled: Photo, probe: bytes, picture: str, name: str, same: bool) -> None:
-        body = {"image_a": _base64(enrolled.path.read_bytes()), "image_b": _base64(probe)}
+    def _verify_pair(self, enrolled: Path, probe: bytes, picture: str, name: str, same: bool) -> None:
+        body = {"image_a": _base64(enrolled.read_bytes()), "image_b": _base64(probe)}
         answer, elapsed = self._post("/verify", body)
         match = answer.get("match")
         decision = {True: "same person", False: "two people"}.get(match, answer.get("code", "?"))  # type: ignore[arg-type]
@@ -117,27 +99,12 @@ class _Demo:
             "verify", picture, name, answer.get("score"), answer.get("threshold"), decision, match is same, elapsed
         )
 
-    def _search(self, probe: bytes, box: list[float] | None) -> tuple[dict[str, Any], float]:
-        choice: dict[str, Any] = {"face": "strongest"} if box is None else {"face": "box", "box": box}
-        return self._post("/search", {"image": _base64(probe), "top_k": 3, **choice})
-
-    def _box(self, photo: Photo) -> list[float] | None:
-        """Where the meant face is, in a picture of several people."""
-        if photo.face_from_left is None:
-            return None
-        return self._nth_box(photo.path.read_bytes(), photo.face_from_left)
-
-    def _mirrored_box(self, photo: Photo, what: str, probe: bytes) -> list[float] | None:
-        """In a mirrored copy the first from the left is the first from the right."""
-        if photo.face_from_left is None:
-            return None
-        return self._nth_box(probe, 1 - photo.face_from_left if "mirrored" in what else photo.face_from_left)
-
-    def _nth_box(self, data: bytes, position: int) -> list[float] | None:
-        answer, _ = self._post("/search", {"image": _base64(data), "face": "all", "top_k": 1})
-        largest = sorted((result["face"]["box"] for result in answer.get("results", [])), key=_area)[-2:]
-        boxes: list[list[float]] = sorted(largest)
-        return boxes[position] if position < len(boxes) else None
+    def _search(self, picture: str, probe: bytes, face: str, expected: str) -> None:
+        answer, elapsed = self._post("/search", {"image": _base64(probe), "top_k": 3, "face": face})
+        best = _best(answer)
+        found = best["label"] if best and best["match"] else NOBODY if answer.get("results") else answer.get("code", "?")
+        score = best["score"] if best else None
+        self._note("search", picture, "all", score, answer.get("threshold"), found, found == expected, elapsed)
 
     def _post(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
         started = time.perf_counter()
@@ -159,10 +126,6 @@ def _best(answer: dict[str, Any]) -> dict[str, Any] | None:
 def _load(path: Path) -> Picture:
     """BGR, upright."""
     return np.ascontiguousarray(decode(path.read_bytes(), ImageLimits())[..., ::-1])
-
-
-def _area(box: list[float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _base64(data: bytes) -> str:

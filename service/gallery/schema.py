@@ -9,8 +9,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import SchemaItem
 
 from service.errors import StartupError
+from service.gallery.ann import PREFIX
 
 OLDEST_PGVECTOR = (0, 8, 0)
 WANTED_PGVECTOR = (0, 8, 4)
@@ -37,6 +39,11 @@ def wanted_revision() -> str:
     head = ScriptDirectory(str(_migrations())).get_current_head()
     assert head is not None
     return head
+
+
+def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None) -> bool:
+    """For Alembic's comparison: indexes made at run time are none of its business."""
+    return not (kind == "index" and reflected and (name or "").startswith(PREFIX))
 
 
 async def schema_problem(connection: AsyncConnection, wanted: str) -> str | None:

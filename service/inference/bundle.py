@@ -86,6 +86,7 @@ class DetectorManifest(_Manifest):
     kind: Literal["detector"]
     input_sizes: list[int] = Field(min_length=1, description="square inputs it was checked at, ascending")
     landmarks: Literal[5]
+    min_score: float = Field(gt=0, lt=1, description="score from which on a detection counts, unless told otherwise")
     max_iou: float = Field(gt=0, lt=1, description="overlap above which the weaker of two boxes is dropped")
 
 

@@ -24,14 +24,16 @@ class YoloFaceDetector:
     Args:
         image_size: input size in pixels for every picture, or None: the smallest size of the bundle that hardly
             shrinks the picture, else its largest.
-        min_score: detections below are dropped.
+        min_score: detections below are dropped; None: the bundle's own choice.
     """
 
-    def __init__(self, bundle: Path, options: RuntimeOptions, image_size: int | None, min_score: float) -> None:
+    def __init__(
+        self, bundle: Path, options: RuntimeOptions, image_size: int | None = None, min_score: float | None = None
+    ) -> None:
         self.manifest: DetectorManifest = read_detector(bundle)
         sizes = self.manifest.input_sizes if image_size is None else [image_size]
         self._graphs = {size: self._open(bundle, size, options) for size in sorted(sizes)}
-        self._min_score = min_score
+        self._min_score = self.manifest.min_score if min_score is None else min_score
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
         """The faces of each picture, strongest first. Pictures of one input size share a run of the graph."""

@@ -68,6 +68,7 @@ def export(
     output: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("service/bundles/detector"),
     model_id: Annotated[str, typer.Option(help="Name of this model, for good.")] = "yolo11n-face",
     config: Annotated[Path, typer.Option(help="YAML that trained it.")] = Path("configs/detector.yaml"),
+    min_score: Annotated[float, typer.Option(help="Score from which on a detection counts; choose it on val.")] = 0.35,
     provenance: Annotated[Path, typer.Option(help="YAML: data, terms, initialised_from.")] = Path(
         "configs/provenance-detector.yaml"
     ),
@@ -77,5 +78,5 @@ def export(
 
     from trainer.detector import export as exporting
 
-    manifest = exporting.export(checkpoint, output, model_id, config, yaml.safe_load(provenance.read_text()))
+    manifest = exporting.export(checkpoint, output, model_id, config, min_score, yaml.safe_load(provenance.read_text()))
     typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")

@@ -19,7 +19,9 @@ MAX_IOU = 0.5
 OPSET = 17
 
 
-def export(checkpoint: Path, output: Path, model_id: str, config: Path, provenance: dict[str, object]) -> DetectorManifest:
+def export(
+    checkpoint: Path, output: Path, model_id: str, config: Path, min_score: float, provenance: dict[str, object]
+) -> DetectorManifest:
     """Write `model.onnx` and its manifest into `output`.
 
     The graph takes any square input whose side is a multiple of 32; the weights lie in half precision on disk and are
@@ -41,6 +43,7 @@ def export(checkpoint: Path, output: Path, model_id: str, config: Path, provenan
         scaling=PixelScaling(mean=0.0, std=255.0),
         input_sizes=INPUT_SIZES,
         landmarks=5,
+        min_score=min_score,
         max_iou=MAX_IOU,
         provenance=Provenance(
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -111,7 +111,7 @@ def evaluate(
     from trainer.embedder import evaluation
 
     embedder = FaceEmbedder(bundle, RuntimeOptions())
-    finder = YoloFaceDetector(detector, RuntimeOptions(), None, min_score=0.4)
+    finder = YoloFaceDetector(detector, RuntimeOptions())
     engine = LocalEngine(finder, embedder, ImageLimits())
     folder = next(path.parent for path in unpack([pairs], work).rglob("pairs.csv"))
     figures = evaluation.evaluate(engine, folder, embedder.manifest.calibration, FaceChoice(face))

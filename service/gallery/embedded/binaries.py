@@ -35,9 +35,9 @@ def install_programs(root: Path, account: Account) -> Path:
     return copy / package.name / "pginstall" / "bin"
 
 
-def require_supported_cpu(cpuinfo: Path = CPUINFO) -> None:
+def require_supported_cpu(cpuinfo: Path = CPUINFO, machine: str = platform.machine()) -> None:
     """The wheel's x86-64 programs use AVX2; without it they would die of an illegal instruction."""
-    if platform.machine().lower() not in {"x86_64", "amd64"} or not cpuinfo.exists():
+    if machine.lower() not in {"x86_64", "amd64"} or not cpuinfo.exists():
         return
     flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
     if "avx2" not in flags.split():

@@ -1,0 +1,221 @@
+"""The gallery on a real PostgreSQL: enrolment, search by both plans, deletion, concurrency."""
+
+import asyncio
+import uuid
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sqlalchemy import func, select, text
+
+from service.errors import CollectionExists, CollectionNotFound, IdentityNotFound, StartupError
+from service.gallery import ann, collections, identities, search, templates
+from service.gallery.collections import Collection
+from service.gallery.database import Database
+from service.gallery.tables import centroid, template
+
+pytestmark = pytest.mark.anyio
+DIM = 16
+BOX = (0.0, 0.0, 1.0, 1.0)
+
+
+def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    vectors = rng.normal(size=(*shape, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def sample(embedding: np.ndarray, source: int) -> templates.NewTemplate:
+    return templates.NewTemplate(source.to_bytes(32, "big"), embedding, BOX, 0.9, 0.5)
+
+
+async def enrol(database: Database, collection: Collection, name: str, embeddings: np.ndarray) -> uuid.UUID:
+    async with database.transaction() as connection:
+        identity_id, _ = await identities.lock_or_create(connection, collection.id, name, None, None)
+        samples = [sample(embedding, hash((name, row)) % 2**64) for row, embedding in enumerate(embeddings)]
+        await templates.add(connection, collection.id, identity_id, "tiny", samples)
+        await templates.recompute_centroid(connection, collection.id, identity_id, "tiny")
+    return identity_id
+
+
+async def test_the_raw_embedding_comes_back_bit_for_bit(database: Database, collection: Collection) -> None:
+    embedding = unit(np.random.default_rng(1), 1)
+    await enrol(database, collection, "a", embedding)
+    async with database.transaction() as connection:
+        query = select(template.c.embedding).where(template.c.collection_id == collection.id)
+        stored = (await connection.execute(query)).scalar_one()
+    np.testing.assert_array_equal(np.asarray(stored, np.float32), embedding[0])
+
+
+async def test_an_empty_gallery_has_nobody(database: Database, collection: Collection) -> None:
+    async with database.transaction() as connection:
+        found, plan = await search.nearest(connection, collection.id, "tiny", unit(np.random.default_rng(0)), 5)
+    assert (found, plan) == ([], search.Plan.EXACT)
+
+
+async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centroid(
+    database: Database, collection: Collection
+) -> None:
+    rng = np.random.default_rng(2)
+    people = {f"p{number}": unit(rng, 3) for number in range(20)}
+    for name, embeddings in people.items():
+        await enrol(database, collection, name, embeddings)
+    probe = people["p7"][1]
+    async with database.transaction() as connection:
+        found, _ = await search.nearest(connection, collection.id, "tiny", probe, 20)
+    best = {name: float((embeddings @ probe).max()) for name, embeddings in people.items()}
+    assert [candidate.external_id for candidate in found] == sorted(best, key=lambda name: -best[name])
+    np.testing.assert_allclose([candidate.score for candidate in found], sorted(best.values(), reverse=True), atol=1e-5)
+    top = found[0]
+    assert (top.external_id, top.template_count) == ("p7", 3)
+    assert top.centroid_score == pytest.approx(float(templates.centroid_of(people["p7"]) @ probe), abs=1e-5)
+
+
+async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
+    database: Database, collection: Collection
+) -> None:
+    rng = np.random.default_rng(3)
+    people = unit(rng, 150)
+    for number, embedding in enumerate(people):
+        await enrol(database, collection, f"p{number}", embedding[None])
+    name = ann.index_name(collection.id, "tiny")
+    assert name not in await ann.maintain(database, build_from=151, drop_below=10)
+    assert name in await ann.maintain(database, build_from=150, drop_below=10)
+    assert name not in await ann.maintain(database, build_from=150, drop_below=10)
+    for number in rng.integers(0, 150, 20):
+        async with database.transaction() as connection:
+            found, plan = await search.nearest(connection, collection.id, "tiny", people[number], 1)
+        assert plan is search.Plan.ANN
+        assert found[0].external_id == f"p{number}"
+    async with database.transaction() as connection:
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        await connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        await connection.execute(text("SET LOCAL enable_sort = off"))
+        shortlist = search._ann_shortlist(collection.id, "tiny", people[0], 10)
+        explained = await connection.execute(text("EXPLAIN " + _literal(select(shortlist))))
+        assert name in "\n".join(row[0] for row in explained)
+    assert name in await ann.maintain(database, build_from=1000, drop_below=500)
+    async with database.transaction() as connection:
+        assert not await ann.is_ready(connection, collection.id, "tiny")
+
+
+def _literal(statement: object) -> str:
+    from sqlalchemy.dialects import postgresql
+
+    compiled = statement.compile(  # type: ignore[attr-defined]
+        dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True, "render_postcompile": True}
+    )
+    return str(compiled)
+
+
+async def test_an_invalid_index_of_a_failed_build_is_replaced(database: Database, collection: Collection) -> None:
+    await enrol(database, collection, "a", unit(np.random.default_rng(4), 1))
+    await ann.maintain(database, build_from=1, drop_below=1)
+    name = ann.index_name(collection.id, "tiny")
+    async with database.transaction() as connection:
+        await connection.execute(
+            text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)"), {"name": name}
+        )
+    assert name in await ann.maintain(database, build_from=1, drop_below=1)
+    async with database.transaction() as connection:
+        assert await ann.is_ready(connection, collection.id, "tiny")
+    await ann.maintain(database, build_from=10**6, drop_below=10**6)
+
+
+async def test_collections_do_not_see_each_other(database: Database, collection: Collection) -> None:
+    async with database.transaction() as connection:
+        other = await collections.create(connection, f"other-{uuid.uuid4().hex[:8]}", "tiny")
+    embeddings = unit(np.random.default_rng(5), 1)
+    identity_id = await enrol(database, collection, "a", embeddings)
+    async with database.transaction() as connection:
+        assert (await search.nearest(connection, other.id, "tiny", embeddings[0], 5))[0] == []
+        with pytest.raises(IdentityNotFound):
+            await identities.get(connection, other.id, identity_id)
+
+
+async def test_many_writers_of_one_identity_lose_nothing(database: Database, collection: Collection) -> None:
+    embeddings = unit(np.random.default_rng(6), 20)
+
+    async def register(row: int) -> bool:
+        async with database.transaction() as connection:
+            identity_id, created = await identities.lock_or_create(connection, collection.id, "one", None, None)
+            await templates.add(connection, collection.id, identity_id, "tiny", [sample(embeddings[row], row)])
+            await asyncio.sleep(0.01)
+            await templates.recompute_centroid(connection, collection.id, identity_id, "tiny")
+        return created
+
+    created = await asyncio.gather(*(register(row) for row in range(20)))
+    assert sum(created) == 1
+    async with database.transaction() as connection:
+        stored = (await connection.execute(select(centroid).where(centroid.c.collection_id == collection.id))).one()
+    assert stored.template_count == 20
+    np.testing.assert_allclose(np.asarray(stored.embedding), templates.centroid_of(embeddings), atol=1e-6)
+
+
+async def test_the_same_picture_again_changes_nothing(database: Database, collection: Collection) -> None:
+    embedding = unit(np.random.default_rng(7))
+    async with database.transaction() as connection:
+        identity_id, _ = await identities.lock_or_create(connection, collection.id, "a", "A", {"n": 1})
+        first, twice = await templates.add(
+            connection, collection.id, identity_id, "tiny", [sample(embedding, 1), sample(embedding, 1)]
+        )
+    assert first is not None
+    assert twice is None
+    async with database.transaction() as connection:
+        again, created = await identities.lock_or_create(connection, collection.id, "a", None, None)
+        assert (again, created) == (identity_id, False)
+        assert await templates.add(connection, collection.id, identity_id, "tiny", [sample(embedding, 1)]) == [None]
+        kept = await identities.get(connection, collection.id, identity_id)
+    assert (kept.label, kept.metadata, kept.template_count) == ("A", {"n": 1}, 1)
+
+
+async def test_deleting_a_person_deletes_every_row(database: Database, collection: Collection) -> None:
+    identity_id = await enrol(database, collection, "a", unit(np.random.default_rng(8), 3))
+    async with database.transaction() as connection:
+        assert await identities.remove(connection, collection.id, identity_id) == 3
+    async with database.transaction() as connection:
+        for table in (template, centroid):
+            rows = select(func.count()).select_from(table).where(table.c.collection_id == collection.id)
+            assert (await connection.execute(rows)).scalar() == 0
+        with pytest.raises(IdentityNotFound):
+            await identities.remove(connection, collection.id, identity_id)
+
+
+async def test_a_wrong_dimension_cannot_be_stored(database: Database, collection: Collection) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    with pytest.raises(IntegrityError):
+        await enrol_wrong(database, collection)
+
+
+async def enrol_wrong(database: Database, collection: Collection) -> None:
+    async with database.transaction() as connection:
+        identity_id, _ = await identities.lock_or_create(connection, collection.id, "a", None, None)
+        await templates.add(connection, collection.id, identity_id, "tiny", [sample(np.ones(8, np.float32), 1)])
+
+
+async def test_a_collection_is_made_once_and_found_by_name(database: Database, collection: Collection) -> None:
+    async with database.transaction() as connection:
+        with pytest.raises(CollectionExists):
+            await collections.create(connection, collection.name, "tiny")
+        with pytest.raises(CollectionNotFound):
+            await collections.get(connection, "no-such-collection")
+        assert (collection, 0) in await collections.list_all(connection)
+
+
+async def test_one_model_id_stands_for_one_dimension(database: Database, collection: Collection) -> None:
+    async with database.transaction() as connection:
+        with pytest.raises(StartupError, match="16 dimensions and this one has 32"):
+            await collections.add_model(connection, "tiny", 32, "0" * 64)
+
+
+@given(arrays.arrays(np.float32, (4, DIM), elements=st.floats(-1, 1, width=32)))
+def test_a_centroid_is_of_length_one_whatever_the_templates(values: np.ndarray) -> None:
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    if (lengths < 1e-3).any():
+        return
+    embeddings = (values / lengths).astype(np.float32)
+    assert np.linalg.norm(templates.centroid_of(embeddings)) == pytest.approx(1, abs=1e-5)
+    opposed = np.concatenate([embeddings, -embeddings])
+    assert np.linalg.norm(templates.centroid_of(opposed)) == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,128 @@
+import asyncio
+import logging
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from service.errors import StartupError
+from service.gallery import schema
+from service.gallery.database import Database
+from service.gallery.tables import metadata
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def empty_database(postgres_url: str) -> str:
+    """A database without a schema on the same server."""
+    libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(libpq, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS empty_one WITH (FORCE)")
+        connection.execute("CREATE DATABASE empty_one")
+    return postgres_url.replace("/registry?", "/empty_one?")
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        names = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
+    engine.dispose()
+    return set(names)
+
+
+def test_up_down_and_up_again(empty_database: str) -> None:
+    schema.upgrade(empty_database)
+    assert tables(empty_database) == {*metadata.tables, "alembic_version"}
+    command.downgrade(schema.alembic_config(empty_database), "base")
+    assert tables(empty_database) == {"alembic_version"}
+    schema.upgrade(empty_database)
+    assert tables(empty_database) == {*metadata.tables, "alembic_version"}
+
+
+def test_processes_that_migrate_at_once_wait_for_each_other(empty_database: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        from subprocess import run
+        from sys import executable
+
+        code = "import sys; from service.gallery import schema; schema.upgrade(sys.argv[1])"
+        results = list(pool.map(lambda _: run([executable, "-c", code, empty_database], capture_output=True, text=True), range(4)))
+    assert [result.returncode for result in results] == [0] * 4, results[0].stderr
+    assert "template" in tables(empty_database)
+
+
+def test_models_and_migrations_agree(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"include_object": schema.include_object, "compare_server_default": True}
+        )
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_every_key_begins_with_the_collection(postgres_url: str) -> None:
+    for name in ("identity", "template", "centroid"):
+        table = metadata.tables[name]
+        assert next(iter(table.primary_key)).name == "collection_id"
+        for constraint in table.constraints:
+            if constraint.__class__.__name__ == "UniqueConstraint":
+                assert next(iter(constraint.columns)).name == "collection_id"
+
+
+def test_embeddings_are_float32_and_stay_in_line(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    query = """SELECT attrelid::regclass::text, format_type(atttypid, atttypmod), attstorage FROM pg_attribute
+               WHERE attname = 'embedding' AND attrelid IN ('template'::regclass, 'centroid'::regclass)"""
+    with engine.connect() as connection:
+        rows = {tuple(row) for row in connection.execute(text(query))}
+    engine.dispose()
+    assert rows == {("template", "vector", "m"), ("centroid", "vector", "m")}
+
+
+async def test_a_database_without_a_schema_is_told_apart(empty_database: str) -> None:
+    database = Database(empty_database)
+    async with database.transaction() as connection:
+        assert "alembic upgrade head" in (await schema.schema_problem(connection, "0001") or "")
+        with pytest.raises(StartupError, match="has no pgvector"):
+            await schema.require_pgvector(connection)
+    await asyncio.to_thread(schema.upgrade, empty_database)
+    async with database.transaction() as connection:
+        assert await schema.schema_problem(connection, schema.wanted_revision()) is None
+        assert "works with 9999" in (await schema.schema_problem(connection, "9999") or "")
+        await schema.require_pgvector(connection)
+    await database.close()
+
+
+@pytest.mark.parametrize("version", ["0.5.1", "0.7.4", None])
+def test_an_old_pgvector_is_refused(version: str | None) -> None:
+    with pytest.raises(StartupError, match="pgvector"):
+        schema.check_pgvector_version(version)
+
+
+@pytest.mark.parametrize(("version", "warned"), [("0.8.0", True), ("0.8.3", True), ("0.8.4", False), ("0.9.0", False)])
+def test_a_pgvector_with_known_faults_warns(version: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        schema.check_pgvector_version(version)
+    assert ("index corruption" in caplog.text) is warned
+
+
+def test_the_command_line_does_the_same(data_folder: Path) -> None:
+    """`alembic upgrade head` without a URL works on the embedded server."""
+    import os
+    import subprocess
+    import sys
+
+    environment = os.environ | {"REGISTRY_DATA_DIR": str(data_folder)}
+    repository = Path(__file__).parents[2]
+    alembic = shutil.which("alembic", path=str(Path(sys.executable).parent))
+    assert alembic
+    for arguments in (["upgrade", "head"], ["check"], ["downgrade", "base"]):
+        result = subprocess.run([alembic, *arguments], env=environment, cwd=repository, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr

@@ -1,0 +1,126 @@
+"""The real service in processes of its own, and what the tests do to it."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+LEASE = """
+import sys
+from pathlib import Path
+from service.errors import StartupError
+from service.gallery.embedded.lease import EmbeddedPostgres
+try:
+    with EmbeddedPostgres(Path(sys.argv[1])) as url:
+        print(url, flush=True)
+        sys.stdin.read()
+except StartupError as error:
+    sys.exit(str(error))
+"""
+
+
+@dataclass
+class RunningApi:
+    process: "subprocess.Popen[bytes]"
+    client: httpx.Client
+    log: Path
+
+    def stop(self) -> int:
+        """As Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(40)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def running_api(data: Path, *options: str, **environment: str) -> Iterator[RunningApi]:
+    """`python -m service api` on a free port, ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = data / f"api-{port}.log"
+    command = [sys.executable, "-m", "service", "api", "--port", str(port), *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"REGISTRY_DATA_DIR": str(data)} | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        try:
+            wait_for(lambda: process.poll() is not None or is_ready(client), 40)
+            assert process.poll() is None, log.read_text()
+            yield RunningApi(process, client, log)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(40)
+
+
+def is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(0.05)
+
+
+def lease(root: Path) -> "subprocess.Popen[str]":
+    """Another process that leases the embedded server until its standard input ends; it has the URL printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEASE, str(root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("postgresql"), process.communicate()[1]
+    return process
+
+
+def end(process: "subprocess.Popen[str]") -> int:
+    """Let a leasing process end in order."""
+    process.communicate("", timeout=40)
+    return process.returncode
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """The keeper and the server of a folder, as the operating system sees them."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+        command = " ".join(process.info["cmdline"] or [])
+        if process.info["status"] != psutil.STATUS_ZOMBIE and (
+            str(root) in command and ("keeper" in command or "postgres" in command)
+            or process.info["cwd"] == str(root / "data")
+        ):  # fmt: skip
+            found.append(process)
+    return found
+
+
+def keeper_of(root: Path) -> psutil.Process:
+    return next(process for process in processes_of(root) if "keeper" in " ".join(process.cmdline()))
+
+
+def server_of(root: Path) -> psutil.Process:
+    return psutil.Process(int((root / "data" / "postmaster.pid").read_text().splitlines()[0]))
