@@ -1,7 +1,9 @@
 """`python -m service`: runs the identity registry."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -62,17 +64,18 @@ def demo(
     raise typer.Exit(run(photos, output))
 
 
-def _database_url():  # type: ignore[no-untyped-def]  # noqa: ANN202
-    import contextlib
-
+@contextlib.contextmanager
+def _database_url() -> Iterator[str]:
     from service.settings import load_settings
 
     settings = load_settings()
     if settings.database.url is not None:
-        return contextlib.nullcontext(settings.database.url.get_secret_value())
+        yield settings.database.url.get_secret_value()
+        return
     from service.gallery.embedded.lease import EmbeddedPostgres
 
-    return EmbeddedPostgres(settings.postgres_folder)
+    with EmbeddedPostgres(settings.postgres_folder) as url:
+        yield url
 
 
 def main() -> None:

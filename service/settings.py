@@ -97,9 +97,7 @@ class LimitSettings(_Section):
 class Settings(BaseSettings):
     """Everything that can be configured."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
 
     data_dir: Path = Field(default_factory=lambda: _default_data_dir())
     server: ServerSettings = ServerSettings()
@@ -139,7 +137,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         sources = [init_settings, env_settings]
         if folder := os.environ.get(SECRETS_VARIABLE):
-            sources.append(NestedSecretsSettingsSource(file_secret_settings, folder, secrets_nested_delimiter="__"))  # type: ignore[arg-type]
+            sources.append(NestedSecretsSettingsSource(file_secret_settings, folder, secrets_nested_delimiter="__"))
         if (file := _config_file()) is not None:
             sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=file))
         return tuple(sources)

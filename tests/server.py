@@ -111,7 +111,7 @@ def processes_of(root: Path) -> list[psutil.Process]:
     for process in psutil.process_iter(["cmdline", "cwd", "status"]):
         command = " ".join(process.info["cmdline"] or [])
         if process.info["status"] != psutil.STATUS_ZOMBIE and (
-            str(root) in command and ("keeper" in command or "postgres" in command)
+            (str(root) in command and ("keeper" in command or "postgres" in command))
             or process.info["cwd"] == str(root / "data")
         ):  # fmt: skip
             found.append(process)

@@ -56,7 +56,7 @@ class AttentiveEngine:
 
 
 def get_registry(request: Request) -> Registry:
-    return request.app.state.registry  # type: ignore[no-any-return]
+    return request.app.state.registry
 
 
 def get_engine(request: Request) -> Engine:

@@ -62,4 +62,6 @@ class BodyLimit:
         await self._app(scope, receive_counted, send)
 
     def _error(self) -> BodyTooLarge:
-        return BodyTooLarge(f"at most {self._max_bytes:,} bytes are allowed in one request; send fewer or smaller images")
+        return BodyTooLarge(
+            f"at most {self._max_bytes:,} bytes are allowed in one request; send fewer or smaller images"
+        )

@@ -48,14 +48,17 @@ ImageBytes = Annotated[
         }
     ),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=256), BeforeValidator(lambda v: _without_nul(v) if isinstance(v, str) else v)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=256), BeforeValidator(lambda v: _without_nul(v) if isinstance(v, str) else v)
+]
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 BoxCorners = Annotated[
     tuple[float, float, float, float],
     Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture", examples=[[40, 32, 180, 210]]),
 ]
 Detector = Annotated[
-    Literal["yolo", "none"], Field(description="`none`: the pictures are cropped faces already, nothing is searched for")
+    Literal["yolo", "none"],
+    Field(description="`none`: the pictures are cropped faces already, nothing is searched for"),
 ]
 Fmr = Annotated[float, Field(gt=0, lt=1, description="false match rate that the decision may have")]
 Threshold = Annotated[float, Field(ge=-1, le=1, description="lowest comparison score that counts as a match")]

@@ -23,7 +23,7 @@ from service.recognition.verification import Verification
 def detection_view(detection: Detection, quality: float | None = None) -> FaceView:
     landmarks = detection.landmarks
     return FaceView(
-        box=tuple(round(value, 1) for value in detection.box),  # type: ignore[arg-type]
+        box=tuple(round(value, 1) for value in detection.box),
         detection_score=round(detection.score, 4),
         landmarks=None if landmarks is None else [(round(float(x), 1), round(float(y), 1)) for x, y, _ in landmarks],
         quality=quality,
@@ -43,7 +43,7 @@ def outcome_view(outcome: ImageOutcome) -> ImageOutcomeView:
     told: dict[str, Any] = {} if error is None else {"code": error.code, "detail": error.detail, **error.extensions}
     seen = [{**face, "landmarks": None} for face in told.pop("faces", [])]
     return ImageOutcomeView(
-        status=outcome.status,  # type: ignore[arg-type]
+        status=outcome.status,
         template_id=outcome.template_id,
         face=None if outcome.face is None else face_view(outcome.face),
         code=told.get("code"),

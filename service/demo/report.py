@@ -76,8 +76,10 @@ def annotate(picture: npt.NDArray[np.uint8], answer: dict[str, Any]) -> npt.NDAr
     scale = max(picture.shape[:2]) / 1000
     picture = sv.BoxAnnotator(palette, thickness=max(2, round(3 * scale))).annotate(picture.copy(), detections)
     points = sv.KeyPoints(xy=np.array([face["landmarks"] for face in faces], dtype=np.float32))
-    picture = sv.VertexAnnotator(sv.Color.from_hex("#ffeb3b"), radius=max(2, round(4 * scale))).annotate(picture, points)
-    return sv.LabelAnnotator(palette, text_scale=0.7 * scale, text_thickness=max(1, round(1.5 * scale))).annotate(  # type: ignore[no-any-return]
+    picture = sv.VertexAnnotator(sv.Color.from_hex("#ffeb3b"), radius=max(2, round(4 * scale))).annotate(
+        picture, points
+    )
+    return sv.LabelAnnotator(palette, text_scale=0.7 * scale, text_thickness=max(1, round(1.5 * scale))).annotate(
         picture, detections, labels
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
 import numpy as np
 from rich.console import Console
@@ -94,7 +93,7 @@ class _Demo:
         body = {"image_a": _base64(enrolled.read_bytes()), "image_b": _base64(probe)}
         answer, elapsed = self._post("/verify", body)
         match = answer.get("match")
-        decision = {True: "same person", False: "two people"}.get(match, answer.get("code", "?"))  # type: ignore[arg-type]
+        decision = str(answer.get("code")) if match is None else "same person" if match else "two people"
         self._note(
             "verify", picture, name, answer.get("score"), answer.get("threshold"), decision, match is same, elapsed
         )
@@ -102,7 +101,9 @@ class _Demo:
     def _search(self, picture: str, probe: bytes, face: str, expected: str) -> None:
         answer, elapsed = self._post("/search", {"image": _base64(probe), "top_k": 3, "face": face})
         best = _best(answer)
-        found = best["label"] if best and best["match"] else NOBODY if answer.get("results") else answer.get("code", "?")
+        found = (
+            best["label"] if best and best["match"] else NOBODY if answer.get("results") else str(answer.get("code"))
+        )
         score = best["score"] if best else None
         self._note("search", picture, "all", score, answer.get("threshold"), found, found == expected, elapsed)
 

@@ -47,9 +47,7 @@ async def is_ready(connection: AsyncConnection, collection_id: uuid.UUID, model_
     return bool((await connection.execute(query, {"name": index_name(collection_id, model_id)})).scalar())
 
 
-async def maintain(
-    database: Database, build_from: int = BUILD_FROM, drop_below: int = DROP_BELOW
-) -> list[str]:
+async def maintain(database: Database, build_from: int = BUILD_FROM, drop_below: int = DROP_BELOW) -> list[str]:
     """Build what large collections lack, drop what shrunken ones no longer need; the names of changed indexes.
 
     Returns at once where another process is at it. A failed build leaves an INVALID index behind; it is removed here.
@@ -87,15 +85,17 @@ async def _existing(connection: AsyncConnection) -> dict[str, bool]:
 
 async def _sizes(connection: AsyncConnection) -> Sequence[tuple[uuid.UUID, str, int, int]]:
     key = centroid.c.collection_id, centroid.c.model_id, centroid.c.dim
-    return [tuple(row) for row in await connection.execute(select(*key, func.count()).group_by(*key))]  # type: ignore[misc]
+    return [tuple(row) for row in await connection.execute(select(*key, func.count()).group_by(*key))]
 
 
-async def _build(
-    connection: AsyncConnection, name: str, collection_id: uuid.UUID, model_id: str, dim: int
-) -> None:
+async def _build(connection: AsyncConnection, name: str, collection_id: uuid.UUID, model_id: str, dim: int) -> None:
     log.info("building %s", name)
     where = " AND ".join(
-        str(clause.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True, "render_postcompile": True}))
+        str(
+            clause.compile(
+                dialect=connection.dialect, compile_kwargs={"literal_binds": True, "render_postcompile": True}
+            )
+        )
         for clause in predicate(collection_id, model_id)
     )
     halved = cast(centroid.c.embedding, HALFVEC(dim)).compile(dialect=connection.dialect)

@@ -32,7 +32,8 @@ async def add_model(connection: AsyncConnection, model_id: str, dim: int, manife
     known = (await connection.execute(select(model).where(model.c.id == model_id))).one()
     if known.dim != dim:
         raise StartupError(
-            f"The database knows a model {model_id!r} of {known.dim} dimensions and this one has {dim}: give it another id"
+            f"The database knows a model {model_id!r} of {known.dim} dimensions and this one has {dim}: "
+            "give it another id"
         )
 
 

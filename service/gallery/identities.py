@@ -68,7 +68,9 @@ async def get(connection: AsyncConnection, collection_id: uuid.UUID, identity_id
 async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UUID, external_id: str) -> Identity:
     """Raises IdentityNotFound."""
     statement = _with_count(collection_id).where(identity.c.external_id == external_id)
-    return await _one(connection, statement, f"there is no identity with external_id {external_id!r} in this collection")
+    return await _one(
+        connection, statement, f"there is no identity with external_id {external_id!r} in this collection"
+    )
 
 
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:

@@ -41,7 +41,9 @@ def wanted_revision() -> str:
     return head
 
 
-def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None) -> bool:
+def include_object(
+    item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None
+) -> bool:
     """For Alembic's comparison: indexes made at run time are none of its business."""
     return not (kind == "index" and reflected and (name or "").startswith(PREFIX))
 

@@ -111,9 +111,7 @@ def _reranked(shortlist: CTE, collection_id: uuid.UUID, model_id: str, probe: Fl
             best.c.template_count,
         )
         .select_from(shortlist)
-        .join(
-            identity, (identity.c.collection_id == collection_id) & (identity.c.id == shortlist.c.identity_id)
-        )
+        .join(identity, (identity.c.collection_id == collection_id) & (identity.c.id == shortlist.c.identity_id))
         .join(best, best.c.template_count > 0)
         .order_by(best.c.score.desc(), shortlist.c.centroid_score.desc(), identity.c.id)
         .limit(top_k)

@@ -69,9 +69,7 @@ async def recompute_centroid(
     embeddings = [np.asarray(row.embedding, np.float32) for row in await connection.execute(statement)]
     mean = centroid_of(np.stack(embeddings))
     values = {"dim": len(mean), "embedding": mean, "template_count": len(embeddings)}
-    upsert = insert(centroid).values(
-        collection_id=collection_id, identity_id=identity_id, model_id=model_id, **values
-    )
+    upsert = insert(centroid).values(collection_id=collection_id, identity_id=identity_id, model_id=model_id, **values)
     await connection.execute(
         upsert.on_conflict_do_update(index_elements=["collection_id", "model_id", "identity_id"], set_=values)
     )
@@ -87,7 +85,7 @@ def centroid_of(embeddings: Floats) -> Floats:
     length = float(np.linalg.norm(mean))
     if length < 1e-6:
         return embeddings[0]
-    return (mean / length).astype(np.float32)  # type: ignore[no-any-return]
+    return (mean / length).astype(np.float32)
 
 
 async def best_score(
@@ -99,4 +97,4 @@ async def best_score(
         template.c.identity_id == identity_id,
         template.c.model_id == model_id,
     )
-    return (await connection.execute(statement)).scalar_one()  # type: ignore[no-any-return]
+    return (await connection.execute(statement)).scalar_one()

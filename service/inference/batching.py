@@ -78,7 +78,9 @@ class Batcher(Generic[Item, Result]):
                 continue
             try:
                 results = await loop.run_in_executor(self._thread, self._run, [entry.item for entry in batch])
-            except Exception as error:  # whatever broke the batch, its callers must hear of it and the next one must run
+            except (
+                Exception
+            ) as error:  # whatever broke the batch, its callers must hear of it and the next one must run
                 for entry in batch:
                     if not entry.result.done():
                         entry.result.set_exception(error)

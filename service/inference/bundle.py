@@ -81,7 +81,7 @@ class _Manifest(_Strict):
 
 
 class DetectorManifest(_Manifest):
-    """A YOLO pose graph: (n, 3, s, s) to (n, 5 + 3 landmarks, anchors): box centre and size, score, landmark triples."""
+    """A YOLO pose graph: (n, 3, s, s) to (n, 20, anchors): box centre and size, score, five landmark triples."""
 
     kind: Literal["detector"]
     input_sizes: list[int] = Field(min_length=1, description="square inputs it was checked at, ascending")

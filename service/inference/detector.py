@@ -52,7 +52,9 @@ class YoloFaceDetector:
         graph = open_graph(bundle / self.manifest.graph, size, options)
         rows = 5 + 3 * self.manifest.landmarks
         if len(graph.output_shape) != 2 or graph.output_shape[0] != rows:
-            raise StartupError(f"{bundle}: an output of {graph.output_shape} per picture where ({rows}, anchors) is due")
+            raise StartupError(
+                f"{bundle}: an output of {graph.output_shape} per picture where ({rows}, anchors) is due"
+            )
         return graph
 
     def _input_size(self, picture: Pixels) -> int:

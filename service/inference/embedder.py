@@ -22,7 +22,9 @@ class FaceEmbedder:
         self.manifest: EmbedderManifest = read_embedder(bundle)
         self._graph = open_graph(bundle / self.manifest.graph, self.manifest.input_size, options)
         if self._graph.output_shape != (self.manifest.embedding_dim,):
-            raise StartupError(f"{bundle}: an output of {self._graph.output_shape} where {self.manifest.embedding_dim} is due")
+            raise StartupError(
+                f"{bundle}: an output of {self._graph.output_shape} where {self.manifest.embedding_dim} is due"
+            )
 
     def embed(self, crops: Sequence[Pixels]) -> Floats:
         """(n, dim) for n crops."""
@@ -44,4 +46,4 @@ class FaceEmbedder:
 
 
 def _normalise(vectors: Floats) -> Floats:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))  # type: ignore[no-any-return]
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))

@@ -69,9 +69,7 @@ class LocalEngine:
         }
         embeddings = dict(zip(crops, self._embedder.embed(list(crops.values())), strict=True))
         self._on_batch(
-            StageTimes(
-                len(images), decoded_at - started, detected_at - decoded_at, time.perf_counter() - detected_at
-            )
+            StageTimes(len(images), decoded_at - started, detected_at - decoded_at, time.perf_counter() - detected_at)
         )
         results: list[Observation | RegistryError] = []
         for row, pixels in enumerate(decoded):
@@ -90,9 +88,7 @@ class LocalEngine:
         except RegistryError as error:
             return error
 
-    def _detect(
-        self, images: Sequence[ImageInput], decoded: Sequence[Pixels | RegistryError]
-    ) -> list[list[Detection]]:
+    def _detect(self, images: Sequence[ImageInput], decoded: Sequence[Pixels | RegistryError]) -> list[list[Detection]]:
         detections: list[list[Detection]] = [[] for _ in images]
         searched: dict[int, Pixels] = {}
         for row, pixels in enumerate(decoded):
@@ -122,7 +118,9 @@ class LocalEngine:
         except ValueError:
             return crop_box(pixels, np.array(detection.box, np.float32), size)
 
-    def _face(self, crop: Pixels, detection: Detection, embedding: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> Face:
+    def _face(
+        self, crop: Pixels, detection: Detection, embedding: "np.ndarray[tuple[int], np.dtype[np.float32]]"
+    ) -> Face:
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
         quality = measure(crop, np.array(detection.box, np.float32), landmarks, detection.score)
         return Face(detection, quality, embedding)

@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float32]
 TEMPLATE_112: Floats = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
-"""Where left eye, right eye, nose tip and mouth corners lie in a crop of 112 pixels, as seen in the picture (ArcFace)."""
+"""Where eyes, nose tip and mouth corners lie in a crop of 112 pixels, left before right in the picture (ArcFace)."""
 TEMPLATE_SIZE = 112
 BOX_MARGIN = 0.15
 """Of a box without landmarks: how much wider than the face the crop is, on each side."""

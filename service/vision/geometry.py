@@ -43,7 +43,7 @@ def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
 def area(boxes: Floats) -> Floats:
     """Areas of (..., 4) boxes; an empty box has none."""
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    return sides[..., 0] * sides[..., 1]  # type: ignore[no-any-return]
+    return sides[..., 0] * sides[..., 1]
 
 
 def iou(box: Floats, boxes: Floats) -> Floats:

@@ -4,7 +4,6 @@ import io
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +72,7 @@ def _load(picture: Image.Image) -> Image.Image:
 
 def _upright(picture: Image.Image) -> Image.Image:
     try:
-        return cast(Image.Image, ImageOps.exif_transpose(picture))
+        return ImageOps.exif_transpose(picture)
     except Exception:  # damaged EXIF says nothing about the orientation: the pixels count
         return picture
 

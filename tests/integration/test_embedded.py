@@ -141,7 +141,9 @@ def test_a_stale_pid_of_a_stranger_and_a_stale_socket_lock_are_cleared(data_fold
     with EmbeddedPostgres(root) as url:
         remember(url, 1)
     stranger = os.getppid()  # alive, and not PostgreSQL
-    (root / "data" / "postmaster.pid").write_text(f"{stranger}\n{root / 'data'}\n1\n5432\n{root / 'socket'}\n\n\nready\n")
+    (root / "data" / "postmaster.pid").write_text(
+        f"{stranger}\n{root / 'data'}\n1\n5432\n{root / 'socket'}\n\n\nready\n"
+    )
     (root / "socket" / ".s.PGSQL.5432.lock").write_text(f"{stranger}\n{root / 'data'}\n1\n5432\n")
     with EmbeddedPostgres(root) as url:
         assert remembered(url) == [1]

@@ -52,7 +52,9 @@ def test_processes_that_migrate_at_once_wait_for_each_other(empty_database: str)
         from sys import executable
 
         code = "import sys; from service.gallery import schema; schema.upgrade(sys.argv[1])"
-        results = list(pool.map(lambda _: run([executable, "-c", code, empty_database], capture_output=True, text=True), range(4)))
+        results = list(
+            pool.map(lambda _: run([executable, "-c", code, empty_database], capture_output=True, text=True), range(4))
+        )
     assert [result.returncode for result in results] == [0] * 4, results[0].stderr
     assert "template" in tables(empty_database)
 

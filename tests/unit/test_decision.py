@@ -48,7 +48,7 @@ def test_a_threshold_outside_of_what_was_measured_has_no_rate(threshold: float) 
 
 @pytest.mark.parametrize("fmr", [0.2, 9e-5, 1e-9])
 def test_a_rate_outside_of_what_was_measured_is_refused(fmr: float) -> None:
-    with pytest.raises(FmrNotCalibrated, match="from 0.0001 to 0.1"):
+    with pytest.raises(FmrNotCalibrated, match=r"from 0\.0001 to 0\.1"):
         POLICY.decide(fmr, None)
 
 

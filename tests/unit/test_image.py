@@ -40,7 +40,10 @@ def test_other_colour_models_become_rgb(mode: str) -> None:
     assert decode(encoded(picture, "JPEG" if mode == "CMYK" else "PNG"), LIMITS).shape == (48, 64, 3)
 
 
-@pytest.mark.parametrize(("orientation", "turn"), [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)])
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)],
+)
 def test_exif_orientation_is_obeyed(orientation: int, turn: Image.Transpose) -> None:
     upright = Image.fromarray(GRADIENT)
     exif = Image.Exif()
@@ -97,5 +100,3 @@ def test_a_flipped_byte_never_raises_anything_else(seed: int, kind: str) -> None
     except RegistryError:
         return
     assert decoded.ndim == 3
-
-

@@ -82,7 +82,7 @@ def read_boxes(path: Path, width: int, height: int) -> Floats:
 
 
 def _match(found: list[Detection], truth: Floats, counted: npt.NDArray[np.bool_]) -> list[tuple[float, bool]]:
-    """Strongest first, each detection takes the free face that it overlaps most; those on uncounted faces are dropped."""
+    """Strongest first, each detection takes the free face that it overlaps most; uncounted faces take theirs away."""
     free = np.ones(len(truth), dtype=bool)
     outcomes: list[tuple[float, bool]] = []
     for detection in sorted(found, key=lambda face: -face.score):
@@ -125,10 +125,10 @@ def plot(figures: dict[str, DetectionFigures], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 5))
     for name, values in figures.items():
         axes.plot(values.recall, values.precision, label=f"{name} (AP50 {values.ap50:.3f})")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"faces of {MIN_FACE_PX} px or more")
+    axes.set(
+        xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"faces of {MIN_FACE_PX} px or more"
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
-
-

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trainer.quiet_ultralytics  # noqa: F401  isort: skip
 import torch
-from ultralytics import YOLO
+from ultralytics.models import YOLO
 from ultralytics.nn.tasks import PoseModel
 
 from service.inference.bundle import DetectorManifest, PixelScaling, Provenance, file_sha256, write_manifest
@@ -48,7 +48,7 @@ def export(
         provenance=Provenance(
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             config_sha256=hashlib.sha256(config.read_bytes()).hexdigest(),
-            **provenance,  # type: ignore[arg-type]
+            **provenance,
         ),
     )
     write_manifest(output, manifest)

@@ -1,4 +1,4 @@
-"""Encoders: a picture of 112 x 112 to an embedding. Ours by name, and any `torchvision.models` classifier by its name."""
+"""Encoders from a picture of 112 x 112 to an embedding: ours, and any `torchvision.models` classifier by its name."""
 
 from typing import cast
 
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
         self.activation = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.activation(self.body(x) + self.shortcut(x)))
+        return cast("Tensor", self.activation(self.body(x) + self.shortcut(x)))
 
 
 class ResidualSmall(nn.Module):
@@ -63,7 +63,7 @@ class ResidualSmall(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.head(self.features(x)))
+        return cast("Tensor", self.head(self.features(x)))
 
 
 def _torchvision_encoder(name: str, embedding_dim: int) -> nn.Module:
@@ -79,7 +79,7 @@ def _torchvision_encoder(name: str, embedding_dim: int) -> nn.Module:
         nn.BatchNorm1d(embedding_dim),
     )
     setattr(model.get_submodule(parent) if parent else model, attribute, head)
-    return cast(nn.Module, model)
+    return cast("nn.Module", model)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -88,4 +88,4 @@ def count_parameters(model: nn.Module) -> int:
 
 def channels_last(model: nn.Module) -> nn.Module:
     """The memory layout that convolutions on CPUs and tensor cores want."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)

@@ -49,7 +49,7 @@ def calibrate(embedder: FaceEmbedder, samples: list[Sample], precision: str, dat
             )
         )
     return Calibration(
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         impostor_pairs=len(pooled.impostor),
         genuine_pairs=len(pooled.genuine),
         data=data,

@@ -61,6 +61,7 @@ class StageConfig(Strict):
     warm_up: Fraction = 0.1
     triplet_margin: float = Field(0.2, gt=0)
     losses: LossWeights
+    augmentation: AugmentationConfig | None = Field(None, description="unset: the run's")
 
 
 class EmbedderConfig(Strict):

@@ -43,7 +43,7 @@ class FaceData(lightning.LightningDataModule):
         self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
         self.validation_rows = np.flatnonzero(parts == Part.VALIDATION)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[int]:
         stage, rows = self._stage, self.training_rows
         sampler: Sampler[int] | None = None
         if stage.images_per_identity:
@@ -59,7 +59,7 @@ class FaceData(lightning.LightningDataModule):
             collate_fn=self._collate,
         )
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[int]:
         return DataLoader(_Rows(self.validation_rows), batch_size=256, collate_fn=self._collate)
 
     def _usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -56,8 +56,10 @@ def export(checkpoint: Path, output: Path, model_id: str, provenance: dict[str, 
         mirror_average=True,
         provenance=Provenance(
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-            config_sha256=hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest(),
-            **provenance,  # type: ignore[arg-type]
+            config_sha256=hashlib.sha256(
+                json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()
+            ).hexdigest(),
+            **provenance,
         ),
     )
     write_manifest(output, manifest)
@@ -69,8 +71,10 @@ def _check_parity(encoder: torch.nn.Module, graph: Path) -> None:
     with torch.inference_mode():
         eager = torch.nn.functional.normalize(encoder(pixels)).numpy()
     for backend in ("openvino", "onnxruntime"):
-        exported = open_graph(graph, CROP, RuntimeOptions(backend=backend)).run(pixels.numpy())  # type: ignore[arg-type]
+        exported = open_graph(graph, CROP, RuntimeOptions(backend=backend)).run(pixels.numpy())
         exported /= np.linalg.norm(exported, axis=1, keepdims=True)
         lowest = float((eager * exported).sum(axis=1).min())
         if lowest < PARITY:
-            raise ValueError(f"{backend}: the exported graph's embeddings differ from the model's (cosine {lowest:.6f})")
+            raise ValueError(
+                f"{backend}: the exported graph's embeddings differ from the model's (cosine {lowest:.6f})"
+            )

@@ -47,7 +47,7 @@ def all_pairs(embeddings: Floats, identities: list[str]) -> PairScores:
 
 
 def ten_fold_accuracy(scores: Floats, same: npt.NDArray[np.bool_], folds: int = 10) -> tuple[float, float]:
-    """Mean and standard deviation of the accuracy over folds, each with the best threshold of the others (LFW's way)."""
+    """Mean and standard deviation of the accuracy over folds, each at the best threshold of the others (LFW)."""
     order = np.random.default_rng(0).permutation(len(scores))
     parts = np.array_split(order, folds)
     accuracies = []

@@ -22,7 +22,7 @@ def teacher_embeddings(teacher: Path, canvases: CanvasSet, cache: Path) -> npt.N
     path = cache / f"teacher-{key}.npy"
     if not path.exists():
         np.save(path, _embed(teacher, canvases))
-    return np.load(path)  # type: ignore[no-any-return]
+    return np.load(path)
 
 
 def _embed(teacher: Path, canvases: CanvasSet) -> npt.NDArray[np.float32]:

@@ -33,7 +33,7 @@ class EmbedderModule(lightning.LightningModule):
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
         self.stage: StageConfig = config.stages[stage_index]
         self.encoder = channels_last(build_encoder(config.backbone, config.embedding_dim))
-        self._augment = Augmentation(config.augmentation)
+        self._augment = Augmentation(self.stage.augmentation or config.augmentation)
         self._loss = StageLoss(self.stage)
         # Not a submodule: a compiled encoder shares the weights and must not appear in the checkpoint twice.
         self._forward = [torch.compile(self.encoder) if config.compile and shutil.which("g++") else self.encoder]
@@ -41,7 +41,7 @@ class EmbedderModule(lightning.LightningModule):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, 112, 112) to (N, D) embeddings, not normalised."""
-        return self.encoder(pixels)  # type: ignore[no-any-return]
+        return self.encoder(pixels)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         pixels = self._augment(batch.canvases).contiguous(memory_format=torch.channels_last)
@@ -68,7 +68,9 @@ class EmbedderModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         stage = self.stage
-        optimizer = torch.optim.AdamW(self.encoder.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.encoder.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             stage.learning_rate,

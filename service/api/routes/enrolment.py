@@ -1,10 +1,12 @@
 """POST /register"""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request, Response
 
 from service.api.bodies import body_schema, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
-from service.api.schemas import RegisterAnswer, RegisterBody
+from service.api.schemas import BoxCorners, RegisterAnswer, RegisterBody
 from service.api.views import register_answer
 from service.inference.engine import ImageInput
 from service.recognition.enrolment import EnrolmentRequest, enrol
@@ -21,7 +23,7 @@ async def register(
     Each picture has an outcome of its own. Where none is accepted the answer is a problem and nothing is stored.
     """
     body = await read_body(request, RegisterBody)
-    boxes = body.boxes or [None] * len(body.images)
+    boxes: Sequence[BoxCorners | None] = body.boxes or [None] * len(body.images)
     images = [
         ImageInput(data, body.face, box, cropped=body.detector == "none")
         for data, box in zip(body.images, boxes, strict=True)

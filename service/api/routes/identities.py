@@ -15,7 +15,9 @@ InCollection = Annotated[CollectionName, Query()]
 
 
 @router.get("/{identity_id}", summary="One enrolled person")
-async def read(identity_id: uuid.UUID, registry: RegistryDependency, collection: InCollection = "default") -> IdentityView:
+async def read(
+    identity_id: uuid.UUID, registry: RegistryDependency, collection: InCollection = "default"
+) -> IdentityView:
     async with registry.database.transaction() as connection:
         found = await collections.get(connection, collection)
         return identity_view(await identities.get(connection, found.id, identity_id))

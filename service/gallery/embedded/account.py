@@ -38,8 +38,8 @@ class Account:
             if not self._may_enter(folder):
                 raise StartupError(
                     f"PostgreSQL does not run as root, and the account {self.name!r} that runs it instead can't enter "
-                    f"{folder}. Choose a data folder elsewhere, for example REGISTRY_DATA_DIR=/var/lib/identity-registry, "
-                    f"or start the service from an ordinary account."
+                    f"{folder}. Choose a data folder elsewhere, for example "
+                    "REGISTRY_DATA_DIR=/var/lib/identity-registry, or start the service from an ordinary account."
                 )
 
     def _may_enter(self, folder: Path) -> bool:

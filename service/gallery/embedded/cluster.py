@@ -1,5 +1,6 @@
 """One PostgreSQL data folder and the server on it: made, started, stopped, cleared after a crash."""
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -73,16 +74,30 @@ class Cluster:
         free = shutil.disk_usage(self.root).free
         if free < FREE_SPACE_NEEDED:
             raise StartupError(
-                f"{self.root} has {free / 1024**2:.0f} MB free; a new database needs {FREE_SPACE_NEEDED / 1024**2:.0f} MB. "
-                "Make room or choose another data folder with REGISTRY_DATA_DIR."
+                f"{self.root} has {free / 1024**2:.0f} MB free; a new database needs "
+                f"{FREE_SPACE_NEEDED / 1024**2:.0f} MB. Make room or choose another data folder with REGISTRY_DATA_DIR."
             )
         partial = self.root / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         account.own(partial)
-        initdb = [programs / "initdb", "-D", partial, "-U", SUPERUSER, "--auth=trust", "--locale=C.UTF-8", "--encoding=UTF8"]
+        initdb = [
+            programs / "initdb",
+            "-D",
+            partial,
+            "-U",
+            SUPERUSER,
+            "--auth=trust",
+            "--locale=C.UTF-8",
+            "--encoding=UTF8",
+        ]
         made = subprocess.run(
-            [str(part) for part in initdb], cwd="/", capture_output=True, text=True, check=False, **account.switch  # type: ignore[call-overload]
+            [str(part) for part in initdb],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            **account.switch,  # type: ignore[call-overload]
         )
         if made.returncode != 0:
             shutil.rmtree(partial, ignore_errors=True)
@@ -154,11 +169,13 @@ class Cluster:
         try:
             version = (self.data / "PG_VERSION").read_text().strip()
         except FileNotFoundError:
-            raise StartupError(f"{self.data} is not a PostgreSQL data folder; move it away or choose another one") from None
+            raise StartupError(
+                f"{self.data} is not a PostgreSQL data folder; move it away or choose another one"
+            ) from None
         if version != MAJOR_VERSION:
             raise StartupError(
-                f"{self.data} was made by PostgreSQL {version} and this release brings {MAJOR_VERSION}. Dump it with the "
-                f"old release and restore it with this one, or choose another data folder with REGISTRY_DATA_DIR."
+                f"{self.data} was made by PostgreSQL {version} and this release brings {MAJOR_VERSION}. Dump it with "
+                "the old release and restore it with this one, or choose another data folder with REGISTRY_DATA_DIR."
             )
 
     def _log_since(self, position: int) -> str:
@@ -199,10 +216,8 @@ def _die_with_parent() -> None:
 
 
 def _signal(process: psutil.Process, number: int) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
 
 
 def _last_line(text: str) -> str:

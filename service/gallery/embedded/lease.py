@@ -95,7 +95,9 @@ class EmbeddedPostgres:
             self._locks.starting.acquire(timeout_s=START_TIMEOUT_S)
             self._locks.lease.acquire(shared=True, timeout_s=START_TIMEOUT_S)
         except TimeoutError as error:
-            raise StartupError(f"Another process has been starting the embedded database for too long: {error}") from error
+            raise StartupError(
+                f"Another process has been starting the embedded database for too long: {error}"
+            ) from error
         try:
             if self._locks.keeping.is_free():
                 self._launch_keeper()
@@ -122,7 +124,9 @@ class EmbeddedPostgres:
             time.sleep(0.02)
 
     def _create_database(self) -> None:
-        with psycopg.connect(host=str(self._cluster.socket_folder), user=SUPERUSER, dbname="postgres", autocommit=True) as db:
+        with psycopg.connect(
+            host=str(self._cluster.socket_folder), user=SUPERUSER, dbname="postgres", autocommit=True
+        ) as db:
             if db.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
                 try:
                     db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
@@ -156,5 +160,7 @@ class EmbeddedPostgres:
     def __enter__(self) -> str:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()

@@ -1,0 +1,245 @@
+"""Bad input: each kind has a problem document of its own, and nothing is written."""
+
+import json
+from collections.abc import Callable
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.photos import BUS, COLLINS, HOPPER, b64, encoded, pixels
+from tests.unit.test_image import _png_header
+
+FACE = COLLINS.read_bytes()
+NO_FACE = encoded(np.full((300, 300, 3), 120, np.uint8))
+JPEG = encoded(pixels(COLLINS), quality=90)
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, object] = response.json()
+    assert document["code"] == code, document
+    assert document["status"] == status
+    assert document["type"] == f"urn:identity-registry:problem:{code}"
+    assert document["detail"]
+    assert document["request_id"] == response.headers["x-request-id"]
+    return document
+
+
+BAD_IMAGES: list[tuple[str, bytes, int, str]] = [
+    ("not an image", b"this is no picture at all", 422, "image_unreadable"),
+    ("truncated JPEG", JPEG[: len(JPEG) // 2], 422, "image_truncated"),
+    ("one pixel", encoded(np.zeros((1, 1, 3), np.uint8), "PNG"), 422, "image_too_small"),
+    ("20,000 x 20,000 declared", _png_header(20_000, 20_000), 413, "image_too_large"),
+    ("no face", NO_FACE, 422, "no_face"),
+]
+
+
+@pytest.mark.parametrize(("what", "data", "status", "code"), BAD_IMAGES, ids=[item[0] for item in BAD_IMAGES])
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "multipart"])
+def test_a_bad_picture(
+    client: httpx.Client, collection_name: str, what: str, data: bytes, status: int, code: str, as_json: bool
+) -> None:
+    def post(path: str, fields: dict[str, str], images: dict[str, bytes]) -> httpx.Response:
+        if as_json:
+            encoded_images: dict[str, object] = {name: b64(image) for name, image in images.items()}
+            if "images" in encoded_images:
+                encoded_images["images"] = [encoded_images["images"]]
+            return client.post(path, json={**fields, **encoded_images})
+        return client.post(path, data=fields, files={name: ("x", image) for name, image in images.items()})
+
+    for path, fields, images, pointer in (
+        ("/register", {"label": "x", "collection": collection_name}, {"images": data}, "/images/0"),
+        ("/verify", {}, {"image_a": FACE, "image_b": data}, "/image_b"),
+        ("/verify", {}, {"image_a": data, "image_b": FACE}, "/image_a"),
+        ("/search", {"collection": collection_name}, {"image": data}, "/image"),
+    ):
+        document = assert_problem(post(path, fields, images), status, code)
+        assert document["pointer"] == pointer
+    assert count(client, collection_name) == 0
+
+
+def count(client: httpx.Client, collection_name: str) -> int:
+    found = client.get("/collections").json()["collections"]
+    return next(item["identity_count"] for item in found if item["name"] == collection_name)
+
+
+def exif_rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(pixels(COLLINS)).transpose(Image.Transpose.ROTATE_90)
+    return encoded(turned, quality=92, exif=exif)
+
+
+UNUSUAL: dict[str, Callable[[], bytes]] = {
+    "CMYK JPEG": lambda: encoded(Image.fromarray(pixels(COLLINS)).convert("CMYK"), quality=92),
+    "palette PNG": lambda: encoded(Image.fromarray(pixels(COLLINS)).convert("P"), "PNG"),
+    "16-bit PNG": lambda: encoded(
+        Image.fromarray(np.asarray(Image.fromarray(pixels(COLLINS)).convert("L")).astype(np.uint16) * 257), "PNG"
+    ),
+    "RGBA PNG": lambda: encoded(Image.fromarray(pixels(COLLINS)).convert("RGBA"), "PNG"),
+    "grey JPEG": lambda: encoded(Image.fromarray(pixels(COLLINS)).convert("L"), quality=92),
+    "HEIC": lambda: encoded(pixels(COLLINS), "HEIF", quality=90),
+    "WebP": lambda: encoded(pixels(COLLINS), "WEBP", quality=90),
+    "BMP": lambda: encoded(pixels(COLLINS), "BMP"),
+    "EXIF-rotated JPEG": exif_rotated,
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_an_unusual_picture_is_the_same_person_at_the_same_place(client: httpx.Client, kind: str) -> None:
+    answer = client.post("/verify", json={"image_a": b64(FACE), "image_b": b64(UNUSUAL[kind]()), "threshold": 0.6})
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert document["match"], document["score"]
+    np.testing.assert_allclose(document["face_b"]["box"], document["face_a"]["box"], atol=12)
+
+
+def test_a_data_url_is_understood(client: httpx.Client) -> None:
+    body = {"image_a": f"data:image/png;base64,{b64(FACE)}", "image_b": b64(FACE), "threshold": 0.9}
+    assert client.post("/verify", json=body).json()["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
+    declared = client.post("/search", content=b"\x00" * 50_000_000, headers={"content-type": "application/json"})
+    assert_problem(declared, 413, "body_too_large")
+
+    def chunks() -> object:
+        for _ in range(50):
+            yield b"\x00" * 1_000_000
+
+    try:
+        streamed = client.post("/search", content=chunks(), headers={"content-type": "application/json"})  # type: ignore[arg-type]
+    except (httpx.WriteError, httpx.RemoteProtocolError):
+        return  # refused before it was all sent
+    assert_problem(streamed, 413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/search", {"image": b64(FACE), "top_k": 0}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "top_k": 10_000}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "top_k": "many"}, 422, "invalid_request"),
+        ("/search", {"image": 5}, 422, "invalid_request"),
+        ("/search", {"image": "*** not base64 ***"}, 422, "invalid_base64"),
+        ("/search", {"image": ""}, 422, "invalid_base64"),
+        ("/search", {"image": "data:image/png;base64,"}, 422, "invalid_base64"),
+        ("/search", {}, 422, "invalid_request"),
+        ("/search", [1, 2], 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "surprise": 1}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "fmr": 0.01, "threshold": 0.5}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "fmr": 0}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "fmr": 2}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "fmr": 1e-12}, 422, "fmr_not_calibrated"),
+        ("/search", {"image": b64(FACE), "threshold": 1.5}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "face": "box"}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "face": "prettiest"}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "box": [1, 2, 3, 4]}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "face": "box", "box": [1, 2, 3]}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "face": "box", "box": [0, 0, 9, 9]}, 422, "no_face"),
+        ("/search", {"image": b64(FACE), "detector": "dlib"}, 422, "invalid_request"),
+        ("/search", {"image": b64(FACE), "collection": "no-such"}, 404, "collection_not_found"),
+        ("/search", {"image": b64(FACE), "collection": "../x"}, 422, "invalid_request"),
+        ("/register", {"label": "x", "images": []}, 422, "invalid_request"),
+        ("/register", {"label": "x"}, 422, "invalid_request"),
+        ("/register", {"images": [b64(FACE)]}, 422, "invalid_request"),
+        ("/register", {"label": "", "images": [b64(FACE)]}, 422, "invalid_request"),
+        ("/register", {"label": "a\u0000b", "images": [b64(FACE)]}, 422, "invalid_request"),
+        ("/register", {"label": "x", "metadata": "text", "images": [b64(FACE)]}, 422, "invalid_request"),
+        ("/register", {"label": "x", "images": [b64(FACE)] * 33}, 422, "invalid_request"),
+        ("/register", {"label": "x", "images": [b64(FACE)], "face": "all"}, 422, "invalid_request"),
+        ("/register", {"label": "x", "images": [b64(FACE)], "collection": "no-such"}, 404, "collection_not_found"),
+        ("/register", {"label": "x", "images": [b64(FACE)], "face": "box", "boxes": []}, 422, "invalid_request"),
+        ("/verify", {"image_a": b64(FACE)}, 422, "invalid_request"),
+        ("/verify", {"image_a": b64(FACE), "image_b": b64(FACE), "external_id": "x"}, 422, "invalid_request"),
+        ("/verify", {"image_a": b64(FACE), "external_id": "nobody"}, 404, "identity_not_found"),
+        ("/verify", {"image_a": b64(FACE), "image_b": b64(FACE), "face": "all"}, 422, "invalid_request"),
+        ("/collections", {"name": "bad name"}, 422, "invalid_request"),
+        ("/collections", {"name": "default"}, 409, "collection_exists"),
+    ],
+)
+def test_a_bad_body(client: httpx.Client, path: str, body: object, status: int, code: str) -> None:
+    document = assert_problem(client.post(path, json=body), status, code)
+    assert b64(FACE)[:40] not in json.dumps(document)
+
+
+def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collection_name: str) -> None:
+    duo = np.concatenate([pixels(COLLINS), pixels(HOPPER)[:512]], axis=1)
+    body = {"label": "two", "collection": collection_name, "images": [b64(encoded(duo))]}
+    document = assert_problem(client.post("/register", json=body), 422, "several_faces")
+    faces = document["faces"]
+    assert isinstance(faces, list)
+    assert len(faces) == 2
+    assert count(client, collection_name) == 0
+    chosen = client.post("/register", json={**body, "face": "box", "boxes": [faces[0]["box"]]})
+    assert chosen.status_code == 201
+    np.testing.assert_allclose(chosen.json()["images"][0]["face"]["box"], faces[0]["box"], atol=0.2)
+
+
+def test_a_tiny_face_and_a_blurred_one_are_not_enrolled(client: httpx.Client, collection_name: str) -> None:
+    small = Image.fromarray(pixels(COLLINS)).resize((96, 96), Image.Resampling.LANCZOS)
+    blurred = Image.fromarray(pixels(COLLINS)).resize((56, 56)).resize((1024, 1024), Image.Resampling.BICUBIC)
+    for picture, reason in ((small, "too_small"), (blurred, "too_blurred")):
+        body = {
+            "label": "x",
+            "collection": collection_name,
+            "images": [b64(encoded(picture, "PNG"))],
+            "face": "largest",
+        }
+        document = assert_problem(client.post("/register", json=body), 422, "face_rejected")
+        assert reason in document["reasons"]  # type: ignore[operator]
+    assert count(client, collection_name) == 0
+
+
+def test_several_bad_pictures_are_told_together(client: httpx.Client, collection_name: str) -> None:
+    body = {"label": "x", "collection": collection_name, "images": [b64(NO_FACE), b64(b"nonsense nonsense")]}
+    document = assert_problem(client.post("/register", json=body), 422, "no_image_accepted")
+    assert [item["code"] for item in document["images"]] == ["no_face", "image_unreadable"]  # type: ignore[attr-defined]
+    assert count(client, collection_name) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "code"),
+    [
+        (b"{", "application/json", 400, "malformed_body"),
+        (b"", "application/json", 400, "malformed_body"),
+        (b"\xff\xfe", "application/json", 400, "malformed_body"),
+        (b"image", "text/plain", 415, "unsupported_media_type"),
+        (b"image", "", 415, "unsupported_media_type"),
+        (b"no boundary", "multipart/form-data", 400, "malformed_body"),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=y", 400, "malformed_body"),
+    ],
+)
+def test_a_body_that_is_no_document(client: httpx.Client, content: bytes, kind: str, status: int, code: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    assert_problem(client.post("/search", content=content, headers=headers), status, code)
+
+
+def test_form_fields_that_must_be_json(client: httpx.Client) -> None:
+    response = client.post("/register", data={"label": "x", "metadata": "{"}, files={"images": ("x", FACE)})
+    assert_problem(response, 400, "malformed_body")
+    twice = client.post("/search", files=[("image", ("a", FACE)), ("image", ("b", FACE))])
+    assert_problem(twice, 400, "malformed_body")
+
+
+def test_unknown_addresses_methods_and_identities(client: httpx.Client) -> None:
+    assert_problem(client.get("/nowhere"), 404, "not_found")
+    assert_problem(client.get("/register"), 405, "method_not_allowed")
+    unknown = "00000000-0000-4000-8000-000000000000"
+    assert_problem(client.get(f"/identities/{unknown}"), 404, "identity_not_found")
+    assert_problem(client.delete(f"/identities/{unknown}"), 404, "identity_not_found")
+    assert_problem(client.get(f"/identities/{unknown}?collection=no-such"), 404, "collection_not_found")
+    assert_problem(client.get("/identities/not-a-uuid"), 422, "invalid_request")
+
+
+def test_an_unacceptable_request_id_is_replaced(client: httpx.Client) -> None:
+    assert client.get("/healthz", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    assert client.get("/healthz", headers={"x-request-id": "a b;c"}).headers["x-request-id"] != "a b;c"
+
+
+def test_strangers_of_the_street_are_small_but_found(client: httpx.Client, collection_name: str) -> None:
+    body = {"image": b64(BUS.read_bytes()), "face": "all", "collection": collection_name, "threshold": 0.5}
+    assert client.post("/search", json=body).json()["faces_found"] >= 2

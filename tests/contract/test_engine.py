@@ -1,0 +1,120 @@
+"""The engine: two runtimes agree, and nobody's result depends on who shares the batch."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from service.errors import StartupError
+from service.inference.detector import YoloFaceDetector
+from service.inference.embedder import FaceEmbedder
+from service.inference.engine import FaceChoice, ImageInput, Observation
+from service.inference.graph import RuntimeOptions
+from service.inference.local import LocalEngine
+from service.settings import BUNDLES, Settings
+from service.vision.image import Pixels
+from tests.photos import BUS, COLLINS, HOPPER, TRAINER, encoded, pixels
+
+pytestmark = pytest.mark.anyio
+
+
+def crops(count: int) -> list[Pixels]:
+    """Aligned-like crops of real faces, each moved, turned and lit in its own way."""
+    rng = np.random.default_rng(0)
+    boxes = {COLLINS: (168, 56, 279, 184), HOPPER: (176, 120, 380, 344), TRAINER: (911, 102, 1056, 289)}
+    made = []
+    for number in range(count):
+        path = list(boxes)[number % 3]
+        x0, y0, x1, y1 = boxes[path]
+        scale = 112 / (max(x1 - x0, y1 - y0) * rng.uniform(0.9, 1.2))
+        matrix = cv2.getRotationMatrix2D(((x0 + x1) / 2, (y0 + y1) / 2), rng.uniform(-15, 15), scale)
+        matrix[:, 2] += 56 - np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + rng.uniform(-5, 5, 2)
+        crop = cv2.warpAffine(pixels(path), matrix, (112, 112))
+        made.append((crop * rng.uniform(0.6, 1.0)).astype(np.uint8))
+    return made  # type: ignore[return-value]
+
+
+def test_both_runtimes_embed_alike() -> None:
+    faces = crops(210)
+    ours = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("openvino")).embed(faces)
+    theirs = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("onnxruntime")).embed(faces)
+    assert (ours * theirs).sum(axis=1).min() >= 0.999
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+
+
+def test_both_runtimes_find_the_same_boxes() -> None:
+    pictures = [pixels(path) for path in (COLLINS, HOPPER, TRAINER, BUS)]
+    ours = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions("openvino")).detect(pictures)
+    theirs = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions("onnxruntime")).detect(pictures)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose([face.box for face in one], [face.box for face in other], atol=0.5)
+
+
+def test_an_embedding_does_not_depend_on_its_batch() -> None:
+    embedder = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions())
+    faces = crops(40)
+    together = embedder.embed(faces)
+    alone = np.concatenate([embedder.embed([face]) for face in faces])
+    assert (together * alone).sum(axis=1).min() >= 0.9999
+
+
+def test_a_box_does_not_depend_on_its_batch() -> None:
+    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
+    pictures = [pixels(path) for path in (COLLINS, HOPPER, TRAINER, BUS)]
+    pictures += [cv2.resize(picture, (250, 250)) for picture in pictures]  # type: ignore[misc]
+    together = detector.detect(pictures)
+    for picture, found in zip(pictures, together, strict=True):
+        alone = detector.detect([picture])[0]
+        np.testing.assert_allclose([face.box for face in found], [face.box for face in alone], atol=0.05)
+        np.testing.assert_allclose([face.score for face in found], [face.score for face in alone], atol=1e-4)
+
+
+async def test_a_bad_picture_fails_alone(engine: LocalEngine) -> None:
+    images = [
+        ImageInput(COLLINS.read_bytes()),
+        ImageInput(b"nothing of the kind"),
+        ImageInput(BUS.read_bytes(), FaceChoice.ALL),
+        ImageInput(encoded(np.zeros((64, 64, 3), np.uint8), "PNG")),
+    ]
+    first, second, third, fourth = engine.observe_now(images)
+    assert isinstance(first, Observation)
+    assert len(first.faces) == 1
+    assert getattr(second, "code", None) == "image_unreadable"
+    assert isinstance(third, Observation)
+    assert len(third.faces) == len(third.detections) >= 2
+    assert isinstance(fourth, Observation)
+    assert (fourth.faces, fourth.detections) == ([], [])
+
+
+def test_landmarks_lie_in_their_face(engine: LocalEngine) -> None:
+    (observation,) = engine.observe_now([ImageInput(HOPPER.read_bytes())])
+    assert isinstance(observation, Observation)
+    detection = observation.faces[0].detection
+    assert detection.landmarks is not None
+    x, y = detection.landmarks[:, 0], detection.landmarks[:, 1]
+    assert x[0] < x[2] < x[1]
+    assert y[:2].max() < y[2] < y[3:].min()
+    assert detection.box[0] < x.min()
+    assert y.max() < detection.box[3]
+
+
+@pytest.mark.parametrize("size", [320, 640])
+def test_a_fixed_input_size_is_obeyed(size: int, settings: Settings) -> None:
+    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), image_size=size)
+    assert list(detector._graphs) == [size]
+    assert len(detector.detect([pixels(HOPPER)])[0]) >= 1
+
+
+def test_onnx_runtime_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(StartupError, match="f32 only"):
+        FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("onnxruntime", "bf16"))
+
+
+def test_a_file_that_is_no_graph_is_told_apart(tmp_path: Path) -> None:
+    from service.inference.graph import open_graph
+
+    (tmp_path / "model.onnx").write_bytes(b"not a graph")
+    for backend in ("openvino", "onnxruntime"):
+        with pytest.raises(StartupError, match="can't run"):
+            open_graph(tmp_path / "model.onnx", 112, RuntimeOptions(backend))  # type: ignore[arg-type]

@@ -1,0 +1,169 @@
+"""The three operations, on JSON and on multipart with the same meaning."""
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.photos import COLLINS, HOPPER, TRAINER, b64, brighter, encoded, pixels
+
+FACE, OTHER = COLLINS.read_bytes(), HOPPER.read_bytes()
+
+
+def register(client: httpx.Client, collection: str, label: str, *images: bytes, **fields: object) -> httpx.Response:
+    body = {"collection": collection, "label": label, "images": [b64(image) for image in images], **fields}
+    return client.post("/register", json=body)
+
+
+def test_register_verify_search_delete(client: httpx.Client, collection_name: str) -> None:
+    made = register(client, collection_name, "Collins", FACE, metadata={"role": "astronaut"})
+    assert made.status_code == 201
+    identity = made.json()
+    assert identity["created"]
+    assert (identity["external_id"], identity["template_count"]) == ("Collins", 1)
+    assert identity["images"][0]["status"] == "accepted"
+    register(client, collection_name, "Hopper", OTHER)
+
+    found = client.post("/search", json={"collection": collection_name, "image": b64(brighter(COLLINS, 0.7))}).json()
+    best, second = found["results"][0]["candidates"]
+    assert (best["label"], best["match"]) == ("Collins", True)
+    assert (second["label"], second["match"]) == ("Hopper", False)
+    assert best["metadata"] == {"role": "astronaut"}
+    assert found["plan"] == "exact"
+    assert found["fmr"] == pytest.approx(1e-3)
+
+    body = {"image_a": b64(brighter(COLLINS, 1.2)), "collection": collection_name}
+    by_id = client.post("/verify", json={**body, "identity_id": identity["identity_id"]}).json()
+    by_key = client.post("/verify", json={**body, "external_id": "Hopper"}).json()
+    assert by_id["match"]
+    assert not by_key["match"]
+    assert by_key["identity"]["label"] == "Hopper"
+
+    address = f"/identities/{identity['identity_id']}?collection={collection_name}"
+    assert client.get(address).json()["label"] == "Collins"
+    assert client.delete(address).json() == {"identity_id": identity["identity_id"], "templates_deleted": 1}
+    assert client.get(address).status_code == 404
+    after = client.post("/search", json={"collection": collection_name, "image": b64(FACE)}).json()
+    assert [candidate["label"] for candidate in after["results"][0]["candidates"]] == ["Hopper"]
+
+
+def test_older_clients_body_works_as_it_is(client: httpx.Client) -> None:
+    answer = client.post("/verify", json={"image_a": b64(FACE), "image_b": b64(OTHER), "threshold": 0.6})
+    assert answer.status_code == 200
+    assert answer.json()["match"] is False
+    assert answer.json()["threshold"] == 0.6
+
+
+def test_json_and_multipart_mean_the_same(client: httpx.Client, collection_name: str) -> None:
+    fields = {"collection": collection_name, "external_id": "7", "label": "C", "face": "strongest"}
+    as_json = register(
+        client, collection_name, "C", FACE, external_id="7", face="strongest", metadata={"a": [1]}
+    ).json()
+    as_form = client.post(
+        "/register",
+        data={**fields, "metadata": '{"a": [1]}'},
+        files=[("images", ("a.png", FACE)), ("images", ("b.jpg", brighter(COLLINS, 0.8)))],
+    ).json()
+    assert as_form["identity_id"] == as_json["identity_id"]
+    assert [image["status"] for image in as_form["images"]] == ["duplicate", "accepted"]
+
+    json_body = {"image_a": b64(FACE), "image_b": b64(OTHER), "fmr": 0.01}
+    one = client.post("/verify", json=json_body).json()
+    other = client.post("/verify", data={"fmr": "0.01"}, files={"image_a": ("a", FACE), "image_b": ("b", OTHER)}).json()
+    assert one == other
+
+    search = {"collection": collection_name, "image": b64(FACE), "top_k": 2}
+    one = client.post("/search", json=search).json()
+    other = client.post(
+        "/search", data={"collection": collection_name, "top_k": "2"}, files={"image": ("a", FACE)}
+    ).json()
+    assert one["results"] == other["results"]
+
+    box = as_json["images"][0]["face"]["box"]
+    by_box = client.post(
+        "/search",
+        data={"collection": collection_name, "face": "box", "box": str(box)},
+        files={"image": ("a", FACE)},
+    )
+    assert by_box.json()["results"][0]["candidates"][0]["match"]
+
+
+def test_the_same_picture_twice_says_so_and_changes_nothing(client: httpx.Client, collection_name: str) -> None:
+    first = register(client, collection_name, "C", FACE).json()
+    again = register(client, collection_name, "C", FACE)
+    assert again.status_code == 200
+    document = again.json()
+    assert (document["created"], document["template_count"]) == (False, 1)
+    assert document["images"][0]["status"] == "duplicate"
+    assert document["identity_id"] == first["identity_id"]
+
+
+def test_each_picture_has_its_own_outcome(client: httpx.Client, collection_name: str) -> None:
+    blank = encoded(np.zeros((200, 200, 3), np.uint8))
+    document = register(client, collection_name, "C", FACE, blank, b"nonsense nonsense", brighter(COLLINS, 0.8)).json()
+    assert [image["status"] for image in document["images"]] == ["accepted", "rejected", "rejected", "accepted"]
+    assert [image["code"] for image in document["images"]] == [None, "no_face", "image_unreadable", None]
+    assert document["template_count"] == 2
+
+
+def test_a_stranger_gets_candidates_but_no_match(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "C", FACE)
+    found = client.post("/search", json={"collection": collection_name, "image": b64(TRAINER.read_bytes())}).json()
+    assert [candidate["match"] for candidate in found["results"][0]["candidates"]] == [False]
+
+
+def test_an_empty_gallery_answers_an_empty_list(client: httpx.Client, collection_name: str) -> None:
+    found = client.post("/search", json={"collection": collection_name, "image": b64(FACE)}).json()
+    assert [result["candidates"] for result in found["results"]] == [[]]
+
+
+def test_every_face_can_be_searched(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "Collins", FACE)
+    register(client, collection_name, "Hopper", OTHER)
+    both = np.concatenate([pixels(COLLINS), pixels(HOPPER)[:512]], axis=1)
+    found = client.post(
+        "/search", json={"collection": collection_name, "image": b64(encoded(both)), "face": "all"}
+    ).json()
+    assert sorted(result["candidates"][0]["label"] for result in found["results"]) == ["Collins", "Hopper"]
+    assert all(result["candidates"][0]["match"] for result in found["results"])
+
+
+def test_a_cropped_face_needs_no_detector(client: httpx.Client) -> None:
+    seen = client.post("/verify", json={"image_a": b64(FACE), "image_b": b64(FACE), "threshold": 0}).json()
+    x0, y0, x1, y1 = seen["face_a"]["box"]
+    cropped = encoded(Image.fromarray(pixels(COLLINS)).crop((int(x0), int(y0), int(x1), int(y1))), "PNG")
+    body = {"image_a": b64(cropped), "image_b": b64(cropped), "detector": "none", "threshold": 0.5}
+    answer = client.post("/verify", json=body).json()
+    assert answer["score"] == pytest.approx(1, abs=1e-4)
+    assert answer["face_a"]["landmarks"] is None
+
+
+def test_a_stricter_rate_asks_for_more(client: httpx.Client) -> None:
+    body = {"image_a": b64(FACE), "image_b": b64(OTHER)}
+    loose, strict = (client.post("/verify", json={**body, "fmr": fmr}).json() for fmr in (1e-2, 1e-4))
+    assert strict["threshold"] > loose["threshold"]
+    assert (loose["fmr"], strict["fmr"]) == (1e-2, 1e-4)
+    assert client.post("/verify", json={**body, "threshold": strict["threshold"]}).json()["fmr"] == pytest.approx(
+        1e-4, rel=0.01
+    )
+
+
+def test_collections_are_listed_with_their_size(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "C", FACE)
+    listed = {item["name"]: item for item in client.get("/collections").json()["collections"]}
+    assert listed[collection_name]["identity_count"] == 1
+    assert listed["default"]["model_id"] == client.get("/readyz").json()["model_id"]
+
+
+def test_no_answer_holds_an_embedding(client: httpx.Client, collection_name: str) -> None:
+    made = register(client, collection_name, "C", FACE)
+    found = client.post("/search", json={"collection": collection_name, "image": b64(FACE)})
+    assert "embedding" not in made.text + found.text + client.get("/openapi.json").text.replace("embeddings", "")
+
+
+def test_the_openapi_page_describes_both_kinds_of_body(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    for path in ("/register", "/verify", "/search"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        assert set(content) == {"application/json", "multipart/form-data"}
+    assert client.get("/docs").status_code == 200

@@ -1,0 +1,213 @@
+"""The service in processes of its own, with the shipped bundles and real photos."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psycopg
+import pytest
+
+from service.gallery.embedded.cluster import Cluster
+from service.gallery.templates import centroid_of
+from tests.photos import COLLINS, HOPPER, b64, encoded, pixels
+from tests.server import keeper_of, processes_of, running_api, server_of, wait_for
+
+FACE = COLLINS.read_bytes()
+
+
+def variant(number: int) -> bytes:
+    """Different bytes, and nearly the same picture, for each number."""
+    return encoded(pixels(COLLINS), quality=95, comment=f"variant {number}".encode())
+
+
+def body(label: str, image: bytes) -> dict[str, object]:
+    return {"label": label, "images": [b64(image)]}
+
+
+def query(data: Path, statement: str) -> list[tuple[object, ...]]:
+    url = Cluster(data / "postgres").url.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(url) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def assert_every_centroid_is_what_its_templates_give(data: Path) -> None:
+    rows = query(data, "SELECT c.identity_id, c.template_count, c.embedding::text FROM centroid c")
+    for identity_id, count, centroid in rows:
+        statement = f"SELECT embedding::text FROM template WHERE identity_id = '{identity_id}' ORDER BY created_at, id"
+        templates = np.array([_vector(row[0]) for row in query(data, statement)], np.float32)
+        assert len(templates) == count
+        np.testing.assert_allclose(_vector(centroid), centroid_of(templates), atol=1e-5)
+
+
+def _vector(text: object) -> np.ndarray:
+    return np.array(str(text).strip("[]").split(","), dtype=np.float32)
+
+
+def test_it_starts_in_time_stops_clean_and_remembers(data_folder: Path) -> None:
+    started = time.monotonic()
+    with running_api(data_folder) as api:
+        print(f"\nfrom process start to ready, new data folder: {time.monotonic() - started:.1f} s")
+        assert api.client.post("/register", json=body("C", FACE)).status_code == 201
+        assert api.stop() == 0
+    assert processes_of(data_folder / "postgres") == []
+    started = time.monotonic()
+    with running_api(data_folder) as api:
+        print(f"from process start to ready, warm: {time.monotonic() - started:.1f} s")
+        assert time.monotonic() - started < 30
+        found = api.client.post("/search", json={"image": b64(FACE)}).json()
+        assert found["results"][0]["candidates"][0]["label"] == "C"
+
+
+def test_a_killed_api_leaves_no_process_behind(data_folder: Path) -> None:
+    with running_api(data_folder) as api:
+        assert processes_of(data_folder / "postgres")
+        api.kill()
+        wait_for(lambda: processes_of(data_folder / "postgres") == [], 20)
+
+
+def test_twenty_clients_register_one_person_at_once(data_folder: Path) -> None:
+    with running_api(data_folder) as api:
+        pictures = [variant(number) for number in range(20)]
+
+        def register(picture: bytes) -> dict[str, object]:
+            with httpx.Client(base_url=api.client.base_url, timeout=60) as client:
+                return dict(client.post("/register", json=body("one", picture)).json())
+
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(register, pictures))
+        assert len({answer["identity_id"] for answer in answers}) == 1
+        assert sum(bool(answer["created"]) for answer in answers) == 1
+        assert query(data_folder, "SELECT template_count FROM centroid") == [(20,)]
+        assert_every_centroid_is_what_its_templates_give(data_folder)
+
+
+def test_a_kill_during_a_burst_loses_nothing_that_was_acknowledged(data_folder: Path) -> None:
+    acknowledged: list[str] = []
+    sent = 60
+    with running_api(data_folder) as api:
+
+        def register(number: int) -> None:
+            try:
+                with httpx.Client(base_url=api.client.base_url, timeout=30) as client:
+                    answer = client.post("/register", json=body(f"p{number}", variant(number)))
+                if answer.status_code == 201:
+                    acknowledged.append(answer.json()["identity_id"])
+            except httpx.TransportError:
+                pass
+
+        with ThreadPoolExecutor(6) as pool:
+            futures = [pool.submit(register, number) for number in range(sent)]
+            wait_for(lambda: len(acknowledged) >= 15, 30)
+            api.kill()
+            for process in (keeper_of(data_folder / "postgres"), server_of(data_folder / "postgres")):
+                process.kill()
+            for future in futures:
+                future.result()
+    assert 15 <= len(acknowledged) < sent
+    with running_api(data_folder) as api:
+        for identity_id in acknowledged:
+            assert api.client.get(f"/identities/{identity_id}").json()["template_count"] == 1
+        stored = query(
+            data_folder,
+            "SELECT count(*), count(t.id), count(c.identity_id) FROM identity i "
+            "LEFT JOIN template t ON t.identity_id = i.id LEFT JOIN centroid c ON c.identity_id = i.id",
+        )
+        assert len(set(stored[0])) == 1, "an identity was written by half"
+        assert_every_centroid_is_what_its_templates_give(data_folder)
+
+
+def test_a_database_that_goes_away_is_503_and_comes_back_by_itself(data_folder: Path) -> None:
+    with running_api(data_folder) as api:
+        assert api.client.post("/register", json=body("before", FACE)).status_code == 201
+        codes: list[int] = []
+        stop = threading.Event()
+
+        def keep_registering() -> None:
+            number = 0
+            with httpx.Client(base_url=api.client.base_url, timeout=30) as client:
+                while not stop.is_set():
+                    number += 1
+                    answer = client.post("/register", json=body(f"during{number}", variant(number)))
+                    codes.append(answer.status_code)
+                    if answer.status_code == 503:
+                        assert answer.json()["code"] == "database_unavailable"
+                        assert answer.headers["retry-after"]
+
+        threads = [threading.Thread(target=keep_registering) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            time.sleep(0.6)
+            server_of(data_folder / "postgres").kill()
+            wait_for(lambda: api.client.get("/readyz").status_code == 200, 30)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(codes) <= {201, 503}
+        assert 503 in codes
+        assert api.client.post("/register", json=body("after", variant(0))).status_code == 201
+        assert query(data_folder, "SELECT count(*) FROM identity") == [(codes.count(201) + 2,)]
+        assert_every_centroid_is_what_its_templates_give(data_folder)
+
+
+def test_several_worker_processes_share_the_database(data_folder: Path) -> None:
+    with running_api(data_folder, "--workers", "2") as api:
+        for number in range(12):
+            with httpx.Client(base_url=api.client.base_url, timeout=30) as client:
+                assert client.post("/register", json=body(f"p{number}", variant(number))).status_code == 201
+        assert query(data_folder, "SELECT count(*) FROM identity") == [(12,)]
+        api.process.send_signal(signal.SIGINT)
+        api.process.wait(40)
+        wait_for(lambda: processes_of(data_folder / "postgres") == [], 20)
+
+
+def test_another_database_is_used_where_one_is_named(data_folder: Path, postgres_url: str) -> None:
+    with running_api(data_folder, REGISTRY_DATABASE__URL=postgres_url) as api:
+        assert api.client.get("/readyz").json()["status"] == "ready"
+        assert not (data_folder / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "words"),
+    [
+        ({"REGISTRY_DATABSE__URL": "x"}, [], "unknown setting REGISTRY_DATABSE__URL"),
+        ({"REGISTRY_DATABASE__URL": "postgresql+psycopg://u:secret@127.0.0.1:1/x"}, [], "database can't be reached"),
+        ({"REGISTRY_EMBEDDER__BUNDLE": "/nonexistent"}, [], "is not a model bundle"),
+        ({}, ["--host", "0.0.0.0"], "can be reached from other machines"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_told_in_words(
+    data_folder: Path, environment: dict[str, str], options: list[str], words: str
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "service", "api", "--port", "0", *options],
+        env=os.environ | {"REGISTRY_DATA_DIR": str(data_folder)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert words in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "secret" not in result.stdout + result.stderr
+    assert processes_of(data_folder / "postgres") == []
+
+
+def test_the_log_holds_no_label_and_no_picture(data_folder: Path) -> None:
+    with running_api(data_folder) as api:
+        api.client.post("/register", json=body("Very Private Name", FACE))
+        api.client.post("/register", json={"label": "Very Private Name", "images": ["%%%"]})
+        api.client.post("/search", json={"image": b64(HOPPER.read_bytes())})
+        api.stop()
+        logs = [api.log, data_folder / "postgres" / "server.log", data_folder / "postgres" / "keeper.log"]
+        written = "".join(path.read_text(errors="replace") for path in logs)
+    assert "Very Private Name" not in written
+    assert b64(FACE)[100:140] not in written

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartupError
+from service.settings import load_settings
+
+
+def test_defaults_are_private_and_embedded() -> None:
+    settings = load_settings()
+    assert settings.server.on_loopback
+    assert settings.database.url is None
+    assert settings.migrates_on_start
+    assert settings.inference.precision == "f32"
+
+
+def test_the_environment_beats_the_file_and_the_file_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text("server: {port: 9000}\nrecognition: {fmr: 0.01}\n")
+    monkeypatch.setenv("REGISTRY_CONFIG", str(file))
+    monkeypatch.setenv("REGISTRY_SERVER__PORT", "9001")
+    settings = load_settings()
+    assert (settings.server.port, settings.recognition.fmr) == (9001, 0.01)
+
+
+def test_a_secret_file_gives_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "registry_database__url").write_text("postgresql+psycopg://u:hidden@db/x")
+    monkeypatch.setenv("REGISTRY_SECRETS_DIR", str(tmp_path))
+    settings = load_settings()
+    assert settings.database.url is not None
+    assert "hidden" in settings.database.url.get_secret_value()
+    assert "hidden" not in repr(settings)
+    assert not settings.migrates_on_start
+
+
+@pytest.mark.parametrize("name", ["REGISTRY_SEVER__PORT", "REGISTRY_PORT", "registry_typo"])
+def test_a_misspelt_variable_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(StartupError, match="unknown setting"):
+        load_settings()
+
+
+def test_a_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_CONFIG", "/nonexistent.yaml")
+    with pytest.raises(StartupError, match="does not exist"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("server: {prt: 1}", "server.prt"),
+        ("sever: {}", "sever"),
+        ("server: {port: many}", "server.port"),
+        ("recognition: {fmr: 2}", "recognition.fmr"),
+        ("detector: {image_size: 333}", "detector.image_size"),
+        ("server: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_says_where(text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text(text)
+    monkeypatch.setenv("REGISTRY_CONFIG", str(file))
+    with pytest.raises(StartupError, match=words):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("host", "open_"),
+    [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("example.org", True)],
+)
+def test_binding_beyond_loopback_must_be_said(host: str, open_: bool) -> None:
+    if open_:
+        with pytest.raises(StartupError, match="reached from other machines"):
+            load_settings(server={"host": host})
+    assert load_settings(server={"host": host, "allow_unauthenticated": True}).server.host == host
