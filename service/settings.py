@@ -84,8 +84,8 @@ class RecognitionSettings(_Section):
     max_top_k: int = Field(1000, ge=1)
     max_images: int = Field(32, ge=1, description="pictures in one register request")
     min_face_px: float = Field(32, ge=0)
-    min_sharpness: float = Field(20, ge=0)
-    max_asymmetry: float = Field(0.9, ge=0, le=1)
+    min_sharpness: float = Field(15, ge=0)
+    max_asymmetry: float = Field(0.75, ge=0, le=1)
 
 
 class LimitSettings(_Section):

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -45,13 +46,11 @@ def problem(error: RegistryError, request: Request | None = None) -> ProblemResp
     return ProblemResponse(document | error.extensions, status_code=error.status, headers=headers)
 
 
-def from_validation(error: ValidationError) -> RegistryError:
+def from_validation(error: ValidationError | RequestValidationError) -> RegistryError:
     """What is wrong with a body, each fault with its JSON pointer. No value is repeated: it may be a picture."""
-    faults = [
-        {"pointer": "/" + "/".join(str(part) for part in item["loc"]), "detail": item["msg"]}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    kinds = {item["type"] for item in error.errors(include_url=False, include_context=False, include_input=False)}
+    found = error.errors()
+    faults = [{"pointer": "/" + "/".join(str(part) for part in item["loc"]), "detail": item["msg"]} for item in found]
+    kinds = {item["type"] for item in found}
     if kinds == {"json_invalid"}:
         return MalformedBody(f"the body is not JSON: {faults[0]['detail']}")
     kind = InvalidBase64 if kinds == {InvalidBase64.code} else InvalidRequest
@@ -66,8 +65,9 @@ def install_handlers(app: FastAPI) -> None:
     async def registry_error(request: Request, error: RegistryError) -> ProblemResponse:
         return problem(error, request)
 
+    @app.exception_handler(RequestValidationError)
     @app.exception_handler(ValidationError)
-    async def validation_error(request: Request, error: ValidationError) -> ProblemResponse:
+    async def validation_error(request: Request, error: ValidationError | RequestValidationError) -> ProblemResponse:
         return problem(from_validation(error), request)
 
     @app.exception_handler(HTTPException)

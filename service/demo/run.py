@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,13 @@ from service.demo.server import running_registry
 from service.vision.image import ImageLimits, decode
 
 NOBODY = "nobody"
+LOG_WIDTH = 120
+"""Columns where the output is no terminal."""
 
 
 def run(photos: Path | None, output: Path) -> int:
     """0 if every decision was right, else 1."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     started = time.perf_counter()
     cast = packaged_cast() if photos is None else cast_from(photos)
     console.print("starting PostgreSQL with pgvector and the API …", style="dim")

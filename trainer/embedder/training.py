@@ -132,8 +132,15 @@ def _train_stage(
     module = EmbedderModule(config, index)
     if initial is not None:
         module.encoder.load_state_dict(_encoder_weights(torch.load(initial, map_location="cpu", weights_only=True)))
+    data = FaceData(canvases, targets, config.split, stage)
+    validates = len(data.validation_rows) > 0
     checkpoints = ModelCheckpoint(
-        folder, filename="best", monitor="tar_at_fmr_1e-3", mode="max", save_last=True, enable_version_counter=False
+        folder,
+        filename="best",  # without held-out people: the last
+        monitor="tar_at_fmr_1e-3" if validates else None,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
     )
     trainer = lightning.Trainer(
         max_epochs=stage.epochs,
@@ -142,9 +149,9 @@ def _train_stage(
         logger=[CSVLogger(folder, name="", version="csv"), TensorBoardLogger(folder, name="", version="tensorboard")],
         callbacks=[checkpoints, LearningRateMonitor(), RichProgressBar()],
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validates else 0,
         log_every_n_steps=10,
     )
-    data = FaceData(canvases, targets, config.split, stage)
     last = folder / "last.ckpt"
     trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     score = checkpoints.best_model_score

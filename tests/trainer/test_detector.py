@@ -1,0 +1,125 @@
+"""A small real training run of the detector, its export and its figures."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from service.inference.detector import YoloFaceDetector
+from service.inference.engine import Detection
+from service.inference.graph import RuntimeOptions
+from service.settings import BUNDLES
+from tests.photos import COLLINS, HOPPER, encoded, pixels
+from trainer.archives import unpack
+from trainer.detector.config import DetectorConfig
+from trainer.detector.evaluation import evaluate
+
+FACES = {COLLINS: (168, 56, 279, 184), HOPPER: (176, 120, 380, 344)}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Ultralytics pose data set of two pictures."""
+    folder = tmp_path_factory.mktemp("detection")
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        for path, (x0, y0, x1, y1) in FACES.items():
+            height, width = pixels(path).shape[:2]
+            (folder / "images" / split / f"{path.stem}.jpg").write_bytes(encoded(pixels(path), quality=90))
+            box = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
+            points = [(0.35, 0.4), (0.7, 0.4), (0.5, 0.6), (0.38, 0.75), (0.66, 0.75)]
+            marks = [f"{(x0 + u * (x1 - x0)) / width:.5f} {(y0 + v * (y1 - y0)) / height:.5f} 2" for u, v in points]
+            label = " ".join(["0", *(f"{value:.5f}" for value in box), *marks])
+            (folder / "labels" / split / f"{path.stem}.txt").write_text(label + "\n")
+    (folder / "dataset.yaml").write_text(
+        "path: .\ntrain: images/train\nval: images/val\nnames: {0: face}\n"
+        "kpt_shape: [5, 3]\nflip_idx: [1, 0, 2, 4, 3]\n"
+    )
+    return folder
+
+
+@pytest.mark.slow
+def test_train_export_and_run(data: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from trainer.detector import export, training
+
+        config = DetectorConfig(image_size=96, epochs=1, batch_size=2, workers=0, epochs_without_mosaic=0)
+        best = training.train(config, data, None, tmp_path / "run")
+        settings = tmp_path / "config.yaml"
+        settings.write_text("epochs: 1\n")
+        provenance = {"data": ["two pictures"], "terms": "test", "initialised_from": "random"}
+        manifest = export.export(best, tmp_path / "bundle", "tiny-detector", settings, 0.3, provenance)
+    assert manifest.landmarks == 5
+    found = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions(), image_size=320).detect([pixels(COLLINS)])
+    assert isinstance(found[0], list)
+    assert (data / "dataset.yaml").read_text().startswith("path: .")
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        training.train(config, data, None, tmp_path / "other", resume=True)
+
+
+def test_the_shipped_detector_finds_both(data: Path) -> None:
+    figures = evaluate(YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), min_score=0.02), data, "val")
+    assert figures.faces == 2
+    assert figures.ap50 == pytest.approx(1)
+
+
+class Scripted:
+    """Finds what it is told to, to check the arithmetic."""
+
+    def __init__(self, *found: tuple[float, float, float, float, float]) -> None:
+        self._found = [Detection(item[:4], item[4], None) for item in found]
+
+    def detect(self, pictures: object) -> list[list[Detection]]:
+        return [self._found]
+
+
+def test_average_precision_of_a_worked_example(tmp_path: Path) -> None:
+    """Two faces of 100 px and one too small to count: hit, false alarm, hit gives 1/2 + 1/2 * 2/3."""
+    (tmp_path / "images" / "x").mkdir(parents=True)
+    (tmp_path / "labels" / "x").mkdir(parents=True)
+    (tmp_path / "images" / "x" / "a.png").write_bytes(encoded(np.zeros((400, 400, 3), np.uint8), "PNG"))
+    boxes = [(0.125, 0.125, 0.25, 0.25), (0.625, 0.625, 0.25, 0.25), (0.9, 0.1, 0.025, 0.025)]
+    lines = ["0 " + " ".join(map(str, box)) for box in boxes]
+    (tmp_path / "labels" / "x" / "a.txt").write_text("\n".join(lines))
+    finder = Scripted(
+        (0, 0, 100, 100, 0.9), (0, 300, 100, 400, 0.8), (200, 200, 300, 300, 0.7), (355, 35, 365, 45, 0.95)
+    )
+    figures = evaluate(finder, tmp_path, "x")  # type: ignore[arg-type]
+    assert figures.faces == 2
+    assert figures.ap50 == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert figures.recall_at_precision_90 == pytest.approx(0.5)
+
+
+def test_nothing_found_is_no_precision(tmp_path: Path, data: Path) -> None:
+    assert evaluate(Scripted(), data, "val").ap50 == 0  # type: ignore[arg-type]
+
+
+def test_archives_and_folders_come_together(tmp_path: Path) -> None:
+    import zipfile
+
+    for name in ("one", "two"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr(f"{name}.txt", name)
+    folder = unpack([tmp_path / "one.zip", tmp_path / "two.zip"], tmp_path / "out")
+    assert {path.name for path in folder.glob("*.txt")} == {"one.txt", "two.txt"}
+    assert unpack([tmp_path / "out"], tmp_path / "elsewhere") == tmp_path / "out"
+    with pytest.raises(FileNotFoundError):
+        unpack([tmp_path / "nothing.zip"], tmp_path / "out")
+    (tmp_path / "bad.zip").write_text("no archive")
+    with pytest.raises(ValueError, match="neither"):
+        unpack([tmp_path / "bad.zip"], tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("../evil.txt", "x")
+    with pytest.raises(ValueError, match="outside itself"):
+        unpack([tmp_path / "evil.zip"], tmp_path / "out")
+
+
+def test_a_wrong_configuration_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        DetectorConfig.model_validate({"imgsz": 640})
+    with pytest.raises(ValidationError):
+        DetectorConfig.model_validate({"image_size": 417})

@@ -1,0 +1,169 @@
+"""Training, export and calibration of small real runs."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from service.inference.bundle import read_embedder
+from service.inference.embedder import FaceEmbedder
+from service.inference.graph import RuntimeOptions
+from trainer.embedder import export, training
+from trainer.embedder.augmentation import CROP, Augmentation, centre_crop, normalise
+from trainer.embedder.backbones import build_encoder
+from trainer.embedder.canvases import CANVAS, load_canvases
+from trainer.embedder.config import AugmentationConfig, EmbedderConfig
+from trainer.embedder.split import Part, part_of
+
+CONFIG = EmbedderConfig.model_validate(
+    {
+        "backbone": "residual_small",
+        "embedding_dim": 16,
+        "compile": False,
+        "precision": "32-true",
+        "split": {"validation": 0.0, "calibration": 0.0},
+        "stages": [
+            {
+                "name": "batch-hard",
+                "epochs": 3,
+                "batch_size": 8,
+                "images_per_identity": 4,
+                "learning_rate": 1e-3,
+                "losses": {"triplet": 1.0},
+            }
+        ],
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def calm_lightning() -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's hints on loaders, loggers and precision
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        canvases = load_canvases(identity_folder, None, folder / "cache")
+        return training.train(CONFIG, canvases, None, folder / "cache", folder / "run")
+
+
+def embed(checkpoint: Path, folder: Path, cache: Path) -> tuple[np.ndarray, list[str]]:
+    encoder, _ = training.load_encoder(checkpoint)
+    canvases = load_canvases(folder, None, cache)
+    with torch.inference_mode():
+        pixels = normalise(centre_crop(torch.from_numpy(np.array(canvases.pictures))))
+        return torch.nn.functional.normalize(encoder(pixels)).numpy(), canvases.identities
+
+
+def test_two_people_are_told_apart_after_batch_hard(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
+    embeddings, names = embed(trained, identity_folder, tmp_path)
+    scores = embeddings @ embeddings.T
+    same = np.equal.outer(names, names)
+    assert scores[same].min() > scores[~same].max()
+
+
+def test_the_same_seed_gives_the_same_weights(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
+    canvases = load_canvases(identity_folder, None, tmp_path / "cache")
+    again = training.train(CONFIG, canvases, None, tmp_path / "cache", tmp_path / "run")
+    for one, other in zip(
+        training.load_encoder(trained)[0].parameters(), training.load_encoder(again)[0].parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_finished_run_is_not_run_again(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
+    before = trained.stat().st_mtime_ns
+    canvases = load_canvases(identity_folder, None, tmp_path)
+    assert training.train(CONFIG, canvases, None, tmp_path, trained.parents[1]) == trained
+    assert trained.stat().st_mtime_ns == before
+
+
+def test_the_bundle_gives_the_models_embeddings(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
+    provenance = {"data": ["two people"], "terms": "test", "initialised_from": "random"}
+    export.export(trained, tmp_path / "bundle", "tiny-test", provenance)
+    manifest = read_embedder(tmp_path / "bundle")
+    assert (manifest.embedding_dim, manifest.calibration) == (16, None)
+    eager, _ = embed(trained, identity_folder, tmp_path / "cache")
+    canvases = load_canvases(identity_folder, None, tmp_path / "cache")
+    crops = [np.asarray(picture[24:136, 24:136]) for picture in canvases.pictures]
+    for backend in ("openvino", "onnxruntime"):
+        embedder = FaceEmbedder(tmp_path / "bundle", RuntimeOptions(backend))  # type: ignore[arg-type]
+        object.__setattr__(embedder.manifest, "mirror_average", False)
+        assert (embedder.embed(crops) * eager).sum(axis=1).min() > 0.9999
+
+
+def test_a_distilling_run_without_a_teacher_stops_before_it_starts(identity_folder: Path, tmp_path: Path) -> None:
+    stage = CONFIG.stages[0].model_copy(update={"losses": {"embedding": 1.0}})
+    config = EmbedderConfig.model_validate({**CONFIG.model_dump(), "stages": [stage.model_dump()]})
+    with pytest.raises(ValueError, match="--teacher"):
+        training.train(config, load_canvases(identity_folder, None, tmp_path), None, tmp_path, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "name", ["residual_small", "resnet18", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5"]
+)
+def test_a_backbone_by_name(name: str) -> None:
+    encoder = build_encoder(name, 32).eval()
+    with torch.inference_mode():
+        assert encoder(torch.zeros(2, 3, CROP, CROP)).shape == (2, 32)
+
+
+def test_an_unknown_backbone_is_an_error() -> None:
+    with pytest.raises(ValueError, match="unknown backbone 'resnet19'"):
+        build_encoder("resnet19", 32)
+    with pytest.raises(ValueError, match="linear"):
+        build_encoder("squeezenet1_0", 32)
+
+
+def test_no_augmentation_is_the_middle_crop() -> None:
+    still = AugmentationConfig(
+        rotation_degrees=0, shift=0, scale=0, flip=0, light=0, greyscale=0, low_resolution=0, occlusion=0
+    )
+    canvases = torch.randint(0, 256, (3, CANVAS, CANVAS, 3), dtype=torch.uint8)
+    torch.testing.assert_close(Augmentation(still)(canvases), normalise(centre_crop(canvases)), atol=1e-4, rtol=0)
+
+
+def test_augmentation_stays_in_range_and_flips() -> None:
+    canvases = torch.randint(0, 256, (16, CANVAS, CANVAS, 3), dtype=torch.uint8)
+    changed = Augmentation(AugmentationConfig(low_resolution=1, occlusion=1, light=0.5))(canvases)
+    assert changed.shape == (16, 3, CROP, CROP)
+    assert float(changed.abs().max()) <= 1
+    mirror = AugmentationConfig(
+        rotation_degrees=0, shift=0, scale=0, flip=1, light=0, greyscale=0, low_resolution=0, occlusion=0
+    )
+    expected = normalise(centre_crop(canvases)).flip(-1)
+    torch.testing.assert_close(Augmentation(mirror)(canvases), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"bckbone": "x"}, {"stages": []}, {"precision": "fp8"}, {"split": {"validation": 2}}]
+)
+def test_a_wrong_configuration_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        EmbedderConfig.model_validate({**CONFIG.model_dump(), **change})
+
+
+def test_the_shipped_configuration_ends_with_batch_hard() -> None:
+    last = EmbedderConfig.load(Path(__file__).parents[2] / "configs" / "train.yaml").stages[-1]
+    assert last.losses.triplet > 0
+    assert last.images_per_identity
+
+
+def test_held_out_people_do_not_train(identity_folder: Path, tmp_path: Path) -> None:
+    from trainer.embedder.config import SplitConfig
+    from trainer.embedder.data import FaceData
+
+    split = SplitConfig(validation=0.5, calibration=0.5)
+    stage = CONFIG.stages[0].model_copy(update={"images_per_identity": None})
+    data = FaceData(load_canvases(identity_folder, None, tmp_path), None, split, stage)
+    assert len(data.training_rows) == 0
+    names = {data.canvases.identities[row] for row in data.validation_rows}
+    assert names == {name for name in ("collins", "hopper") if part_of(name, split) is Part.VALIDATION}
