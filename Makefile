@@ -41,7 +41,7 @@ check: setup ## format, lint, types, direction of imports
 	@$(VENV)/bin/lint-imports --no-cache
 
 bench: setup ## what a request costs, next to its parts and to YuNet (if named by YUNET=)
-	@$(RUN) -m tools.bench
+	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")
 
 lock: ## requirements.lock from what is installed
 	@$(RUN) -m pip freeze --exclude-editable --exclude pip --exclude setuptools | grep -v ' @ ' > requirements.lock

@@ -81,8 +81,6 @@ class InferenceSettings(_Section):
 
 class RecognitionSettings(_Section):
     fmr: float = Field(1e-3, gt=0, lt=1, description="false match rate where a request asks for none")
-    max_top_k: int = Field(1000, ge=1)
-    max_images: int = Field(32, ge=1, description="pictures in one register request")
     min_face_px: float = Field(32, ge=0)
     min_sharpness: float = Field(15, ge=0)
     max_asymmetry: float = Field(0.75, ge=0, le=1)

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 from service.demo.photos import packaged_cast
@@ -21,6 +22,10 @@ def pixels(path: Path) -> np.ndarray:
 
 def encoded(picture: np.ndarray | Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     buffer = io.BytesIO()
+    if kind == "HEIF":
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        pillow_heif.from_pillow(image).save(buffer, **options)
+        return buffer.getvalue()
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, kind, **options)
     return buffer.getvalue()
 

@@ -84,6 +84,14 @@ class _Deciding(_Choosing):
         return self
 
 
+def _rename(values: object, short: str, field: str, as_list: bool = False) -> object:
+    """Understand `image` where one picture is meant and the field has another name."""
+    if not isinstance(values, dict) or short not in values or field in values:
+        return values
+    value = values[short]
+    return {name: item for name, item in values.items() if name != short} | {field: [value] if as_list else value}
+
+
 def _require_box(face: FaceChoice, box: object, name: str) -> None:
     if (face is FaceChoice.BOX) != (box is not None):
         raise PydanticCustomError("box_and_choice", "face=box and `{name}` go together", {"name": name})
@@ -99,6 +107,11 @@ class RegisterBody(_Choosing):
     metadata: dict[str, Any] | None = None
     images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_IMAGES)]
     boxes: list[BoxCorners] | None = Field(None, description="with face=box: one for each image")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_have_one_image(cls, values: object) -> object:
+        return _rename(values, "image", "images", as_list=True)
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -126,6 +139,11 @@ class VerifyBody(_Deciding):
     collection: CollectionName = "default"
     identity_id: uuid.UUID | None = None
     external_id: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_have_one_image(cls, values: object) -> object:
+        return _rename(values, "image", "image_a")
 
     @model_validator(mode="after")
     def _has_two_sides(self) -> Self:

@@ -73,13 +73,13 @@ def annotate(picture: npt.NDArray[np.uint8], answer: dict[str, Any]) -> npt.NDAr
     labels = [_label(result["candidates"]) for result in answer["results"]]
     detections.class_id = np.array([0 if label != "stranger" else 1 for label in labels])
     palette = sv.ColorPalette.from_hex(["#2e7d32", "#c62828"])
-    scale = max(picture.shape[:2]) / 1000
-    picture = sv.BoxAnnotator(palette, thickness=max(2, round(3 * scale))).annotate(picture.copy(), detections)
+    scale = picture.shape[0] / TILE_HEIGHT
+    picture = sv.BoxAnnotator(palette, thickness=max(1, round(2 * scale))).annotate(picture.copy(), detections)
     points = sv.KeyPoints(xy=np.array([face["landmarks"] for face in faces], dtype=np.float32))
-    picture = sv.VertexAnnotator(sv.Color.from_hex("#ffeb3b"), radius=max(2, round(4 * scale))).annotate(
+    picture = sv.VertexAnnotator(sv.Color.from_hex("#ffeb3b"), radius=max(1, round(2 * scale))).annotate(
         picture, points
     )
-    return sv.LabelAnnotator(palette, text_scale=0.7 * scale, text_thickness=max(1, round(1.5 * scale))).annotate(
+    return sv.LabelAnnotator(palette, text_scale=0.5 * scale, text_thickness=max(1, round(scale))).annotate(
         picture, detections, labels
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pillow_heif
+import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from service.errors import ImageTooLarge, ImageTooSmall, ImageTruncated, ImageUnreadable
@@ -19,7 +19,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "HEIF")
 SMALLEST_SIDE = 16
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, for every format and without a warning
-pillow_heif.register_heif_opener()
+pi_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)

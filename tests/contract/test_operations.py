@@ -54,6 +54,16 @@ def test_older_clients_body_works_as_it_is(client: httpx.Client) -> None:
     assert answer.json()["threshold"] == 0.6
 
 
+def test_one_picture_may_be_called_image(client: httpx.Client, collection_name: str) -> None:
+    fields = {"collection": collection_name, "external_id": "7"}
+    made = client.post("/register", json={**fields, "image": b64(FACE)})
+    assert made.status_code == 201
+    assert client.post("/verify", json={**fields, "image": b64(brighter(COLLINS, 0.9))}).json()["match"]
+    assert (
+        client.post("/register", data=fields, files={"image": ("a", FACE)}).json()["images"][0]["status"] == "duplicate"
+    )
+
+
 def test_json_and_multipart_mean_the_same(client: httpx.Client, collection_name: str) -> None:
     fields = {"collection": collection_name, "external_id": "7", "label": "C", "face": "strongest"}
     as_json = register(
