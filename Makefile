@@ -17,9 +17,10 @@ help: ## this list
 
 setup: $(VENV)/.ready ## virtual environment with everything, system libraries included
 
-$(VENV)/.ready: pyproject.toml requirements.lock tools/system-libraries.sh
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
+$(VENV)/.ready: pyproject.toml requirements.lock tools/virtualenv.sh tools/system-libraries.sh
+	@test -x $(RUN) || bash tools/virtualenv.sh $(PYTHON) $(VENV)
+	@echo 'installing packages (about 7 GB with torch for CUDA; some minutes the first time)'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
 	@bash tools/system-libraries.sh $(RUN)
 	@touch $@
 

@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,7 @@ def bench_graphs() -> float:
             row = []
             for backend, precision in (("onnxruntime", "f32"), ("openvino", "f32"), ("openvino", "bf16")):
                 graph = open_graph(path, size, RuntimeOptions(backend, precision, threads))  # type: ignore[arg-type]
-                row.append(median_ms(lambda graph=graph: graph.run(pixels)))  # type: ignore[misc]
+                row.append(median_ms(partial(graph.run, pixels)))
             table.add_row(f"{bundle} {size} px", str(threads), *(f"{value:.1f}" for value in row))
             if threads == 2 and (bundle, size) in {("detector", 320), ("embedder", 112)}:
                 floor += 2 * row[1] * (2 if bundle == "embedder" else 1)  # a mirror picture is embedded as well
@@ -135,8 +136,8 @@ def bench_yunet(yunet: Path, pictures: list[Pixels]) -> None:
     for picture in pictures:
         peer = cv2.FaceDetectorYN.create(str(yunet), "", (picture.shape[1], picture.shape[0]), 0.6)
         bgr = np.ascontiguousarray(picture[..., ::-1])
-        mine = median_ms(lambda picture=picture: ours.detect([picture]), 20)  # type: ignore[misc]
-        theirs = median_ms(lambda peer=peer, bgr=bgr: peer.detect(bgr), 20)  # type: ignore[misc]
+        mine = median_ms(partial(ours.detect, [picture]), 20)
+        theirs = median_ms(partial(peer.detect, bgr), 20)
         size = f"{picture.shape[1]} x {picture.shape[0]}"
         table.add_row(size, f"{mine:.1f}", f"{theirs:.1f}", f"{mine / theirs:.2f}")
     CONSOLE.print(table)

@@ -2,11 +2,12 @@
 
 import base64
 import binascii
+import json
 import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.gallery.search import Plan
@@ -14,6 +15,7 @@ from service.inference.engine import FaceChoice
 
 MAX_TOP_K = 1000
 MAX_IMAGES = 32
+MAX_METADATA_CHARS = 16_384
 
 
 def _image_bytes(value: object) -> object:
@@ -31,9 +33,21 @@ def _image_bytes(value: object) -> object:
     return data
 
 
-def _without_nul(value: str) -> str:
-    if "\x00" in value:
-        raise PydanticCustomError("nul_character", "must not contain the NUL character")
+def _storable(text: str) -> str:
+    """PostgreSQL's text holds neither NUL nor half of a surrogate pair."""
+    if "\x00" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise PydanticCustomError("not_text", "must not contain NUL or lone surrogates")
+    return text
+
+
+def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("not_json", "must be plain JSON, without NaN and infinities") from None
+    if len(text) > MAX_METADATA_CHARS:
+        raise PydanticCustomError("too_long", "must not be longer than 16,384 characters as JSON")
+    _storable(text.replace("\\u0000", "\x00"))
     return value
 
 
@@ -48,12 +62,12 @@ ImageBytes = Annotated[
         }
     ),
 ]
-Name = Annotated[
-    str, Field(min_length=1, max_length=256), BeforeValidator(lambda v: _without_nul(v) if isinstance(v, str) else v)
-]
+Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 BoxCorners = Annotated[
-    tuple[float, float, float, float],
+    tuple[Coordinate, Coordinate, Coordinate, Coordinate],
     Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture", examples=[[40, 32, 180, 210]]),
 ]
 Detector = Annotated[
@@ -104,7 +118,7 @@ class RegisterBody(_Choosing):
     collection: CollectionName = "default"
     external_id: Name | None = Field(None, description="your key for the person; the same key is the same person")
     label: Name | None = Field(None, description="name to show; alone it is the key as well")
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_IMAGES)]
     boxes: list[BoxCorners] | None = Field(None, description="with face=box: one for each image")
 

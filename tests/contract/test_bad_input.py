@@ -148,6 +148,8 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
         ("/register", {"images": [b64(FACE)]}, 422, "invalid_request"),
         ("/register", {"label": "", "images": [b64(FACE)]}, 422, "invalid_request"),
         ("/register", {"label": "a\u0000b", "images": [b64(FACE)]}, 422, "invalid_request"),
+        ("/register", {"label": "x", "metadata": {"a": ["b\u0000"]}, "images": [b64(FACE)]}, 422, "invalid_request"),
+        ("/register", {"label": "x", "metadata": {"a": "b" * 20_000}, "images": [b64(FACE)]}, 422, "invalid_request"),
         ("/register", {"label": "x", "metadata": "text", "images": [b64(FACE)]}, 422, "invalid_request"),
         ("/register", {"label": "x", "images": [b64(JPEG)] * 33}, 422, "invalid_request"),
         ("/register", {"label": "x", "images": [b64(FACE)], "face": "all"}, 422, "invalid_request"),
@@ -164,6 +166,18 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
 def test_a_bad_body(client: httpx.Client, path: str, body: object, status: int, code: str) -> None:
     document = assert_problem(client.post(path, json=body), status, code)
     assert b64(FACE)[:40] not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ['"metadata": {"a": NaN}', '"metadata": {"\\ud800": 1}', '"external_id": "\\ud800"', '"boxes": [[0, 0, NaN, 1]]'],
+)
+def test_what_json_can_say_and_a_database_cannot_hold(client: httpx.Client, collection_name: str, fields: str) -> None:
+    body = f'{{"label": "x", "collection": "{collection_name}", "images": ["{b64(FACE)}"], {fields}}}'
+    response = client.post("/register", content=body, headers={"content-type": "application/json"})
+    assert response.status_code in {400, 422}, response.text
+    assert response.json()["code"] in {"invalid_request", "malformed_body"}
+    assert count(client, collection_name) == 0
 
 
 def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collection_name: str) -> None:
