@@ -7,7 +7,7 @@ from trainer.embedder import commands as embedder
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(detector, name="detector")
-for command in (embedder.train, embedder.evaluate, embedder.calibrate, embedder.export):
+for command in (embedder.prepare, embedder.train, embedder.evaluate, embedder.calibrate, embedder.export):
     app.command()(command)
 
 if __name__ == "__main__":

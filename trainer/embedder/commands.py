@@ -122,3 +122,24 @@ def evaluate(
         write_manifest(bundle, embedder.manifest.model_copy(update={"evaluation": figures.summary()}))
     for name, value in figures.summary().items():
         typer.echo(f"{name:40} {value:g}")
+
+
+def prepare(
+    photos: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<photo>; repeatable.")],
+    output: Annotated[Path, typer.Option(help="Where the canvases go; give it to `train --identities`.")],
+    detector: Annotated[Path, typer.Option(help="Detector bundle.")] = Path("service/bundles/detector"),
+    face: Annotated[str, typer.Option(help="Which face of a photo: strongest, largest or only.")] = "strongest",
+    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data/photos"),
+) -> None:
+    """Find and align the faces of your own photos, for `train` to learn from."""
+    from service.inference.detector import YoloFaceDetector
+    from service.inference.engine import FaceChoice
+    from service.inference.graph import RuntimeOptions
+    from trainer.archives import unpack
+    from trainer.embedder import preparation
+
+    finder = YoloFaceDetector(detector, RuntimeOptions())
+    result = preparation.prepare(unpack(photos, work), output, finder, FaceChoice(face))
+    typer.echo(
+        f"{result.written} canvases in {output}; {len(result.failures)} photos without one: failures.csv says why"
+    )
