@@ -32,7 +32,7 @@ serve: setup ## the API on http://127.0.0.1:8000, its documentation at /docs
 
 test: setup ## every test, with the coverage of service/
 	@rm -f .coverage .coverage.*
-	@LFW="$(LFW)" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" $(RUN) -m coverage run -m pytest $(TESTS)
+	@LFW="$(LFW)" $(RUN) -m coverage run -m pytest $(TESTS)
 	@$(RUN) -m coverage combine --quiet && $(RUN) -m coverage report
 
 check: setup ## format, lint, types, direction of imports

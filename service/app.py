@@ -3,20 +3,25 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from sqlalchemy.exc import OperationalError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.dependencies import Registry
-from service.api.middleware import BodyLimit, RequestId
-from service.api.problems import install_handlers
+from service.api.middleware import BodyLimit, RequestId, SameOrigin
+from service.api.problems import MEDIA_TYPE, install_handlers
 from service.api.routes import collections, enrolment, health, identification, identities, verification
+from service.api.schemas import ProblemView
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
 from service.gallery import ann, schema
 from service.gallery import collections as gallery_collections
 from service.gallery.database import Database
-from service.inference.bundle import manifest_sha256
+from service.inference.bundle import EmbedderManifest, embedding_fingerprint
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
@@ -27,6 +32,13 @@ from service.settings import Settings, load_settings
 from service.vision.image import ImageLimits
 
 DEFAULT_COLLECTION = "default"
+MOST_THREADS = 8
+"""Past this a single picture gains nothing from more cores."""
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+PROBLEM: dict[str, Any] = {
+    "description": "A problem; docs/problems.md explains each code",
+    "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema()}},
+}
 log = logging.getLogger(__name__)
 
 
@@ -39,16 +51,17 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.registry = registry
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(  # its documentation pages load nothing from elsewhere
         title="Identity registry",
         summary="Enrol people from photos, verify them and find them again.",
         version="0.1.0",
         lifespan=lifespan,
     )
     for module in (enrolment, verification, identification, identities, collections, health):
-        app.include_router(module.router)
+        app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if settings.server.on_loopback else None)
     app.add_middleware(RequestId)
     return app
 
@@ -75,17 +88,20 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             engine, embedder = await loading
         finally:
             loading.cancel()
-        await _prepare_gallery(settings, database, engine)
+        await _prepare_gallery(settings, database, engine, embedder.manifest)
         await engine.start()
         stack.push_async_callback(engine.stop)
         maintenance = asyncio.create_task(_maintain_indexes(settings, database))
         stack.push_async_callback(_cancel, maintenance)
         precision = settings.inference.precision
         recognition = settings.recognition
+        policy = DecisionPolicy(embedder.manifest.calibration, precision, recognition.fmr)
+        if (problem := policy.default_problem()) is not None:
+            log.warning("requests must name a threshold, the default false match rate has none: %s", problem)
         yield Registry(
             database=database,
             engine=engine,
-            policy=DecisionPolicy(embedder.manifest.calibration, precision, recognition.fmr),
+            policy=policy,
             gate=QualityGate(recognition.min_face_px, recognition.min_sharpness, recognition.max_asymmetry),
             precision=precision,
             schema_revision=schema.wanted_revision(),
@@ -95,7 +111,8 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
 def build_engine(settings: Settings) -> tuple[LocalEngine, FaceEmbedder]:
     """Load both models. Raises StartupError."""
     inference = settings.inference
-    options = RuntimeOptions(inference.backend, inference.precision, inference.threads)
+    threads = inference.threads or max(1, min((os.cpu_count() or 1) // settings.server.workers, MOST_THREADS))
+    options = RuntimeOptions(inference.backend, inference.precision, threads)
     detector = YoloFaceDetector(
         settings.detector.bundle, options, settings.detector.image_size, settings.detector.min_score
     )
@@ -120,23 +137,25 @@ async def _open_database_server(settings: Settings, stack: contextlib.AsyncExitS
     return url
 
 
-async def _prepare_gallery(settings: Settings, database: Database, engine: LocalEngine) -> None:
+async def _prepare_gallery(
+    settings: Settings, database: Database, engine: LocalEngine, manifest: EmbedderManifest
+) -> None:
     """Migrate where asked to, then check what this release relies on, once, before the first request."""
-    if settings.migrates_on_start:
-        await asyncio.to_thread(schema.upgrade, database.url)
     try:
+        if settings.migrates_on_start:
+            await asyncio.to_thread(schema.upgrade, database.url)
         async with database.transaction() as connection:
             if problem := await schema.schema_problem(connection, schema.wanted_revision()):
                 raise StartupError(f"The database is not ready: {problem}")
             await schema.require_pgvector(connection)
             await gallery_collections.add_model(
-                connection, engine.model_id, engine.dim, manifest_sha256(settings.embedder.bundle)
+                connection, engine.model_id, engine.dim, embedding_fingerprint(manifest)
             )
             try:
                 await gallery_collections.get(connection, DEFAULT_COLLECTION)
             except CollectionNotFound:
                 await gallery_collections.create(connection, DEFAULT_COLLECTION, engine.model_id)
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, OperationalError) as error:
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
 
 

@@ -2,6 +2,7 @@
 
 RegistryError                 answered over HTTP as application/problem+json (RFC 9457)
 ├── InvalidRequest            400 / 413 / 415 / 422: what to change is in the words
+├── ForeignOrigin             403
 ├── NotFound                  404
 ├── Conflict                  409
 └── Unavailable               503 with Retry-After
@@ -96,6 +97,10 @@ class NoImageAccepted(InvalidRequest):
 
 class FmrNotCalibrated(InvalidRequest):
     code, title, status = "fmr_not_calibrated", "The model has no threshold for this false match rate", 422
+
+
+class ForeignOrigin(RegistryError):
+    code, title, status = "foreign_origin", "The request comes from a web page of another site", 403
 
 
 class NotFound(RegistryError):

@@ -11,14 +11,17 @@ from typing import Any
 
 import platformdirs
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.errors import StartupError
 from service.inference.bundle import Precision
@@ -58,7 +61,18 @@ class DatabaseSettings(_Section):
     pool_timeout_s: float = Field(5.0, gt=0)
     migrate_on_start: bool | None = Field(None, description="unset: with the embedded server only")
     ann_build_from: int = Field(10_000, ge=1, description="identities from which on a collection gets an HNSW index")
-    ann_check_every_s: float = Field(30.0, gt=0)
+    ann_check_every_s: float = Field(60.0, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            driver = None if value is None else make_url(value.get_secret_value()).drivername
+        except ArgumentError:
+            raise ValueError("is not a database URL") from None
+        if driver not in {None, "postgresql+psycopg"}:
+            raise ValueError(f"must begin with postgresql+psycopg://, not {driver}://")
+        return value
 
 
 class DetectorSettings(_Section):
@@ -74,7 +88,7 @@ class EmbedderSettings(_Section):
 class InferenceSettings(_Section):
     backend: Backend = "auto"
     precision: Precision = "f32"
-    threads: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1)
+    threads: int | None = Field(None, ge=1, description="unset: the cores, shared by the worker processes; at most 8")
     max_batch: int = Field(8, ge=1)
     max_waiting: int = Field(64, ge=1)
 
@@ -102,7 +116,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     detector: DetectorSettings = DetectorSettings()
     embedder: EmbedderSettings = EmbedderSettings()
-    inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    inference: InferenceSettings = InferenceSettings()
     recognition: RecognitionSettings = RecognitionSettings()
     limits: LimitSettings = LimitSettings()
 
@@ -135,6 +149,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         sources = [init_settings, env_settings]
         if folder := os.environ.get(SECRETS_VARIABLE):
+            if not Path(folder).is_dir():
+                raise StartupError(f"{SECRETS_VARIABLE} names {folder}, which is no folder")
             sources.append(NestedSecretsSettingsSource(file_secret_settings, folder, secrets_nested_delimiter="__"))
         if (file := _config_file()) is not None:
             sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=file))
@@ -156,6 +172,8 @@ def load_settings(**overrides: Any) -> Settings:
         raise StartupError("The settings are wrong:\n  " + "\n  ".join(problems)) from None
     except yaml.YAMLError as error:
         raise StartupError(f"{_config_file()} is not YAML: {error}") from None
+    except (SettingsError, TypeError, ValueError) as error:
+        raise StartupError(f"The settings can't be read: {error}") from None
 
 
 def _config_file() -> Path | None:

@@ -25,6 +25,8 @@ from service.settings import Settings, load_settings
 
 for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
     del os.environ[name]
+EMPTY_CONFIG = tempfile.NamedTemporaryFile(suffix=".yaml")  # noqa: SIM115  lives as long as the tests do
+os.environ["REGISTRY_CONFIG"] = EMPTY_CONFIG.name
 
 
 @pytest.fixture(scope="session")

@@ -51,11 +51,13 @@ def running_api(data: Path, *options: str, **environment: str) -> Iterator[Runni
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = data / f"api-{port}.log"
+    config = data / "service.yaml"
+    config.touch()
     command = [sys.executable, "-m", "service", "api", "--port", str(port), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=os.environ | {"REGISTRY_DATA_DIR": str(data)} | environment,
+            env=os.environ | {"REGISTRY_DATA_DIR": str(data), "REGISTRY_CONFIG": str(config)} | environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

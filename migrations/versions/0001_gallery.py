@@ -21,7 +21,7 @@ def upgrade() -> None:
         "model",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("dim", sa.Integer(), nullable=False),
-        sa.Column("manifest_sha256", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
         _created_at(),
         sa.PrimaryKeyConstraint("id", name="pk_model"),
         sa.UniqueConstraint("id", "dim", name="uq_model_id_dim"),
@@ -71,7 +71,7 @@ def upgrade() -> None:
         "centroid",
         *_embedding_columns("centroid"),
         sa.Column("template_count", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("collection_id", "model_id", "identity_id", name="pk_centroid"),
+        sa.PrimaryKeyConstraint("collection_id", "identity_id", "model_id", name="pk_centroid"),
     )
     # Vectors of more than 2 KB would be moved out of line, which makes an exact scan ten times slower.
     op.execute("ALTER TABLE template ALTER COLUMN embedding SET STORAGE MAIN")

@@ -1,11 +1,11 @@
 """Reading a request's body, JSON or multipart, into one document."""
 
 import asyncio
-import json
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
+from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -18,6 +18,8 @@ JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b"}
 LARGE = 256 * 1024
 """Bytes from which on a body is read on another thread, so that others are answered meanwhile."""
 MAX_PARTS = 128
+MAX_FIELD = 1024**3
+"""Bytes of a text field, which may be a picture in Base64; the whole body is limited before."""
 
 
 class _InMemoryParser(MultiPartParser):
@@ -44,18 +46,47 @@ async def read_body(request: Request, document: type[Body]) -> Body:
     raise UnsupportedMediaType(f"Content-Type {kind or '(none)'}: send {JSON} with Base64 images, or {MULTIPART}")
 
 
-def body_schema(document: type[BaseModel]) -> dict[str, Any]:
+def operation(document: type[BaseModel]) -> dict[str, Any]:
     """OpenAPI's description of a body that may come either way."""
-    schema = document.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}, MULTIPART: {"schema": schema}}}}
+    schema = _inlined(document.model_json_schema())
+    form = {**schema, "properties": {name: _as_file(item) for name, item in schema["properties"].items()}}
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}, MULTIPART: {"schema": form}}}}
+
+
+def _inlined(schema: dict[str, Any]) -> Any:
+    """The schema with its definitions in the places that refer to them."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            name = node["$ref"].rpartition("/")[2]
+            return resolve({**definitions[name], **{key: value for key, value in node.items() if key != "$ref"}})
+        return {key: resolve(value) for key, value in node.items()}
+
+    return resolve(schema)
+
+
+def _as_file(node: Any) -> Any:
+    """In a form a picture is a file."""
+    if isinstance(node, list):
+        return [_as_file(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("contentEncoding") == "base64":
+        return {"type": "string", "format": "binary", "description": node.get("description", "")}
+    return {key: _as_file(value) for key, value in node.items()}
 
 
 async def _read_form(request: Request) -> dict[str, Any]:
-    parser = _InMemoryParser(request.headers, request.stream(), max_files=MAX_PARTS, max_fields=MAX_PARTS)
+    limits = {"max_files": MAX_PARTS, "max_fields": MAX_PARTS, "max_part_size": MAX_FIELD}
+    parser = _InMemoryParser(request.headers, request.stream(), **limits)
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, KeyError, LookupError, UnicodeError) as error:
         raise MalformedBody(f"the multipart body can't be read: {getattr(error, 'message', error)}") from None
     try:
         return await _values(form)
@@ -78,6 +109,6 @@ async def _values(form: FormData) -> dict[str, Any]:
 
 def _from_json(name: str, value: str | bytes) -> Any:
     try:
-        return json.loads(value)
+        return from_json(value)
     except ValueError:
         raise MalformedBody(f"the form's field {name!r} must hold JSON", pointer=f"/{name}") from None

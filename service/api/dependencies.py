@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.problems import ClientGoneError
 from service.errors import RegistryError
 from service.gallery.database import Database
 from service.inference.bundle import Precision
@@ -25,10 +26,6 @@ class Registry:
     gate: QualityGate
     precision: Precision
     schema_revision: str
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection before its answer was ready; there is nobody left to tell."""
 
 
 class AttentiveEngine:

@@ -1,14 +1,15 @@
-"""What every request passes through: an id, and a limit on its body before anything of it is kept."""
+"""What every request passes through: an id, a check where it comes from, and a limit on its body."""
 
 import re
 import uuid
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, ForeignOrigin
 
 REQUEST_ID = "x-request-id"
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -29,10 +30,43 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[REQUEST_ID] = scope["request_id"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = scope["request_id"]
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class SameOrigin:
+    """Refuses what a web page of another site makes a browser send.
+
+    A page may post a form to any address that its visitor's browser can reach, a registry on loopback included.
+    Browsers say where such a request comes from; programs send no `Origin`. With `local_names` set, the `Host` must be
+    one of them as well, so that no foreign name can be pointed at this machine (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, local_names: frozenset[str] | None) -> None:
+        self._app = app
+        self._local_names = local_names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (words := self._objection(Headers(scope=scope))):
+            await problem(ForeignOrigin(words), Request(scope))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _objection(self, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if self._local_names is not None and _name_of(host) not in self._local_names:
+            return f"the service is bound to this machine and does not answer for {host[:80]!r}"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "pages of other sites may not use this service"
+        return None
+
+
+def _name_of(host: str) -> str:
+    return urlsplit(f"//{host}").hostname or ""
 
 
 class BodyLimit:

@@ -1,14 +1,16 @@
 """Errors as RFC 9457 problem documents, in one place for the whole API."""
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.errors import (
     InternalError,
@@ -22,7 +24,14 @@ from service.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+MAX_FAULTS, MAX_KEY = 20, 80
+"""How many faults of one body are told, and how much of a key."""
+CLIENT_CLOSED_REQUEST = 499
 log = logging.getLogger(__name__)
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its answer was ready; there is nobody left to tell."""
 
 
 class ProblemResponse(JSONResponse):
@@ -42,20 +51,31 @@ def problem(error: RegistryError, request: Request | None = None) -> ProblemResp
         document["pointer"] = error.pointer
     if request is not None:
         document["request_id"] = request.scope.get("request_id")
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+    if document.get("request_id"):
+        headers["X-Request-Id"] = str(document["request_id"])
     return ProblemResponse(document | error.extensions, status_code=error.status, headers=headers)
 
 
 def from_validation(error: ValidationError | RequestValidationError) -> RegistryError:
     """What is wrong with a body, each fault with its JSON pointer. No value is repeated: it may be a picture."""
-    found = error.errors()
-    faults = [{"pointer": "/" + "/".join(str(part) for part in item["loc"]), "detail": item["msg"]} for item in found]
+    if isinstance(error, ValidationError):
+        found: Sequence[Any] = error.errors(include_url=False, include_context=False, include_input=False)
+    else:
+        found = error.errors()
+    faults = [{"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in found[:MAX_FAULTS]]
     kinds = {item["type"] for item in found}
     if kinds == {"json_invalid"}:
         return MalformedBody(f"the body is not JSON: {faults[0]['detail']}")
     kind = InvalidBase64 if kinds == {InvalidBase64.code} else InvalidRequest
     detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in faults)
     return kind(detail, pointer=faults[0]["pointer"], errors=faults)
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    """RFC 6901; the empty string is the whole body."""
+    parts = (str(part)[:MAX_KEY].replace("~", "~0").replace("/", "~1") for part in location)
+    return "".join(f"/{part}" for part in parts)
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -72,13 +92,21 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> ProblemResponse:
-        kinds: dict[int, type[RegistryError]] = {404: NotFound, 405: MethodNotAllowed, 400: MalformedBody}
-        kind = kinds.get(error.status_code, InternalError)
+        kinds: dict[int, type[RegistryError]] = {404: NotFound, 405: MethodNotAllowed}
+        kind = kinds.get(error.status_code, MalformedBody if error.status_code < 500 else InternalError)
         words = {
             404: f"{request.url.path} is no address of this service; /docs lists them",
             405: f"{request.url.path} does not answer to {request.method}",
         }
-        return problem(kind(words.get(error.status_code, HTTPStatus(error.status_code).phrase)), request)
+        answer = problem(kind(words.get(error.status_code, HTTPStatus(error.status_code).phrase)), request)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(ClientGoneError)
+    @app.exception_handler(ClientDisconnect)
+    async def client_gone(request: Request, error: Exception) -> Response:
+        """Nobody reads this answer."""
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> ProblemResponse:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import uuid
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +17,7 @@ from service.inference.engine import FaceChoice
 MAX_TOP_K = 1000
 MAX_IMAGES = 32
 MAX_METADATA_CHARS = 16_384
+MAX_FIELDS = 50
 
 
 def _image_bytes(value: object) -> object:
@@ -42,13 +44,26 @@ def _storable(text: str) -> str:
 
 def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
         raise PydanticCustomError("not_json", "must be plain JSON, without NaN and infinities") from None
     if len(text) > MAX_METADATA_CHARS:
         raise PydanticCustomError("too_long", "must not be longer than 16,384 characters as JSON")
-    _storable(text.replace("\\u0000", "\x00"))
+    for part in _strings(value):
+        _storable(part)
     return value
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(key)
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
 
 
 ImageBytes = Annotated[
@@ -80,6 +95,14 @@ Threshold = Annotated[float, Field(ge=-1, le=1, description="lowest comparison s
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_small(cls, values: object) -> object:
+        """A body of a million unknown fields is one fault, not a million."""
+        if isinstance(values, dict) and len(values) > MAX_FIELDS:
+            raise PydanticCustomError("too_many_fields", "has far more fields than the operation knows")
+        return values
 
 
 class _Choosing(_Body):
@@ -120,7 +143,7 @@ class RegisterBody(_Choosing):
     label: Name | None = Field(None, description="name to show; alone it is the key as well")
     metadata: Metadata | None = None
     images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_IMAGES)]
-    boxes: list[BoxCorners] | None = Field(None, description="with face=box: one for each image")
+    boxes: list[BoxCorners] | None = Field(None, max_length=MAX_IMAGES, description="with face=box: one for each image")
 
     @model_validator(mode="before")
     @classmethod

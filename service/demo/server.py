@@ -44,13 +44,14 @@ def running_registry() -> Iterator[httpx.Client]:
 
 
 def _environment(data: Path) -> dict[str, str]:
-    """The user's environment less what would point the demo at a registry in use."""
+    """The user's environment less what would point the demo at a registry in use, and no configuration file."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("REGISTRY_") or name.startswith(KEPT_SETTINGS)
     }
-    return kept | {"REGISTRY_DATA_DIR": str(data)}
+    (data / "service.yaml").touch()
+    return kept | {"REGISTRY_DATA_DIR": str(data), "REGISTRY_CONFIG": str(data / "service.yaml")}
 
 
 def _free_port() -> int:

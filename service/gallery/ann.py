@@ -9,13 +9,12 @@ import logging
 import uuid
 from collections.abc import Sequence
 
-from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ColumnElement, bindparam, cast, func, select, text
+from sqlalchemy import ColumnElement, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text, Uuid
 
 from service.gallery.database import Database
-from service.gallery.tables import centroid
+from service.gallery.tables import centroid, model
 
 PREFIX = "ann_"
 BUILD_FROM = 10_000
@@ -84,26 +83,24 @@ async def _existing(connection: AsyncConnection) -> dict[str, bool]:
 
 
 async def _sizes(connection: AsyncConnection) -> Sequence[tuple[uuid.UUID, str, int, int]]:
-    key = centroid.c.collection_id, centroid.c.model_id, centroid.c.dim
-    return [tuple(row) for row in await connection.execute(select(*key, func.count()).group_by(*key))]
+    """Collection, model, dimension and number of centroids. Reads the primary key alone, not the embeddings."""
+    key = centroid.c.collection_id, centroid.c.model_id
+    counts = select(*key, func.count().label("count")).group_by(*key).subquery()
+    query = select(counts.c.collection_id, counts.c.model_id, model.c.dim, counts.c.count).join(
+        model, model.c.id == counts.c.model_id
+    )
+    return [tuple(row) for row in await connection.execute(query)]
 
 
 async def _build(connection: AsyncConnection, name: str, collection_id: uuid.UUID, model_id: str, dim: int) -> None:
     log.info("building %s", name)
-    where = " AND ".join(
-        str(
-            clause.compile(
-                dialect=connection.dialect, compile_kwargs={"literal_binds": True, "render_postcompile": True}
-            )
-        )
-        for clause in predicate(collection_id, model_id)
-    )
-    halved = cast(centroid.c.embedding, HALFVEC(dim)).compile(dialect=connection.dialect)
+    quoted = model_id.replace("'", "''").replace(":", "\\:")
     statement = (
-        f"CREATE INDEX CONCURRENTLY {name} ON centroid USING hnsw (({halved}) halfvec_ip_ops) "
-        f"WITH (m = {M}, ef_construction = {EF_CONSTRUCTION}) WHERE {where}"
+        f"CREATE INDEX CONCURRENTLY {name} ON centroid USING hnsw ((embedding\\:\\:halfvec({dim})) halfvec_ip_ops) "
+        f"WITH (m = {M}, ef_construction = {EF_CONSTRUCTION}) "
+        f"WHERE collection_id = '{collection_id}' AND model_id = '{quoted}'"
     )
-    await connection.execute(text(statement.replace("centroid.", "").replace(":", "\\:")))
+    await connection.execute(text(statement))
 
 
 async def _drop(connection: AsyncConnection, name: str) -> None:

@@ -21,19 +21,19 @@ class Collection:
     created_at: datetime
 
 
-async def add_model(connection: AsyncConnection, model_id: str, dim: int, manifest_sha256: str) -> None:
+async def add_model(connection: AsyncConnection, model_id: str, dim: int, fingerprint: str) -> None:
     """Make a model known, once.
 
     Raises:
         StartupError: another bundle goes by the same id already; its embeddings must not be compared with ours.
     """
-    values = {"id": model_id, "dim": dim, "manifest_sha256": manifest_sha256}
+    values = {"id": model_id, "dim": dim, "fingerprint": fingerprint}
     await connection.execute(insert(model).values(values).on_conflict_do_nothing())
     known = (await connection.execute(select(model).where(model.c.id == model_id))).one()
-    if known.dim != dim:
+    if (known.dim, known.fingerprint) != (dim, fingerprint):
         raise StartupError(
-            f"The database knows a model {model_id!r} of {known.dim} dimensions and this one has {dim}: "
-            "give it another id"
+            f"The database knows another model by the id {model_id!r}; its embeddings can't be compared with this "
+            "one's. Export the bundle again under an id of its own."
         )
 
 

@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from service.errors import DatabaseUnavailable
 
 CONNECT_TIMEOUT_S = 3
+STATEMENT_TIMEOUT_S = 30
+OUTAGE_CLASSES = {"08", "40", "53", "55", "57"}
+"""SQLSTATE classes: connection, rollback, resources, locks, operator."""
 
 
 class Database:
@@ -25,7 +28,13 @@ class Database:
             pool_timeout=pool_timeout_s,
             # A connection that died while it was idle is replaced before a request sees it.
             pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "identity-registry"},
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "identity-registry",
+                # A database that hangs must not hang its clients with it.
+                "tcp_user_timeout": STATEMENT_TIMEOUT_S * 1000,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s",
+            },
             hide_parameters=True,
         )
 
@@ -34,28 +43,41 @@ class Database:
         """One transaction: committed where the block ends, rolled back where it raises.
 
         Raises:
-            DatabaseUnavailable: no connection could be had, or it broke on the way.
+            DatabaseUnavailable: no connection could be had, it broke on the way, or the server had no room or time.
         """
+        committing = False
         try:
-            async with self.engine.begin() as connection:
+            async with self.engine.connect() as connection, connection.begin():
                 yield connection
-        except (InterfaceError, OperationalError, PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable("the database can't be reached; the request changed nothing") from error
+                committing = True
+        except (PoolTimeout, OSError) as error:
+            raise DatabaseUnavailable("every connection to the database is in use") from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise DatabaseUnavailable("the connection to the database broke") from error
-            raise
+            if not _is_outage(error):
+                raise
+            outcome = (
+                "may or may not have been stored; sending it again is harmless" if committing else "changed nothing"
+            )
+            raise DatabaseUnavailable(f"the database can't be reached or can't cope; the request {outcome}") from error
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside any transaction, for statements that refuse to run in one."""
+        """A connection outside any transaction and without a time limit, to build indexes with."""
         async with self.engine.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
-
-    async def ping(self) -> None:
-        """Raises DatabaseUnavailable."""
-        async with self.transaction() as connection:
-            await connection.execute(text("SELECT 1"))
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.execute(text("SET statement_timeout = 0"))
+            try:
+                yield connection
+            finally:
+                await connection.execute(text("RESET statement_timeout"))
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    """Whether the fault lies with the connection or the server's resources, and not with the statement."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
+    return state[:2] in OUTAGE_CLASSES

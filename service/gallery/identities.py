@@ -76,9 +76,9 @@ async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UU
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:
     """Delete a person with all templates and centroids; how many templates there were. Raises IdentityNotFound."""
     count = (await get(connection, collection_id, identity_id)).template_count
-    await connection.execute(
-        delete(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
-    )
+    statement = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
+    if (await connection.execute(statement)).rowcount == 0:
+        raise IdentityNotFound(f"there is no identity {identity_id} in this collection")  # another request was faster
     return count
 
 

@@ -45,7 +45,7 @@ model = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("dim", Integer, nullable=False),
-    Column("manifest_sha256", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
     _created_at(),
     UniqueConstraint("id", "dim"),
 )
@@ -109,5 +109,5 @@ centroid = Table(
     metadata,
     *_embedding_columns(),
     Column("template_count", Integer, nullable=False),
-    PrimaryKeyConstraint("collection_id", "model_id", "identity_id"),
+    PrimaryKeyConstraint("collection_id", "identity_id", "model_id"),
 )

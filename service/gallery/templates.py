@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class NewTemplate:
-    """One face sample to store. `source_sha256`: of the picture's bytes, so that the same picture is known again."""
+    """One face sample to store. `source_sha256`: of picture and place of the face in it, so that it is known again."""
 
     source_sha256: bytes
     embedding: Floats
@@ -71,7 +71,7 @@ async def recompute_centroid(
     values = {"dim": len(mean), "embedding": mean, "template_count": len(embeddings)}
     upsert = insert(centroid).values(collection_id=collection_id, identity_id=identity_id, model_id=model_id, **values)
     await connection.execute(
-        upsert.on_conflict_do_update(index_elements=["collection_id", "model_id", "identity_id"], set_=values)
+        upsert.on_conflict_do_update(index_elements=["collection_id", "identity_id", "model_id"], set_=values)
     )
     return len(embeddings)
 

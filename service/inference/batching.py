@@ -34,19 +34,19 @@ class Batcher(Generic[Item, Result]):
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._serve(), name="batcher")
 
     async def stop(self) -> None:
-        """End after the batch in hand; callers that still wait are told that the engine is busy."""
+        """Tell everyone who still waits that the engine is busy, and end with the batch in hand."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for waiting in self._waiting:
-            if not waiting.result.done():
-                waiting.result.set_exception(EngineBusy("the service is shutting down"))
+        self._stopped = True
+        _fail(self._waiting, EngineBusy("the service is shutting down"))
         self._waiting.clear()
         await asyncio.to_thread(self._thread.shutdown)
 
@@ -56,6 +56,8 @@ class Batcher(Generic[Item, Result]):
         Raises:
             EngineBusy: there is no room for all of them; none was taken.
         """
+        if self._stopped:
+            raise EngineBusy("the service is shutting down")
         if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
             raise EngineBusy(f"{len(self._waiting)} pictures are waiting; try again in a moment")
         loop = asyncio.get_running_loop()
@@ -78,16 +80,16 @@ class Batcher(Generic[Item, Result]):
                 continue
             try:
                 results = await loop.run_in_executor(self._thread, self._run, [entry.item for entry in batch])
+                for entry, result in zip(batch, results, strict=True):
+                    if not entry.result.done():
+                        entry.result.set_result(result)
+            except asyncio.CancelledError:
+                _fail(batch, EngineBusy("the service is shutting down"))
+                raise
             except (
                 Exception
             ) as error:  # whatever broke the batch, its callers must hear of it and the next one must run
-                for entry in batch:
-                    if not entry.result.done():
-                        entry.result.set_exception(error)
-                continue
-            for entry, result in zip(batch, results, strict=True):
-                if not entry.result.done():
-                    entry.result.set_result(result)
+                _fail(batch, error)
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         self._waiting = [entry for entry in self._waiting if not entry.result.done()]
@@ -95,3 +97,9 @@ class Batcher(Generic[Item, Result]):
         if not self._waiting:
             self._arrived.clear()
         return batch
+
+
+def _fail(entries: "Sequence[_Waiting[Item, Result]]", error: Exception) -> None:
+    for entry in entries:
+        if not entry.result.done():
+            entry.result.set_exception(error)

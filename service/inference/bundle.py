@@ -110,9 +110,16 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def manifest_sha256(folder: Path) -> str:
-    """Identifies a bundle's content, since the manifest holds the hashes of all other files."""
-    return file_sha256(folder / MANIFEST)
+def embedding_fingerprint(manifest: "EmbedderManifest") -> str:
+    """Tells whether two bundles give comparable embeddings: a hash of everything that shapes them.
+
+    Calibration and evaluation are left out, since they may be measured anew.
+    """
+    shaping = manifest.model_dump(
+        mode="json",
+        include={"graph", "files", "scaling", "input_size", "alignment", "embedding_dim", "metric", "mirror_average"},
+    )
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> DetectorManifest | EmbedderManifest:

@@ -67,16 +67,6 @@ class Observation:
     faces: list[Face]
 
 
-@dataclass(frozen=True, slots=True)
-class StageTimes:
-    """Where one batch's time went, in seconds."""
-
-    pictures: int
-    decode: float
-    detect: float
-    embed: float
-
-
 class Engine(Protocol):
     """Observes pictures. A picture that can't be read fails alone: its place holds the error."""
 

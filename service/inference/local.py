@@ -1,7 +1,6 @@
 """The engine in this process: decode, find faces, align, embed."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -11,7 +10,7 @@ from service.errors import RegistryError
 from service.inference.batching import Batcher
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Detection, Face, ImageInput, Observation, StageTimes
+from service.inference.engine import Detection, Face, ImageInput, Observation
 from service.inference.selection import select
 from service.vision.alignment import align, crop_box, fit_crop
 from service.vision.image import ImageLimits, Pixels, decode
@@ -30,12 +29,10 @@ class LocalEngine:
         limits: ImageLimits,
         max_batch: int = 8,
         max_waiting: int = 64,
-        on_batch: Callable[[StageTimes], None] = lambda times: None,
     ) -> None:
         self.model_id = embedder.manifest.model_id
         self.dim = embedder.manifest.embedding_dim
         self._detector, self._embedder, self._limits = detector, embedder, limits
-        self._on_batch = on_batch
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._batcher: Batcher[ImageInput, Observation | RegistryError] = Batcher(
             self.observe_now, max_batch, max_waiting
@@ -55,12 +52,9 @@ class LocalEngine:
 
     def observe_now(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
         """One batch, on the calling thread."""
-        started = time.perf_counter()
         decoded = list(self._decoders.map(self._decode, images))
         readable = [row for row, pixels in enumerate(decoded) if not isinstance(pixels, RegistryError)]
-        decoded_at = time.perf_counter()
         detections = self._detect(images, decoded)
-        detected_at = time.perf_counter()
         chosen = {row: self._choose(images[row], detections[row]) for row in readable}
         crops = {
             (row, index): self._crop(decoded[row], detections[row][index], images[row].cropped)  # type: ignore[arg-type]
@@ -68,9 +62,6 @@ class LocalEngine:
             for index in chosen[row]
         }
         embeddings = dict(zip(crops, self._embedder.embed(list(crops.values())), strict=True))
-        self._on_batch(
-            StageTimes(len(images), decoded_at - started, detected_at - decoded_at, time.perf_counter() - detected_at)
-        )
         results: list[Observation | RegistryError] = []
         for row, pixels in enumerate(decoded):
             if isinstance(pixels, RegistryError):

@@ -50,7 +50,16 @@ class DecisionPolicy:
         """
         if threshold is not None:
             return Decision(threshold, self.fmr_at(threshold))
-        return Decision(self.threshold_for(self._default_fmr if fmr is None else fmr), fmr or self._default_fmr)
+        asked = self._default_fmr if fmr is None else fmr
+        return Decision(self.threshold_for(asked), asked)
+
+    def default_problem(self) -> str | None:
+        """Why the default rate has no threshold, or None."""
+        try:
+            self.threshold_for(self._default_fmr)
+        except FmrNotCalibrated as error:
+            return error.detail
+        return None
 
     def threshold_for(self, fmr: float) -> float:
         """Raises FmrNotCalibrated."""

@@ -9,9 +9,11 @@ from typing import Any
 from service.errors import FaceRejected, ModelNotLoaded, NoImageAccepted, RegistryError
 from service.gallery import collections, identities, templates
 from service.gallery.database import Database
-from service.inference.engine import Engine, Face, ImageInput
+from service.inference.engine import Box, Engine, Face, ImageInput
 from service.recognition.subject import subject_face
 from service.vision.quality import Quality
+
+SAME_FACE_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,18 @@ def _sample(image: ImageInput, outcome: ImageOutcome) -> templates.NewTemplate:
     assert outcome.face is not None
     detection = outcome.face.detection
     return templates.NewTemplate(
-        source_sha256=hashlib.sha256(image.data).digest(),
+        source_sha256=_source_hash(image.data, detection.box),
         embedding=outcome.face.embedding,
         box=detection.box,
         detection_score=detection.score,
         quality=outcome.face.quality.score,
     )
+
+
+def _source_hash(data: bytes, box: Box) -> bytes:
+    """The same picture and the same face in it: another face of a group photo is another sample."""
+    centre = (int((box[0] + box[2]) / 2 // SAME_FACE_PX), int((box[1] + box[3]) / 2 // SAME_FACE_PX))
+    return hashlib.sha256(data + repr(centre).encode()).digest()
 
 
 def _require_quality(gate: QualityGate, face: Face) -> None:

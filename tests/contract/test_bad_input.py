@@ -257,3 +257,54 @@ def test_an_unacceptable_request_id_is_replaced(client: httpx.Client) -> None:
 def test_strangers_of_the_street_are_small_but_found(client: httpx.Client, collection_name: str) -> None:
     body = {"image": b64(BUS.read_bytes()), "face": "all", "collection": collection_name, "threshold": 0.5}
     assert client.post("/search", json=body).json()["faces_found"] >= 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"host": "evil.example:8000"},
+    ],
+)
+def test_a_page_of_another_site_can_do_nothing(
+    client: httpx.Client, collection_name: str, headers: dict[str, str]
+) -> None:
+    fields, files = {"label": "x", "collection": collection_name}, {"images": ("x", FACE)}
+    assert_problem(client.post("/register", data=fields, files=files, headers=headers), 403, "foreign_origin")
+    assert count(client, collection_name) == 0
+
+
+def test_our_own_page_may_ask(client: httpx.Client) -> None:
+    own = str(client.base_url).rstrip("/")
+    assert client.get("/readyz", headers={"origin": own}).status_code == 200
+
+
+def test_a_flood_of_faults_is_a_short_answer(client: httpx.Client) -> None:
+    many_boxes = client.post("/register", json={"label": "x", "images": [b64(JPEG)], "boxes": [0] * 100_000})
+    assert_problem(many_boxes, 422, "invalid_request")
+    many_fields = client.post("/search", json={f"field{number}": 1 for number in range(100_000)})
+    assert_problem(many_fields, 422, "invalid_request")
+    assert len(many_boxes.content) + len(many_fields.content) < 10_000
+
+
+@pytest.mark.parametrize("depth", [300, 5_000])
+def test_deep_metadata_is_refused_in_a_form_as_in_json(client: httpx.Client, collection_name: str, depth: int) -> None:
+    deep = '{"a":' + "[" * depth + "]" * depth + "}"
+    fields = {"label": "x", "collection": collection_name, "metadata": deep}
+    response = client.post("/register", data=fields, files={"images": ("x", FACE)})
+    assert_problem(response, 400, "malformed_body")
+
+
+def test_text_that_looks_like_an_escape_is_text(client: httpx.Client, collection_name: str) -> None:
+    path = {"folder": "C:\\u0000dir"}
+    body = {"label": "x", "collection": collection_name, "images": [b64(FACE)], "metadata": path}
+    made = client.post("/register", json=body).json()
+    address = f"/identities/{made['identity_id']}?collection={collection_name}"
+    assert client.get(address).json()["metadata"] == path
+
+
+def test_a_broken_charset_is_a_broken_body(client: httpx.Client) -> None:
+    kind = "multipart/form-data; boundary=b; charset=undefined"
+    content = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\nx\r\n--b--\r\n'
+    assert_problem(client.post("/search", content=content, headers={"content-type": kind}), 400, "malformed_body")

@@ -177,3 +177,35 @@ def test_the_openapi_page_describes_both_kinds_of_body(client: httpx.Client) -> 
         content = document["paths"][path]["post"]["requestBody"]["content"]
         assert set(content) == {"application/json", "multipart/form-data"}
     assert client.get("/docs").status_code == 200
+
+
+def test_another_face_of_the_same_picture_is_another_sample(client: httpx.Client, collection_name: str) -> None:
+    both = encoded(np.concatenate([pixels(COLLINS), pixels(HOPPER)[:512]], axis=1))
+    search = {"image": b64(both), "face": "all", "collection": collection_name}
+    boxes = [result["face"]["box"] for result in client.post("/search", json=search).json()["results"]]
+    answers = [
+        register(client, collection_name, "x", both, face="box", boxes=[box]).json() for box in (*boxes, boxes[0])
+    ]
+    assert [answer["images"][0]["status"] for answer in answers] == ["accepted", "accepted", "duplicate"]
+
+
+def test_the_documentation_loads_nothing_from_elsewhere(client: httpx.Client) -> None:
+    import re
+
+    page = client.get("/docs").text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sources
+    assert [source for source in sources if source.startswith("http")] == []
+    assert all(client.get(source).status_code == 200 for source in sources)
+
+
+def test_every_reference_in_the_openapi_document_resolves(client: httpx.Client) -> None:
+    import re
+
+    response = client.get("/openapi.json")
+    schemas = response.json()["components"]["schemas"]
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', response.text))
+    assert names <= set(schemas)
+    assert "$defs" not in response.text
+    form = response.json()["paths"]["/search"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["image"]["format"] == "binary"

@@ -204,10 +204,12 @@ async def test_a_collection_is_made_once_and_found_by_name(database: Database, c
         assert (collection, 0) in await collections.list_all(connection)
 
 
-async def test_one_model_id_stands_for_one_dimension(database: Database, collection: Collection) -> None:
+async def test_one_model_id_stands_for_one_model(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
-        with pytest.raises(StartupError, match="16 dimensions and this one has 32"):
-            await collections.add_model(connection, "tiny", 32, "0" * 64)
+        await collections.add_model(connection, "tiny", 16, "0" * 64)
+        for dim, fingerprint in ((32, "0" * 64), (16, "1" * 64)):
+            with pytest.raises(StartupError, match="another model by the id 'tiny'"):
+                await collections.add_model(connection, "tiny", dim, fingerprint)
 
 
 @given(arrays.arrays(np.float32, (4, DIM), elements=st.floats(-1, 1, width=32)))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.bodies import body_schema, read_body
+from service.api.bodies import operation, read_body
 from service.api.dependencies import RegistryDependency
 from service.api.schemas import CollectionBody, CollectionsAnswer, CollectionView
 from service.gallery import collections
@@ -17,7 +17,7 @@ async def list_collections(registry: RegistryDependency) -> CollectionsAnswer:
     return CollectionsAnswer(collections=[_view(collection, count) for collection, count in found])
 
 
-@router.post("", openapi_extra=body_schema(CollectionBody), status_code=201, summary="Make a collection")
+@router.post("", openapi_extra=operation(CollectionBody), status_code=201, summary="Make a collection")
 async def create_collection(request: Request, registry: RegistryDependency) -> CollectionView:
     """A namespace of identities, bound to the model that the service runs."""
     body = await read_body(request, CollectionBody)

@@ -1,10 +1,11 @@
 """POST /register"""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.bodies import body_schema, read_body
+from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import BoxCorners, RegisterAnswer, RegisterBody
 from service.api.views import register_answer
@@ -12,9 +13,12 @@ from service.inference.engine import ImageInput
 from service.recognition.enrolment import EnrolmentRequest, enrol
 
 router = APIRouter(tags=["recognition"])
+KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": RegisterAnswer, "description": "The identity existed already"}}
 
 
-@router.post("/register", openapi_extra=body_schema(RegisterBody), status_code=201, summary="Enrol a person")
+@router.post(
+    "/register", openapi_extra=operation(RegisterBody), status_code=201, summary="Enrol a person", responses=KNOWN
+)
 async def register(
     request: Request, response: Response, registry: RegistryDependency, engine: EngineDependency
 ) -> RegisterAnswer:

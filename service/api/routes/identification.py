@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.bodies import body_schema, read_body
+from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import SearchAnswer, SearchBody
 from service.api.views import search_answer
@@ -12,7 +12,7 @@ from service.recognition.identification import identify
 router = APIRouter(tags=["recognition"])
 
 
-@router.post("/search", openapi_extra=body_schema(SearchBody), summary="Who is this? (1:N)")
+@router.post("/search", openapi_extra=operation(SearchBody), summary="Who is this? (1:N)")
 async def search(request: Request, registry: RegistryDependency, engine: EngineDependency) -> SearchAnswer:
     """The `top_k` enrolled people nearest to a face, each with a decision. Nothing is stored.
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.bodies import body_schema, read_body
+from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import VerifyAnswer, VerifyBody
 from service.api.views import verify_answer
@@ -12,7 +12,7 @@ from service.recognition.verification import IdentityReference, verify_identity,
 router = APIRouter(tags=["recognition"])
 
 
-@router.post("/verify", openapi_extra=body_schema(VerifyBody), summary="Is this the same person? (1:1)")
+@router.post("/verify", openapi_extra=operation(VerifyBody), summary="Is this the same person? (1:1)")
 async def verify(request: Request, registry: RegistryDependency, engine: EngineDependency) -> VerifyAnswer:
     """Compare two pictures, or one picture with an enrolled identity. Nothing is stored.
 

@@ -8,17 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import psutil
+from sqlalchemy import URL
 
 from service.errors import StartupError
 from service.gallery.embedded.account import Account
 
 MAJOR_VERSION = "18"
 SUPERUSER = "postgres"
+PORT = 5432
+"""Names the socket; there is no TCP."""
 DATABASE = "registry"
 READY = "ready"
 LONGEST_SOCKET_PATH = 107
@@ -55,7 +57,8 @@ class Cluster:
     @property
     def url(self) -> str:
         """SQLAlchemy's address of the registry's database."""
-        return f"postgresql+psycopg://{SUPERUSER}@/{DATABASE}?host={self.socket_folder}"
+        where = {"host": str(self.socket_folder), "port": str(PORT)}
+        return URL.create("postgresql+psycopg", SUPERUSER, database=DATABASE, query=where).render_as_string()
 
     @property
     def is_ready(self) -> bool:
@@ -107,9 +110,11 @@ class Cluster:
     def start(self, programs: Path, account: Account) -> "subprocess.Popen[bytes]":
         """Start the server as a child that dies with us, and wait until it takes connections."""
         self.clear_leftovers()
-        self.socket_folder.mkdir(parents=True, exist_ok=True)
+        self.socket_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.socket_folder.is_symlink() or self.socket_folder.stat().st_uid not in {os.geteuid(), account.uid}:
+            raise StartupError(f"{self.socket_folder} belongs to somebody else; choose another data folder")
         account.own(self.socket_folder)
-        command = [str(programs / "postgres"), "-D", str(self.data), "-k", str(self.socket_folder)]
+        command = [str(programs / "postgres"), "-D", str(self.data), "-k", str(self.socket_folder), "-p", str(PORT)]
         for name, value in SETTINGS.items():
             command += ["-c", f"{name}={value}"]
         with self.log.open("ab") as log:
@@ -136,8 +141,8 @@ class Cluster:
     def clear_leftovers(self) -> None:
         """End what an earlier keeper left running on the data folder, then remove its pid and socket lock files.
 
-        A pid in a stale file may belong to a stranger by now, so a process counts only if the data folder is its
-        working folder; PostgreSQL's processes all have it so.
+        A pid in a stale file may belong to a stranger by now, so a process counts only if it is a `postgres` that was
+        started on the data folder or works in it.
         """
         deadline = time.monotonic() + STOP_TIMEOUT_S
         asked = False
@@ -155,9 +160,20 @@ class Cluster:
             (self.socket_folder / name).unlink(missing_ok=True)
 
     def processes(self) -> list[psutil.Process]:
-        """The processes that have the data folder open."""
+        """PostgreSQL's processes on the data folder.
+
+        The server is known by its command line, which anybody may read; its children, when it has died, by their
+        working folder.
+        """
         data = str(self.data.resolve())
-        return [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == data]
+        found = []
+        for process in psutil.process_iter(["name", "cmdline", "cwd", "status"]):
+            about = process.info
+            if about["status"] == psutil.STATUS_ZOMBIE or not (about["name"] or "").startswith("postgres"):
+                continue
+            if about["cwd"] == data or str(self.data) in (about["cmdline"] or []):
+                found.append(process)
+        return found
 
     def _recorded_pid(self) -> int | None:
         try:
@@ -205,7 +221,7 @@ def _socket_folder(root: Path) -> Path:
     if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) <= LONGEST_SOCKET_PATH:
         return folder
     digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"identity-registry-{os.geteuid()}-{digest}"
+    return Path("/tmp") / f"identity-registry-{os.geteuid()}-{digest}"  # noqa: S108  its owner is checked
 
 
 def _die_with_parent() -> None:

@@ -16,7 +16,7 @@ from psycopg import sql
 from service.errors import StartupError
 from service.gallery.embedded.account import server_account
 from service.gallery.embedded.binaries import require_supported_cpu
-from service.gallery.embedded.cluster import DATABASE, START_TIMEOUT_S, STOP_TIMEOUT_S, SUPERUSER, Cluster
+from service.gallery.embedded.cluster import DATABASE, PORT, START_TIMEOUT_S, STOP_TIMEOUT_S, SUPERUSER, Cluster
 from service.gallery.embedded.keeper import Locks
 
 WATCH_S = 0.25
@@ -48,7 +48,11 @@ class EmbeddedPostgres:
         self._prepare_folder()
         self._locks = Locks(self._root)
         self._lease()
-        self._create_database()
+        try:
+            self._create_database()
+        except BaseException:
+            self._locks.lease.release()
+            raise
         self._watcher = threading.Thread(target=self._watch, name="embedded-postgres", daemon=True)
         self._watcher.start()
         return self._cluster.url
@@ -125,7 +129,7 @@ class EmbeddedPostgres:
 
     def _create_database(self) -> None:
         with psycopg.connect(
-            host=str(self._cluster.socket_folder), user=SUPERUSER, dbname="postgres", autocommit=True
+            host=str(self._cluster.socket_folder), port=PORT, user=SUPERUSER, dbname="postgres", autocommit=True
         ) as db:
             if db.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
                 try:
@@ -139,7 +143,7 @@ class EmbeddedPostgres:
                 log.warning("the embedded database's keeper is gone; starting another")
                 try:
                     self._relaunch()
-                except (StartupError, TimeoutError) as error:
+                except (StartupError, OSError) as error:  # a TimeoutError is an OSError
                     log.error("the embedded database can't be started again: %s", error)
 
     def _relaunch(self) -> None:
