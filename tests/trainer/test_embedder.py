@@ -28,7 +28,7 @@ CONFIG = EmbedderConfig.model_validate(
         "stages": [
             {
                 "name": "batch-hard",
-                "epochs": 3,
+                "epochs": 15,
                 "batch_size": 8,
                 "images_per_identity": 4,
                 "learning_rate": 1e-3,
