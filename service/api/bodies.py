@@ -50,6 +50,7 @@ def operation(document: type[BaseModel]) -> dict[str, Any]:
     """OpenAPI's description of a body that may come either way."""
     schema = _inlined(document.model_json_schema())
     form = {**schema, "properties": {name: _as_file(item) for name, item in schema["properties"].items()}}
+    form.pop("example", None)
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}, MULTIPART: {"schema": form}}}}
 
 

@@ -93,6 +93,10 @@ Fmr = Annotated[float, Field(gt=0, lt=1, description="false match rate that the 
 Threshold = Annotated[float, Field(ge=-1, le=1, description="lowest comparison score that counts as a match")]
 
 
+def _example(**values: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"example": values})
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -137,6 +141,8 @@ def _require_box(face: FaceChoice, box: object, name: str) -> None:
 class RegisterBody(_Choosing):
     """Enrol one person from one or more pictures."""
 
+    model_config = _example(label="ada", images=["<JPEG as Base64>"], metadata={"team": "engines"})
+
     face: FaceChoice = FaceChoice.ONLY
     collection: CollectionName = "default"
     external_id: Name | None = Field(None, description="your key for the person; the same key is the same person")
@@ -169,6 +175,8 @@ class RegisterBody(_Choosing):
 class VerifyBody(_Deciding):
     """Compare two pictures, or one picture with an enrolled identity."""
 
+    model_config = _example(image_a="<JPEG as Base64>", image_b="<JPEG as Base64>", fmr=0.001)
+
     image_a: ImageBytes
     image_b: ImageBytes | None = None
     box_a: BoxCorners | None = None
@@ -198,6 +206,8 @@ class VerifyBody(_Deciding):
 
 class SearchBody(_Deciding):
     """Find the enrolled people nearest to a face; `face=all` searches for every face of the picture."""
+
+    model_config = _example(image="<JPEG as Base64>", top_k=3)
 
     collection: CollectionName = "default"
     image: ImageBytes

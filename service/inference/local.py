@@ -1,6 +1,6 @@
 """The engine in this process: decode, find faces, align, embed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -13,10 +13,12 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Detection, Face, ImageInput, Observation
 from service.inference.selection import select
 from service.vision.alignment import align, crop_box, fit_crop
-from service.vision.image import ImageLimits, Pixels, decode
+from service.vision.image import ImageLimits, Pixels, declared_pixels, decode
 from service.vision.quality import measure
 
 DECODERS = 2
+PORTION_PIXELS = 50_000_000
+"""Decoded pixels (3 bytes each) that are held at once; a single larger picture is a portion of its own."""
 
 
 class LocalEngine:
@@ -51,7 +53,13 @@ class LocalEngine:
         return await self._batcher.submit(images)
 
     def observe_now(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
-        """One batch, on the calling thread."""
+        """One batch, on the calling thread; large pictures are worked off in portions, to bound the memory."""
+        results: list[Observation | RegistryError] = []
+        for portion in _portions(images):
+            results += self._observe(portion)
+        return results
+
+    def _observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
         decoded = list(self._decoders.map(self._decode, images))
         readable = [row for row, pixels in enumerate(decoded) if not isinstance(pixels, RegistryError)]
         detections = self._detect(images, decoded)
@@ -115,3 +123,17 @@ class LocalEngine:
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
         quality = measure(crop, np.array(detection.box, np.float32), landmarks, detection.score)
         return Face(detection, quality, embedding)
+
+
+def _portions(images: Sequence[ImageInput]) -> Iterator[list[ImageInput]]:
+    portion: list[ImageInput] = []
+    pixels = 0
+    for image in images:
+        size = declared_pixels(image.data)
+        if portion and pixels + size > PORTION_PIXELS:
+            yield portion
+            portion, pixels = [], 0
+        portion.append(image)
+        pixels += size
+    if portion:
+        yield portion

@@ -49,6 +49,15 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
     return _to_rgb(_upright(_load(picture)))
 
 
+def declared_pixels(data: bytes) -> int:
+    """How many pixels a file says that it has, 0 where its header can't be read. Decodes nothing."""
+    try:
+        width, height = _open(data).size
+    except ImageUnreadable:
+        return 0
+    return width * height
+
+
 def _open(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():

@@ -87,6 +87,21 @@ async def test_a_bad_picture_fails_alone(engine: LocalEngine) -> None:
     assert (fourth.faces, fourth.detections) == ([], [])
 
 
+def test_large_pictures_are_worked_off_in_portions(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service.inference import local
+
+    images = [ImageInput(path.read_bytes()) for path in (COLLINS, HOPPER, BUS)] + [ImageInput(b"no picture")]
+    together = engine.observe_now(images)
+    monkeypatch.setattr(local, "PORTION_PIXELS", 300_000)
+    assert [len(portion) for portion in local._portions(images)] == [1, 1, 1, 1]
+    apart = engine.observe_now(images)
+    for one, other in zip(together[:3], apart[:3], strict=True):
+        assert isinstance(one, Observation)
+        assert isinstance(other, Observation)
+        assert float(one.faces[0].embedding @ other.faces[0].embedding) > 0.9999
+    assert getattr(apart[3], "code", None) == "image_unreadable"
+
+
 def test_landmarks_lie_in_their_face(engine: LocalEngine) -> None:
     (observation,) = engine.observe_now([ImageInput(HOPPER.read_bytes())])
     assert isinstance(observation, Observation)
