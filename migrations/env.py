@@ -1,12 +1,12 @@
 """Alembic's environment. The URL comes from the caller, from REGISTRY_DATABASE__URL, or from the embedded server."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 from service.gallery.schema import include_object
+from service.gallery.server import database_url
 from service.gallery.tables import metadata
 from service.settings import load_settings
 
@@ -14,19 +14,11 @@ LOCK = 0x6D6967
 """Key of the advisory lock that lines up processes which migrate at once."""
 
 
-@contextmanager
-def database_url() -> Iterator[str]:
+def url_in_use() -> AbstractContextManager[str]:
     if given := context.config.attributes.get("url"):
-        yield given
-        return
+        return nullcontext(given)
     settings = load_settings()
-    if settings.database.url is not None:
-        yield settings.database.url.get_secret_value()
-        return
-    from service.gallery.embedded.lease import EmbeddedPostgres
-
-    with EmbeddedPostgres(settings.postgres_folder) as url:
-        yield url
+    return database_url(settings.database_url, settings.postgres_folder)
 
 
 def run_offline() -> None:
@@ -37,7 +29,7 @@ def run_offline() -> None:
 
 
 def run_online() -> None:
-    with database_url() as url:
+    with url_in_use() as url:
         engine = create_engine(url, poolclass=pool.NullPool, hide_parameters=True)
         with engine.connect() as connection:
             context.configure(

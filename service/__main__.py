@@ -1,9 +1,7 @@
 """`python -m service`: runs the identity registry."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +45,11 @@ def api(
 def upgrade() -> None:
     """Bring the schema to this release's revision (`alembic upgrade head` does the same)."""
     from service.gallery import schema
+    from service.gallery.server import database_url
+    from service.settings import load_settings
 
-    with _database_url() as url:
+    settings = load_settings()
+    with database_url(settings.database_url, settings.postgres_folder) as url:
         schema.upgrade(url)
         typer.echo(f"the schema is at revision {schema.wanted_revision()}")
 
@@ -62,20 +63,6 @@ def demo(
     from service.demo.run import run
 
     raise typer.Exit(run(photos, output))
-
-
-@contextlib.contextmanager
-def _database_url() -> Iterator[str]:
-    from service.settings import load_settings
-
-    settings = load_settings()
-    if settings.database.url is not None:
-        yield settings.database.url.get_secret_value()
-        return
-    from service.gallery.embedded.lease import EmbeddedPostgres
-
-    with EmbeddedPostgres(settings.postgres_folder) as url:
-        yield url
 
 
 def main() -> None:

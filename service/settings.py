@@ -121,6 +121,10 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
 
     @property
+    def database_url(self) -> str | None:
+        return None if self.database.url is None else self.database.url.get_secret_value()
+
+    @property
     def postgres_folder(self) -> Path:
         return self.data_dir / "postgres"
 
