@@ -51,7 +51,7 @@ class Database:
                 yield connection
                 committing = True
         except (PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable("every connection to the database is in use") from error
+            raise DatabaseUnavailable("every connection to the database is in use, or none can be made") from error
         except DBAPIError as error:
             if not _is_outage(error):
                 raise

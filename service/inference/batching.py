@@ -86,9 +86,8 @@ class Batcher(Generic[Item, Result]):
             except asyncio.CancelledError:
                 _fail(batch, EngineBusy("the service is shutting down"))
                 raise
-            except (
-                Exception
-            ) as error:  # whatever broke the batch, its callers must hear of it and the next one must run
+            except Exception as error:
+                # Whatever broke the batch: its callers must hear of it, and the next one must run.
                 _fail(batch, error)
 
     def _take(self) -> list[_Waiting[Item, Result]]:

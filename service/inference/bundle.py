@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from service.errors import StartupError
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
 Precision = Literal["f32", "bf16"]
 
 

@@ -131,7 +131,9 @@ def _sample(image: ImageInput, outcome: ImageOutcome) -> templates.NewTemplate:
 def _source_hash(data: bytes, box: Box) -> bytes:
     """The same picture and the same face in it: another face of a group photo is another sample."""
     centre = (int((box[0] + box[2]) / 2 // SAME_FACE_PX), int((box[1] + box[3]) / 2 // SAME_FACE_PX))
-    return hashlib.sha256(data + repr(centre).encode()).digest()
+    digest = hashlib.sha256(data)
+    digest.update(repr(centre).encode())
+    return digest.digest()
 
 
 def _require_quality(gate: QualityGate, face: Face) -> None:

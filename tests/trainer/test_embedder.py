@@ -167,3 +167,31 @@ def test_held_out_people_do_not_train(identity_folder: Path, tmp_path: Path) -> 
     assert len(data.training_rows) == 0
     names = {data.canvases.identities[row] for row in data.validation_rows}
     assert names == {name for name in ("collins", "hopper") if part_of(name, split) is Part.VALIDATION}
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_epoch(identity_folder: Path, tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    import yaml
+
+    from tests.server import wait_for
+
+    stage = {**CONFIG.stages[0].model_dump(), "epochs": 30}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump({**CONFIG.model_dump(mode="json"), "stages": [stage]}))
+    options = {"--identities": identity_folder, "--config": "train.yaml", "--output": "run", "--work": "work"}
+    command = [sys.executable, "-m", "trainer", "train", *(str(word) for item in options.items() for word in item)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    last = tmp_path / "run" / "1-batch-hard" / "last.ckpt"
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as first:
+        wait_for(lambda: last.exists() or first.poll() is not None, 120)
+        first.kill()
+    assert not last.with_name("finished.json").exists()
+    before = torch.load(last, map_location="cpu", weights_only=True)["epoch"]
+    second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "Restored all states" in second.stderr
+    assert last.with_name("finished.json").exists()
+    assert torch.load(last, map_location="cpu", weights_only=True)["epoch"] == 29 > before

@@ -82,10 +82,6 @@ def _torchvision_encoder(name: str, embedding_dim: int) -> nn.Module:
     return cast("nn.Module", model)
 
 
-def count_parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def channels_last(model: nn.Module) -> nn.Module:
     """The memory layout that convolutions on CPUs and tensor cores want."""
     return model.to(memory_format=torch.channels_last)

@@ -144,13 +144,11 @@ class Cluster:
         A pid in a stale file may belong to a stranger by now, so a process counts only if it is a `postgres` that was
         started on the data folder or works in it.
         """
+        for process in self.processes():
+            if process.pid == self._recorded_pid():
+                _signal(process, signal.SIGINT)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        asked = False
         while processes := self.processes():
-            if not asked:
-                for process in processes:
-                    _signal(process, signal.SIGINT if process.pid == self._recorded_pid() else 0)
-                asked = True
             if time.monotonic() > deadline:
                 for process in processes:
                     _signal(process, signal.SIGKILL)
