@@ -12,6 +12,8 @@ from service.errors import StartupError
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 database = typer.Typer(no_args_is_help=True, help="The registry's database.")
 app.add_typer(database, name="db")
+gallery = typer.Typer(no_args_is_help=True, help="The enrolled people.")
+app.add_typer(gallery, name="gallery")
 
 
 @app.command()
@@ -52,6 +54,26 @@ def upgrade() -> None:
     with database_url(settings.database_url, settings.postgres_folder) as url:
         schema.upgrade(url)
         typer.echo(f"the schema is at revision {schema.wanted_revision()}")
+
+
+@gallery.command()
+def report(
+    collection: Annotated[str, typer.Option(help="Which collection.")] = "default",
+    output: Annotated[Path, typer.Option(help="Where report.md and its pictures go.")] = Path("gallery-report"),
+) -> None:
+    """How healthy a gallery is: scores, lookalikes, templates in the wrong place, and what growing would cost."""
+    from service.gallery.server import database_url
+    from service.inference.bundle import read_embedder
+    from service.recognition.decision import DecisionPolicy, OperatingPoint
+    from service.report import run
+    from service.settings import load_settings
+
+    settings = load_settings()
+    manifest = read_embedder(settings.embedder.bundle)
+    default = OperatingPoint("fmr", settings.recognition.fmr)
+    policy = DecisionPolicy(manifest.calibration, settings.inference.precision, default)
+    with database_url(settings.database_url, settings.postgres_folder) as url:
+        typer.echo(f"written: {run.report(url, manifest, policy, collection, output)}")
 
 
 @app.command()

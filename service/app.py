@@ -12,27 +12,28 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.dependencies import Registry
+from service.api.dependencies import ModelBundle, Registry
 from service.api.middleware import BodyLimit, RequestId, SameOrigin
 from service.api.problems import MEDIA_TYPE, install_handlers
-from service.api.routes import collections, enrolment, health, identification, identities, verification
+from service.api.routes import collections, enrolment, health, identification, identities, models, verification
 from service.api.schemas import ProblemView
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
 from service.gallery import ann, schema
 from service.gallery import collections as gallery_collections
 from service.gallery.database import Database
 from service.gallery.server import database_url
+from service.gallery.size import GallerySizes
 from service.inference.bundle import EmbedderManifest, embedding_fingerprint
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
-from service.recognition.decision import DecisionPolicy
+from service.recognition.deciding import Deciding
+from service.recognition.decision import DecisionPolicy, OperatingPoint
 from service.recognition.enrolment import QualityGate
 from service.settings import Settings, load_settings
 from service.vision.image import ImageLimits
 
-DEFAULT_COLLECTION = "default"
 MOST_THREADS = 8
 """Past this a single picture gains nothing from more cores."""
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
-    for module in (enrolment, verification, identification, identities, collections, health):
+    for module in (enrolment, verification, identification, identities, collections, models, health):
         app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
@@ -94,14 +95,22 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         stack.push_async_callback(_cancel, maintenance)
         precision = settings.inference.precision
         recognition = settings.recognition
-        policy = DecisionPolicy(embedder.manifest.calibration, precision, recognition.fmr)
+        policy = DecisionPolicy(embedder.manifest.calibration, precision, OperatingPoint("fmr", recognition.fmr))
         if (problem := policy.default_problem()) is not None:
             log.warning("requests must name a threshold, the default false match rate has none: %s", problem)
         yield Registry(
             database=database,
             engine=engine,
-            policy=policy,
-            gate=QualityGate(recognition.min_face_px, recognition.min_sharpness, recognition.max_asymmetry),
+            deciding=Deciding(policy, GallerySizes()),
+            bundle=ModelBundle(settings.embedder.bundle, embedder.manifest),
+            gate=QualityGate(
+                recognition.min_face_px,
+                recognition.min_sharpness,
+                recognition.max_asymmetry,
+                recognition.min_brightness,
+                recognition.max_brightness,
+                recognition.min_quality,
+            ),
             precision=precision,
             schema_revision=schema.wanted_revision(),
         )
@@ -144,9 +153,9 @@ async def _prepare_gallery(
                 connection, engine.model_id, engine.dim, embedding_fingerprint(manifest)
             )
             try:
-                await gallery_collections.get(connection, DEFAULT_COLLECTION)
+                await gallery_collections.get(connection, gallery_collections.DEFAULT)
             except CollectionNotFound:
-                await gallery_collections.create(connection, DEFAULT_COLLECTION, engine.model_id)
+                await gallery_collections.create(connection, gallery_collections.DEFAULT, engine.model_id)
     except (DatabaseUnavailable, OperationalError) as error:
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
 

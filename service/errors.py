@@ -111,6 +111,14 @@ class CollectionNotFound(NotFound):
     code, title, status = "collection_not_found", "There is no collection of this name", 404
 
 
+class ModelNotFound(NotFound):
+    code, title, status = "model_not_found", "There is no model of this id", 404
+
+
+class CalibrationNotFound(NotFound):
+    code, title, status = "calibration_not_found", "The model's bundle has no calibration", 404
+
+
 class IdentityNotFound(NotFound):
     code, title, status = "identity_not_found", "There is no such identity in the collection", 404
 

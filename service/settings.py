@@ -98,6 +98,9 @@ class RecognitionSettings(_Section):
     min_face_px: float = Field(32, ge=0)
     min_sharpness: float = Field(15, ge=0)
     max_asymmetry: float = Field(0.75, ge=0, le=1)
+    min_brightness: float = Field(30, ge=0, le=255)
+    max_brightness: float = Field(235, ge=0, le=255)
+    min_quality: float = Field(0.01, ge=0, le=1, description="share of the model's reference faces that are worse")
 
 
 class LimitSettings(_Section):

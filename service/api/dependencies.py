@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,10 +11,18 @@ from fastapi import Depends, Request
 from service.api.problems import ClientGoneError
 from service.errors import RegistryError
 from service.gallery.database import Database
-from service.inference.bundle import Precision
+from service.inference.bundle import EmbedderManifest, Precision
 from service.inference.engine import Engine, ImageInput, Observation
-from service.recognition.decision import DecisionPolicy
+from service.recognition.deciding import Deciding
 from service.recognition.enrolment import QualityGate
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """The loaded embedder's bundle: what it says about itself, and the files beside the graph."""
+
+    folder: Path
+    manifest: EmbedderManifest
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,8 @@ class Registry:
 
     database: Database
     engine: Engine
-    policy: DecisionPolicy
+    deciding: Deciding
+    bundle: ModelBundle
     gate: QualityGate
     precision: Precision
     schema_revision: str

@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from service.gallery.search import Plan
+from service.inference.bundle import Calibration, Interval
 from service.inference.engine import FaceChoice
+from service.recognition.decision import OperatingPoint
 
 MAX_TOP_K = 1000
 MAX_IMAGES = 32
@@ -89,7 +91,14 @@ Detector = Annotated[
     Literal["yolo", "none"],
     Field(description="`none`: the pictures are cropped faces already, nothing is searched for"),
 ]
-Fmr = Annotated[float, Field(gt=0, lt=1, description="false match rate that the decision may have")]
+Fmr = Annotated[
+    float,
+    Field(gt=0, lt=1, description="false match rate that a decision about one enrolled person, or one pair, may have"),
+]
+Fpir = Annotated[
+    float,
+    Field(gt=0, lt=1, description="false positive identification rate that a search of the whole collection may have"),
+]
 Threshold = Annotated[float, Field(ge=-1, le=1, description="lowest comparison score that counts as a match")]
 
 
@@ -116,13 +125,28 @@ class _Choosing(_Body):
 
 class _Deciding(_Choosing):
     fmr: Fmr | None = None
+    fpir: Fpir | None = None
     threshold: Threshold | None = None
 
     @model_validator(mode="after")
     def _asks_once(self) -> Self:
-        if self.fmr is not None and self.threshold is not None:
-            raise PydanticCustomError("two_thresholds", "ask for `fmr` or for `threshold`, not for both")
+        named = [name for name in ("fmr", "fpir", "threshold") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise PydanticCustomError(
+                "several_operating_points",
+                "ask for one of `fmr`, `fpir` and `threshold`, not for {names}",
+                {"names": " and ".join(f"`{name}`" for name in named)},
+            )
         return self
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """What the request asks for, or None where the collection's or the service's default applies."""
+        if self.fmr is not None:
+            return OperatingPoint("fmr", self.fmr)
+        if self.fpir is not None:
+            return OperatingPoint("fpir", self.fpir)
+        return None if self.threshold is None else OperatingPoint("threshold", self.threshold)
 
 
 def _rename(values: object, short: str, field: str, as_list: bool = False) -> object:
@@ -220,15 +244,44 @@ class SearchBody(_Deciding):
         return self
 
 
-class CollectionBody(_Body):
+class _DefaultRate(_Body):
+    fmr: Fmr | None = None
+    fpir: Fpir | None = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if self.fmr is not None and self.fpir is not None:
+            raise PydanticCustomError("several_operating_points", "a collection's default is `fmr` or `fpir`, not both")
+        return self
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        if self.fmr is not None:
+            return OperatingPoint("fmr", self.fmr)
+        return None if self.fpir is None else OperatingPoint("fpir", self.fpir)
+
+
+class CollectionBody(_DefaultRate):
+    """A new collection; with `fmr` or `fpir`, requests that ask for nothing are decided by it."""
+
+    model_config = _example(name="staff", fpir=0.01)
+
     name: CollectionName
+
+
+class CollectionChange(_DefaultRate):
+    """The new default rate; with neither, the service's own default applies again."""
+
+    model_config = _example(fmr=0.0001)
 
 
 class FaceView(BaseModel):
     box: BoxCorners
     detection_score: float
     landmarks: list[tuple[float, float]] | None = Field(description="eyes, nose, mouth corners; left to right")
-    quality: float | None = Field(None, description="0 to 1")
+    quality: float | None = Field(
+        None, description="0 to 1: share of the model's reference faces that it recognises less well"
+    )
 
 
 class ImageOutcomeView(BaseModel):
@@ -262,8 +315,11 @@ class RegisterAnswer(BaseModel):
 
 
 class DecisionView(BaseModel):
-    threshold: float
+    threshold: float = Field(description="lowest score that counts as a match with a person who has one template")
     fmr: float | None = Field(description="false match rate that the threshold stands for; null where not calibrated")
+    fmr_interval: Interval | None = Field(description="95 % confidence interval of that rate")
+    fpir: float | None = Field(description="false positive rate of a search with this threshold; null where not known")
+    fpir_interval: Interval | None = Field(description="95 % confidence interval of that rate")
     model_id: str
     precision: str
 
@@ -283,6 +339,7 @@ class CandidateView(BaseModel):
     metadata: dict[str, Any]
     match: bool
     score: float = Field(description="cosine similarity to the nearest template; the decision is by this one")
+    threshold: float = Field(description="what the score is compared with: an `fmr` asks more of several templates")
     centroid_score: float = Field(description="cosine similarity to the centroid")
     template_count: int
 
@@ -302,8 +359,27 @@ class SearchAnswer(DecisionView):
 class CollectionView(BaseModel):
     name: str
     model_id: str
+    fmr: float | None = Field(description="default false match rate of this collection")
+    fpir: float | None = Field(description="default false positive identification rate of this collection")
     identity_count: int
     created_at: datetime
+
+
+class ModelView(BaseModel):
+    id: str
+    dim: int
+    precision: str
+    calibrated: bool = Field(description="whether error rates can be asked for; else explicit thresholds only")
+
+
+class ModelsAnswer(BaseModel):
+    models: list[ModelView]
+
+
+class CalibrationAnswer(BaseModel):
+    model_id: str
+    calibration: Calibration
+    picture: str | None = Field(description="address of the DET curve, an SVG picture")
 
 
 class CollectionsAnswer(BaseModel):

@@ -13,6 +13,7 @@ from service.api.schemas import (
     VerifyAnswer,
 )
 from service.gallery.identities import Identity
+from service.gallery.search import Candidate
 from service.inference.engine import Detection, Face
 from service.recognition.decision import Decision
 from service.recognition.enrolment import Enrolment, ImageOutcome
@@ -31,7 +32,8 @@ def detection_view(detection: Detection, quality: float | None = None) -> FaceVi
 
 
 def face_view(face: Face) -> FaceView:
-    return detection_view(face.detection, round(face.quality.score, 4))
+    score = face.quality.score
+    return detection_view(face.detection, None if score is None else round(score, 4))
 
 
 def identity_view(identity: Identity) -> IdentityView:
@@ -73,7 +75,7 @@ def verify_answer(verification: Verification, model_id: str, precision: str) -> 
         face_a=face_view(verification.face_a),
         face_b=None if verification.face_b is None else face_view(verification.face_b),
         identity=None if verification.identity is None else identity_view(verification.identity),
-        **_decision(verification.decision, model_id, precision),
+        **_decision(verification.decision, model_id, precision) | {"threshold": verification.threshold},
     )
 
 
@@ -88,8 +90,9 @@ def search_answer(identification: Identification, model_id: str, precision: str)
                     external_id=candidate.external_id,
                     label=candidate.label,
                     metadata=candidate.metadata,
-                    match=decision.accepts(candidate.score),
+                    match=decision.accepts(candidate.score, candidate.template_count),
                     score=round(candidate.score, 6),
+                    threshold=_threshold(decision, candidate),
                     centroid_score=round(candidate.centroid_score, 6),
                     template_count=candidate.template_count,
                 )
@@ -108,4 +111,20 @@ def search_answer(identification: Identification, model_id: str, precision: str)
 
 
 def _decision(decision: Decision, model_id: str, precision: str) -> dict[str, Any]:
-    return {"threshold": decision.threshold, "fmr": decision.fmr, "model_id": model_id, "precision": precision}
+    fmr, fpir = decision.fmr, decision.fpir
+    return {
+        "threshold": decision.threshold,
+        "fmr": None if fmr is None else fmr.value,
+        "fmr_interval": None if fmr is None else fmr.interval,
+        "fpir": None if fpir is None else fpir.value,
+        "fpir_interval": None if fpir is None else fpir.interval,
+        "model_id": model_id,
+        "precision": precision,
+    }
+
+
+def _threshold(decision: Decision, candidate: Candidate) -> float:
+    """Far below the threshold for one template there is no need for a rate that the model may not be measured for."""
+    if candidate.score < decision.threshold:
+        return decision.threshold
+    return decision.threshold_for(candidate.template_count)

@@ -2,15 +2,18 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionExists, CollectionNotFound, StartupError
 from service.gallery.tables import collection, identity, model
+
+DEFAULT = "default"
+"""The collection that there always is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Collection:
     id: uuid.UUID
     name: str
     model_id: str
+    fmr: float | None
+    fpir: float | None
     created_at: datetime
 
 
@@ -37,11 +42,13 @@ async def add_model(connection: AsyncConnection, model_id: str, dim: int, finger
         )
 
 
-async def create(connection: AsyncConnection, name: str, model_id: str) -> Collection:
-    """Raises CollectionExists."""
+async def create(
+    connection: AsyncConnection, name: str, model_id: str, fmr: float | None = None, fpir: float | None = None
+) -> Collection:
+    """`fmr` or `fpir`: the collection's own default error rate. Raises CollectionExists."""
     statement = (
         insert(collection)
-        .values(id=uuid.uuid4(), name=name, model_id=model_id)
+        .values(id=uuid.uuid4(), name=name, model_id=model_id, fmr=fmr, fpir=fpir)
         .on_conflict_do_nothing()
         .returning(collection)
     )
@@ -59,6 +66,15 @@ async def get(connection: AsyncConnection, name: str) -> Collection:
     return Collection(**row._mapping)
 
 
+async def set_default_rate(connection: AsyncConnection, name: str, fmr: float | None, fpir: float | None) -> Collection:
+    """Set the collection's default error rate; neither: the service's own applies. Raises CollectionNotFound."""
+    statement = update(collection).where(collection.c.name == name).values(fmr=fmr, fpir=fpir).returning(collection)
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/name")
+    return Collection(**row._mapping)
+
+
 async def list_all(connection: AsyncConnection) -> Sequence[tuple[Collection, int]]:
     """Every collection with its number of identities, by name."""
     count = func.count(identity.c.id)
@@ -69,4 +85,6 @@ async def list_all(connection: AsyncConnection) -> Sequence[tuple[Collection, in
         .order_by(collection.c.name)
     )
     rows = await connection.execute(statement)
-    return [(Collection(row.id, row.name, row.model_id, row.created_at), row[-1]) for row in rows]
+    return [
+        (Collection(**{field.name: getattr(row, field.name) for field in fields(Collection)}), row[-1]) for row in rows
+    ]

@@ -11,6 +11,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Integer,
@@ -56,7 +57,10 @@ collection = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("model_id", Text, ForeignKey("model.id"), nullable=False),
+    Column("fmr", Double, nullable=True),
+    Column("fpir", Double, nullable=True),
     _created_at(),
+    CheckConstraint("num_nonnulls(fmr, fpir) <= 1", name="one_default_rate"),
 )
 
 identity = Table(
@@ -97,7 +101,7 @@ template = Table(
     Column("source_sha256", LargeBinary, nullable=False),
     Column("box", ARRAY(REAL, dimensions=1), nullable=False),
     Column("detection_score", REAL, nullable=False),
-    Column("quality", REAL, nullable=False),
+    Column("quality", REAL, nullable=True),
     _created_at(),
     PrimaryKeyConstraint("collection_id", "id"),
     # Also the way from an identity to its templates.

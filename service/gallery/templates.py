@@ -3,14 +3,15 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.tables import centroid, template
+from service.gallery.tables import centroid, identity, template
 
 Floats = npt.NDArray[np.float32]
 
@@ -23,7 +24,7 @@ class NewTemplate:
     embedding: Floats
     box: tuple[float, float, float, float]
     detection_score: float
-    quality: float
+    quality: float | None
 
 
 async def add(
@@ -51,6 +52,25 @@ async def add(
         statement = insert(template).values(values).on_conflict_do_nothing().returning(template.c.id)
         ids.append((await connection.execute(statement)).scalar_one_or_none())
     return ids
+
+
+async def sample(
+    connection: AsyncConnection, collection_id: uuid.UUID, model_id: str, at_most: int
+) -> Sequence[Row[Any, Any, Any]]:
+    """(id, external_id, embedding) of a collection's templates by person; of more than `at_most`, some at random."""
+    chosen = (
+        select(template.c.id)
+        .where(template.c.collection_id == collection_id, template.c.model_id == model_id)
+        .order_by(func.random())
+        .limit(at_most)
+    )
+    statement = (
+        select(template.c.id, identity.c.external_id, template.c.embedding)
+        .join(identity, (identity.c.collection_id == collection_id) & (identity.c.id == template.c.identity_id))
+        .where(template.c.collection_id == collection_id, template.c.id.in_(chosen))
+        .order_by(identity.c.external_id, template.c.created_at, template.c.id)
+    )
+    return (await connection.execute(statement)).all()
 
 
 async def recompute_centroid(
@@ -90,11 +110,12 @@ def centroid_of(embeddings: Floats) -> Floats:
 
 async def best_score(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, model_id: str, probe: Floats
-) -> float | None:
-    """Cosine of the probe to the nearest of an identity's templates, or None where it has none of this model."""
-    statement = select(func.max(-template.c.embedding.max_inner_product(probe))).where(
+) -> tuple[float, int] | None:
+    """Cosine of the probe to the nearest of an identity's templates, and how many it has; None: none of this model."""
+    statement = select(func.max(-template.c.embedding.max_inner_product(probe)), func.count()).where(
         template.c.collection_id == collection_id,
         template.c.identity_id == identity_id,
         template.c.model_id == model_id,
     )
-    return (await connection.execute(statement)).scalar_one()
+    score, count = (await connection.execute(statement)).one()
+    return None if score is None else (score, count)

@@ -29,12 +29,35 @@ class PixelScaling(_Strict):
     std: float = Field(gt=0)
 
 
+Interval = tuple[float, float]
+"""The 95 % confidence interval of a rate, by bootstrap over people."""
+
+
 class CalibrationPoint(_Strict):
     """The threshold at which this false match rate was measured, and the false non-match rate there."""
 
     fmr: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=-1, le=1)
     fnmr: float = Field(ge=0, le=1)
+    fmr_interval: Interval | None = None
+    fnmr_interval: Interval | None = None
+
+
+class IdentificationPoint(_Strict):
+    """What searches in galleries of one size did at the threshold for an asked FPIR.
+
+    Attributes:
+        gallery_size: people in the gallery, one template each.
+        fpir: measured false positive identification rate; its interval by bootstrap over the people searched for.
+        fnir: measured false negative rate: the right person's score was below the threshold, or another's was higher.
+    """
+
+    gallery_size: int = Field(ge=1)
+    asked_fpir: float = Field(gt=0, lt=1)
+    threshold: float = Field(ge=-1, le=1)
+    fpir: float = Field(ge=0, le=1)
+    fpir_interval: Interval
+    fnir: float = Field(ge=0, le=1)
 
 
 class Calibration(_Strict):
@@ -48,7 +71,10 @@ class Calibration(_Strict):
     impostor_pairs: int = Field(ge=1)
     genuine_pairs: int = Field(ge=1)
     data: str
+    people: int | None = Field(None, ge=2)
     points: list[CalibrationPoint] = Field(min_length=2)
+    identification: list[IdentificationPoint] = []
+    picture: str | None = Field(None, description="file of the bundle with the DET curve as SVG")
 
     @model_validator(mode="after")
     def _is_monotonic(self) -> Self:
@@ -98,6 +124,10 @@ class EmbedderManifest(_Manifest):
     embedding_dim: int = Field(ge=8, le=4000)
     metric: Literal["cosine"]
     mirror_average: bool = Field(description="the embedding is the mean of the crop's and its mirror picture's")
+    reference_lengths: list[float] = Field(
+        [],
+        description="percentiles 0 to 100 of the length of unseen people's embeddings before normalisation",
+    )
     calibration: Calibration | None = None
 
 
@@ -112,12 +142,13 @@ def file_sha256(path: Path) -> str:
 def embedding_fingerprint(manifest: "EmbedderManifest") -> str:
     """Tells whether two bundles give comparable embeddings: a hash of everything that shapes them.
 
-    Calibration and evaluation are left out, since they may be measured anew.
+    Calibration, evaluation and the files beside the graph are left out, since they may be made anew.
     """
     shaping = manifest.model_dump(
         mode="json",
-        include={"graph", "files", "scaling", "input_size", "alignment", "embedding_dim", "metric", "mirror_average"},
+        include={"graph", "scaling", "input_size", "alignment", "embedding_dim", "metric", "mirror_average"},
     )
+    shaping["files"] = {manifest.graph: manifest.files[manifest.graph]}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

@@ -28,12 +28,24 @@ class FaceEmbedder:
 
     def embed(self, crops: Sequence[Pixels]) -> Floats:
         """(n, dim) for n crops."""
-        if not crops:
-            return np.zeros((0, self.manifest.embedding_dim), np.float32)
-        parts = [self._embed(crops[start : start + LARGEST_BATCH]) for start in range(0, len(crops), LARGEST_BATCH)]
-        return np.concatenate(parts)
+        return self.embed_with_lengths(crops)[0]
 
-    def _embed(self, crops: Sequence[Pixels]) -> Floats:
+    def embed_with_lengths(self, crops: Sequence[Pixels]) -> tuple[Floats, Floats]:
+        """(n, dim) embeddings, and the (n,) lengths that they had before they were normalised.
+
+        The length tells how well a face can be recognised (Meng et al., "MagFace", CVPR 2021).
+        """
+        if not crops:
+            return np.zeros((0, self.manifest.embedding_dim), np.float32), np.zeros(0, np.float32)
+        parts = [self._embed(crops[start : start + LARGEST_BATCH]) for start in range(0, len(crops), LARGEST_BATCH)]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def quality(self, length: float) -> float | None:
+        """The share of the reference faces whose embeddings were shorter, or None without a reference."""
+        lengths = self.manifest.reference_lengths
+        return float(np.interp(length, lengths, np.linspace(0, 1, len(lengths)))) if lengths else None
+
+    def _embed(self, crops: Sequence[Pixels]) -> tuple[Floats, Floats]:
         scaling = self.manifest.scaling
         batch = np.stack(crops)
         if scaling.colour_order == "BGR":
@@ -41,9 +53,11 @@ class FaceEmbedder:
         planes = (batch.transpose(0, 3, 1, 2).astype(np.float32) - np.float32(scaling.mean)) / np.float32(scaling.std)
         if not self.manifest.mirror_average:
             return _normalise(self._graph.run(planes))
-        both = _normalise(self._graph.run(np.concatenate([planes, planes[..., ::-1]])))
-        return _normalise(both[: len(crops)] + both[len(crops) :])
+        both, lengths = _normalise(self._graph.run(np.concatenate([planes, planes[..., ::-1]])))
+        count = len(crops)
+        return _normalise(both[:count] + both[count:])[0], (lengths[:count] + lengths[count:]) / np.float32(2)
 
 
-def _normalise(vectors: Floats) -> Floats:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+def _normalise(vectors: Floats) -> tuple[Floats, Floats]:
+    lengths = np.asarray(np.linalg.norm(vectors, axis=1), np.float32)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12)[:, None], np.float32), lengths

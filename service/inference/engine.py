@@ -20,7 +20,7 @@ class FaceChoice(StrEnum):
     """Which faces of a picture are meant."""
 
     STRONGEST = "strongest"
-    """The most prominent one: the highest product of detection score and face size."""
+    """The most prominent one: large, surely a face, near the middle of the picture."""
     LARGEST = "largest"
     ONLY = "only"
     """The one face there is; several are an error of the caller's."""

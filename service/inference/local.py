@@ -10,7 +10,7 @@ from service.errors import RegistryError
 from service.inference.batching import Batcher
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Detection, Face, ImageInput, Observation
+from service.inference.engine import Detection, Face, Floats, ImageInput, Observation
 from service.inference.selection import select
 from service.vision.alignment import align, crop_box, fit_crop
 from service.vision.image import ImageLimits, Pixels, declared_pixels, decode
@@ -63,20 +63,21 @@ class LocalEngine:
         decoded = list(self._decoders.map(self._decode, images))
         readable = [row for row, pixels in enumerate(decoded) if not isinstance(pixels, RegistryError)]
         detections = self._detect(images, decoded)
-        chosen = {row: self._choose(images[row], detections[row]) for row in readable}
+        chosen = {row: self._choose(images[row], detections[row], decoded[row]) for row in readable}
         crops = {
             (row, index): self._crop(decoded[row], detections[row][index], images[row].cropped)  # type: ignore[arg-type]
             for row in readable
             for index in chosen[row]
         }
-        embeddings = dict(zip(crops, self._embedder.embed(list(crops.values())), strict=True))
+        vectors, lengths = self._embedder.embed_with_lengths(list(crops.values()))
+        embedded = dict(zip(crops, zip(vectors, lengths, strict=True), strict=True))
         results: list[Observation | RegistryError] = []
         for row, pixels in enumerate(decoded):
             if isinstance(pixels, RegistryError):
                 results.append(pixels)
                 continue
             faces = [
-                self._face(crops[row, index], detections[row][index], embeddings[row, index]) for index in chosen[row]
+                self._face(crops[row, index], detections[row][index], *embedded[row, index]) for index in chosen[row]
             ]
             results.append(Observation(pixels.shape[1], pixels.shape[0], detections[row], faces))
         return results
@@ -103,8 +104,11 @@ class LocalEngine:
                 detections[row] = found
         return detections
 
-    def _choose(self, image: ImageInput, detections: list[Detection]) -> list[int]:
-        return [0] if image.cropped else select(detections, image.choice, image.box)
+    def _choose(self, image: ImageInput, detections: list[Detection], pixels: Pixels | RegistryError) -> list[int]:
+        if isinstance(pixels, RegistryError):
+            return []
+        height, width = pixels.shape[:2]
+        return [0] if image.cropped else select(detections, image.choice, image.box, (width, height))
 
     def _crop(self, pixels: Pixels, detection: Detection, cropped: bool) -> Pixels:
         size = self._embedder.manifest.input_size
@@ -117,11 +121,10 @@ class LocalEngine:
         except ValueError:
             return crop_box(pixels, np.array(detection.box, np.float32), size)
 
-    def _face(
-        self, crop: Pixels, detection: Detection, embedding: "np.ndarray[tuple[int], np.dtype[np.float32]]"
-    ) -> Face:
+    def _face(self, crop: Pixels, detection: Detection, embedding: Floats, length: float) -> Face:
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
-        quality = measure(crop, np.array(detection.box, np.float32), landmarks, detection.score)
+        score = self._embedder.quality(length)
+        quality = measure(crop, np.array(detection.box, np.float32), landmarks, score)
         return Face(detection, quality, embedding)
 
 

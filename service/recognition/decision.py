@@ -1,82 +1,209 @@
-"""From an asked false match rate to a threshold, and back."""
+"""From an asked error rate to a threshold, and from a threshold to the error rates that it stands for.
+
+One comparison of two faces is a false match at the false match rate (FMR) that the model was calibrated for. A person
+with n templates is compared n times, and a gallery of T templates T times. With
+
+    rate of n comparisons = 1 - (1 - rate of one) ** n
+
+an asked FMR is kept *per person* whatever the number of templates, and an asked FPIR *per search* whatever the size of
+the gallery. Comparisons with one probe depend on each other, which makes the true rate lower than that, never higher
+than n times the rate of one (Boole's inequality).
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from service.errors import FmrNotCalibrated
-from service.inference.bundle import Calibration, Precision
+from service.inference.bundle import Calibration, Interval, Precision
+
+RateKind = Literal["fmr", "fpir"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What a caller asks for: a false match rate per person, a false positive rate per search, or a bare threshold."""
+
+    kind: Literal["fmr", "fpir", "threshold"]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """With how many people and templates a probe is compared."""
+
+    people: int = 1
+    templates: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """An error rate; `interval` is its 95 % confidence interval, None where the calibration came without."""
+
+    value: float
+    interval: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The threshold in force and the false match rate that it stands for, None where the model can't tell."""
+    """The threshold in force for a person with one template, and the rates that it stands for where they are known."""
 
     threshold: float
-    fmr: float | None
+    fmr: Rate | None
+    fpir: Rate | None
+    _policy: "DecisionPolicy"
+    _rate_per_person: float | None = None
 
-    def accepts(self, score: float) -> bool:
-        return score >= self.threshold
+    def threshold_for(self, templates: int) -> float:
+        """The threshold for a person with so many templates: an FMR per person asks more of each comparison.
+
+        Raises:
+            FmrNotCalibrated: the model was not measured that far.
+        """
+        if self._rate_per_person is None or templates <= 1:
+            return self.threshold
+        return self._policy.threshold_for("fmr", self._rate_per_person, templates)
+
+    def accepts(self, score: float, templates: int = 1) -> bool:
+        """Raises FmrNotCalibrated where the answer depends on a rate that was not measured."""
+        return score >= self.threshold and score >= self.threshold_for(templates)
 
 
 class DecisionPolicy:
-    """Resolves thresholds through a model's calibration.
+    """Resolves operating points through a model's calibration.
 
-    Between two measured points the rate is interpolated in its logarithm, in which the tail of impostor scores is
-    nearly straight. Beyond the last measured point nothing is known, and nothing is made up.
+    Between two measured points a rate is interpolated in its logarithm, in which the tail of impostor scores is nearly
+    straight. Beyond the last measured point nothing is known, and nothing is made up.
     """
 
-    def __init__(self, calibration: Calibration | None, precision: Precision, default_fmr: float) -> None:
-        self._default_fmr = default_fmr
+    def __init__(self, calibration: Calibration | None, precision: Precision, default: OperatingPoint) -> None:
+        self._default = default
+        self._calibration: Calibration | None = None
         if calibration is None:
             self._reason = "the model's bundle has no calibration; ask for a `threshold` instead"
-            self._calibration = None
         elif calibration.precision != precision:
             self._reason = (
                 f"the model was calibrated in {calibration.precision} and runs in {precision}; "
                 "ask for a `threshold` instead"
             )
-            self._calibration = None
         else:
             self._calibration = calibration
             self._thresholds = np.array([point.threshold for point in calibration.points])
             self._log_rates = np.log10([point.fmr for point in calibration.points])
+            self._log_lows, self._log_highs = _log_intervals(calibration)
 
-    def decide(self, fmr: float | None, threshold: float | None) -> Decision:
-        """The decision for a request that asks for one of them, or for none.
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The lowest and the highest false match rate that was measured, or None."""
+        points = None if self._calibration is None else self._calibration.points
+        return None if points is None else (points[-1].fmr, points[0].fmr)
+
+    def decide(self, asked: OperatingPoint | None, comparisons: Comparisons) -> Decision:
+        """The decision for an operating point, or for the default one where none is asked for.
 
         Raises:
             FmrNotCalibrated: the model can't tell this rate, and says which it can.
         """
-        if threshold is not None:
-            return Decision(threshold, self.fmr_at(threshold))
-        asked = self._default_fmr if fmr is None else fmr
-        return Decision(self.threshold_for(asked), asked)
+        point = asked or self._default
+        if point.kind == "threshold":
+            return self._decision(point.value, comparisons)
+        if point.kind == "fpir":
+            return self._decision(self.threshold_for("fpir", point.value, comparisons.templates), comparisons)
+        threshold = self.threshold_for("fmr", point.value)
+        fmr = Rate(point.value, self._interval(threshold))
+        return Decision(threshold, fmr, _of_many(fmr, comparisons.people), self, point.value)
 
     def default_problem(self) -> str | None:
-        """Why the default rate has no threshold, or None."""
+        """Why the default operating point has no threshold, or None."""
         try:
-            self.threshold_for(self._default_fmr)
+            self.decide(None, Comparisons())
         except FmrNotCalibrated as error:
             return error.detail
         return None
 
-    def threshold_for(self, fmr: float) -> float:
-        """Raises FmrNotCalibrated."""
+    def threshold_for(self, kind: RateKind, rate: float, comparisons: int = 1) -> float:
+        """The threshold at which `comparisons` together have a rate.
+
+        An FPIR that is larger than anything measured takes the loosest measured threshold, which keeps it.
+
+        Raises:
+            FmrNotCalibrated
+        """
         if self._calibration is None:
-            raise FmrNotCalibrated(self._reason, pointer="/fmr")
+            raise FmrNotCalibrated(self._reason, pointer=f"/{kind}")
         lowest, highest = self._calibration.points[-1].fmr, self._calibration.points[0].fmr
-        if not lowest <= fmr <= highest:
+        of_one = rate_of_one(rate, comparisons)
+        if kind == "fpir":
+            of_one = min(of_one, highest)
+        if not lowest * (1 - 1e-9) <= of_one <= highest:
             raise FmrNotCalibrated(
-                f"the model is calibrated for false match rates from {lowest:g} to {highest:g}; {fmr:g} is outside",
-                pointer="/fmr",
-                lowest=lowest,
-                highest=highest,
+                _refusal(kind, rate, comparisons, of_one, lowest, highest),
+                pointer=f"/{kind}",
+                lowest=rate_of_many(lowest, comparisons),
+                highest=rate_of_many(highest, comparisons),
             )
-        return float(np.interp(np.log10(fmr), self._log_rates[::-1], self._thresholds[::-1]))
+        return float(np.interp(np.log10(of_one), self._log_rates[::-1], self._thresholds[::-1]))
 
     def fmr_at(self, threshold: float) -> float | None:
-        """The rate that a threshold stands for, or None outside of what was measured."""
+        """The rate that a threshold stands for in one comparison, or None outside of what was measured."""
         if self._calibration is None or not self._thresholds[0] <= threshold <= self._thresholds[-1]:
             return None
         return float(10 ** np.interp(threshold, self._thresholds, self._log_rates))
+
+    def _decision(self, threshold: float, comparisons: Comparisons) -> Decision:
+        value = self.fmr_at(threshold)
+        fmr = None if value is None else Rate(value, self._interval(threshold))
+        return Decision(threshold, fmr, _of_many(fmr, comparisons.templates), self)
+
+    def _interval(self, threshold: float) -> Interval | None:
+        if self._log_lows is None or self._log_highs is None:
+            return None
+        return (
+            float(10 ** np.interp(threshold, self._thresholds, self._log_lows)),
+            float(10 ** np.interp(threshold, self._thresholds, self._log_highs)),
+        )
+
+
+def rate_of_many(rate: float, comparisons: int) -> float:
+    """The chance that one of so many independent comparisons is a false match."""
+    return float(-np.expm1(comparisons * np.log1p(-rate)))
+
+
+def rate_of_one(rate: float, comparisons: int) -> float:
+    """The rate of each of so many comparisons that together have a rate; none counts as one."""
+    return float(-np.expm1(np.log1p(-rate) / max(comparisons, 1)))
+
+
+def _of_many(rate: Rate | None, comparisons: int) -> Rate | None:
+    if rate is None:
+        return None
+    interval = rate.interval
+    if interval is not None:
+        interval = (rate_of_many(interval[0], comparisons), rate_of_many(interval[1], comparisons))
+    return Rate(rate_of_many(rate.value, comparisons), interval)
+
+
+def _log_intervals(calibration: Calibration) -> "tuple[np.ndarray | None, np.ndarray | None]":
+    intervals = [point.fmr_interval for point in calibration.points]
+    if any(interval is None or interval[0] <= 0 for interval in intervals):
+        return None, None
+    lows, highs = np.log10(np.array(intervals)).T
+    return lows, highs
+
+
+def _refusal(kind: RateKind, rate: float, comparisons: int, of_one: float, lowest: float, highest: float) -> str:
+    if comparisons <= 1:
+        return f"the model is calibrated for false match rates from {lowest:g} to {highest:g}; {rate:g} is outside"
+    least = rate_of_many(lowest, comparisons)
+    where = "a gallery of" if kind == "fpir" else "a person with"
+    return (
+        f"{kind}={rate:g} against {where} {comparisons:,} templates needs a false match rate of {of_one:.2g} in each "
+        f"comparison, and the model is calibrated down to {lowest:g}: ask for {kind}={_ceil(least):g} or more"
+    )
+
+
+def _ceil(rate: float) -> float:
+    """Two significant digits, rounded up, so that the advice holds."""
+    scale = 10 ** (np.floor(np.log10(rate)) - 1)
+    return float(np.ceil(rate / scale * (1 - 1e-9)) * scale)

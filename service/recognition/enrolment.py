@@ -23,12 +23,18 @@ class QualityGate:
     min_face_px: float
     min_sharpness: float
     max_asymmetry: float
+    min_brightness: float
+    max_brightness: float
+    min_score: float
 
     def reasons(self, quality: Quality) -> list[str]:
         refusals = {
             "too_small": quality.face_px < self.min_face_px,
             "too_blurred": quality.sharpness < self.min_sharpness,
             "extreme_pose": quality.asymmetry > self.max_asymmetry,
+            "too_dark": quality.brightness < self.min_brightness,
+            "too_bright": quality.brightness > self.max_brightness,
+            "hard_to_recognise": quality.score is not None and quality.score < self.min_score,
         }
         return [reason for reason, refused in refusals.items() if refused]
 
@@ -137,11 +143,14 @@ def _source_hash(data: bytes, box: Box) -> bytes:
 
 
 def _require_quality(gate: QualityGate, face: Face) -> None:
-    if reasons := gate.reasons(face.quality):
+    quality = face.quality
+    if reasons := gate.reasons(quality):
+        score = "unknown" if quality.score is None else f"{quality.score:.3f}"
         raise FaceRejected(
-            f"the face is {', '.join(reasons).replace('_', ' ')}: face {face.quality.face_px:.0f} px, "
-            f"sharpness {face.quality.sharpness:.0f}, asymmetry {face.quality.asymmetry:.2f}; at least "
-            f"{gate.min_face_px:g} px, {gate.min_sharpness:g} and at most {gate.max_asymmetry:g} are asked for",
+            f"the face is {', '.join(reasons).replace('_', ' ')}: size {quality.face_px:.0f} px (least "
+            f"{gate.min_face_px:g}), sharpness {quality.sharpness:.0f} (least {gate.min_sharpness:g}), asymmetry "
+            f"{quality.asymmetry:.2f} (most {gate.max_asymmetry:g}), brightness {quality.brightness:.0f} (from "
+            f"{gate.min_brightness:g} to {gate.max_brightness:g}), quality {score} (least {gate.min_score:g})",
             reasons=reasons,
         )
 

@@ -7,7 +7,8 @@ from service.gallery import collections
 from service.gallery.database import Database
 from service.gallery.search import Candidate, Plan, nearest
 from service.inference.engine import Detection, Engine, Face, FaceChoice, ImageInput
-from service.recognition.decision import Decision
+from service.recognition.deciding import Deciding
+from service.recognition.decision import Decision, OperatingPoint
 from service.recognition.enrolment import require_loaded
 from service.recognition.subject import require_observation, subject_face
 
@@ -30,16 +31,23 @@ class Identification:
 
 
 async def identify(
-    database: Database, engine: Engine, decision: Decision, collection_name: str, image: ImageInput, top_k: int
+    database: Database,
+    engine: Engine,
+    deciding: Deciding,
+    asked: OperatingPoint | None,
+    collection_name: str,
+    image: ImageInput,
+    top_k: int,
 ) -> Identification:
     """The nearest identities of the chosen face, or of every face.
 
     Raises:
-        CollectionNotFound, ModelNotLoaded, NoFace, SeveralFaces, RegistryError
+        CollectionNotFound, ModelNotLoaded, FmrNotCalibrated, NoFace, SeveralFaces, RegistryError
     """
     async with database.transaction() as connection:
         collection = await collections.get(connection, collection_name)
-    require_loaded(collection, engine)
+        require_loaded(collection, engine)
+        decision = await deciding.in_gallery(connection, collection, asked)
     observation = require_observation((await engine.observe([image]))[0], "/image")
     if image.choice is FaceChoice.ALL and observation.faces:
         faces = observation.faces

@@ -9,7 +9,8 @@ from service.errors import IdentityNotFound
 from service.gallery import collections, identities, templates
 from service.gallery.database import Database
 from service.inference.engine import Engine, Face, ImageInput
-from service.recognition.decision import Decision
+from service.recognition.deciding import Deciding
+from service.recognition.decision import Decision, OperatingPoint
 from service.recognition.enrolment import require_loaded
 from service.recognition.subject import subject_face
 
@@ -18,15 +19,13 @@ from service.recognition.subject import subject_face
 class Verification:
     """`face_b` is None where the probe was compared with an enrolled identity."""
 
+    match: bool
     score: float
+    threshold: float
     decision: Decision
     face_a: Face
     face_b: Face | None = None
     identity: identities.Identity | None = None
-
-    @property
-    def match(self) -> bool:
-        return self.decision.accepts(self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +48,35 @@ async def verify_images(engine: Engine, decision: Decision, image_a: ImageInput,
     for image, result, pointer in zip((image_a, image_b), results, ("/image_a", "/image_b"), strict=True):
         faces.append(subject_face(image, result, pointer))
     score = float(np.dot(faces[0].embedding, faces[1].embedding))
-    return Verification(score, decision, faces[0], faces[1])
+    return Verification(decision.accepts(score), score, decision.threshold, decision, faces[0], faces[1])
 
 
 async def verify_identity(
-    database: Database, engine: Engine, decision: Decision, image: ImageInput, reference: IdentityReference
+    database: Database,
+    engine: Engine,
+    deciding: Deciding,
+    asked: OperatingPoint | None,
+    image: ImageInput,
+    reference: IdentityReference,
 ) -> Verification:
     """Compare a probe with the nearest template of an enrolled identity.
 
     Raises:
-        CollectionNotFound, IdentityNotFound, ModelNotLoaded, RegistryError
+        CollectionNotFound, IdentityNotFound, ModelNotLoaded, FmrNotCalibrated, RegistryError
     """
     async with database.transaction() as connection:
         collection = await collections.get(connection, reference.collection)
-    require_loaded(collection, engine)
+        require_loaded(collection, engine)
+        decision = await deciding.in_gallery(connection, collection, asked)
     face = subject_face(image, (await engine.observe([image]))[0], "/image_a")
     async with database.transaction() as connection:
         if reference.identity_id is not None:
             identity = await identities.get(connection, collection.id, reference.identity_id)
         else:
             identity = await identities.get_by_external_id(connection, collection.id, reference.external_id or "")
-        score = await templates.best_score(connection, collection.id, identity.id, engine.model_id, face.embedding)
-    if score is None:
+        best = await templates.best_score(connection, collection.id, identity.id, engine.model_id, face.embedding)
+    if best is None:
         raise IdentityNotFound(f"identity {identity.id} has no template of model {engine.model_id!r}")
-    return Verification(score, decision, face, identity=identity)
+    score, count = best
+    threshold = decision.threshold_for(count)
+    return Verification(score >= threshold, score, threshold, decision, face, identity=identity)

@@ -1,4 +1,4 @@
-"""How much a face sample promises: size, sharpness and pose, each measured, and one score from them."""
+"""What of a face sample can be measured in the picture: size, sharpness, pose and light."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ import numpy.typing as npt
 from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
-GOOD_FACE_PX = 80.0
-GOOD_SHARPNESS = 200.0
+INNER_FACE = slice(16, 96)
+"""Rows and columns of an aligned crop of 112 pixels that show skin and not hair or background."""
 
 
 @dataclass(frozen=True)
@@ -21,27 +21,28 @@ class Quality:
         face_px: shorter side of the face's box in the picture, in pixels.
         sharpness: variance of the Laplacian of the aligned crop's luma (Pech-Pacheco et al. 2000).
         asymmetry: 0 for a face seen from the front, towards 1 as the nose comes near one eye (profile).
-        score: 0...1, the product of how far each of them is from spoiling the sample.
+        brightness: mean luma of the inner face, 0 to 255.
+        score: how well the embedder recognises such a face: the share of its reference faces that it recognises less
+            well, 0 to 1. None where the model's bundle has no such reference.
     """
 
     face_px: float
     sharpness: float
     asymmetry: float
-    score: float
+    brightness: float
+    score: float | None
 
 
-def measure(crop: Pixels, box: Floats, landmarks: Floats | None, detection_score: float) -> Quality:
-    """Measure an aligned (112, 112, 3) crop of the face in `box` with (5, 2) landmarks."""
-    face_px = float(min(box[2] - box[0], box[3] - box[1]))
-    sharpness = float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
-    asymmetry = 0.0 if landmarks is None else _asymmetry(landmarks)
-    score = (
-        min(face_px / GOOD_FACE_PX, 1.0)
-        * min(sharpness / GOOD_SHARPNESS, 1.0) ** 0.5
-        * (1 - asymmetry) ** 0.5
-        * min(max(detection_score, 0.0), 1.0)
+def measure(crop: Pixels, box: Floats, landmarks: Floats | None, score: float | None) -> Quality:
+    """Measure an aligned (112, 112, 3) crop of the face in `box` with (5, 2) landmarks; `score` is the embedder's."""
+    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    return Quality(
+        face_px=float(min(box[2] - box[0], box[3] - box[1])),
+        sharpness=float(cv2.Laplacian(luma, cv2.CV_32F).var()),
+        asymmetry=0.0 if landmarks is None else _asymmetry(landmarks),
+        brightness=float(luma[INNER_FACE, INNER_FACE].mean()),
+        score=score,
     )
-    return Quality(face_px, sharpness, asymmetry, float(score))
 
 
 def _asymmetry(landmarks: Floats) -> float:

@@ -158,6 +158,77 @@ def test_a_stricter_rate_asks_for_more(client: httpx.Client) -> None:
     )
 
 
+def test_a_decision_says_what_it_stands_for(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "C", FACE)
+    register(client, collection_name, "H", OTHER)
+    body = {"collection": collection_name, "image": b64(FACE)}
+    by_fmr = client.post("/search", json={**body, "fmr": 1e-3}).json()
+    assert by_fmr["fmr_interval"][0] < 1e-3 < by_fmr["fmr_interval"][1]
+    assert by_fmr["fpir"] == pytest.approx(2e-3, rel=0.01)  # two people
+    assert by_fmr["fpir_interval"][1] > by_fmr["fmr_interval"][1]
+    assert by_fmr["precision"] == "f32"
+    by_fpir = client.post("/search", json={**body, "fpir": 2e-3}).json()
+    assert by_fpir["threshold"] == pytest.approx(by_fmr["threshold"], abs=1e-3)
+    assert by_fpir["fpir"] == pytest.approx(2e-3)
+
+
+def test_verify_takes_an_fpir_as_a_search_of_the_collection_would(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "C", FACE)
+    register(client, collection_name, "H", OTHER)
+    strict = {"collection": collection_name, "fpir": 0.01}
+    found = client.post("/search", json={**strict, "image": b64(FACE)}).json()
+    pair = client.post("/verify", json={**strict, "image_a": b64(FACE), "image_b": b64(OTHER)}).json()
+    enrolled = client.post("/verify", json={**strict, "image_a": b64(FACE), "external_id": "H"}).json()
+    assert pair["threshold"] == enrolled["threshold"] == found["threshold"]
+    assert not pair["match"]
+
+
+def test_several_templates_ask_for_more_under_an_fmr(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "C", FACE, brighter(COLLINS, 0.8), brighter(COLLINS, 1.2))
+    body = {"collection": collection_name, "fmr": 1e-2}
+    found = client.post("/search", json={**body, "image": b64(FACE)}).json()
+    candidate = found["results"][0]["candidates"][0]
+    assert (candidate["template_count"], candidate["match"]) == (3, True)
+    alone = client.post("/verify", json={"fmr": 1e-2, "image_a": b64(FACE), "image_b": b64(FACE)}).json()
+    third = client.post("/verify", json={"fmr": 1e-2 / 3, "image_a": b64(FACE), "image_b": b64(FACE)}).json()
+    assert found["threshold"] == alone["threshold"] < candidate["threshold"]
+    assert candidate["threshold"] == pytest.approx(third["threshold"], abs=1e-3)
+    verified = client.post("/verify", json={**body, "image_a": b64(FACE), "external_id": "C"}).json()
+    assert verified["threshold"] == candidate["threshold"]
+
+
+def test_a_collection_has_its_own_default(client: httpx.Client, collection_name: str) -> None:
+    name = f"{collection_name}-strict"
+    made = client.post("/collections", json={"name": name, "fmr": 1e-4})
+    assert (made.status_code, made.json()["fmr"], made.json()["fpir"]) == (201, 1e-4, None)
+    probe = {"collection": name, "image": b64(FACE)}
+    assert client.post("/search", json=probe).json()["fmr"] == 1e-4
+    assert client.post("/search", json={**probe, "fmr": 1e-2}).json()["fmr"] == 1e-2
+    pictures = {"image_a": b64(FACE), "image_b": b64(OTHER)}
+    assert client.post("/verify", json={**pictures, "collection": name}).json()["fmr"] == 1e-4
+    assert client.post("/verify", json=pictures).json()["fmr"] == 1e-3
+    changed = client.patch(f"/collections/{name}", json={"fpir": 0.05}).json()
+    assert (changed["fmr"], changed["fpir"]) == (None, 0.05)
+    register(client, name, "C", FACE)
+    assert client.post("/search", json=probe).json()["fpir"] == pytest.approx(0.05)
+    cleared = client.patch(f"/collections/{name}", json={}).json()
+    assert (cleared["fmr"], cleared["fpir"]) == (None, None)
+    assert client.post("/search", json=probe).json()["fmr"] == 1e-3
+
+
+def test_the_calibration_is_told_with_its_picture(client: httpx.Client) -> None:
+    model = client.get("/models").json()["models"][0]
+    assert model["calibrated"]
+    told = client.get(f"/models/{model['id']}/calibration").json()
+    points = told["calibration"]["points"]
+    assert told["calibration"]["impostor_pairs"] * points[-1]["fmr"] >= 10
+    assert all(point["fmr_interval"][0] <= point["fmr"] <= point["fmr_interval"][1] for point in points)
+    assert {point["gallery_size"] for point in told["calibration"]["identification"]} == {100, 1000, 10_000}
+    picture = client.get(told["picture"])
+    assert picture.headers["content-type"].startswith("image/svg+xml")
+    assert b"<svg" in picture.content
+
+
 def test_collections_are_listed_with_their_size(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "C", FACE)
     listed = {item["name"]: item for item in client.get("/collections").json()["collections"]}

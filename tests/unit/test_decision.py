@@ -1,81 +1,184 @@
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.errors import FmrNotCalibrated
 from service.inference.bundle import Calibration, CalibrationPoint
-from service.recognition.decision import DecisionPolicy
+from service.recognition.decision import Comparisons, DecisionPolicy, OperatingPoint, rate_of_many, rate_of_one
+
+ONE = Comparisons()
 
 
-def calibration(*points: tuple[float, float]) -> Calibration:
+def fmr(value: float) -> OperatingPoint:
+    return OperatingPoint("fmr", value)
+
+
+def fpir(value: float) -> OperatingPoint:
+    return OperatingPoint("fpir", value)
+
+
+def at(value: float) -> OperatingPoint:
+    return OperatingPoint("threshold", value)
+
+
+def calibration(*points: tuple[float, float], intervals: bool = True) -> Calibration:
     return Calibration(
         precision="f32",
         impostor_pairs=1_000_000,
         genuine_pairs=1000,
         data="test",
-        points=[CalibrationPoint(fmr=fmr, threshold=threshold, fnmr=0.1) for fmr, threshold in points],
+        points=[
+            CalibrationPoint(
+                fmr=rate, threshold=threshold, fnmr=0.1, fmr_interval=(rate / 2, rate * 2) if intervals else None
+            )
+            for rate, threshold in points
+        ],
     )
 
 
-POLICY = DecisionPolicy(calibration((0.1, 0.2), (0.01, 0.4), (0.0001, 0.5)), "f32", default_fmr=0.01)
+TABLE = calibration((0.1, 0.2), (0.01, 0.4), (0.0001, 0.5))
+POLICY = DecisionPolicy(TABLE, "f32", fmr(0.01))
 
 
 def test_a_measured_rate_has_its_threshold() -> None:
-    assert POLICY.decide(0.0001, None).threshold == pytest.approx(0.5)
-    assert POLICY.decide(0.1, None).threshold == pytest.approx(0.2)
+    assert POLICY.decide(fmr(0.0001), ONE).threshold == pytest.approx(0.5)
+    assert POLICY.decide(fmr(0.1), ONE).threshold == pytest.approx(0.2)
 
 
 def test_between_two_points_the_logarithm_is_interpolated() -> None:
-    assert POLICY.threshold_for(0.001) == pytest.approx(0.45)
+    assert POLICY.threshold_for("fmr", 0.001) == pytest.approx(0.45)
 
 
 def test_nothing_asked_is_the_default() -> None:
-    decision = POLICY.decide(None, None)
-    assert (decision.threshold, decision.fmr) == (pytest.approx(0.4), 0.01)
+    decision = POLICY.decide(None, ONE)
+    assert decision.fmr is not None
+    assert (decision.threshold, decision.fmr.value) == (pytest.approx(0.4), 0.01)
 
 
-def test_a_threshold_says_its_rate() -> None:
-    assert POLICY.decide(None, 0.45).fmr == pytest.approx(0.001)
+def test_a_threshold_says_its_rate_and_how_sure_that_is() -> None:
+    rate = POLICY.decide(at(0.45), ONE).fmr
+    assert rate is not None
+    assert rate.value == pytest.approx(0.001)
+    assert rate.interval == (pytest.approx(0.0005), pytest.approx(0.002))
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.19, 0.51, 1.0])
 def test_a_threshold_outside_of_what_was_measured_has_no_rate(threshold: float) -> None:
-    decision = POLICY.decide(None, threshold)
-    assert decision.fmr is None
+    decision = POLICY.decide(at(threshold), ONE)
+    assert (decision.fmr, decision.fpir) == (None, None)
     assert decision.accepts(threshold)
 
 
-@pytest.mark.parametrize("fmr", [0.2, 9e-5, 1e-9])
-def test_a_rate_outside_of_what_was_measured_is_refused(fmr: float) -> None:
+@pytest.mark.parametrize("rate", [0.2, 9e-5, 1e-9])
+def test_a_rate_outside_of_what_was_measured_is_refused(rate: float) -> None:
     with pytest.raises(FmrNotCalibrated, match=r"from 0\.0001 to 0\.1"):
-        POLICY.decide(fmr, None)
+        POLICY.decide(fmr(rate), ONE)
 
 
-@given(st.floats(-3.99, -1.01), st.floats(-3.99, -1.01))
+def test_an_fpir_is_shared_out_among_the_gallerys_templates() -> None:
+    decision = POLICY.decide(fpir(0.01), Comparisons(people=50, templates=100))
+    assert decision.threshold == pytest.approx(POLICY.threshold_for("fmr", 0.0001005), abs=1e-4)
+    assert decision.fpir is not None
+    assert decision.fpir.value == pytest.approx(0.01)
+    assert decision.threshold_for(7) == decision.threshold  # every template is counted already
+
+
+def test_an_fpir_in_an_empty_gallery_is_one_comparisons() -> None:
+    assert POLICY.decide(fpir(0.01), Comparisons(0, 0)).threshold == pytest.approx(0.4)
+
+
+def test_a_loose_fpir_takes_the_loosest_threshold_that_was_measured() -> None:
+    decision = POLICY.decide(fpir(0.9), ONE)
+    assert decision.threshold == 0.2
+    assert decision.fpir is not None
+    assert decision.fpir.value == pytest.approx(0.1)
+
+
+def test_an_fpir_that_the_gallery_is_too_large_for_is_refused_with_one_that_is_not() -> None:
+    size = Comparisons(10_000, 10_000)
+    with pytest.raises(FmrNotCalibrated, match=r"10,000 templates .* ask for fpir=0\.64 or more"):
+        POLICY.decide(fpir(0.01), size)
+    assert POLICY.decide(fpir(0.64), size).threshold == pytest.approx(0.5, abs=1e-3)
+
+
+def test_several_templates_are_as_many_chances() -> None:
+    decision = POLICY.decide(fmr(0.01), ONE)
+    assert decision.threshold_for(1) == pytest.approx(0.4)
+    assert decision.threshold_for(10) == pytest.approx(0.45, abs=1e-3)
+    assert decision.accepts(0.44, templates=1)
+    assert not decision.accepts(0.44, templates=10)
+
+
+def test_more_templates_than_the_calibration_reaches_are_refused_only_where_it_matters() -> None:
+    decision = POLICY.decide(fmr(0.0001), ONE)
+    assert not decision.accepts(0.49, templates=5)
+    with pytest.raises(FmrNotCalibrated, match=r"a person with 5 templates .* ask for fmr=0\.0005 or more"):
+        decision.accepts(0.51, templates=5)
+
+
+def test_an_explicit_threshold_is_never_moved() -> None:
+    decision = POLICY.decide(at(0.45), Comparisons(100, 1000))
+    assert decision.threshold_for(50) == 0.45
+    assert decision.fpir is not None
+    assert decision.fpir.value == pytest.approx(rate_of_many(0.001, 1000))
+
+
+def test_without_intervals_rates_stand_alone() -> None:
+    policy = DecisionPolicy(calibration((0.1, 0.2), (0.01, 0.4), intervals=False), "f32", fmr(0.01))
+    rate = policy.decide(None, ONE).fmr
+    assert rate is not None
+    assert rate.interval is None
+
+
+RATES = st.floats(-3.99, -1.01).map(lambda exponent: 10**exponent)
+
+
+@given(RATES, RATES)
 def test_a_stricter_rate_never_has_a_lower_threshold(a: float, b: float) -> None:
     low, high = sorted((a, b))
-    assert POLICY.threshold_for(10**low) >= POLICY.threshold_for(10**high) - 1e-12
+    assert POLICY.threshold_for("fmr", low) >= POLICY.threshold_for("fmr", high) - 1e-12
 
 
-@given(st.floats(-3.99, -1.01))
-def test_rate_and_threshold_are_each_others_inverse(exponent: float) -> None:
-    rate = 10**exponent
-    assert POLICY.fmr_at(POLICY.threshold_for(rate)) == pytest.approx(rate, rel=1e-6)
+@given(RATES)
+def test_rate_and_threshold_are_each_others_inverse(rate: float) -> None:
+    assert POLICY.fmr_at(POLICY.threshold_for("fmr", rate)) == pytest.approx(rate, rel=1e-6)
+
+
+@given(st.floats(1e-9, 0.99), st.integers(1, 10**7))
+def test_many_and_one_are_each_others_inverse(rate: float, count: int) -> None:
+    assert rate_of_many(rate_of_one(rate, count), count) == pytest.approx(rate, rel=1e-6)
+
+
+@given(st.floats(1e-9, 0.99), st.integers(1, 10**7))
+def test_sharing_out_is_about_dividing_and_never_above_what_was_asked(rate: float, count: int) -> None:
+    """By Boole's inequality the rate of many is at most `count` times the rate of one."""
+    of_one = rate_of_one(rate, count)
+    assert rate / count <= of_one * (1 + 1e-9)
+    assert rate_of_many(of_one, count) <= min(count * of_one, 1) * (1 + 1e-9)
+
+
+@given(RATES, st.integers(1, 500), st.integers(1, 500))
+def test_a_larger_gallery_never_has_a_lower_threshold(rate: float, a: int, b: int) -> None:
+    small, large = sorted((a, b))
+    assume(rate_of_one(rate, large) >= 1e-4)
+    decide = [POLICY.decide(fpir(rate), Comparisons(size, size)).threshold for size in (small, large)]
+    assert decide[0] <= decide[1] + 1e-12
 
 
 def test_thresholds_of_another_precision_are_not_ours() -> None:
-    policy = DecisionPolicy(calibration((0.1, 0.2), (0.01, 0.4)), "bf16", 0.01)
-    with pytest.raises(FmrNotCalibrated, match="calibrated in f32 and runs in bf16"):
-        policy.decide(0.05, None)
-    assert policy.decide(None, 0.3).fmr is None
+    policy = DecisionPolicy(TABLE, "bf16", fmr(0.01))
+    for asked in (fmr(0.05), fpir(0.05), None):
+        with pytest.raises(FmrNotCalibrated, match="calibrated in f32 and runs in bf16"):
+            policy.decide(asked, ONE)
+    assert policy.decide(at(0.3), ONE).fmr is None
 
 
 def test_without_a_calibration_only_thresholds_work() -> None:
-    policy = DecisionPolicy(None, "f32", 0.01)
-    assert policy.decide(None, 0.3).threshold == 0.3
+    policy = DecisionPolicy(None, "f32", fmr(0.01))
+    assert policy.decide(at(0.3), ONE).threshold == 0.3
     with pytest.raises(FmrNotCalibrated, match="no calibration"):
-        policy.decide(None, None)
+        policy.decide(None, ONE)
 
 
 @pytest.mark.parametrize("points", [[(0.01, 0.4), (0.1, 0.2)], [(0.1, 0.4), (0.01, 0.2)], [(0.1, 0.2), (0.1, 0.3)]])

@@ -1,10 +1,18 @@
 """Encoders from a picture of 112 x 112 to an embedding: ours, and any `torchvision.models` classifier by its name."""
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 import torchvision
 from torch import Tensor, nn
+
+from trainer.embedder.mobilefacenet import MobileFaceNet
+
+OURS: dict[str, Callable[[int], nn.Module]] = {
+    "mobilefacenet": MobileFaceNet,
+    "residual_small": lambda embedding_dim: ResidualSmall(embedding_dim),
+}
 
 
 def build_encoder(name: str, embedding_dim: int) -> nn.Module:
@@ -13,10 +21,10 @@ def build_encoder(name: str, embedding_dim: int) -> nn.Module:
     Raises:
         ValueError: neither ours nor a torchvision classification model, or one whose last layer is not linear.
     """
-    if name == "residual_small":
-        return ResidualSmall(embedding_dim)
+    if name in OURS:
+        return OURS[name](embedding_dim)
     if name not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(f"unknown backbone {name!r}: `residual_small` or a torchvision.models classification name")
+        raise ValueError(f"unknown backbone {name!r}: {', '.join(OURS)} or a torchvision.models classification name")
     return _torchvision_encoder(name, embedding_dim)
 
 
@@ -85,3 +93,10 @@ def _torchvision_encoder(name: str, embedding_dim: int) -> nn.Module:
 def channels_last(model: nn.Module) -> nn.Module:
     """The memory layout that convolutions on CPUs and tensor cores want."""
     return model.to(memory_format=torch.channels_last)
+
+
+def freeze_batch_norms(model: nn.Module) -> None:
+    """Hold the statistics of batch norms; their scales and shifts go on learning. `train()` undoes it."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

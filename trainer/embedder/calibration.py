@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from service.inference.bundle import Calibration, CalibrationPoint
+from service.inference.bundle import Calibration, CalibrationPoint, IdentificationPoint, Precision
 from service.inference.embedder import FaceEmbedder
 from trainer.embedder.augmentation import CROP
+from trainer.embedder.bootstrap import count_pairs, rate_intervals
 from trainer.embedder.canvases import CANVAS, NAMELESS, CanvasSet
 from trainer.embedder.config import SplitConfig
+from trainer.embedder.identification import People, largest_gallery, search_galleries
 from trainer.embedder.scores import PairScores, all_pairs
 from trainer.embedder.split import Part, part_of
 
@@ -20,66 +22,115 @@ FEWEST_ABOVE = 10
 """Impostor pairs that must lie above a threshold for its rate to be called measured."""
 MAX_PER_IDENTITY = 20
 """Pictures of one person that take part, so that few people with many pictures do not make the table."""
+MOST_PICTURES = 20_000
+"""Past this (200 million pairs) more pictures only cost memory."""
+GALLERY_SIZES = (100, 1_000, 10_000)
+FPIRS = (0.1, 0.01)
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One group of canvases within which pairs are made: pairs across collections of pictures are too easy."""
+    """Held-out pictures with the names of their people, embedded."""
 
-    canvases: CanvasSet
-    rows: list[int]
-    identities: list[str]
-
-
-def calibrate(embedder: FaceEmbedder, samples: list[Sample], precision: str, data: str) -> Calibration:
-    """Measure thresholds on all pairs within each sample."""
-    scores = [all_pairs(_embed(embedder, sample), sample.identities) for sample in samples]
-    pooled = PairScores(
-        np.concatenate([part.genuine for part in scores]), np.concatenate([part.impostor for part in scores])
-    )
-    points = []
-    for rate in RATES:
-        if rate * len(pooled.impostor) < FEWEST_ABOVE:
-            break
-        threshold = pooled.threshold_at(rate)
-        points.append(
-            CalibrationPoint(
-                fmr=rate, threshold=round(threshold, 5), fnmr=round(1 - pooled.true_accept_rate(threshold), 5)
-            )
-        )
-    return Calibration(
-        precision=precision,
-        impostor_pairs=len(pooled.impostor),
-        genuine_pairs=len(pooled.genuine),
-        data=data,
-        points=points,
-    )
+    embeddings: Floats
+    lengths: Floats
+    names: list[str]
 
 
-def named_sample(canvases: CanvasSet, split: SplitConfig) -> Sample:
-    """The pictures of the people that the split keeps for calibration."""
+def held_out_sample(embedder: FaceEmbedder, canvases: CanvasSet, split: SplitConfig, part: Part) -> Sample:
+    """The pictures of the people that the split keeps for one part, at most twenty of each."""
     rows, counts = [], dict[str, int]()
     for row, name in enumerate(canvases.identities):
-        if part_of(name, split) is not Part.CALIBRATION:
+        if name == NAMELESS or part_of(name, split) is not part:
             continue
         counts[name] = counts.get(name, 0) + 1
         if counts[name] <= MAX_PER_IDENTITY:
             rows.append(row)
-    return Sample(canvases, rows, [canvases.identities[row] for row in rows])
+    rows = rows[:MOST_PICTURES]
+    embeddings, lengths = embed_canvases(embedder, canvases, rows)
+    return Sample(embeddings, lengths, [canvases.identities[row] for row in rows])
 
 
-def nameless_sample(canvases: CanvasSet) -> Sample:
-    """Pictures of people without names that did not train, each taken for a person of its own."""
-    rows = [row for row, name in enumerate(canvases.identities) if name == NAMELESS]
-    return Sample(canvases, rows, [f"#{row}" for row in rows])
-
-
-def _embed(embedder: FaceEmbedder, sample: Sample) -> Floats:
+def embed_canvases(embedder: FaceEmbedder, canvases: CanvasSet, rows: list[int]) -> tuple[Floats, Floats]:
+    """Embeddings of the middle crops, and their lengths before normalisation."""
     margin = (CANVAS - CROP) // 2
     middle = slice(margin, margin + CROP)
     parts = []
-    for start in track(range(0, len(sample.rows), BATCH), description="embedding for calibration"):
-        crops = [sample.canvases.pictures[row, middle, middle] for row in sample.rows[start : start + BATCH]]
-        parts.append(embedder.embed(crops))
-    return np.concatenate(parts)
+    for start in track(range(0, len(rows), BATCH), description="embedding canvases"):
+        crops = [canvases.pictures[row, middle, middle] for row in rows[start : start + BATCH]]
+        parts.append(embedder.embed_with_lengths(crops))
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def calibrate(sample: Sample, distractors: Floats, precision: Precision, data: str) -> Calibration:
+    """Measure the thresholds on all pairs of a sample, and what searches do at them.
+
+    Args:
+        sample: people that neither trained nor chose the model.
+        distractors: embeddings of others, who only fill up the largest galleries.
+    """
+    pairs = all_pairs(sample.embeddings, sample.names)
+    points = _points(pairs, sample)
+    return Calibration(
+        precision=precision,
+        impostor_pairs=len(pairs.impostor),
+        genuine_pairs=len(pairs.genuine),
+        people=len(set(sample.names)),
+        data=data,
+        points=points,
+        identification=_identification(points, People(sample.embeddings, sample.names, distractors)),
+    )
+
+
+def reference_lengths(sample: Sample) -> list[float]:
+    """Percentiles 0 to 100 of the embeddings' lengths."""
+    return [float(f"{value:.6g}") for value in np.percentile(sample.lengths, np.arange(101))]
+
+
+def threshold_for(points: list[CalibrationPoint], fmr: float) -> float:
+    """As the service resolves it: interpolated in the logarithm of the rate."""
+    rates = np.log10([point.fmr for point in points])[::-1]
+    return float(np.interp(np.log10(fmr), rates, [point.threshold for point in points][::-1]))
+
+
+def _points(pairs: PairScores, sample: Sample) -> list[CalibrationPoint]:
+    rates = [rate for rate in RATES if rate * len(pairs.impostor) >= FEWEST_ABOVE]
+    thresholds = np.array([pairs.threshold_at(rate) for rate in rates])
+    fmr, fnmr = rate_intervals(count_pairs(sample.embeddings, sample.names, thresholds))
+    return [
+        CalibrationPoint(
+            fmr=rate,
+            threshold=round(float(threshold), 5),
+            fnmr=round(1 - pairs.true_accept_rate(threshold), 5),
+            fmr_interval=match,
+            fnmr_interval=non_match,
+        )
+        for rate, threshold, match, non_match in zip(rates, thresholds, fmr, fnmr, strict=True)
+    ]
+
+
+def _identification(points: list[CalibrationPoint], people: People) -> list[IdentificationPoint]:
+    """Measured FPIR of searches at the thresholds that the service takes for an asked one."""
+    found = []
+    for size in GALLERY_SIZES:
+        if size > largest_gallery(people):
+            break
+        searches = search_galleries(people, size)
+        for asked in FPIRS:
+            fmr = -np.expm1(np.log1p(-asked) / size)
+            if fmr < points[-1].fmr:
+                continue
+            threshold = threshold_for(points, fmr)
+            errors = searches.errors_at(threshold)
+            found.append(
+                IdentificationPoint(
+                    gallery_size=size,
+                    asked_fpir=asked,
+                    threshold=round(threshold, 5),
+                    fpir=round(errors.fpir, 5),
+                    fpir_interval=errors.fpir_interval,
+                    fnir=round(errors.fnir, 5),
+                )
+            )
+    return found

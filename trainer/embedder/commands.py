@@ -16,7 +16,9 @@ def train(
     nameless_folder: Annotated[str, typer.Option(help="Only this folder of --nameless.")] = ".",
     teacher: Annotated[Path | None, typer.Option(help="ONNX embedder to distil from.")] = None,
     config: Annotated[Path, typer.Option(help="YAML with the run's settings.")] = Path("configs/train.yaml"),
-    initial: Annotated[Path | None, typer.Option(help="Checkpoint to start the first stage from.")] = None,
+    initial: Annotated[
+        Path | None, typer.Option(help="Checkpoint, or published MobileFaceNet weights as ONNX, to begin with.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes it.")] = Path("runs/embedder"),
     work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
 ) -> None:
@@ -52,8 +54,9 @@ def export(
 
 def calibrate(
     identities: Annotated[list[Path], typer.Option(help="The same as in training: its held-out people are taken.")],
-    nameless: Annotated[Path | None, typer.Option(help="Pictures of people without names that did not train.")] = None,
-    nameless_folder: Annotated[str, typer.Option(help="Only this folder of --nameless.")] = ".",
+    distractors: Annotated[
+        Path | None, typer.Option(help="Canvases of other people, to fill up the largest galleries that are searched.")
+    ] = None,
     bundle: Annotated[Path, typer.Option(help="Bundle whose manifest gets the table.")] = Path(
         "service/bundles/embedder"
     ),
@@ -63,41 +66,70 @@ def calibrate(
     precision: Annotated[str, typer.Option(help="f32 or bf16; thresholds of one are not those of the other.")] = "f32",
     work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
 ) -> None:
-    """Measure the threshold of each false match rate on people that the model never saw."""
-    from service.inference.bundle import write_manifest
+    """Measure the threshold of each false match rate on people that the model never saw.
+
+    A rate is measured where ten impostor pairs or more lie above its threshold; the table ends there. Intervals are by
+    bootstrap over people. What goes into the manifest is what the service resolves `fmr` and `fpir` through.
+    """
+    import numpy as np
+
+    from service.inference.bundle import file_sha256, write_manifest
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
     from trainer.embedder import calibration
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.plots import det_curve
+    from trainer.embedder.report import calibration_tables
+    from trainer.embedder.split import Part
 
-    split = EmbedderConfig.load(config).split
     embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision))  # type: ignore[arg-type]
-    named = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
-    samples = [calibration.named_sample(named, split)]
-    data = f"{len(set(samples[0].identities))} held-out people of the training archives"
-    if nameless is not None:
-        folder = unpack([nameless], work / "nameless") / nameless_folder
-        samples.append(calibration.nameless_sample(load_canvases(folder, None, work / "cache", named=False)))
-        data += f"; {len(samples[1].rows)} people of {nameless.stem}/{nameless_folder}"
-    table = calibration.calibrate(embedder, samples, precision, data)
-    write_manifest(bundle, embedder.manifest.model_copy(update={"calibration": table}))
-    typer.echo(f"{table.impostor_pairs:,} impostor and {table.genuine_pairs:,} genuine pairs; {data}")
-    for point in table.points:
-        typer.echo(f"FMR {point.fmr:8g}  threshold {point.threshold:.4f}  FNMR {point.fnmr:.4f}")
+    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+    split = EmbedderConfig.load(config).split
+    sample = calibration.held_out_sample(embedder, canvases, split, Part.CALIBRATION)
+    others = np.zeros((0, embedder.manifest.embedding_dim), np.float32)
+    if distractors is not None:
+        nameless = load_canvases(unpack([distractors], work / "nameless"), None, work / "cache", named=False)
+        others = calibration.embed_canvases(embedder, nameless, list(range(len(nameless))))[0]
+    data = f"{len(set(sample.names))} held-out people of the training archives, {len(sample.names)} aligned crops"
+    table = calibration.calibrate(sample, others, precision, data)  # type: ignore[arg-type]
+    picture = bundle / "det.svg"
+    det_curve(sample, table, picture)
+    manifest = embedder.manifest
+    write_manifest(
+        bundle,
+        manifest.model_copy(
+            update={
+                "calibration": table.model_copy(update={"picture": picture.name}),
+                "reference_lengths": calibration.reference_lengths(sample),
+                "files": manifest.files | {picture.name: file_sha256(picture)},
+            }
+        ),
+    )
+    typer.echo(calibration_tables(table))
 
 
 def evaluate(
     pairs: Annotated[Path, typer.Option(help="Folder or zip with pairs.csv and <identity>/<photo>.jpg.")],
-    bundle: Annotated[Path, typer.Option(help="Embedder bundle.")] = Path("service/bundles/embedder"),
+    identities: Annotated[
+        list[Path] | None,
+        typer.Option(help="The training data: its held-out people tell whether quality predicts error; repeatable."),
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="FairFace as canvases with fairface.csv, for the errors of each group.")
+    ] = None,
+    bundle: Annotated[Path, typer.Option(help="Embedder bundle: ours or yours.")] = Path("service/bundles/embedder"),
     detector: Annotated[Path, typer.Option(help="Detector bundle.")] = Path("service/bundles/detector"),
+    config: Annotated[Path, typer.Option(help="YAML that trained it, for the split of people.")] = Path(
+        "configs/train.yaml"
+    ),
     face: Annotated[str, typer.Option(help="Which face of a photo: strongest or largest.")] = "strongest",
     record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
-    output: Annotated[Path, typer.Option(help="Where figures and plots go.")] = Path("runs/evaluation/embedder"),
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data/pairs"),
+    output: Annotated[Path, typer.Option(help="Where report and plots go.")] = Path("runs/evaluation/embedder"),
+    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data"),
 ) -> None:
-    """1:1 accuracy, TAR at FMR and measured FMR on photos, through the engine as the service runs it."""
+    """Write a report: errors 1:1 and 1:N on photos through the engine, thresholds replayed, quality, groups."""
     import json
 
     from service.inference.bundle import write_manifest
@@ -108,20 +140,37 @@ def evaluate(
     from service.inference.local import LocalEngine
     from service.vision.image import ImageLimits
     from trainer.archives import unpack
-    from trainer.embedder import evaluation
+    from trainer.embedder import calibration, discard, evaluation, plots, report
+    from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.groups import measure_groups
+    from trainer.embedder.split import Part
 
     embedder = FaceEmbedder(bundle, RuntimeOptions())
     finder = YoloFaceDetector(detector, RuntimeOptions())
     engine = LocalEngine(finder, embedder, ImageLimits())
-    folder = next(path.parent for path in unpack([pairs], work).rglob("pairs.csv"))
-    figures = evaluation.evaluate(engine, folder, embedder.manifest.calibration, FaceChoice(face))
+    manifest = embedder.manifest
+    folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))
+    figures = evaluation.evaluate(engine, folder, manifest.calibration, FaceChoice(face))
+    curve, several = [], []
+    if identities:
+        canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+        sample = calibration.held_out_sample(embedder, canvases, EmbedderConfig.load(config).split, Part.CALIBRATION)
+        curve = discard.error_versus_discard(sample.embeddings, sample.names, sample.lengths)
+        if manifest.calibration is not None:
+            several = evaluation.several_templates(sample.embeddings, sample.names, manifest.calibration.points)
+    by_group = []
+    if groups is not None:
+        by_group = measure_groups(unpack([groups], work / "nameless"), finder, embedder, manifest.calibration)
     output.mkdir(parents=True, exist_ok=True)
-    evaluation.plot(figures, output / "scores.png")
+    plots.report_pictures(figures, curve, by_group, output)
+    text = report.evaluation_report(manifest, figures, pairs.name, curve, several, by_group)
+    (output / "report.md").write_text(text)
     (output / "figures.json").write_text(json.dumps(figures.summary(), indent=2) + "\n")
     if record:
-        write_manifest(bundle, embedder.manifest.model_copy(update={"evaluation": figures.summary()}))
-    for name, value in figures.summary().items():
-        typer.echo(f"{name:40} {value:g}")
+        write_manifest(bundle, manifest.model_copy(update={"evaluation": figures.summary()}))
+    typer.echo(text)
+    typer.echo(f"report and pictures: {output / 'report.md'}")
 
 
 def prepare(

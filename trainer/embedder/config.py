@@ -14,10 +14,14 @@ class Strict(BaseModel):
 
 
 class SplitConfig(Strict):
-    """Fractions of the *identities*; the rest trains. The split depends on the identity's name alone."""
+    """Fractions of the *identities*; the rest trains. The split depends on the identity's name alone.
+
+    `wrong_labels` names people who take part in nothing, since their pictures show somebody else, too.
+    """
 
     validation: Fraction = 0.05
     calibration: Fraction = 0.10
+    wrong_labels: frozenset[str] = frozenset()
 
 
 class AugmentationConfig(Strict):
@@ -39,6 +43,7 @@ class LossWeights(Strict):
     embedding: float = Field(0.0, ge=0, description="1 - cosine to the teacher's embedding")
     similarity: float = Field(0.0, ge=0, description="squared error of the batch's pairwise cosines to the teacher's")
     triplet: float = Field(0.0, ge=0, description="batch-hard triplet margin loss")
+    arcface: float = Field(0.0, ge=0, description="additive angular margin softmax over the training people")
 
     @property
     def needs_teacher(self) -> bool:
@@ -60,6 +65,9 @@ class StageConfig(Strict):
     weight_decay: float = Field(0.05, ge=0)
     warm_up: Fraction = 0.1
     triplet_margin: float = Field(0.2, gt=0)
+    arcface_margin_degrees: float = Field(28.6, gt=0, lt=90)
+    arcface_scale: float = Field(64.0, gt=0)
+    freeze_batch_norm: bool = Field(False, description="keep the statistics that the initial weights came with")
     losses: LossWeights
     augmentation: AugmentationConfig | None = Field(None, description="unset: the run's")
 
@@ -69,6 +77,9 @@ class EmbedderConfig(Strict):
 
     backbone: str = "residual_small"
     embedding_dim: int = Field(128, ge=8)
+    mirror_average: bool = Field(
+        False, description="embed every face twice, the second time mirrored: better by a little, twice as slow"
+    )
     seed: int = 0
     compile: bool = True
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"

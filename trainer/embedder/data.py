@@ -39,6 +39,7 @@ class FaceData(lightning.LightningDataModule):
         parts = np.array([part_of(name, split) for name in canvases.identities])
         names = sorted(set(canvases.identities) - {NAMELESS})
         numbers = {name: number for number, name in enumerate(names)} | {NAMELESS: -1}
+        self.people = len(names)
         self.labels = np.array([numbers[name] for name in canvases.identities])
         self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
         self.validation_rows = np.flatnonzero(parts == Part.VALIDATION)

@@ -10,14 +10,46 @@ import numpy.typing as npt
 from rich.progress import track
 
 from service.errors import RegistryError
-from service.inference.bundle import Calibration
+from service.inference.bundle import Calibration, CalibrationPoint
 from service.inference.engine import FaceChoice, ImageInput
 from service.inference.local import LocalEngine
+from trainer.embedder.calibration import FPIRS, GALLERY_SIZES, threshold_for
+from trainer.embedder.identification import People, SearchErrors, largest_gallery, rank_of_mate, search_galleries
 from trainer.embedder.scores import PairScores, all_pairs, ten_fold_accuracy
 
 Floats = npt.NDArray[np.float32]
 BATCH = 8
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+TEMPLATE_COUNTS = (1, 2, 3, 5, 10)
+TEMPLATE_RATES = (1e-2, 1e-3)
+HARDEST = 24
+
+
+@dataclass(frozen=True)
+class GallerySearches:
+    """What searches did in galleries of one size, at the threshold that the service takes for an asked FPIR."""
+
+    size: int
+    asked: float
+    errors: SearchErrors
+
+
+@dataclass(frozen=True)
+class TemplateFigures:
+    """Errors against people with several templates.
+
+    Attributes:
+        people: how many have so many templates and a picture more.
+        fmr_plain: measured at the threshold for one comparison.
+        fmr, fnmr: measured at the threshold for `templates` comparisons.
+    """
+
+    templates: int
+    people: int
+    asked: float
+    fmr_plain: float
+    fmr: float
+    fnmr: float
 
 
 @dataclass(frozen=True)
@@ -32,6 +64,11 @@ class EngineFigures:
     cross: PairScores
     tar_at_fmr: dict[float, float]
     measured_fmr: dict[float, float]
+    people: int
+    ranks: npt.NDArray[np.intp]
+    searches: list[GallerySearches]
+    hardest_genuine: list[tuple[Path, Path, float]]
+    hardest_impostor: list[tuple[Path, Path, float]]
 
     def summary(self) -> dict[str, float]:
         """Flat figures, as they go into a manifest."""
@@ -42,6 +79,7 @@ class EngineFigures:
             "pairs_accuracy_std": round(self.accuracy_std, 4),
             "cross_genuine": len(self.cross.genuine),
             "cross_impostor": len(self.cross.impostor),
+            "rank_1": round(float((self.ranks < 1).mean()), 4),
             **{f"tar_at_fmr_{rate:g}": round(value, 4) for rate, value in self.tar_at_fmr.items()},
             **{f"measured_fmr_at_calibrated_{rate:g}": float(f"{v:.3g}") for rate, v in self.measured_fmr.items()},
         }
@@ -65,10 +103,11 @@ def evaluate(
     scores = np.array([_score(embeddings[a], embeddings[b]) for a, b, _ in pairs])
     accuracy, deviation = ten_fold_accuracy(scores, np.array([same for _, _, same in pairs]))
     found = [row for row, embedding in enumerate(embeddings) if embedding is not None]
-    cross = all_pairs(
-        np.stack([embeddings[row] for row in found]),  # type: ignore[misc]
-        [photos[row].parent.name for row in found],
-    )
+    vectors = np.stack([embeddings[row] for row in found])  # type: ignore[misc]
+    names = [photos[row].parent.name for row in found]
+    cross = all_pairs(vectors, names)
+    people = People(vectors, names, np.zeros((0, vectors.shape[1]), np.float32))
+    genuine, impostor = _hardest(vectors, names, [photos[row] for row in found])
     return EngineFigures(
         photos=len(photos),
         faces_found=len(found),
@@ -84,7 +123,42 @@ def evaluate(
             for point in (calibration.points if calibration else [])
             if point.fmr in RATES
         },
+        people=len(set(names)),
+        ranks=rank_of_mate(people),
+        searches=_searches(people, calibration),
+        hardest_genuine=genuine,
+        hardest_impostor=impostor,
     )
+
+
+def several_templates(embeddings: Floats, names: list[str], points: list[CalibrationPoint]) -> list[TemplateFigures]:
+    """Enrol n pictures of each person who has more, and compare the rest of the pictures with the nearest of them."""
+    _, labels = np.unique(np.asarray(names), return_inverse=True)
+    figures = []
+    for count in TEMPLATE_COUNTS:
+        members = np.flatnonzero(np.bincount(labels) > count)
+        if len(members) < 2:
+            break
+        enrolled = np.stack([np.flatnonzero(labels == member)[:count] for member in members])
+        probes = np.setdiff1d(np.arange(len(labels)), enrolled)
+        best = np.stack([(embeddings[probes] @ embeddings[rows].T).max(axis=1) for rows in enrolled], axis=1)
+        own = labels[probes][:, None] == members[None]
+        for asked in TEMPLATE_RATES:
+            of_one = -np.expm1(np.log1p(-asked) / count)
+            if of_one < points[-1].fmr:
+                continue
+            plain, strict = threshold_for(points, asked), threshold_for(points, of_one)
+            figures.append(
+                TemplateFigures(
+                    templates=count,
+                    people=len(members),
+                    asked=asked,
+                    fmr_plain=float((best[~own] >= plain).mean()),
+                    fmr=float((best[~own] >= strict).mean()),
+                    fnmr=float((best[own] < strict).mean()),
+                )
+            )
+    return figures
 
 
 def embed_photos(engine: LocalEngine, photos: Sequence[Path], choice: FaceChoice) -> list[Floats | None]:
@@ -98,28 +172,38 @@ def embed_photos(engine: LocalEngine, photos: Sequence[Path], choice: FaceChoice
     return embeddings
 
 
-def plot(figures: EngineFigures, path: Path) -> None:
-    """DET curve and score histograms."""
-    import matplotlib
+def _searches(people: People, calibration: Calibration | None) -> list[GallerySearches]:
+    if calibration is None:
+        return []
+    largest = largest_gallery(people)
+    found = []
+    for size in sorted({size for size in (*GALLERY_SIZES, largest) if 2 <= size <= largest}):
+        searches = search_galleries(people, size)
+        for asked in FPIRS:
+            of_one = -np.expm1(np.log1p(-asked) / size)
+            if of_one >= calibration.points[-1].fmr:
+                threshold = threshold_for(calibration.points, of_one)
+                found.append(GallerySearches(size, asked, searches.errors_at(threshold)))
+    return found
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    cross = figures.cross
-    thresholds = np.linspace(-0.2, 1.0, 400)
-    fmr = np.array([cross.false_match_rate(value) for value in thresholds])
-    fnmr = np.array([1 - cross.true_accept_rate(value) for value in thresholds])
-    figure, (curve, histogram) = pyplot.subplots(1, 2, figsize=(11, 4.5))
-    curve.plot(fmr, fnmr)
-    curve.set(xscale="log", yscale="log", xlabel="false match rate", ylabel="false non-match rate", title="DET")
-    curve.grid(which="both", alpha=0.3)
-    bins = np.linspace(-0.5, 1, 90).tolist()
-    histogram.hist(cross.impostor, bins, density=True, alpha=0.6, label=f"{len(cross.impostor):,} impostor pairs")
-    histogram.hist(cross.genuine, bins, density=True, alpha=0.6, label=f"{len(cross.genuine):,} genuine pairs")
-    histogram.set(xlabel="comparison score", title="scores")
-    histogram.legend()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    pyplot.close(figure)
+def _hardest(
+    embeddings: Floats, names: list[str], photos: list[Path]
+) -> tuple[list[tuple[Path, Path, float]], list[tuple[Path, Path, float]]]:
+    """The genuine pairs of lowest and the impostor pairs of highest score."""
+    _, labels = np.unique(np.asarray(names), return_inverse=True)
+    first, second = np.triu_indices(len(names), 1)
+    scores = (embeddings @ embeddings.T)[first, second]
+    same = labels[first] == labels[second]
+
+    def pictured(chosen: npt.NDArray[np.intp]) -> list[tuple[Path, Path, float]]:
+        return [(photos[first[pair]], photos[second[pair]], float(scores[pair])) for pair in chosen]
+
+    genuine, impostor = np.flatnonzero(same), np.flatnonzero(~same)
+    return (
+        pictured(genuine[np.argsort(scores[genuine])[:HARDEST]]),
+        pictured(impostor[np.argsort(-scores[impostor])[:HARDEST]]),
+    )
 
 
 def _score(a: Floats | None, b: Floats | None) -> float:

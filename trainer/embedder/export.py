@@ -53,7 +53,7 @@ def export(checkpoint: Path, output: Path, model_id: str, provenance: dict[str, 
         alignment="five-point-112",
         embedding_dim=config.embedding_dim,
         metric="cosine",
-        mirror_average=True,
+        mirror_average=config.mirror_average,
         provenance=Provenance(
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             config_sha256=hashlib.sha256(

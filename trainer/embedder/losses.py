@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.losses import ArcFaceLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 from torch import Tensor, nn
 
@@ -25,14 +25,19 @@ class StageLoss(nn.Module):
     """The weighted losses of one stage.
 
     Batch-hard (Hermans et al. 2017): each picture with its farthest picture of the same person and its nearest of
-    another, on normalised embeddings.
+    another, on normalised embeddings. ArcFace (Deng et al. 2019) has a learned centre for each of `people`.
     """
 
-    def __init__(self, stage: StageConfig) -> None:
+    def __init__(self, stage: StageConfig, people: int, embedding_dim: int) -> None:
         super().__init__()
         self._weights = stage.losses
         self._miner = BatchHardMiner()
         self._triplet = TripletMarginLoss(margin=stage.triplet_margin)
+        self._arcface = (
+            ArcFaceLoss(people, embedding_dim, stage.arcface_margin_degrees, stage.arcface_scale)
+            if stage.losses.arcface
+            else None
+        )
 
     def forward(self, student: Tensor, teacher: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
         """The losses by name, already weighted; their sum is what is minimised."""
@@ -45,4 +50,7 @@ class StageLoss(nn.Module):
             losses["similarity"] = weights.similarity * similarity_distillation(student, teacher)
         if weights.triplet:
             losses["triplet"] = weights.triplet * self._triplet(student, labels, self._miner(student, labels))
+        if self._arcface is not None:
+            named = labels >= 0
+            losses["arcface"] = weights.arcface * self._arcface(student[named], labels[named])
         return losses

@@ -65,7 +65,8 @@ def make_canvas(data: bytes, detector: YoloFaceDetector, choice: FaceChoice) -> 
     """
     pixels = decode(data, ImageLimits())
     detections = detector.detect([pixels])[0]
-    chosen = select(detections, choice, None)
+    height, width = pixels.shape[:2]
+    chosen = select(detections, choice, None, (width, height))
     if not chosen:
         raise ValueError(f"{len(detections)} faces" if detections else "no face")
     landmarks = detections[chosen[0]].landmarks

@@ -10,6 +10,7 @@ class Part(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     CALIBRATION = "calibration"
+    LEFT_OUT = "left out"
 
 
 def part_of(identity: str, split: SplitConfig) -> Part:
@@ -19,6 +20,8 @@ def part_of(identity: str, split: SplitConfig) -> Part:
     """
     if not identity:
         return Part.TRAIN
+    if identity in split.wrong_labels:
+        return Part.LEFT_OUT
     position = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
     if position < split.validation:
         return Part.VALIDATION

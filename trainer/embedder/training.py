@@ -14,11 +14,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from trainer.embedder.augmentation import Augmentation, centre_crop, normalise
-from trainer.embedder.backbones import build_encoder, channels_last
+from trainer.embedder.backbones import build_encoder, channels_last, freeze_batch_norms
 from trainer.embedder.canvases import CanvasSet
 from trainer.embedder.config import EmbedderConfig, StageConfig
 from trainer.embedder.data import Batch, FaceData
 from trainer.embedder.losses import StageLoss
+from trainer.embedder.mobilefacenet import load_published
 from trainer.embedder.scores import all_pairs
 from trainer.embedder.teacher import teacher_embeddings
 
@@ -28,13 +29,13 @@ VALIDATION_FMR = 1e-3
 class EmbedderModule(lightning.LightningModule):
     """One stage of one run. Validation is the true accept rate at FMR 1e-3 over all pairs of held-out people."""
 
-    def __init__(self, config: EmbedderConfig, stage_index: int) -> None:
+    def __init__(self, config: EmbedderConfig, stage_index: int, people: int) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
         self.stage: StageConfig = config.stages[stage_index]
         self.encoder = channels_last(build_encoder(config.backbone, config.embedding_dim))
         self._augment = Augmentation(self.stage.augmentation or config.augmentation)
-        self._loss = StageLoss(self.stage)
+        self._loss = StageLoss(self.stage, people, config.embedding_dim)
         # Not a submodule: a compiled encoder shares the weights and must not appear in the checkpoint twice.
         self._forward = [torch.compile(self.encoder) if config.compile and shutil.which("g++") else self.encoder]
         self._validation: list[tuple[Tensor, Tensor]] = []
@@ -42,6 +43,10 @@ class EmbedderModule(lightning.LightningModule):
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, 112, 112) to (N, D) embeddings, not normalised."""
         return self.encoder(pixels)
+
+    def on_train_epoch_start(self) -> None:
+        if self.stage.freeze_batch_norm:
+            freeze_batch_norms(self.encoder)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         pixels = self._augment(batch.canvases).contiguous(memory_format=torch.channels_last)
@@ -68,9 +73,7 @@ class EmbedderModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         stage = self.stage
-        optimizer = torch.optim.AdamW(
-            self.encoder.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
-        )
+        optimizer = torch.optim.AdamW(self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             stage.learning_rate,
@@ -129,10 +132,10 @@ def _train_stage(
     if finished.exists():
         return folder / str(json.loads(finished.read_text())["best"])
     lightning.seed_everything(config.seed + index, workers=True)
-    module = EmbedderModule(config, index)
-    if initial is not None:
-        module.encoder.load_state_dict(_encoder_weights(torch.load(initial, map_location="cpu", weights_only=True)))
     data = FaceData(canvases, targets, config.split, stage)
+    module = EmbedderModule(config, index, data.people)
+    if initial is not None:
+        load_initial(module.encoder, initial)
     validates = len(data.validation_rows) > 0
     checkpoints = ModelCheckpoint(
         folder,
@@ -159,6 +162,14 @@ def _train_stage(
         json.dumps({"best": "best.ckpt", "tar_at_fmr_1e-3": float(score) if score is not None else None})
     )
     return folder / "best.ckpt"
+
+
+def load_initial(encoder: torch.nn.Module, initial: Path) -> None:
+    """Begin with a checkpoint of a run, or with published weights as ONNX (MobileFaceNet only)."""
+    if initial.suffix == ".onnx":
+        load_published(encoder, initial)
+    else:
+        encoder.load_state_dict(_encoder_weights(torch.load(initial, map_location="cpu", weights_only=True)))
 
 
 def _encoder_weights(saved: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,11 +1,12 @@
-"""GET and POST /collections"""
+"""/collections"""
 
 from fastapi import APIRouter, Request
 
 from service.api.bodies import operation, read_body
 from service.api.dependencies import RegistryDependency
-from service.api.schemas import CollectionBody, CollectionsAnswer, CollectionView
+from service.api.schemas import CollectionBody, CollectionChange, CollectionsAnswer, CollectionView
 from service.gallery import collections
+from service.gallery.size import count
 
 router = APIRouter(prefix="/collections", tags=["gallery"])
 
@@ -14,19 +15,36 @@ router = APIRouter(prefix="/collections", tags=["gallery"])
 async def list_collections(registry: RegistryDependency) -> CollectionsAnswer:
     async with registry.database.transaction() as connection:
         found = await collections.list_all(connection)
-    return CollectionsAnswer(collections=[_view(collection, count) for collection, count in found])
+    return CollectionsAnswer(collections=[_view(collection, identities) for collection, identities in found])
 
 
 @router.post("", openapi_extra=operation(CollectionBody), status_code=201, summary="Make a collection")
 async def create_collection(request: Request, registry: RegistryDependency) -> CollectionView:
     """A namespace of identities, bound to the model that the service runs."""
     body = await read_body(request, CollectionBody)
+    registry.deciding.require_resolvable(body.operating_point)
     async with registry.database.transaction() as connection:
-        made = await collections.create(connection, body.name, registry.engine.model_id)
+        made = await collections.create(connection, body.name, registry.engine.model_id, body.fmr, body.fpir)
     return _view(made, 0)
 
 
-def _view(collection: collections.Collection, count: int) -> CollectionView:
+@router.patch("/{name}", openapi_extra=operation(CollectionChange), summary="Change a collection's default rate")
+async def change_collection(request: Request, name: str, registry: RegistryDependency) -> CollectionView:
+    """Requests that ask for no rate and no threshold are decided by it."""
+    body = await read_body(request, CollectionChange)
+    registry.deciding.require_resolvable(body.operating_point)
+    async with registry.database.transaction() as connection:
+        changed = await collections.set_default_rate(connection, name, body.fmr, body.fpir)
+        size = await count(connection, changed.id, changed.model_id)
+    return _view(changed, size.people)
+
+
+def _view(collection: collections.Collection, identities: int) -> CollectionView:
     return CollectionView(
-        name=collection.name, model_id=collection.model_id, identity_count=count, created_at=collection.created_at
+        name=collection.name,
+        model_id=collection.model_id,
+        fmr=collection.fmr,
+        fpir=collection.fpir,
+        identity_count=identities,
+        created_at=collection.created_at,
     )

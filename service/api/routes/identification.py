@@ -19,7 +19,8 @@ async def search(request: Request, registry: RegistryDependency, engine: EngineD
     An empty gallery answers an empty list; a stranger gets candidates of which none is a match.
     """
     body = await read_body(request, SearchBody)
-    decision = registry.policy.decide(body.fmr, body.threshold)
     image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none")
-    identification = await identify(registry.database, engine, decision, body.collection, image, body.top_k)
+    identification = await identify(
+        registry.database, engine, registry.deciding, body.operating_point, body.collection, image, body.top_k
+    )
     return search_answer(identification, engine.model_id, registry.precision)

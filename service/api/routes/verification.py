@@ -16,16 +16,19 @@ router = APIRouter(tags=["recognition"])
 async def verify(request: Request, registry: RegistryDependency, engine: EngineDependency) -> VerifyAnswer:
     """Compare two pictures, or one picture with an enrolled identity. Nothing is stored.
 
-    Ask for a false match rate (`fmr`) or, if you must, for a `threshold`.
+    Ask for a false match rate (`fmr`), for the false positive rate of a search in the collection (`fpir`) or, if you
+    must, for a `threshold`. Without any of them the collection's default applies, else the service's.
     """
     body = await read_body(request, VerifyBody)
-    decision = registry.policy.decide(body.fmr, body.threshold)
+    asked = body.operating_point
     cropped = body.detector == "none"
     image_a = ImageInput(body.image_a, body.face, body.box_a, cropped)
     if body.image_b is not None:
         image_b = ImageInput(body.image_b, body.face, body.box_b, cropped)
+        named = body.collection if "collection" in body.model_fields_set else None
+        decision = await registry.deciding.between_pictures(registry.database, named, asked)
         verification = await verify_images(engine, decision, image_a, image_b)
     else:
         reference = IdentityReference(body.collection, body.identity_id, body.external_id)
-        verification = await verify_identity(registry.database, engine, decision, image_a, reference)
+        verification = await verify_identity(registry.database, engine, registry.deciding, asked, image_a, reference)
     return verify_answer(verification, engine.model_id, registry.precision)

@@ -1,0 +1,51 @@
+"""The two pictures of the gallery report."""
+
+from pathlib import Path
+
+import numpy as np
+
+from service.errors import StartupError
+from service.recognition.decision import Comparisons, DecisionPolicy, OperatingPoint
+from service.report.scores import BINS, GalleryScores
+
+GROWTH = 10
+
+
+def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, threshold: float, folder: Path) -> None:
+    """`scores.png`: mates and non-mates; `fpir.png`: false positives against the threshold.
+
+    Raises:
+        StartupError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise StartupError("the report draws with matplotlib: pip install 'identity-registry[report]'") from None
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    centres, width = (BINS[:-1] + BINS[1:]) / 2, float(BINS[1] - BINS[0])
+    axes.step(centres, scores.non_mates / max(scores.non_mates.sum(), 1) / width, label="two people")
+    if len(scores.mates):
+        axes.hist(scores.mates, 80, density=True, alpha=0.5, label="one person")
+    axes.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.3f}")
+    axes.set(xlabel="comparison score", ylabel="density", title="scores in this gallery", xlim=(-0.5, 1))
+    axes.legend()
+    figure.savefig(folder / "scores.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    thresholds = np.linspace(0, 1, 201)
+    axes.plot(thresholds, [scores.fpir_at(value) for value in thresholds], label="measured in this gallery")
+    for growth, style in ((1, "--"), (GROWTH, ":")):
+        larger = Comparisons(size.people * growth, size.templates * growth)
+        known = [(value, policy.decide(OperatingPoint("threshold", value), larger).fpir) for value in thresholds]
+        line = [(value, rate.value) for value, rate in known if rate is not None]
+        if line:
+            axes.plot(*zip(*line, strict=True), style, label=f"by calibration, {growth} times this size")
+    axes.set(yscale="log", xlabel="threshold", ylabel="FPIR", title="searches by strangers that find somebody")
+    axes.grid(which="both", alpha=0.3)
+    axes.legend()
+    figure.savefig(folder / "fpir.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)

@@ -1,0 +1,106 @@
+"""`python -m service gallery report`: reads one collection and writes its report."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from service.errors import FmrNotCalibrated, RegistryError, StartupError
+from service.gallery import collections, templates
+from service.gallery.database import Database
+from service.gallery.size import GallerySizes, count
+from service.inference.bundle import EmbedderManifest
+from service.recognition.deciding import Deciding
+from service.recognition.decision import Comparisons, Decision, DecisionPolicy
+from service.report.plots import draw
+from service.report.scores import Gallery, measure
+from service.report.text import Facts, Names, gallery_report
+
+MOST_TEMPLATES = 50_000
+"""Compared with each other in about a minute; of a larger collection that many are drawn."""
+NAMED_PAIRS = 20
+EXPECTED_LOOKALIKES = 20
+MISFIT_FMR = 1e-2
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was read from the database."""
+
+    gallery: Gallery
+    names: Names
+    size: Comparisons
+    decision: Decision
+
+
+def report(url: str, manifest: EmbedderManifest, policy: DecisionPolicy, name: str, output: Path) -> Path:
+    """Write `report.md` with its pictures for one collection; where it is.
+
+    Raises:
+        StartupError: there is no such collection, it is empty, or it belongs to another model than the bundle's.
+    """
+    loaded = asyncio.run(_load(url, manifest.model_id, policy, name))
+    gallery, threshold = loaded.gallery, loaded.decision.threshold
+    lookalike_from, expected = _lookalike_threshold(policy, len(gallery.owners), threshold)
+    misfit_below = _threshold_or(policy, MISFIT_FMR, threshold)
+    facts = Facts(
+        collection=name,
+        model_id=manifest.model_id,
+        size=loaded.size,
+        sampled=len(gallery.owners),
+        decision=loaded.decision,
+        lookalike_from=lookalike_from,
+        misfit_below=misfit_below,
+        expected_lookalikes=expected,
+    )
+    scores = measure(gallery, lookalike_from, misfit_below, NAMED_PAIRS)
+    output.mkdir(parents=True, exist_ok=True)
+    draw(scores, policy, loaded.size, threshold, output)
+    path = output / "report.md"
+    path.write_text(gallery_report(facts, scores, policy, loaded.names))
+    return path
+
+
+async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str) -> Loaded:
+    database = Database(url, pool_size=1)
+    try:
+        async with database.transaction() as connection:
+            collection = await collections.get(connection, name)
+            if collection.model_id != model_id:
+                raise StartupError(
+                    f"collection {name!r} belongs to model {collection.model_id!r}, and the bundle is that of "
+                    f"{model_id!r}: REGISTRY_EMBEDDER__BUNDLE names another"
+                )
+            rows = await templates.sample(connection, collection.id, model_id, MOST_TEMPLATES)
+            size = await count(connection, collection.id, model_id)
+            decision = await Deciding(policy, GallerySizes()).in_gallery(connection, collection, None)
+    except RegistryError as error:
+        raise StartupError(error.detail) from None
+    finally:
+        await database.close()
+    if not rows:
+        raise StartupError(f"collection {name!r} has no templates")
+    people = list(dict.fromkeys(row.external_id for row in rows))
+    numbers = {person: number for number, person in enumerate(people)}
+    owners = [numbers[row.external_id] for row in rows]
+    gallery = Gallery(np.array([row.embedding for row in rows], np.float32), np.array(owners, np.intp))
+    names = Names(people, [str(row.id) for row in rows], owners)
+    return Loaded(gallery, names, Comparisons(size.people, size.templates), decision)
+
+
+def _lookalike_threshold(policy: DecisionPolicy, count: int, otherwise: float) -> tuple[float, float | None]:
+    """Strict enough that chance names few, loose enough that somebody enrolled twice is named."""
+    pairs = max(count * (count - 1) / 2, 1)
+    lowest, highest = policy.range or (None, None)
+    if lowest is None or highest is None:
+        return otherwise, None
+    rate = min(max(EXPECTED_LOOKALIKES / pairs, lowest), min(1e-3, highest))
+    return policy.threshold_for("fmr", rate), rate * pairs
+
+
+def _threshold_or(policy: DecisionPolicy, fmr: float, otherwise: float) -> float:
+    try:
+        return policy.threshold_for("fmr", fmr)
+    except FmrNotCalibrated:
+        return otherwise

@@ -1,0 +1,141 @@
+"""Error rates with intervals, searches, and whether quality predicts error: worked answers and laws."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.embedder.bootstrap import count_pairs, interval, mean_interval, rate_intervals
+from trainer.embedder.calibration import Sample, calibrate, reference_lengths, threshold_for
+from trainer.embedder.discard import error_versus_discard
+from trainer.embedder.evaluation import several_templates
+from trainer.embedder.identification import People, largest_gallery, rank_of_mate, search_galleries
+from trainer.embedder.scores import all_pairs
+
+
+def people(count: int, each: int, noise: float, seed: int = 0, dim: int = 32) -> tuple[np.ndarray, list[str]]:
+    """Clouds around random directions."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(count, 1, dim))
+    vectors = (centres + noise * random.normal(size=(count, each, dim))).reshape(-1, dim).astype(np.float32)
+    names = [f"p{person:04}" for person in range(count) for _ in range(each)]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), names
+
+
+NOBODY = np.zeros((0, 32), np.float32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.2, 2))
+def test_counts_by_person_sum_to_the_pairs(seed: int, noise: float) -> None:
+    embeddings, names = people(9, 4, noise, seed)
+    order = np.random.default_rng(seed).permutation(len(names))
+    embeddings, names = embeddings[order], [names[row] for row in order]
+    thresholds = np.array([-0.2, 0.1, 0.5], np.float32)
+    counts, pairs = count_pairs(embeddings, names, thresholds), all_pairs(embeddings, names)
+    for index, threshold in enumerate(thresholds):
+        assert counts.impostor[index].sum() / 2 == pytest.approx((pairs.impostor >= threshold).sum(), abs=1)
+        assert counts.genuine[index].sum() == pytest.approx((pairs.genuine < threshold).sum(), abs=1)
+        assert (counts.impostor[index] == counts.impostor[index].T).all()
+
+
+def test_an_interval_holds_the_rate_and_is_wider_where_few_people_make_it() -> None:
+    embeddings, names = people(60, 4, 1.0)
+    pairs = all_pairs(embeddings, names)
+    thresholds = np.array([pairs.threshold_at(rate) for rate in (0.1, 0.005)])
+    (common, rare), _ = rate_intervals(count_pairs(embeddings, names, thresholds))
+    assert common[0] < 0.1 < common[1]
+    assert rare[0] < 0.005 < rare[1]
+    assert rare[1] / rare[0] > common[1] / common[0]
+
+
+def test_the_interval_of_a_mean_over_people() -> None:
+    assert mean_interval(np.zeros(50), np.ones(50)) == (0, 0)
+    low, high = mean_interval(np.repeat([0.0, 1.0], 50), np.ones(100))
+    assert 0.38 < low < 0.45 < 0.55 < high < 0.62
+    assert interval(np.arange(1001.0)) == (25, 975)
+
+
+def test_a_calibration_stops_where_ten_pairs_stand_behind_a_rate() -> None:
+    embeddings, names = people(130, 3, 0.8)
+    table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
+    assert table.impostor_pairs == 390 * 389 / 2 - 390
+    assert table.people == 130
+    assert [point.fmr for point in table.points][-1] == 3e-4
+    for point in table.points:
+        assert point.fmr_interval is not None
+        assert point.fmr_interval[0] <= point.fmr <= point.fmr_interval[1]
+    assert {point.gallery_size for point in table.identification} <= {100}
+
+
+def test_distractors_make_larger_galleries() -> None:
+    embeddings, names = people(100, 3, 0.8)
+    others, _ = people(960, 1, 0.8, seed=1)
+    assert largest_gallery(People(embeddings, names, others)) == 50 + 960
+    table = calibrate(Sample(embeddings, np.ones(len(names)), names), others, "f32", "test")
+    measured = {(point.gallery_size, point.asked_fpir): point for point in table.identification}
+    assert 0.03 < measured[100, 0.1].fpir < 0.2
+
+
+def test_the_service_and_the_trainer_resolve_alike() -> None:
+    from service.recognition.decision import DecisionPolicy, OperatingPoint
+
+    embeddings, names = people(130, 3, 0.8)
+    table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
+    policy = DecisionPolicy(table, "f32", OperatingPoint("fmr", 0.01))
+    for rate in (0.2, 0.02, 5e-4):
+        assert policy.threshold_for("fmr", rate) == pytest.approx(threshold_for(table.points, rate))
+
+
+def test_searches_for_well_separated_people_are_right() -> None:
+    embeddings, names = people(60, 3, 0.05)
+    searches = search_galleries(People(embeddings, names, NOBODY), 20)
+    errors = searches.errors_at(0.9)
+    assert (errors.fpir, errors.fnir) == (0, 0)
+    assert searches.errors_at(-1).fpir == 1
+    assert searches.errors_at(1.1).fnir == 1
+    assert (rank_of_mate(People(embeddings, names, NOBODY)) == 0).all()
+
+
+def test_a_gallery_of_more_people_than_there_are_is_refused() -> None:
+    embeddings, names = people(10, 2, 0.5)
+    with pytest.raises(ValueError, match="needs more people"):
+        search_galleries(People(embeddings, names, NOBODY), 6)
+
+
+def test_the_rank_counts_who_is_nearer() -> None:
+    embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    ranks = [rank_of_mate(People(embeddings, ["a", "b", "a"], np.zeros((0, 2), np.float32)), seed) for seed in range(9)]
+    # Either probe of a: (1, 0) is nearer to (0.6, 0.8) than to b; (0.6, 0.8) is nearer to b.
+    assert {tuple(rank.tolist()) for rank in ranks} == {(0,), (1,)}
+
+
+def test_discarding_what_is_noisy_helps_and_discarding_at_random_does_not() -> None:
+    random = np.random.default_rng(0)
+    clean, names = people(80, 6, 0.3)
+    noise = random.exponential(0.12, size=(len(names), 1)).astype(np.float32)
+    noisy = clean + noise * random.normal(size=clean.shape).astype(np.float32)
+    noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+    helpful = error_versus_discard(noisy, names, -noise[:, 0], fmr=1e-2)
+    useless = error_versus_discard(noisy, names, random.random(len(names)), fmr=1e-2)
+    at_ten = {point.fraction: point.fnmr for point in helpful}[0.1]
+    assert helpful[0].fnmr == useless[0].fnmr > 0.02
+    assert at_ten < 0.5 * helpful[0].fnmr
+    assert {point.fraction: point.fnmr for point in useless}[0.1] > 0.8 * useless[0].fnmr
+
+
+def test_the_threshold_for_n_templates_keeps_the_rate_against_a_person() -> None:
+    embeddings, names = people(150, 6, 1.0)
+    table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
+    figures = {
+        (figure.templates, figure.asked): figure for figure in several_templates(embeddings, names, table.points)
+    }
+    assert figures[1, 0.01].fmr == pytest.approx(0.01, rel=0.25)
+    assert figures[5, 0.01].fmr_plain > 0.025
+    assert figures[5, 0.01].fmr < 0.0125
+    assert figures[5, 0.01].fnmr < figures[1, 0.01].fnmr
+
+
+def test_reference_lengths_are_percentiles() -> None:
+    lengths = reference_lengths(Sample(NOBODY, np.arange(1001, dtype=np.float32), []))
+    assert (len(lengths), lengths[0], lengths[50], lengths[100]) == (101, 0, 500, 1000)

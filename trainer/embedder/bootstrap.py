@@ -1,0 +1,96 @@
+"""Confidence intervals by bootstrap over people: pictures of one person depend on each other, people do not.
+
+Bolle, Ratha and Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap", CVIU 2004.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from service.inference.bundle import Interval
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.integer]
+REPLICATES = 1000
+CONFIDENCE = 0.95
+ROWS = 2048
+"""Rows of the score matrix that are computed at once."""
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """How many pairs of pictures reach each of T thresholds, person by person.
+
+    Attributes:
+        impostor: (T, P, P) symmetric counts of impostor pairs at or above each threshold.
+        genuine: (T, P) counts of genuine pairs below each threshold.
+        pictures: (P,) pictures of each person.
+    """
+
+    impostor: npt.NDArray[np.float32]
+    genuine: npt.NDArray[np.float64]
+    pictures: Ints
+
+
+def count_pairs(embeddings: Floats, identities: list[str], thresholds: Floats) -> PairCounts:
+    """Count all pairs of (N, D) normalised embeddings."""
+    names, labels = np.unique(np.asarray(identities), return_inverse=True)
+    order = np.argsort(labels, kind="stable")
+    vectors, pictures = embeddings[order], np.bincount(labels)
+    starts = np.concatenate([[0], np.cumsum(pictures)[:-1]])
+    people = len(names)
+    impostor = np.zeros((len(thresholds), people, people), np.float32)
+    genuine = np.zeros((len(thresholds), people))
+    for first, last in _blocks(pictures):
+        rows = slice(starts[first], starts[last - 1] + pictures[last - 1])
+        scores = vectors[rows] @ vectors.T
+        for index, threshold in enumerate(thresholds):
+            columns = np.add.reduceat((scores >= threshold).astype(np.float32), starts, axis=1)
+            impostor[index, first:last] = np.add.reduceat(columns, starts[first:last] - starts[first], axis=0)
+    own = np.arange(people)
+    for index in range(len(thresholds)):
+        # Each genuine pair stands twice in its person's square, and every picture once with itself.
+        above = (impostor[index, own, own] - pictures) / 2
+        genuine[index] = pictures * (pictures - 1) / 2 - above
+        impostor[index, own, own] = 0
+    return PairCounts(impostor, genuine, pictures)
+
+
+def rate_intervals(counts: PairCounts, seed: int = 0) -> tuple[list[Interval], list[Interval]]:
+    """The intervals of FMR and FNMR at each threshold."""
+    people = len(counts.pictures)
+    draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), REPLICATES).astype(np.float32)
+    weighted = draws.astype(np.float64) * counts.pictures
+    impostor_pairs = weighted.sum(axis=1) ** 2 - (weighted**2).sum(axis=1)
+    genuine_pairs = draws @ (counts.pictures * (counts.pictures - 1) / 2)
+    fmr = [interval((draws @ table * draws).sum(axis=1) / impostor_pairs) for table in counts.impostor]
+    fnmr = [interval(draws @ misses / np.maximum(genuine_pairs, 1)) for misses in counts.genuine]
+    return fmr, fnmr
+
+
+def interval(replicates: Floats) -> Interval:
+    """The middle 95 % of bootstrap replicates."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return float(f"{low:.3g}"), float(f"{high:.3g}")
+
+
+def mean_interval(events: Floats, trials: Floats, seed: int = 0) -> Interval:
+    """The interval of sum(events) / sum(trials), each entry of both being one person's."""
+    people = len(trials)
+    draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), REPLICATES)
+    return interval(draws @ events / np.maximum(draws @ trials, 1))
+
+
+def _blocks(pictures: Ints) -> list[tuple[int, int]]:
+    """Ranges of people with about as many pictures as are computed at once."""
+    blocks, first, held = [], 0, 0
+    for person, count in enumerate(pictures):
+        held += int(count)
+        if held >= ROWS:
+            blocks.append((first, person + 1))
+            first, held = person + 1, 0
+    if first < len(pictures):
+        blocks.append((first, len(pictures)))
+    return blocks

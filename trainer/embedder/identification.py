@@ -1,0 +1,118 @@
+"""1:N figures: searches in galleries drawn from a set of people. Terms as in ISO/IEC 19795-1."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from service.inference.bundle import Interval
+from trainer.embedder.bootstrap import mean_interval
+
+Floats = npt.NDArray[np.float32]
+DRAWS = 20
+"""Galleries that are drawn for one size."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Pictures with the names of the people in them. `distractors`: pictures that only ever fill up a gallery."""
+
+    embeddings: Floats
+    names: list[str]
+    distractors: Floats
+
+
+@dataclass(frozen=True)
+class SearchErrors:
+    """FPIR with its interval, and FNIR, of searches in galleries of one size at one threshold."""
+
+    fpir: float
+    fpir_interval: Interval
+    fnir: float
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Scores of searches in drawn galleries.
+
+    Attributes:
+        stranger_best, stranger: best score of each search for somebody who is not in the gallery, and who searched.
+        mate_score, other_best: of each search for somebody who is: the own score and the best of the others.
+    """
+
+    stranger_best: Floats
+    stranger: npt.NDArray[np.intp]
+    mate_score: Floats
+    other_best: Floats
+
+    def errors_at(self, threshold: float) -> SearchErrors:
+        hits = (self.stranger_best >= threshold).astype(float)
+        people = int(self.stranger.max()) + 1
+        events = np.asarray(np.bincount(self.stranger, hits, people), float)
+        trials = np.bincount(self.stranger, minlength=people).astype(float)
+        asked = trials > 0
+        missed = (self.mate_score < threshold) | (self.mate_score < self.other_best)
+        return SearchErrors(
+            float(hits.mean()),
+            mean_interval(events[asked], trials[asked]),
+            float(missed.mean()) if missed.size else 1.0,
+        )
+
+
+def largest_gallery(people: People) -> int:
+    """Half of the people search, so that there are strangers; the other half and the distractors are enrolled."""
+    return len(set(people.names)) // 2 + len(people.distractors)
+
+
+def search_galleries(people: People, size: int, seed: int = 0) -> Searches:
+    """Draw galleries of `size` people with one template each, and search them for every picture.
+
+    Raises:
+        ValueError: there are not enough people.
+    """
+    if size > largest_gallery(people):
+        raise ValueError(f"a gallery of {size} needs more people than {len(set(people.names))}")
+    _, labels = np.unique(np.asarray(people.names), return_inverse=True)
+    rows_of = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
+    random = np.random.default_rng(seed)
+    draws = [_search_one(people, labels, rows_of, size, random) for _ in range(DRAWS)]
+    return Searches(
+        *(np.concatenate([getattr(draw, name) for draw in draws]) for name in Searches.__dataclass_fields__)
+    )
+
+
+def rank_of_mate(people: People, seed: int = 0) -> npt.NDArray[np.intp]:
+    """Closed set: one picture of each person is enrolled; the rank, from 0, at which every other one finds it."""
+    _, labels = np.unique(np.asarray(people.names), return_inverse=True)
+    random = np.random.default_rng(seed)
+    enrolled = np.array([random.choice(np.flatnonzero(labels == label)) for label in range(labels.max() + 1)])
+    probes = np.setdiff1d(np.arange(len(labels)), enrolled)
+    scores = people.embeddings[probes] @ people.embeddings[enrolled].T
+    own = scores[np.arange(len(probes)), labels[probes]]
+    return np.asarray((scores > own[:, None]).sum(axis=1))
+
+
+def _search_one(
+    people: People,
+    labels: npt.NDArray[np.intp],
+    rows_of: list[npt.NDArray[np.intp]],
+    size: int,
+    random: np.random.Generator,
+) -> Searches:
+    known = min(size, len(rows_of) // 2)
+    members = random.permutation(len(rows_of))[:known]
+    enrolled = np.array([random.choice(rows_of[member]) for member in members])
+    fillers = random.permutation(len(people.distractors))[: size - known]
+    gallery = np.concatenate([people.embeddings[enrolled], people.distractors[fillers]])
+    is_member = np.zeros(len(rows_of), bool)
+    is_member[members] = True
+    strangers = np.flatnonzero(~is_member[labels])
+    mates = np.setdiff1d(np.flatnonzero(is_member[labels]), enrolled)
+    place = np.zeros(len(rows_of), np.intp)
+    place[members] = np.arange(known)
+    scores = people.embeddings[mates] @ gallery.T
+    rows = np.arange(len(mates))
+    own = scores[rows, place[labels[mates]]].copy()
+    scores[rows, place[labels[mates]]] = -2
+    best = (people.embeddings[strangers] @ gallery.T).max(axis=1)
+    return Searches(best, labels[strangers], own, scores.max(axis=1, initial=-2))

@@ -1,0 +1,120 @@
+"""MobileFaceNet, and how to begin with published weights of it (Chen et al., CCBR 2018)."""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+RESIDUALS = (
+    # expanded channels, channels out, stride
+    (128, 64, 2),
+    (128, 64, 1),
+    (128, 64, 1),
+    (128, 64, 1),
+    (128, 64, 1),
+    (256, 128, 2),
+    *[(256, 128, 1)] * 6,
+    (512, 128, 2),
+    (256, 128, 1),
+    (256, 128, 1),
+)
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution, batch norm and, where one is named, an activation."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        activation: type[nn.Module] | None = nn.ReLU6,
+    ) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels_in, channels, kernel, stride, padding, groups=groups, bias=False),
+            nn.BatchNorm2d(channels),
+        ]
+        if activation is not None:
+            layers.append(activation())
+        super().__init__(*layers)
+
+
+class Bottleneck(nn.Module):
+    """Expand, convolve each channel, project (MobileNetV2); the shortcut where the shape stays."""
+
+    def __init__(self, channels_in: int, expanded: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvUnit(channels_in, expanded, 1),
+            ConvUnit(expanded, expanded, 3, stride, 1, groups=expanded),
+            ConvUnit(expanded, channels, 1, activation=None),
+        )
+        self._shortcut = stride == 1 and channels_in == channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = cast("Tensor", self.body(x))
+        return x + y if self._shortcut else y
+
+
+class MobileFaceNet(nn.Module):
+    """1 M parameters; a depthwise convolution over the last 7 x 7 positions weighs each where averaging would not."""
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            ConvUnit(3, 64, 3, 2, 1),
+            ConvUnit(64, 64, 3, 1, 1, groups=64, activation=nn.ReLU),
+            ConvUnit(64, 64, 1, activation=nn.ReLU),
+        ]
+        channels = 64
+        for expanded, channels_out, stride in RESIDUALS:
+            layers.append(Bottleneck(channels, expanded, channels_out, stride))
+            channels = channels_out
+        self.features = nn.Sequential(*layers, ConvUnit(channels, 512, 1))
+        self.head = nn.Sequential(
+            ConvUnit(512, 512, 7, groups=512, activation=None),
+            ConvUnit(512, embedding_dim, 1, activation=None),
+            nn.Flatten(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.features(x)))
+
+
+def load_published(encoder: nn.Module, graph: Path) -> None:
+    """Take the weights of an ONNX file of the same architecture, whose batch norms were folded into its convolutions.
+
+    The batch norms become the identity plus the folded bias. Their statistics mean nothing any more: keep them frozen.
+
+    Raises:
+        ValueError: the file's convolutions are not those of the encoder.
+    """
+    import onnx
+
+    model = onnx.load(str(graph))
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    published = [[tensors[name] for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
+    units = [module for module in encoder.modules() if isinstance(module, ConvUnit)]
+    shapes = [tuple(unit[0].weight.shape) for unit in units]  # type: ignore[arg-type]
+    if [weight.shape for weight, *_ in published] != shapes or any(len(pair) != 2 for pair in published):
+        raise ValueError(f"{graph} is not the backbone's architecture with folded batch norms")
+    for unit, (weight, bias) in zip(units, published, strict=True):
+        _set_folded(cast("nn.Conv2d", unit[0]), cast("nn.BatchNorm2d", unit[1]), weight, bias)
+
+
+def _set_folded(
+    convolution: nn.Conv2d,
+    norm: nn.BatchNorm2d,
+    weight: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+    bias: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+) -> None:
+    assert norm.running_var is not None
+    with torch.no_grad():
+        convolution.weight.copy_(torch.from_numpy(weight.copy()))
+        norm.bias.copy_(torch.from_numpy(bias.copy()))
+        norm.running_var.fill_(1 - norm.eps)
