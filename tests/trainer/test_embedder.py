@@ -15,7 +15,8 @@ from trainer.embedder import export, training
 from trainer.embedder.augmentation import CROP, Augmentation, centre_crop, normalise
 from trainer.embedder.backbones import build_encoder
 from trainer.embedder.canvases import CANVAS, load_canvases
-from trainer.embedder.config import AugmentationConfig, EmbedderConfig
+from trainer.embedder.config import AugmentationConfig, EmbedderConfig, StageConfig
+from trainer.embedder.formats import Format, require_parity, runner, write
 from trainer.embedder.split import Part, part_of
 
 CONFIG = EmbedderConfig.model_validate(
@@ -100,6 +101,59 @@ def test_the_bundle_gives_the_models_embeddings(trained: Path, identity_folder: 
         assert (embedder.embed(crops) * eager).sum(axis=1).min() > 0.9999
 
 
+@pytest.mark.parametrize("kind", list(Format))
+def test_every_format_gives_the_models_embeddings(
+    trained: Path, identity_folder: Path, tmp_path: Path, kind: Format
+) -> None:
+    encoder, _ = training.load_encoder(trained)
+    canvases = load_canvases(identity_folder, None, tmp_path / "cache")
+    crops = normalise(centre_crop(torch.from_numpy(np.array(canvases.pictures)))).numpy()
+    path = write(encoder, kind, tmp_path)
+    assert require_parity(encoder, kind, runner(kind, path), crops) > 0.99999
+    with pytest.raises(ValueError, match="differ from the model's"):
+        require_parity(encoder, kind, lambda pixels: runner(kind, path)(pixels[..., ::-1].copy()), crops)
+
+
+def test_published_weights_are_taken_as_they_are(tmp_path: Path) -> None:
+    original = build_encoder("mobilefacenet", 32)
+    for module in original.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    pixels = torch.rand(1, 3, CROP, CROP)
+    published = tmp_path / "published.onnx"
+    torch.onnx.export(original.eval(), (pixels,), published, dynamo=False)  # folds the batch norms
+    ours = build_encoder("mobilefacenet", 32)
+    training.load_initial(ours, published)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.eval()(pixels), original(pixels), atol=1e-4, rtol=1e-3)
+    with pytest.raises(ValueError, match="not the backbone's architecture"):
+        training.load_initial(build_encoder("mobilefacenet", 64), published)
+
+
+def test_frozen_batch_norms_keep_their_statistics(identity_folder: Path, tmp_path: Path) -> None:
+    stage = CONFIG.stages[0].model_copy(update={"epochs": 1, "freeze_batch_norm": True})
+    config = CONFIG.model_copy(update={"stages": [stage]})
+    canvases = load_canvases(identity_folder, None, tmp_path)
+    encoder, _ = training.load_encoder(training.train(config, canvases, None, tmp_path, tmp_path / "run"))
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert all((norm.running_var == 1).all() for norm in norms)
+    assert any((norm.weight != 1).any() for norm in norms)
+
+
+def test_a_margin_softmax_is_a_loss_like_the_others(identity_folder: Path, tmp_path: Path) -> None:
+    losses = {"arcface": 1.0}
+    stage = StageConfig.model_validate({**CONFIG.stages[0].model_dump(), "losses": losses, "arcface_scale": 16.0})
+    config = CONFIG.model_copy(update={"stages": [stage]})
+    canvases = load_canvases(identity_folder, None, tmp_path)
+    best = training.train(config, canvases, None, tmp_path, tmp_path / "run")
+    embeddings, names = embed(best, identity_folder, tmp_path)
+    scores = embeddings @ embeddings.T
+    same = np.equal.outer(names, names)
+    assert scores[same].mean() > scores[~same].mean() + 0.5
+
+
 def test_a_distilling_run_without_a_teacher_stops_before_it_starts(identity_folder: Path, tmp_path: Path) -> None:
     stage = CONFIG.stages[0].model_copy(update={"losses": {"embedding": 1.0}})
     config = EmbedderConfig.model_validate({**CONFIG.model_dump(), "stages": [stage.model_dump()]})
@@ -108,7 +162,8 @@ def test_a_distilling_run_without_a_teacher_stops_before_it_starts(identity_fold
 
 
 @pytest.mark.parametrize(
-    "name", ["residual_small", "resnet18", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5"]
+    "name",
+    ["residual_small", "mobilefacenet", "resnet18", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5"],
 )
 def test_a_backbone_by_name(name: str) -> None:
     encoder = build_encoder(name, 32).eval()

@@ -9,7 +9,13 @@ from trainer.embedder.bootstrap import count_pairs, interval, mean_interval, rat
 from trainer.embedder.calibration import Sample, calibrate, reference_lengths, threshold_for
 from trainer.embedder.discard import error_versus_discard
 from trainer.embedder.evaluation import several_templates
-from trainer.embedder.identification import People, largest_gallery, rank_of_mate, search_galleries
+from trainer.embedder.identification import (
+    People,
+    centroid_identification,
+    largest_gallery,
+    rank_of_mate,
+    search_galleries,
+)
 from trainer.embedder.scores import all_pairs
 
 
@@ -108,6 +114,14 @@ def test_the_rank_counts_who_is_nearer() -> None:
     ranks = [rank_of_mate(People(embeddings, ["a", "b", "a"], np.zeros((0, 2), np.float32)), seed) for seed in range(9)]
     # Either probe of a: (1, 0) is nearer to (0.6, 0.8) than to b; (0.6, 0.8) is nearer to b.
     assert {tuple(rank.tolist()) for rank in ranks} == {(0,), (1,)}
+
+
+def test_centroids_of_half_find_the_other_half() -> None:
+    embeddings, names = people(20, 10, 0.5)
+    result = centroid_identification(embeddings, names)
+    assert (result.people, result.probes, result.rank_1) == (20, 100, 1.0)
+    shuffled = list(np.random.default_rng(0).permutation(names))
+    assert centroid_identification(embeddings, shuffled).rank_1 < 0.3
 
 
 def test_discarding_what_is_noisy_helps_and_discarding_at_random_does_not() -> None:

@@ -42,13 +42,18 @@ def export(
     provenance: Annotated[Path, typer.Option(help="YAML: data, terms, initialised_from.")] = Path(
         "configs/provenance-embedder.yaml"
     ),
+    also: Annotated[
+        list[str] | None, typer.Option(help="Write torchscript or torch-export as well, beside the ONNX; repeatable.")
+    ] = None,
 ) -> None:
-    """Pack a checkpoint into a bundle that the service runs; both runtimes are checked against the model."""
+    """Pack a checkpoint into a bundle that the service runs; every format is checked against the model."""
     import yaml
 
     from trainer.embedder import export as exporting
+    from trainer.embedder.formats import Format
 
-    manifest = exporting.export(checkpoint, output, model_id, yaml.safe_load(provenance.read_text()))
+    formats = [Format(name) for name in also or []]
+    manifest = exporting.export(checkpoint, output, model_id, yaml.safe_load(provenance.read_text()), formats)
     typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")
 
 
@@ -152,11 +157,12 @@ def evaluate(
     manifest = embedder.manifest
     folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))
     figures = evaluation.evaluate(engine, folder, manifest.calibration, FaceChoice(face))
-    curve, several = [], []
+    curve, several, closed_set = [], [], None
     if identities:
         canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
         sample = calibration.held_out_sample(embedder, canvases, EmbedderConfig.load(config).split, Part.CALIBRATION)
         curve = discard.error_versus_discard(sample.embeddings, sample.names, sample.lengths)
+        closed_set = evaluation.closed_set(embedder, canvases)
         if manifest.calibration is not None:
             several = evaluation.several_templates(sample.embeddings, sample.names, manifest.calibration.points)
     by_group = []
@@ -164,7 +170,7 @@ def evaluate(
         by_group = measure_groups(unpack([groups], work / "nameless"), finder, embedder, manifest.calibration)
     output.mkdir(parents=True, exist_ok=True)
     plots.report_pictures(figures, curve, by_group, output)
-    text = report.evaluation_report(manifest, figures, pairs.name, curve, several, by_group)
+    text = report.evaluation_report(manifest, figures, pairs.name, closed_set, curve, several, by_group)
     (output / "report.md").write_text(text)
     (output / "figures.json").write_text(json.dumps(figures.summary(), indent=2) + "\n")
     if record:

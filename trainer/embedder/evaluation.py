@@ -1,6 +1,7 @@
 """1:1 figures of the whole engine on photos as people send them: decode, find the face, align, embed, compare."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,20 @@ from rich.progress import track
 
 from service.errors import RegistryError
 from service.inference.bundle import Calibration, CalibrationPoint
+from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, ImageInput
 from service.inference.local import LocalEngine
-from trainer.embedder.calibration import FPIRS, GALLERY_SIZES, threshold_for
-from trainer.embedder.identification import People, SearchErrors, largest_gallery, rank_of_mate, search_galleries
+from trainer.embedder.calibration import FPIRS, GALLERY_SIZES, embed_canvases, threshold_for
+from trainer.embedder.canvases import CanvasSet
+from trainer.embedder.identification import (
+    ClosedSet,
+    People,
+    SearchErrors,
+    centroid_identification,
+    largest_gallery,
+    rank_of_mate,
+    search_galleries,
+)
 from trainer.embedder.scores import PairScores, all_pairs, ten_fold_accuracy
 
 Floats = npt.NDArray[np.float32]
@@ -23,6 +34,7 @@ RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 TEMPLATE_COUNTS = (1, 2, 3, 5, 10)
 TEMPLATE_RATES = (1e-2, 1e-3)
 HARDEST = 24
+MANY_PICTURES = 80
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,16 @@ def evaluate(
         hardest_genuine=genuine,
         hardest_impostor=impostor,
     )
+
+
+def closed_set(embedder: FaceEmbedder, canvases: CanvasSet) -> ClosedSet | None:
+    """Identification through centroids among the people with the most pictures, whether they trained or not."""
+    counts = Counter(canvases.identities)
+    rows = [row for row, name in enumerate(canvases.identities) if name and counts[name] >= MANY_PICTURES]
+    if not rows:
+        return None
+    embeddings, _ = embed_canvases(embedder, canvases, rows)
+    return centroid_identification(embeddings, [canvases.identities[row] for row in rows])
 
 
 def several_templates(embeddings: Floats, names: list[str], points: list[CalibrationPoint]) -> list[TemplateFigures]:

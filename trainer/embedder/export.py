@@ -3,24 +3,25 @@
 import datetime
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from service.inference.bundle import EmbedderManifest, PixelScaling, Provenance, file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
 from trainer.embedder.augmentation import CROP
+from trainer.embedder.formats import Format, require_parity, write
 from trainer.embedder.training import load_encoder
 from trainer.half_storage import store_weights_as_half
 
 OPSET = 20
-PARITY = 0.9999
-"""Lowest cosine between the eager model and the exported graph. Storing weights in half costs about 1e-6."""
 
 
-def export(checkpoint: Path, output: Path, model_id: str, provenance: dict[str, object]) -> EmbedderManifest:
-    """Write `model.onnx` and its manifest, without a calibration yet, into `output`.
+def export(
+    checkpoint: Path, output: Path, model_id: str, provenance: dict[str, object], also: Sequence[Format] = ()
+) -> EmbedderManifest:
+    """Write `model.onnx` and its manifest, without a calibration yet, into `output`; `also` in other formats.
 
     Raises:
         ValueError: the exported graph does not give the model's embeddings.
@@ -42,7 +43,10 @@ def export(checkpoint: Path, output: Path, model_id: str, provenance: dict[str, 
         verbose=False,
     )
     store_weights_as_half(graph)
-    _check_parity(encoder, graph)
+    for backend in ("openvino", "onnxruntime"):
+        require_parity(encoder, backend, open_graph(graph, CROP, RuntimeOptions(backend=backend)).run)
+    for kind in also:
+        write(encoder, kind, output)
     manifest = EmbedderManifest(
         kind="embedder",
         format_version=1,
@@ -64,17 +68,3 @@ def export(checkpoint: Path, output: Path, model_id: str, provenance: dict[str, 
     )
     write_manifest(output, manifest)
     return manifest
-
-
-def _check_parity(encoder: torch.nn.Module, graph: Path) -> None:
-    pixels = (torch.rand(16, 3, CROP, CROP, generator=torch.Generator().manual_seed(0)) * 2 - 1).float()
-    with torch.inference_mode():
-        eager = torch.nn.functional.normalize(encoder(pixels)).numpy()
-    for backend in ("openvino", "onnxruntime"):
-        exported = open_graph(graph, CROP, RuntimeOptions(backend=backend)).run(pixels.numpy())
-        exported /= np.linalg.norm(exported, axis=1, keepdims=True)
-        lowest = float((eager * exported).sum(axis=1).min())
-        if lowest < PARITY:
-            raise ValueError(
-                f"{backend}: the exported graph's embeddings differ from the model's (cosine {lowest:.6f})"
-            )

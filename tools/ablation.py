@@ -1,0 +1,89 @@
+"""Which recipe for the same number of pictures: trains every one of configs/ablation.yaml and measures it.
+
+Measured is the true accept rate at FMR 1e-3 among the people of the *calibration* part, who neither train nor choose a
+checkpoint. A run that was finished is not run again.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+import yaml
+
+from trainer.archives import unpack
+from trainer.embedder.augmentation import centre_crop, normalise
+from trainer.embedder.canvases import CanvasSet, load_canvases
+from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.report import table
+from trainer.embedder.scores import all_pairs
+from trainer.embedder.split import Part, part_of
+from trainer.embedder.training import load_encoder, train
+
+FMR = 1e-3
+MAX_PER_IDENTITY = 20
+BATCH = 256
+
+
+def main(
+    identities: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")],
+    teacher: Annotated[Path, typer.Option(help="ONNX embedder to distil from.")],
+    config: Annotated[Path, typer.Option(help="The recipes.")] = Path("configs/ablation.yaml"),
+    output: Annotated[Path, typer.Option(help="Where runs and table go.")] = Path("runs/ablation"),
+    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+) -> None:
+    """Train and measure every recipe; the table is printed and kept in `table.md`."""
+    settings = yaml.safe_load(config.read_text())
+    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+    results: dict[str, list[dict[str, float]]] = {}
+    for name, recipe in settings["recipes"].items():
+        for seed in recipe["seeds"]:
+            run = EmbedderConfig.model_validate({**settings["base"], "stages": recipe["stages"], "seed": seed * 100})
+            folder = output / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            results.setdefault(name, []).append(_run(run, canvases, teacher, work / "cache", folder))
+            text = _table(results)
+            (output / "table.md").write_text(text + "\n")
+    typer.echo(text)
+
+
+def _run(config: EmbedderConfig, canvases: CanvasSet, teacher: Path, cache: Path, folder: Path) -> dict[str, float]:
+    result = folder / "result.json"
+    if not result.exists():
+        started = time.monotonic()
+        best = train(config, canvases, teacher, cache, folder)
+        minutes = (time.monotonic() - started) / 60
+        result.write_text(json.dumps({"tar": _true_accept_rate(best, config, canvases), "minutes": minutes}))
+    return dict(json.loads(result.read_text()))
+
+
+def _true_accept_rate(checkpoint: Path, config: EmbedderConfig, canvases: CanvasSet) -> float:
+    rows, counts = [], dict[str, int]()
+    for row, name in enumerate(canvases.identities):
+        counts[name] = counts.get(name, 0) + 1
+        if part_of(name, config.split) is Part.CALIBRATION and counts[name] <= MAX_PER_IDENTITY:
+            rows.append(row)
+    encoder, _ = load_encoder(checkpoint)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), BATCH):
+            pictures: Any = np.asarray(canvases.pictures[rows[start : start + BATCH]])
+            parts.append(torch.nn.functional.normalize(encoder(normalise(centre_crop(torch.from_numpy(pictures))))))
+    pairs = all_pairs(torch.cat(parts).numpy(), [canvases.identities[row] for row in rows])
+    return pairs.true_accept_rate(pairs.threshold_at(FMR))
+
+
+def _table(results: dict[str, list[dict[str, float]]]) -> str:
+    rows = []
+    for name, runs in results.items():
+        rates = np.array([run["tar"] for run in runs])
+        spread = f" ± {rates.std(ddof=1):.4f}" if len(rates) > 1 else ""
+        minutes = np.mean([run["minutes"] for run in runs])
+        rows.append((name, len(rates), f"{rates.mean():.4f}{spread}", f"{minutes:.0f}"))
+    return table(("recipe", "seeds", "TAR at FMR 1e-3", "minutes a run"), rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)
