@@ -7,12 +7,18 @@ RUN := $(VENV)/bin/python
 PHOTOS ?=
 LFW ?=
 TESTS ?= tests
+IDENTITIES ?=
+NAMELESS ?=
+WEIGHTS ?=
+MODEL ?= mobilefacenet-mine
+PEOPLE = $(foreach source,$(IDENTITIES),--identities $(source))
 
-.PHONY: help setup demo serve test check bench clean lock
+.PHONY: help setup demo serve test check train bench clean lock
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  make demo PHOTOS=folder    with your own <name>/*.jpg"
+	@echo '  make train IDENTITIES="a.zip b.zip" WEIGHTS=mobilefacenet.onnx [NAMELESS=c.zip] [MODEL=name]'
 	@echo "  make test LFW=folder       also on different photos of one person (LFW's layout)"
 
 setup: $(VENV)/.ready ## virtual environment with everything, system libraries included
@@ -40,6 +46,12 @@ check: setup ## format, lint, types, direction of imports
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
+
+train: setup ## an embedder from IDENTITIES= (folders or zips of <identity>/<canvas>) and WEIGHTS= (published MobileFaceNet)
+	@test -n "$(IDENTITIES)" -a -n "$(WEIGHTS)" || { echo 'make train IDENTITIES="a.zip b.zip" WEIGHTS=mobilefacenet.onnx'; exit 2; }
+	@$(RUN) -m trainer train $(PEOPLE) --teacher $(WEIGHTS) --initial $(WEIGHTS) $(if $(NAMELESS),--nameless $(NAMELESS))
+	@$(RUN) -m trainer export --checkpoint runs/embedder/2-batch-hard/best.ckpt --model-id $(MODEL) --output runs/bundle
+	@$(RUN) -m trainer calibrate $(PEOPLE) --bundle runs/bundle
 
 bench: setup ## what a request costs, next to its parts and to YuNet (if named by YUNET=)
 	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")

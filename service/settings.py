@@ -100,7 +100,7 @@ class RecognitionSettings(_Section):
     max_asymmetry: float = Field(0.75, ge=0, le=1)
     min_brightness: float = Field(30, ge=0, le=255)
     max_brightness: float = Field(235, ge=0, le=255)
-    min_quality: float = Field(0.01, ge=0, le=1, description="share of the model's reference faces that are worse")
+    min_quality: float = Field(0.05, ge=0, le=1, description="share of the model's reference faces that are worse")
 
 
 class LimitSettings(_Section):

@@ -14,8 +14,9 @@ from service.api.schemas import (
 )
 from service.gallery.identities import Identity
 from service.gallery.search import Candidate
+from service.inference.bundle import Interval
 from service.inference.engine import Detection, Face
-from service.recognition.decision import Decision
+from service.recognition.decision import Decision, Rate
 from service.recognition.enrolment import Enrolment, ImageOutcome
 from service.recognition.identification import Identification
 from service.recognition.verification import Verification
@@ -114,13 +115,22 @@ def _decision(decision: Decision, model_id: str, precision: str) -> dict[str, An
     fmr, fpir = decision.fmr, decision.fpir
     return {
         "threshold": decision.threshold,
-        "fmr": None if fmr is None else fmr.value,
-        "fmr_interval": None if fmr is None else fmr.interval,
-        "fpir": None if fpir is None else fpir.value,
-        "fpir_interval": None if fpir is None else fpir.interval,
+        "fmr": None if fmr is None else _significant(fmr.value),
+        "fmr_interval": None if fmr is None else _interval(fmr),
+        "fpir": None if fpir is None else _significant(fpir.value),
+        "fpir_interval": None if fpir is None else _interval(fpir),
         "model_id": model_id,
         "precision": precision,
     }
+
+
+def _interval(rate: Rate) -> Interval | None:
+    return None if rate.interval is None else (_significant(rate.interval[0]), _significant(rate.interval[1]))
+
+
+def _significant(rate: float) -> float:
+    """Four digits: no rate is known better."""
+    return float(f"{rate:.4g}")
 
 
 def _threshold(decision: Decision, candidate: Candidate) -> float:

@@ -20,7 +20,8 @@ from service.report.text import Facts, Names, gallery_report
 MOST_TEMPLATES = 50_000
 """Compared with each other in about a minute; of a larger collection that many are drawn."""
 NAMED_PAIRS = 20
-EXPECTED_LOOKALIKES = 20
+EXPECTED_LOOKALIKES = 60
+"""Pairs of templates that chance may name: the more, the fewer people who are enrolled twice are missed."""
 MISFIT_FMR = 1e-2
 
 

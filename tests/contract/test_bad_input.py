@@ -203,6 +203,15 @@ def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collectio
     np.testing.assert_allclose(chosen.json()["images"][0]["face"]["box"], faces[0]["box"], atol=0.2)
 
 
+def test_a_covered_face_is_not_enrolled(client: httpx.Client, collection_name: str) -> None:
+    covered = pixels(HOPPER).copy()
+    covered[236:360, 166:390] = (230, 235, 240)  # nose, mouth and chin
+    body = {"label": "x", "collection": collection_name, "images": [b64(encoded(covered, "PNG"))], "face": "largest"}
+    document = assert_problem(client.post("/register", json=body), 422, "face_rejected")
+    assert document["reasons"] == ["hard_to_recognise"]
+    assert "(least 0.05)" in str(document["detail"])
+
+
 def test_a_tiny_face_and_a_blurred_one_are_not_enrolled(client: httpx.Client, collection_name: str) -> None:
     small = Image.fromarray(pixels(COLLINS)).resize((128, 128), Image.Resampling.LANCZOS)
     blurred = Image.fromarray(pixels(COLLINS)).filter(ImageFilter.GaussianBlur(3))

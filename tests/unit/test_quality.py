@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from service.recognition.enrolment import QualityGate
+from service.vision.alignment import TEMPLATE_112
+from service.vision.quality import Quality, measure
+
+GATE = QualityGate(
+    min_face_px=32, min_sharpness=15, max_asymmetry=0.75, min_brightness=30, max_brightness=235, min_score=0.01
+)
+GOOD = Quality(face_px=100, sharpness=200, asymmetry=0.1, brightness=120, score=0.6)
+BOX = np.array([10, 20, 110, 170], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"face_px": 31}, "too_small"),
+        ({"sharpness": 14}, "too_blurred"),
+        ({"asymmetry": 0.8}, "extreme_pose"),
+        ({"brightness": 29}, "too_dark"),
+        ({"brightness": 240}, "too_bright"),
+        ({"score": 0.005}, "hard_to_recognise"),
+    ],
+)
+def test_each_measure_has_its_reason(change: dict[str, float], reason: str) -> None:
+    assert GATE.reasons(Quality(**{**GOOD.__dict__, **change})) == [reason]
+
+
+def test_a_good_face_passes_and_an_unknown_score_refuses_nobody() -> None:
+    assert GATE.reasons(GOOD) == []
+    assert GATE.reasons(Quality(**{**GOOD.__dict__, "score": None})) == []
+
+
+def test_several_reasons_are_told_together() -> None:
+    assert GATE.reasons(Quality(10, 1, 0.9, 5, 0.0)) == [
+        "too_small",
+        "too_blurred",
+        "extreme_pose",
+        "too_dark",
+        "hard_to_recognise",
+    ]
+
+
+def test_what_is_measured() -> None:
+    flat = np.full((112, 112, 3), 200, np.uint8)
+    quality = measure(flat, BOX, TEMPLATE_112, 0.4)
+    assert (quality.face_px, quality.sharpness, quality.score) == (100, 0, 0.4)
+    assert quality.brightness == pytest.approx(200, abs=1)
+    assert quality.asymmetry < 0.02
+    noisy = np.random.default_rng(0).integers(0, 255, (112, 112, 3), np.uint8)
+    assert measure(noisy, BOX, None, None).sharpness > 1000
+
+
+def test_light_is_measured_on_the_face_and_not_around_it() -> None:
+    crop = np.full((112, 112, 3), 255, np.uint8)
+    crop[16:96, 16:96] = 10
+    assert measure(crop, BOX, None, None).brightness == pytest.approx(10, abs=1)
+
+
+def test_a_nose_beside_one_eye_is_a_profile() -> None:
+    turned = TEMPLATE_112.copy()
+    turned[2] = turned[1]
+    assert measure(np.zeros((112, 112, 3), np.uint8), BOX, turned, None).asymmetry == pytest.approx(1)
