@@ -1,14 +1,26 @@
 """`python -m trainer`: trains the face detector and the face embedder and packs them into bundles."""
 
+import sys
+
 import typer
 
 from trainer.detector.commands import app as detector
 from trainer.embedder import commands as embedder
+from trainer.embedder.config import ConfigError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(detector, name="detector")
 for command in (embedder.prepare, embedder.train, embedder.evaluate, embedder.calibrate, embedder.export):
     app.command()(command)
 
+
+def main() -> None:
+    """Run a command; a configuration that can't be used is told in words."""
+    try:
+        app()
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    app()
+    main()

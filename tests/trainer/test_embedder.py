@@ -15,7 +15,7 @@ from trainer.embedder import export, training
 from trainer.embedder.augmentation import CROP, Augmentation, centre_crop, normalise
 from trainer.embedder.backbones import build_encoder
 from trainer.embedder.canvases import CANVAS, load_canvases
-from trainer.embedder.config import AugmentationConfig, EmbedderConfig, StageConfig
+from trainer.embedder.config import AugmentationConfig, ConfigError, EmbedderConfig, StageConfig
 from trainer.embedder.formats import Format, require_parity, runner, write
 from trainer.embedder.split import Part, part_of
 
@@ -233,7 +233,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_epoch(identity_folder: Path
 
     from tests.server import wait_for
 
-    stage = {**CONFIG.stages[0].model_dump(), "epochs": 30}
+    stage = {**CONFIG.stages[0].model_dump(), "epochs": 20}
     (tmp_path / "train.yaml").write_text(yaml.safe_dump({**CONFIG.model_dump(mode="json"), "stages": [stage]}))
     options = {"--identities": identity_folder, "--config": "train.yaml", "--output": "run", "--work": "work"}
     command = [sys.executable, "-m", "trainer", "train", *(str(word) for item in options.items() for word in item)]
@@ -249,4 +249,22 @@ def test_a_run_that_was_killed_goes_on_from_its_last_epoch(identity_folder: Path
     second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "Restored all states" in second.stderr
     assert last.with_name("finished.json").exists()
-    assert torch.load(last, map_location="cpu", weights_only=True)["epoch"] == 29 > before
+    resumed = torch.load(last, map_location="cpu", weights_only=True)
+    assert resumed["epoch"] == 19 > before
+    config = EmbedderConfig.load(tmp_path / "train.yaml")
+    canvases = load_canvases(identity_folder, None, tmp_path / "work" / "cache")
+    training.train(config, canvases, None, tmp_path / "work" / "cache", tmp_path / "straight")
+    straight = torch.load(tmp_path / "straight" / "1-batch-hard" / "last.ckpt", map_location="cpu", weights_only=True)
+    for name, weights in straight["state_dict"].items():
+        torch.testing.assert_close(resumed["state_dict"][name], weights, atol=1e-6, rtol=1e-6)
+
+
+def test_a_wrong_configuration_names_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("backbone: resnet18\nsurprise: 1\nstages: [{name: x, epochs: 0, learning_rate: 1, losses: {}}]\n")
+    with pytest.raises(ConfigError) as told:
+        EmbedderConfig.load(path)
+    assert "surprise: Extra inputs" in str(told.value)
+    assert "stages.0.epochs: Input should be greater" in str(told.value)
+    with pytest.raises(ConfigError, match=r"missing\.yaml"):
+        EmbedderConfig.load(tmp_path / "missing.yaml")

@@ -20,6 +20,7 @@ def train(
         Path | None, typer.Option(help="Checkpoint, or published MobileFaceNet weights as ONNX, to begin with.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes it.")] = Path("runs/embedder"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
 ) -> None:
     """Train the face embedder stage by stage; batch-hard triplet mining is the last."""
@@ -28,10 +29,11 @@ def train(
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.config import EmbedderConfig
 
+    settings = EmbedderConfig.load(config)  # before an hour's work: a wrong key is told at once
     named = unpack(identities, work / "identities")
     others = unpack([nameless], work / "nameless") / nameless_folder if nameless else None
     canvases = load_canvases(named, others, work / "cache")
-    best = training.train(EmbedderConfig.load(config), canvases, teacher, work / "cache", output, initial)
+    best = training.train(settings, canvases, teacher, work / "cache", output, initial, device)
     typer.echo(f"best checkpoint: {best}")
 
 

@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be used, in words for the person who wrote it."""
 
 
 class Strict(BaseModel):
@@ -89,5 +93,15 @@ class EmbedderConfig(Strict):
 
     @classmethod
     def load(cls, path: Path) -> "EmbedderConfig":
-        """Read a YAML file; an unknown key is an error."""
-        return cls.model_validate(yaml.safe_load(path.read_text()) or {})
+        """Read a YAML file.
+
+        Raises:
+            ConfigError: no such file, not YAML, or a key that is unknown, missing or wrong, named with its place.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()) or {})
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+        except ValidationError as error:
+            faults = (f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+            raise ConfigError("\n".join([f"{path} is not a run's configuration:", *faults])) from None

@@ -1,5 +1,6 @@
 """Batches of canvases with labels and teacher embeddings, split by person."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import lightning
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import torch
 from pytorch_metric_learning.samplers import MPerClassSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
 from trainer.embedder.canvases import NAMELESS, CanvasSet
 from trainer.embedder.config import SplitConfig, StageConfig
@@ -33,9 +34,10 @@ class FaceData(lightning.LightningDataModule):
         teacher: npt.NDArray[np.float32] | None,
         split: SplitConfig,
         stage: StageConfig,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.canvases, self._teacher, self._stage = canvases, teacher, stage
+        self.canvases, self._teacher, self._stage, self._seed = canvases, teacher, stage, seed
         parts = np.array([part_of(name, split) for name in canvases.identities])
         names = sorted(set(canvases.identities) - {NAMELESS})
         numbers = {name: number for number, name in enumerate(names)} | {NAMELESS: -1}
@@ -46,19 +48,28 @@ class FaceData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[int]:
         stage, rows = self._stage, self.training_rows
-        sampler: Sampler[int] | None = None
-        if stage.images_per_identity:
-            sampler = MPerClassSampler(
-                self.labels[rows], stage.images_per_identity, stage.batch_size, len(rows)
-            )  # its last batch is as full as the others
         return DataLoader(
             _Rows(rows),
             batch_size=stage.batch_size,
-            sampler=sampler,
-            shuffle=sampler is None,
+            sampler=_SeededByEpoch(self._order, lambda: epoch_seed(self._seed, self._epoch)),
             drop_last=True,
             collate_fn=self._collate,
         )
+
+    def _order(self) -> Sampler[int]:
+        stage, rows = self._stage, self.training_rows
+        if not stage.images_per_identity:
+            return RandomSampler(rows)
+        # Its last batch is as full as the others.
+        return MPerClassSampler(self.labels[rows], stage.images_per_identity, stage.batch_size, len(rows))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.training_rows) // self._stage.batch_size
+
+    @property
+    def _epoch(self) -> int:
+        return 0 if self.trainer is None else self.trainer.current_epoch
 
     def val_dataloader(self) -> DataLoader[int]:
         return DataLoader(_Rows(self.validation_rows), batch_size=256, collate_fn=self._collate)
@@ -77,6 +88,27 @@ class FaceData(lightning.LightningDataModule):
         for index in order:
             pictures[index] = self.canvases.pictures[rows[index]]
         return Batch(torch.from_numpy(pictures), torch.from_numpy(self.labels[rows]), teacher)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A run that is resumed draws in each epoch what an uninterrupted one would have drawn."""
+    return (seed * 10_007 + epoch) % 2**32
+
+
+class _SeededByEpoch(Sampler[int]):
+    """A new order for each epoch: the P x K sampler remembers what it drew before, and would not after a resume."""
+
+    def __init__(self, order: Callable[[], Sampler[int]], seed: Callable[[], int]) -> None:
+        self._order, self._seed = order, seed
+
+    def __len__(self) -> int:
+        return len(self._order())  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        seed = self._seed()
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        return iter(list(self._order()))
 
 
 class _Rows(Dataset[int]):

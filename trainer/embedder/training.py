@@ -17,7 +17,7 @@ from trainer.embedder.augmentation import Augmentation, centre_crop, normalise
 from trainer.embedder.backbones import build_encoder, channels_last, freeze_batch_norms
 from trainer.embedder.canvases import CanvasSet
 from trainer.embedder.config import EmbedderConfig, StageConfig
-from trainer.embedder.data import Batch, FaceData
+from trainer.embedder.data import Batch, FaceData, epoch_seed
 from trainer.embedder.losses import StageLoss
 from trainer.embedder.mobilefacenet import load_published
 from trainer.embedder.scores import all_pairs
@@ -29,9 +29,11 @@ VALIDATION_FMR = 1e-3
 class EmbedderModule(lightning.LightningModule):
     """One stage of one run. Validation is the true accept rate at FMR 1e-3 over all pairs of held-out people."""
 
-    def __init__(self, config: EmbedderConfig, stage_index: int, people: int) -> None:
+    def __init__(self, config: EmbedderConfig, stage_index: int, people: int, steps: int) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
+        self._steps = steps
+        self._seed = config.seed + stage_index
         self.stage: StageConfig = config.stages[stage_index]
         self.encoder = channels_last(build_encoder(config.backbone, config.embedding_dim))
         self._augment = Augmentation(self.stage.augmentation or config.augmentation)
@@ -45,6 +47,7 @@ class EmbedderModule(lightning.LightningModule):
         return self.encoder(pixels)
 
     def on_train_epoch_start(self) -> None:
+        torch.manual_seed(epoch_seed(self._seed, self.current_epoch))  # for the augmentation
         if self.stage.freeze_batch_norm:
             freeze_batch_norms(self.encoder)
 
@@ -77,7 +80,8 @@ class EmbedderModule(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             stage.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            # Lightning's own estimate would draw the first epoch's order before a checkpoint says which epoch it is.
+            total_steps=self._steps,
             pct_start=stage.warm_up,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -90,6 +94,7 @@ def train(
     cache: Path,
     output: Path,
     initial: Path | None = None,
+    device: str = "auto",
 ) -> Path:
     """Run every stage, each from the best checkpoint of the one before, and return the last one's best.
 
@@ -104,7 +109,7 @@ def train(
     targets = None if teacher is None else teacher_embeddings(teacher, canvases, cache)
     best = initial
     for index in range(len(config.stages)):
-        best = _train_stage(config, index, canvases, targets, output, best)
+        best = _train_stage(config, index, canvases, targets, output, best, device)
     assert best is not None
     return best
 
@@ -125,6 +130,7 @@ def _train_stage(
     targets: "np.ndarray[Any, np.dtype[np.float32]] | None",
     output: Path,
     initial: Path | None,
+    device: str,
 ) -> Path:
     stage = config.stages[index]
     folder = output / f"{index + 1}-{stage.name}"
@@ -132,8 +138,8 @@ def _train_stage(
     if finished.exists():
         return folder / str(json.loads(finished.read_text())["best"])
     lightning.seed_everything(config.seed + index, workers=True)
-    data = FaceData(canvases, targets, config.split, stage)
-    module = EmbedderModule(config, index, data.people)
+    data = FaceData(canvases, targets, config.split, stage, config.seed + index)
+    module = EmbedderModule(config, index, data.people, stage.epochs * data.steps_per_epoch)
     if initial is not None:
         load_initial(module.encoder, initial)
     validates = len(data.validation_rows) > 0
@@ -147,6 +153,7 @@ def _train_stage(
     )
     trainer = lightning.Trainer(
         max_epochs=stage.epochs,
+        accelerator=device,
         precision=config.precision,
         default_root_dir=folder,
         logger=[CSVLogger(folder, name="", version="csv"), TensorBoardLogger(folder, name="", version="tensorboard")],
