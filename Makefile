@@ -10,7 +10,10 @@ TESTS ?= tests
 IDENTITIES ?=
 NAMELESS ?=
 WEIGHTS ?=
+NAMELESS_FOLDER ?= .
 MODEL ?= mobilefacenet-mine
+CONFIG ?= configs/train.yaml
+PROVENANCE ?= configs/provenance-own.yaml
 PEOPLE = $(foreach source,$(IDENTITIES),--identities $(source))
 
 .PHONY: help setup demo serve test check train bench clean lock
@@ -49,9 +52,11 @@ check: setup ## format, lint, types, direction of imports
 
 train: setup ## an embedder from IDENTITIES= (folders or zips of <identity>/<canvas>) and WEIGHTS= (published MobileFaceNet)
 	@test -n "$(IDENTITIES)" -a -n "$(WEIGHTS)" || { echo 'make train IDENTITIES="a.zip b.zip" WEIGHTS=mobilefacenet.onnx'; exit 2; }
-	@$(RUN) -m trainer train $(PEOPLE) --teacher $(WEIGHTS) --initial $(WEIGHTS) $(if $(NAMELESS),--nameless $(NAMELESS))
-	@$(RUN) -m trainer export --checkpoint runs/embedder/2-batch-hard/best.ckpt --model-id $(MODEL) --output runs/bundle
-	@$(RUN) -m trainer calibrate $(PEOPLE) --bundle runs/bundle
+	@$(RUN) -m trainer train $(PEOPLE) --teacher $(WEIGHTS) --initial $(WEIGHTS) --output runs/$(MODEL)/run --work runs/$(MODEL)/data \
+		--config $(CONFIG) $(if $(NAMELESS),--nameless $(NAMELESS) --nameless-folder $(NAMELESS_FOLDER))
+	@$(RUN) -m trainer export --checkpoint runs/$(MODEL)/run/2-batch-hard/best.ckpt --model-id $(MODEL) --output runs/$(MODEL)/bundle \
+		--provenance $(PROVENANCE)
+	@$(RUN) -m trainer calibrate $(PEOPLE) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data --config $(CONFIG)
 
 bench: setup ## what a request costs, next to its parts and to YuNet (if named by YUNET=)
 	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")

@@ -60,6 +60,9 @@ def upgrade() -> None:
 def report(
     collection: Annotated[str, typer.Option(help="Which collection.")] = "default",
     output: Annotated[Path, typer.Option(help="Where report.md and its pictures go.")] = Path("gallery-report"),
+    threshold: Annotated[
+        float | None, typer.Option(help="Report on this threshold instead of the collection's default.")
+    ] = None,
 ) -> None:
     """How healthy a gallery is: scores, lookalikes, templates in the wrong place, and what growing would cost."""
     from service.gallery.server import database_url
@@ -72,8 +75,9 @@ def report(
     manifest = read_embedder(settings.embedder.bundle)
     default = OperatingPoint("fmr", settings.recognition.fmr)
     policy = DecisionPolicy(manifest.calibration, settings.inference.precision, default)
+    asked = None if threshold is None else OperatingPoint("threshold", threshold)
     with database_url(settings.database_url, settings.postgres_folder) as url:
-        typer.echo(f"written: {run.report(url, manifest, policy, collection, output)}")
+        typer.echo(f"written: {run.report(url, manifest, policy, collection, output, asked)}")
 
 
 @app.command()

@@ -97,7 +97,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         recognition = settings.recognition
         policy = DecisionPolicy(embedder.manifest.calibration, precision, OperatingPoint("fmr", recognition.fmr))
         if (problem := policy.default_problem()) is not None:
-            log.warning("requests must name a threshold, the default false match rate has none: %s", problem)
+            log.warning("requests must say what they are decided by, since the default can't be kept: %s", problem)
         yield Registry(
             database=database,
             engine=engine,

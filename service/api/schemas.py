@@ -315,10 +315,10 @@ class RegisterAnswer(BaseModel):
 
 
 class DecisionView(BaseModel):
-    threshold: float = Field(description="lowest score that counts as a match with a person who has one template")
-    fmr: float | None = Field(description="false match rate that the threshold stands for; null where not calibrated")
+    threshold: float = Field(description="lowest score that is a match; in a search: with a person of one template")
+    fmr: float | None = Field(description="false match rate against one person that it stands for; null: unknown")
     fmr_interval: Interval | None = Field(description="95 % confidence interval of that rate")
-    fpir: float | None = Field(description="false positive rate of a search with this threshold; null where not known")
+    fpir: float | None = Field(description="false positive rate of a search with it; null: not known, or no search")
     fpir_interval: Interval | None = Field(description="95 % confidence interval of that rate")
     model_id: str
     precision: str

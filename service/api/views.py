@@ -13,10 +13,9 @@ from service.api.schemas import (
     VerifyAnswer,
 )
 from service.gallery.identities import Identity
-from service.gallery.search import Candidate
 from service.inference.bundle import Interval
 from service.inference.engine import Detection, Face
-from service.recognition.decision import Decision, Rate
+from service.recognition.decision import Rate
 from service.recognition.enrolment import Enrolment, ImageOutcome
 from service.recognition.identification import Identification
 from service.recognition.verification import Verification
@@ -76,7 +75,7 @@ def verify_answer(verification: Verification, model_id: str, precision: str) -> 
         face_a=face_view(verification.face_a),
         face_b=None if verification.face_b is None else face_view(verification.face_b),
         identity=None if verification.identity is None else identity_view(verification.identity),
-        **_decision(verification.decision, model_id, precision) | {"threshold": verification.threshold},
+        **_decision(verification.threshold, verification.fmr, verification.decision.fpir, model_id, precision),
     )
 
 
@@ -93,7 +92,7 @@ def search_answer(identification: Identification, model_id: str, precision: str)
                     metadata=candidate.metadata,
                     match=decision.accepts(candidate.score, candidate.template_count),
                     score=round(candidate.score, 6),
-                    threshold=_threshold(decision, candidate),
+                    threshold=decision.threshold_at(candidate.score, candidate.template_count),
                     centroid_score=round(candidate.centroid_score, 6),
                     template_count=candidate.template_count,
                 )
@@ -107,14 +106,13 @@ def search_answer(identification: Identification, model_id: str, precision: str)
         faces_found=len(identification.detections),
         plan=identification.plan,
         search_ms=round(identification.search_ms, 2),
-        **_decision(decision, model_id, precision),
+        **_decision(decision.threshold, decision.fmr, decision.fpir, model_id, precision),
     )
 
 
-def _decision(decision: Decision, model_id: str, precision: str) -> dict[str, Any]:
-    fmr, fpir = decision.fmr, decision.fpir
+def _decision(threshold: float, fmr: Rate | None, fpir: Rate | None, model_id: str, precision: str) -> dict[str, Any]:
     return {
-        "threshold": decision.threshold,
+        "threshold": threshold,
         "fmr": None if fmr is None else _significant(fmr.value),
         "fmr_interval": None if fmr is None else _interval(fmr),
         "fpir": None if fpir is None else _significant(fpir.value),
@@ -131,10 +129,3 @@ def _interval(rate: Rate) -> Interval | None:
 def _significant(rate: float) -> float:
     """Four digits: no rate is known better."""
     return float(f"{rate:.4g}")
-
-
-def _threshold(decision: Decision, candidate: Candidate) -> float:
-    """Far below the threshold for one template there is no need for a rate that the model may not be measured for."""
-    if candidate.score < decision.threshold:
-        return decision.threshold
-    return decision.threshold_for(candidate.template_count)

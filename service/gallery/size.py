@@ -11,7 +11,8 @@ from service.gallery.tables import centroid
 
 COUNTED_EACH_TIME = 1_000
 """Counting this many people takes well below a millisecond."""
-REMEMBERED_S = 30.0
+REMEMBERED_S_PER_PERSON = 1e-4
+"""A count is remembered for 0.1 s in a gallery of 1,000 people and for 100 s in one of a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class GallerySize:
 
 
 class GallerySizes:
-    """Counts a gallery; a large one, whose count costs something and moves little, is remembered for half a minute."""
+    """Counts a gallery; the count of a large one costs something, and is remembered the longer the larger it is."""
 
     def __init__(self) -> None:
         self._remembered: dict[tuple[uuid.UUID, str], tuple[float, GallerySize]] = {}
@@ -35,7 +36,7 @@ class GallerySizes:
             return size
         counted = await count(connection, collection_id, model_id)
         if counted.people > COUNTED_EACH_TIME:
-            self._remembered[key] = time.monotonic() + REMEMBERED_S, counted
+            self._remembered[key] = time.monotonic() + REMEMBERED_S_PER_PERSON * counted.people, counted
         else:
             self._remembered.pop(key, None)
         return counted

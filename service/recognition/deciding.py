@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import FmrNotCalibrated
 from service.gallery import collections
 from service.gallery.collections import Collection
 from service.gallery.database import Database
@@ -24,20 +25,20 @@ class Deciding:
             self.policy.decide(default, Comparisons())
 
     async def between_pictures(
-        self, database: Database, collection_name: str | None, asked: OperatingPoint | None
+        self, database: Database, collection_name: str, asked: OperatingPoint | None
     ) -> Decision:
         """The decision for two pictures.
 
-        A database is needed only where the answer is in it: for the default of a named collection, or for an FPIR,
-        which means as strict as a search of the collection.
+        A database is needed only where the answer is in it: for the collection's default, or for an FPIR, which means
+        as strict as a search of the collection.
 
         Raises:
             CollectionNotFound, FmrNotCalibrated
         """
-        if (asked is None and collection_name is None) or (asked is not None and asked.kind != "fpir"):
-            return self.policy.decide(asked, Comparisons())
+        if asked is not None and asked.kind != "fpir":
+            return self.policy.decide(asked, None)
         async with database.transaction() as connection:
-            collection = await collections.get(connection, collection_name or collections.DEFAULT)
+            collection = await collections.get(connection, collection_name)
             return await self.in_gallery(connection, collection, asked)
 
     async def in_gallery(
@@ -45,7 +46,18 @@ class Deciding:
     ) -> Decision:
         """The decision for probes that are compared with a gallery. Raises FmrNotCalibrated."""
         size = await self.sizes.of(connection, collection.id, collection.model_id)
-        return self.policy.decide(asked or default_of(collection), Comparisons(size.people, size.templates))
+        comparisons = Comparisons(size.people, size.templates)
+        default = default_of(collection)
+        if asked is not None or default is None:
+            return self.policy.decide(asked, comparisons)
+        try:
+            return self.policy.decide(default, comparisons)
+        except FmrNotCalibrated as error:
+            raise FmrNotCalibrated(
+                f"the default of collection {collection.name!r} can't be kept any more, and the request asks for "
+                f"nothing else: {error.detail}. PATCH /collections/{collection.name} changes the default",
+                **error.extensions,
+            ) from None
 
 
 def default_of(collection: Collection) -> OperatingPoint | None:

@@ -18,6 +18,8 @@ import numpy as np
 from service.errors import FmrNotCalibrated
 from service.inference.bundle import Calibration, Interval, Precision
 
+SMALLEST_RATE = 1e-12
+"""Stands for zero where a logarithm is taken."""
 RateKind = Literal["fmr", "fpir"]
 
 
@@ -65,9 +67,21 @@ class Decision:
             return self.threshold
         return self._policy.threshold_for("fmr", self._rate_per_person, templates)
 
+    def threshold_at(self, score: float, templates: int) -> float:
+        """What a score is compared with; below the threshold for one template no other is asked for.
+
+        Raises:
+            FmrNotCalibrated: the answer depends on a rate that was not measured.
+        """
+        return self.threshold if score < self.threshold else self.threshold_for(templates)
+
     def accepts(self, score: float, templates: int = 1) -> bool:
         """Raises FmrNotCalibrated where the answer depends on a rate that was not measured."""
-        return score >= self.threshold and score >= self.threshold_for(templates)
+        return score >= self.threshold_at(score, templates)
+
+    def fmr_against(self, templates: int) -> Rate | None:
+        """The false match rate against one person with so many templates."""
+        return self.fmr if self._rate_per_person is not None else _of_many(self.fmr, templates)
 
 
 class DecisionPolicy:
@@ -99,8 +113,10 @@ class DecisionPolicy:
         points = None if self._calibration is None else self._calibration.points
         return None if points is None else (points[-1].fmr, points[0].fmr)
 
-    def decide(self, asked: OperatingPoint | None, comparisons: Comparisons) -> Decision:
+    def decide(self, asked: OperatingPoint | None, comparisons: Comparisons | None) -> Decision:
         """The decision for an operating point, or for the default one where none is asked for.
+
+        Without `comparisons` two faces are compared and nothing is searched: there is no FPIR.
 
         Raises:
             FmrNotCalibrated: the model can't tell this rate, and says which it can.
@@ -109,10 +125,12 @@ class DecisionPolicy:
         if point.kind == "threshold":
             return self._decision(point.value, comparisons)
         if point.kind == "fpir":
-            return self._decision(self.threshold_for("fpir", point.value, comparisons.templates), comparisons)
+            templates = 1 if comparisons is None else comparisons.templates
+            return self._decision(self.threshold_for("fpir", point.value, templates), comparisons)
         threshold = self.threshold_for("fmr", point.value)
         fmr = Rate(point.value, self._interval(threshold))
-        return Decision(threshold, fmr, _of_many(fmr, comparisons.people), self, point.value)
+        fpir = None if comparisons is None else _of_many(fmr, comparisons.people)
+        return Decision(threshold, fmr, fpir, self, point.value)
 
     def default_problem(self) -> str | None:
         """Why the default operating point has no threshold, or None."""
@@ -151,18 +169,17 @@ class DecisionPolicy:
             return None
         return float(10 ** np.interp(threshold, self._thresholds, self._log_rates))
 
-    def _decision(self, threshold: float, comparisons: Comparisons) -> Decision:
+    def _decision(self, threshold: float, comparisons: Comparisons | None) -> Decision:
         value = self.fmr_at(threshold)
         fmr = None if value is None else Rate(value, self._interval(threshold))
-        return Decision(threshold, fmr, _of_many(fmr, comparisons.templates), self)
+        fpir = None if comparisons is None else _of_many(fmr, comparisons.templates)
+        return Decision(threshold, fmr, fpir, self)
 
     def _interval(self, threshold: float) -> Interval | None:
         if self._log_lows is None or self._log_highs is None:
             return None
-        return (
-            float(10 ** np.interp(threshold, self._thresholds, self._log_lows)),
-            float(10 ** np.interp(threshold, self._thresholds, self._log_highs)),
-        )
+        low, high = (10 ** np.interp(threshold, self._thresholds, logs) for logs in (self._log_lows, self._log_highs))
+        return float(low) if low > 2 * SMALLEST_RATE else 0.0, float(high)
 
 
 def rate_of_many(rate: float, comparisons: int) -> float:
@@ -186,9 +203,9 @@ def _of_many(rate: Rate | None, comparisons: int) -> Rate | None:
 
 def _log_intervals(calibration: Calibration) -> "tuple[np.ndarray | None, np.ndarray | None]":
     intervals = [point.fmr_interval for point in calibration.points]
-    if any(interval is None or interval[0] <= 0 for interval in intervals):
+    if any(interval is None for interval in intervals):
         return None, None
-    lows, highs = np.log10(np.array(intervals)).T
+    lows, highs = np.log10(np.maximum(np.array(intervals, float), SMALLEST_RATE)).T
     return lows, highs
 
 
@@ -197,9 +214,10 @@ def _refusal(kind: RateKind, rate: float, comparisons: int, of_one: float, lowes
         return f"the model is calibrated for false match rates from {lowest:g} to {highest:g}; {rate:g} is outside"
     least = rate_of_many(lowest, comparisons)
     where = "a gallery of" if kind == "fpir" else "a person with"
+    advice = f"ask for {kind}={_ceil(least):g} or more" if _ceil(least) < 1 else "ask for a `threshold` instead"
     return (
         f"{kind}={rate:g} against {where} {comparisons:,} templates needs a false match rate of {of_one:.2g} in each "
-        f"comparison, and the model is calibrated down to {lowest:g}: ask for {kind}={_ceil(least):g} or more"
+        f"comparison, and the model is calibrated down to {lowest:g}: {advice}"
     )
 
 

@@ -10,18 +10,22 @@ from service.gallery import collections, identities, templates
 from service.gallery.database import Database
 from service.inference.engine import Engine, Face, ImageInput
 from service.recognition.deciding import Deciding
-from service.recognition.decision import Decision, OperatingPoint
+from service.recognition.decision import Decision, OperatingPoint, Rate
 from service.recognition.enrolment import require_loaded
 from service.recognition.subject import subject_face
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """`face_b` is None where the probe was compared with an enrolled identity."""
+    """`face_b` is None where the probe was compared with an enrolled identity.
+
+    `threshold` and `fmr` are those of this comparison: with all templates of an identity.
+    """
 
     match: bool
     score: float
     threshold: float
+    fmr: Rate | None
     decision: Decision
     face_a: Face
     face_b: Face | None = None
@@ -48,7 +52,7 @@ async def verify_images(engine: Engine, decision: Decision, image_a: ImageInput,
     for image, result, pointer in zip((image_a, image_b), results, ("/image_a", "/image_b"), strict=True):
         faces.append(subject_face(image, result, pointer))
     score = float(np.dot(faces[0].embedding, faces[1].embedding))
-    return Verification(decision.accepts(score), score, decision.threshold, decision, faces[0], faces[1])
+    return Verification(decision.accepts(score), score, decision.threshold, decision.fmr, decision, faces[0], faces[1])
 
 
 async def verify_identity(
@@ -78,5 +82,6 @@ async def verify_identity(
     if best is None:
         raise IdentityNotFound(f"identity {identity.id} has no template of model {engine.model_id!r}")
     score, count = best
-    threshold = decision.threshold_for(count)
-    return Verification(score >= threshold, score, threshold, decision, face, identity=identity)
+    threshold = decision.threshold_at(score, count)
+    fmr = decision.fmr_against(count)
+    return Verification(score >= threshold, score, threshold, fmr, decision, face, identity=identity)

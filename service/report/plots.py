@@ -1,5 +1,6 @@
 """The two pictures of the gallery report."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,16 @@ from service.report.scores import BINS, GalleryScores
 GROWTH = 10
 
 
-def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, threshold: float, folder: Path) -> None:
-    """`scores.png`: mates and non-mates; `fpir.png`: false positives against the threshold.
+def require_plots() -> None:
+    """Raises StartupError where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise StartupError("the report draws with matplotlib: pip install 'identity-registry[report]'")
 
-    Raises:
-        StartupError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise StartupError("the report draws with matplotlib: pip install 'identity-registry[report]'") from None
+
+def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, threshold: float, folder: Path) -> None:
+    """`scores.png`: mates and non-mates; `fpir.png`: false positives against the threshold."""
+    import matplotlib as mpl
+
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -37,7 +38,9 @@ def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, thres
 
     figure, axes = plt.subplots(figsize=(8, 4.5))
     thresholds = np.linspace(0, 1, 201)
-    axes.plot(thresholds, [scores.fpir_at(value) for value in thresholds], label="measured in this gallery")
+    axes.plot(
+        thresholds, [scores.fpir_at(value) for value in thresholds], label="measured among the compared templates"
+    )
     for growth, style in ((1, "--"), (GROWTH, ":")):
         larger = Comparisons(size.people * growth, size.templates * growth)
         known = [(value, policy.decide(OperatingPoint("threshold", value), larger).fpir) for value in thresholds]

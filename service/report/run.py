@@ -9,11 +9,12 @@ import numpy as np
 from service.errors import FmrNotCalibrated, RegistryError, StartupError
 from service.gallery import collections, templates
 from service.gallery.database import Database
+from service.gallery.schema import schema_problem, wanted_revision
 from service.gallery.size import GallerySizes, count
 from service.inference.bundle import EmbedderManifest
 from service.recognition.deciding import Deciding
-from service.recognition.decision import Comparisons, Decision, DecisionPolicy
-from service.report.plots import draw
+from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
+from service.report.plots import draw, require_plots
 from service.report.scores import Gallery, measure
 from service.report.text import Facts, Names, gallery_report
 
@@ -23,6 +24,7 @@ NAMED_PAIRS = 20
 EXPECTED_LOOKALIKES = 60
 """Pairs of templates that chance may name: the more, the fewer people who are enrolled twice are missed."""
 MISFIT_FMR = 1e-2
+LOOSEST_FMR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,27 @@ class Loaded:
     decision: Decision
 
 
-def report(url: str, manifest: EmbedderManifest, policy: DecisionPolicy, name: str, output: Path) -> Path:
+def report(
+    url: str,
+    manifest: EmbedderManifest,
+    policy: DecisionPolicy,
+    name: str,
+    output: Path,
+    asked: OperatingPoint | None = None,
+) -> Path:
     """Write `report.md` with its pictures for one collection; where it is.
 
+    Args:
+        asked: what to decide by instead of the collection's default.
+
     Raises:
-        StartupError: there is no such collection, it is empty, or it belongs to another model than the bundle's.
+        StartupError: there is no such collection, it is empty, it belongs to another model than the bundle's, or the
+            operating point can't be resolved.
     """
-    loaded = asyncio.run(_load(url, manifest.model_id, policy, name))
+    require_plots()
+    loaded = asyncio.run(_load(url, manifest.model_id, policy, name, asked))
     gallery, threshold = loaded.gallery, loaded.decision.threshold
-    lookalike_from, expected = _lookalike_threshold(policy, len(gallery.owners), threshold)
+    lookalike_from, expected = _lookalike_threshold(policy, gallery, threshold)
     misfit_below = _threshold_or(policy, MISFIT_FMR, threshold)
     facts = Facts(
         collection=name,
@@ -63,10 +77,12 @@ def report(url: str, manifest: EmbedderManifest, policy: DecisionPolicy, name: s
     return path
 
 
-async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str) -> Loaded:
+async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str, asked: OperatingPoint | None) -> Loaded:
     database = Database(url, pool_size=1)
     try:
         async with database.transaction() as connection:
+            if problem := await schema_problem(connection, wanted_revision()):
+                raise StartupError(f"The database is not ready: {problem}")
             collection = await collections.get(connection, name)
             if collection.model_id != model_id:
                 raise StartupError(
@@ -75,7 +91,9 @@ async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str) -> L
                 )
             rows = await templates.sample(connection, collection.id, model_id, MOST_TEMPLATES)
             size = await count(connection, collection.id, model_id)
-            decision = await Deciding(policy, GallerySizes()).in_gallery(connection, collection, None)
+            decision = await Deciding(policy, GallerySizes()).in_gallery(connection, collection, asked)
+    except FmrNotCalibrated as error:
+        raise StartupError(f"{error.detail}. For this report, name one with --threshold") from None
     except RegistryError as error:
         raise StartupError(error.detail) from None
     finally:
@@ -90,13 +108,14 @@ async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str) -> L
     return Loaded(gallery, names, Comparisons(size.people, size.templates), decision)
 
 
-def _lookalike_threshold(policy: DecisionPolicy, count: int, otherwise: float) -> tuple[float, float | None]:
+def _lookalike_threshold(policy: DecisionPolicy, gallery: Gallery, otherwise: float) -> tuple[float, float | None]:
     """Strict enough that chance names few, loose enough that somebody enrolled twice is named."""
-    pairs = max(count * (count - 1) / 2, 1)
-    lowest, highest = policy.range or (None, None)
-    if lowest is None or highest is None:
+    if policy.range is None:
         return otherwise, None
-    rate = min(max(EXPECTED_LOOKALIKES / pairs, lowest), min(1e-3, highest))
+    lowest, _ = policy.range
+    count, of_each = len(gallery.owners), np.bincount(gallery.owners)
+    pairs = (count * (count - 1) - int((of_each * (of_each - 1)).sum())) / 2
+    rate = max(min(EXPECTED_LOOKALIKES / max(pairs, 1), LOOSEST_FMR), lowest)
     return policy.threshold_for("fmr", rate), rate * pairs
 
 

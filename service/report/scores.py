@@ -91,7 +91,7 @@ def measure(gallery: Gallery, lookalike_from: float, misfit_below: float, at_lea
         same = gallery.owners[rows][:, None] == gallery.owners[None]
         later = np.arange(len(gallery.owners))[None] > rows[:, None]
         mates.append(scores[same & later])
-        non_mates += np.histogram(scores[~same & later], BINS)[0]
+        non_mates += np.histogram(scores[~same & later].clip(-1, 1), BINS)[0]
         others = np.where(same, np.float32(-1), scores)
         best_other[rows] = others.max(axis=1)
         best.add(others, rows, gallery.owners)

@@ -8,9 +8,11 @@ import numpy as np
 from service.errors import FmrNotCalibrated
 from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
 from service.report.plots import GROWTH
-from service.report.scores import GalleryScores
+from service.report.scores import BINS, GalleryScores
 
 MOST_ROWS = 200
+NOBODY = -1.0
+"""The score with the nearest other person where there is no other."""
 FPIRS = (0.1, 0.01, 0.001)
 
 
@@ -70,8 +72,6 @@ def _scores(scores: GalleryScores) -> str:
         rows.append(("one person", f"{len(scores.mates):,}", *(f"{value:.3f}" for value in quantiles), ""))
     total = int(scores.non_mates.sum())
     if total:
-        from service.report.scores import BINS
-
         cumulated = np.cumsum(scores.non_mates) / total
         points = [BINS[1:][np.searchsorted(cumulated, share)] for share in (0.01, 0.1, 0.5, 0.9, 0.999)]
         rows.append(("two people", f"{total:,}", *(f"{value:.3f}" for value in points)))
@@ -139,8 +139,8 @@ def _misfits(facts: Facts, scores: GalleryScores, names: Names) -> str:
             names.people[names.owners[misfit.template]],
             f"`{names.templates[misfit.template]}`",
             f"{misfit.own:.4f}",
-            names.people[misfit.nearest],
-            f"{misfit.nearest_score:.4f}",
+            names.people[misfit.nearest] if misfit.nearest_score > NOBODY else "nobody",
+            f"{misfit.nearest_score:.4f}" if misfit.nearest_score > NOBODY else "",
             "another person's?" if misfit.nearest_score > misfit.own else "",
         )
         for misfit in scores.misfits[:MOST_ROWS]

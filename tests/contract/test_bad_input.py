@@ -141,6 +141,7 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
         ("/verify", {"image_a": b64(FACE), "image_b": b64(FACE), "fmr": 1, "fpir": 1}, 422, "invalid_request"),
         ("/collections", {"name": "both", "fmr": 0.01, "fpir": 0.01}, 422, "invalid_request"),
         ("/collections", {"name": "never", "fmr": 1e-12}, 422, "fmr_not_calibrated"),
+        ("/verify", {"image_a": b64(FACE), "image_b": b64(FACE), "collection": "no-such"}, 404, "collection_not_found"),
         ("/search", {"image": b64(FACE), "fmr": 0}, 422, "invalid_request"),
         ("/search", {"image": b64(FACE), "fmr": 2}, 422, "invalid_request"),
         ("/search", {"image": b64(FACE), "fmr": 1e-12}, 422, "fmr_not_calibrated"),
@@ -327,3 +328,16 @@ def test_a_broken_charset_is_a_broken_body(client: httpx.Client) -> None:
     kind = "multipart/form-data; boundary=b; charset=undefined"
     content = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\nx\r\n--b--\r\n'
     assert_problem(client.post("/search", content=content, headers={"content-type": kind}), 400, "malformed_body")
+
+
+@pytest.mark.parametrize("name", ["%00", "..%2Fx", "a" * 80])
+def test_a_collection_name_that_cannot_be_is_refused(client: httpx.Client, name: str) -> None:
+    response = client.patch(f"/collections/{name}", json={"fmr": 0.01})
+    assert response.status_code in {404, 422}
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_unknown_models_are_told(client: httpx.Client) -> None:
+    assert_problem(client.get("/models/other/calibration"), 404, "model_not_found")
+    assert_problem(client.get("/models/other/calibration/det.svg"), 404, "model_not_found")
+    assert_problem(client.patch("/collections/no-such", json={"fmr": 0.01}), 404, "collection_not_found")

@@ -180,6 +180,9 @@ def test_verify_takes_an_fpir_as_a_search_of_the_collection_would(client: httpx.
     pair = client.post("/verify", json={**strict, "image_a": b64(FACE), "image_b": b64(OTHER)}).json()
     enrolled = client.post("/verify", json={**strict, "image_a": b64(FACE), "external_id": "H"}).json()
     assert pair["threshold"] == enrolled["threshold"] == found["threshold"]
+    assert pair["fpir"] == pytest.approx(0.01)
+    only_two = client.post("/verify", json={"image_a": b64(FACE), "image_b": b64(OTHER), "fmr": 0.01}).json()
+    assert (only_two["fmr"], only_two["fpir"]) == (0.01, None)  # nothing is searched
     assert not pair["match"]
 
 
@@ -194,7 +197,10 @@ def test_several_templates_ask_for_more_under_an_fmr(client: httpx.Client, colle
     assert found["threshold"] == alone["threshold"] < candidate["threshold"]
     assert candidate["threshold"] == pytest.approx(third["threshold"], abs=1e-3)
     verified = client.post("/verify", json={**body, "image_a": b64(FACE), "external_id": "C"}).json()
-    assert verified["threshold"] == candidate["threshold"]
+    assert (verified["threshold"], verified["fmr"]) == (candidate["threshold"], 1e-2)
+    by_threshold = {"collection": collection_name, "image_a": b64(FACE), "external_id": "C"}
+    plain = client.post("/verify", json={**by_threshold, "threshold": found["threshold"]}).json()
+    assert plain["fmr"] == pytest.approx(3e-2, rel=0.02)  # three templates, three chances
 
 
 def test_a_collection_has_its_own_default(client: httpx.Client, collection_name: str) -> None:
@@ -213,6 +219,8 @@ def test_a_collection_has_its_own_default(client: httpx.Client, collection_name:
     assert client.post("/search", json=probe).json()["fpir"] == pytest.approx(0.05)
     cleared = client.patch(f"/collections/{name}", json={}).json()
     assert (cleared["fmr"], cleared["fpir"]) == (None, None)
+    refused = client.patch(f"/collections/{name}", json={"fpir": 1e-9})
+    assert (refused.status_code, refused.json()["code"]) == (422, "fmr_not_calibrated")
     assert client.post("/search", json=probe).json()["fmr"] == 1e-3
 
 

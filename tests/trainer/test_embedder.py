@@ -17,6 +17,7 @@ from trainer.embedder.backbones import build_encoder
 from trainer.embedder.canvases import CANVAS, load_canvases
 from trainer.embedder.config import AugmentationConfig, ConfigError, EmbedderConfig, StageConfig
 from trainer.embedder.formats import Format, require_parity, runner, write
+from trainer.embedder.mobilefacenet import ConvUnit
 from trainer.embedder.split import Part, part_of
 
 CONFIG = EmbedderConfig.model_validate(
@@ -257,6 +258,41 @@ def test_a_run_that_was_killed_goes_on_from_its_last_epoch(identity_folder: Path
     straight = torch.load(tmp_path / "straight" / "1-batch-hard" / "last.ckpt", map_location="cpu", weights_only=True)
     for name, weights in straight["state_dict"].items():
         torch.testing.assert_close(resumed["state_dict"][name], weights, atol=1e-6, rtol=1e-6)
+
+
+def test_too_few_people_for_a_batch_are_told_before_work(identity_folder: Path, tmp_path: Path) -> None:
+    canvases = load_canvases(identity_folder, None, tmp_path)
+    for change, words in (
+        ({"batch_size": 512}, "lower batch_size"),
+        ({"batch_size": 12}, "lower batch_size to 8 or less"),
+    ):
+        config = CONFIG.model_copy(update={"stages": [CONFIG.stages[0].model_copy(update=change)]})
+        with pytest.raises(ConfigError, match=words):
+            training.train(config, canvases, None, tmp_path, tmp_path / f"run-{change['batch_size']}")
+
+
+def test_a_folder_of_another_run_is_not_gone_on_with(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
+    canvases = load_canvases(identity_folder, None, tmp_path)
+    config = CONFIG.model_copy(update={"seed": 1})
+    with pytest.raises(ConfigError, match="holds a run with another config"):
+        training.train(config, canvases, None, tmp_path, trained.parents[1])
+
+
+def test_other_activations_are_not_the_published_network(tmp_path: Path) -> None:
+    class Leaky(torch.nn.LeakyReLU):
+        def __init__(self) -> None:
+            super().__init__(0.3)
+
+    other = build_encoder("mobilefacenet", 32).eval()
+    for module in other.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.bias)
+        if isinstance(module, ConvUnit) and len(module) == 3:
+            module[2] = Leaky()
+    graph = tmp_path / "leaky.onnx"
+    torch.onnx.export(other, (torch.rand(1, 3, CROP, CROP),), graph, dynamo=False)
+    with pytest.raises(ValueError, match="computes something else"):
+        training.load_initial(build_encoder("mobilefacenet", 32), graph)
 
 
 def test_a_wrong_configuration_names_the_key(tmp_path: Path) -> None:

@@ -117,6 +117,41 @@ def test_more_templates_than_the_calibration_reaches_are_refused_only_where_it_m
         decision.accepts(0.51, templates=5)
 
 
+def test_what_a_score_is_compared_with_is_told_only_where_it_matters() -> None:
+    decision = POLICY.decide(fmr(0.01), ONE)
+    assert decision.threshold_at(0.3, 1_000_000) == decision.threshold
+    assert decision.threshold_at(0.42, 10) == decision.threshold_for(10)
+
+
+def test_the_rate_against_a_person_counts_the_templates() -> None:
+    assert POLICY.decide(fmr(0.01), ONE).fmr_against(5) == POLICY.decide(fmr(0.01), ONE).fmr
+    rate = POLICY.decide(at(0.4), ONE).fmr_against(5)
+    assert rate is not None
+    assert rate.value == pytest.approx(rate_of_many(0.01, 5))
+
+
+def test_where_nothing_is_searched_there_is_no_fpir() -> None:
+    assert POLICY.decide(fmr(0.01), None).fpir is None
+    assert POLICY.decide(at(0.4), None).fpir is None
+
+
+def test_an_interval_that_reaches_down_to_nothing_says_so() -> None:
+    points = [
+        CalibrationPoint(fmr=0.1, threshold=0.2, fnmr=0.1, fmr_interval=(0.05, 0.2)),
+        CalibrationPoint(fmr=0.01, threshold=0.4, fnmr=0.1, fmr_interval=(0.0, 0.05)),
+    ]
+    policy = DecisionPolicy(TABLE.model_copy(update={"points": points}), "f32", fmr(0.01))
+    rare, common = policy.decide(fmr(0.01), ONE).fmr, policy.decide(fmr(0.1), ONE).fmr
+    assert rare is not None
+    assert common is not None
+    assert (rare.interval, common.interval) == ((0.0, pytest.approx(0.05)), (pytest.approx(0.05), pytest.approx(0.2)))
+
+
+def test_no_advice_that_nobody_can_follow() -> None:
+    with pytest.raises(FmrNotCalibrated, match="ask for a `threshold` instead"):
+        POLICY.decide(fpir(0.01), Comparisons(10**7, 10**7))
+
+
 def test_an_explicit_threshold_is_never_moved() -> None:
     decision = POLICY.decide(at(0.45), Comparisons(100, 1000))
     assert decision.threshold_for(50) == 0.45

@@ -64,8 +64,11 @@ def rate_intervals(counts: PairCounts, seed: int = 0) -> tuple[list[Interval], l
     weighted = draws.astype(np.float64) * counts.pictures
     impostor_pairs = weighted.sum(axis=1) ** 2 - (weighted**2).sum(axis=1)
     genuine_pairs = draws @ (counts.pictures * (counts.pictures - 1) / 2)
-    fmr = [interval((draws @ table * draws).sum(axis=1) / impostor_pairs) for table in counts.impostor]
-    fnmr = [interval(draws @ misses / np.maximum(genuine_pairs, 1)) for misses in counts.genuine]
+    told = (impostor_pairs > 0) & (
+        genuine_pairs > 0
+    )  # a draw of one person alone, or of none with two pictures, is not
+    fmr = [interval(((draws @ table * draws).sum(axis=1)[told]) / impostor_pairs[told]) for table in counts.impostor]
+    fnmr = [interval((draws @ misses)[told] / genuine_pairs[told]) for misses in counts.genuine]
     return fmr, fnmr
 
 

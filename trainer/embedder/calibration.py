@@ -11,7 +11,7 @@ from service.inference.embedder import FaceEmbedder
 from trainer.embedder.augmentation import CROP
 from trainer.embedder.bootstrap import count_pairs, rate_intervals
 from trainer.embedder.canvases import CANVAS, NAMELESS, CanvasSet
-from trainer.embedder.config import SplitConfig
+from trainer.embedder.config import ConfigError, SplitConfig
 from trainer.embedder.identification import People, largest_gallery, search_galleries
 from trainer.embedder.scores import PairScores, all_pairs
 from trainer.embedder.split import Part, part_of
@@ -22,8 +22,9 @@ FEWEST_ABOVE = 10
 """Impostor pairs that must lie above a threshold for its rate to be called measured."""
 MAX_PER_IDENTITY = 20
 """Pictures of one person that take part, so that few people with many pictures do not make the table."""
-MOST_PICTURES = 20_000
-"""Past this (200 million pairs) more pictures only cost memory."""
+MOST_PICTURES = 8_000
+"""Of more, some are drawn: 32 million pairs go far enough, and person-by-person tables cost memory."""
+FEWEST_PEOPLE = 10
 GALLERY_SIZES = (100, 1_000, 10_000)
 FPIRS = (0.1, 0.01)
 BATCH = 32
@@ -47,7 +48,10 @@ def held_out_sample(embedder: FaceEmbedder, canvases: CanvasSet, split: SplitCon
         counts[name] = counts.get(name, 0) + 1
         if counts[name] <= MAX_PER_IDENTITY:
             rows.append(row)
-    rows = rows[:MOST_PICTURES]
+    if not rows:
+        raise ConfigError(f"the split keeps nobody for {part}: raise its fraction, or add people")
+    if len(rows) > MOST_PICTURES:
+        rows = sorted(np.random.default_rng(0).permutation(rows)[:MOST_PICTURES].tolist())
     embeddings, lengths = embed_canvases(embedder, canvases, rows)
     return Sample(embeddings, lengths, [canvases.identities[row] for row in rows])
 
@@ -71,6 +75,12 @@ def calibrate(sample: Sample, distractors: Floats, precision: Precision, data: s
         distractors: embeddings of others, who only fill up the largest galleries.
     """
     pairs = all_pairs(sample.embeddings, sample.names)
+    people = len(set(sample.names))
+    if people < FEWEST_PEOPLE or len(pairs.impostor) * RATES[1] < FEWEST_ABOVE or not len(pairs.genuine):
+        raise ConfigError(
+            f"{people} held-out people with {len(sample.names)} pictures can't calibrate a model: at least "
+            f"{FEWEST_PEOPLE} people are needed, some with several pictures; raise split.calibration or add people"
+        )
     points = _points(pairs, sample)
     return Calibration(
         precision=precision,

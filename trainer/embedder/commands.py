@@ -33,6 +33,8 @@ def train(
     named = unpack(identities, work / "identities")
     others = unpack([nameless], work / "nameless") / nameless_folder if nameless else None
     canvases = load_canvases(named, others, work / "cache")
+    if left_out := sorted(set(settings.split.wrong_labels) & set(canvases.identities)):
+        typer.echo(f"left out by split.wrong_labels: {', '.join(left_out)}")
     best = training.train(settings, canvases, teacher, work / "cache", output, initial, device)
     typer.echo(f"best checkpoint: {best}")
 
@@ -139,7 +141,7 @@ def evaluate(
     """Write a report: errors 1:1 and 1:N on photos through the engine, thresholds replayed, quality, groups."""
     import json
 
-    from service.inference.bundle import write_manifest
+    from service.inference.bundle import read_embedder, write_manifest
     from service.inference.detector import YoloFaceDetector
     from service.inference.embedder import FaceEmbedder
     from service.inference.engine import FaceChoice
@@ -153,8 +155,10 @@ def evaluate(
     from trainer.embedder.groups import measure_groups
     from trainer.embedder.split import Part
 
-    embedder = FaceEmbedder(bundle, RuntimeOptions())
-    finder = YoloFaceDetector(detector, RuntimeOptions())
+    known = read_embedder(bundle).calibration
+    options = RuntimeOptions() if known is None else RuntimeOptions(precision=known.precision)
+    embedder = FaceEmbedder(bundle, options)
+    finder = YoloFaceDetector(detector, options)
     engine = LocalEngine(finder, embedder, ImageLimits())
     manifest = embedder.manifest
     folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))

@@ -25,7 +25,7 @@ class SplitConfig(Strict):
 
     validation: Fraction = 0.05
     calibration: Fraction = 0.10
-    wrong_labels: frozenset[str] = frozenset()
+    wrong_labels: tuple[str, ...] = ()
 
 
 class AugmentationConfig(Strict):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
 from trainer.embedder.canvases import NAMELESS, CanvasSet
-from trainer.embedder.config import SplitConfig, StageConfig
+from trainer.embedder.config import ConfigError, SplitConfig, StageConfig
 from trainer.embedder.split import Part, part_of
 
 
@@ -23,6 +23,9 @@ class Batch:
     canvases: Tensor
     labels: Tensor
     teacher: Tensor | None
+
+
+FEWEST_IMPOSTOR_PAIRS = 100
 
 
 class FaceData(lightning.LightningDataModule):
@@ -40,8 +43,10 @@ class FaceData(lightning.LightningDataModule):
         self.canvases, self._teacher, self._stage, self._seed = canvases, teacher, stage, seed
         parts = np.array([part_of(name, split) for name in canvases.identities])
         names = sorted(set(canvases.identities) - {NAMELESS})
+        # Training people come first: only they need a centre where a loss learns one for each.
+        names.sort(key=lambda name: part_of(name, split) is not Part.TRAIN)
         numbers = {name: number for number, name in enumerate(names)} | {NAMELESS: -1}
-        self.people = len(names)
+        self.people = sum(part_of(name, split) is Part.TRAIN for name in names)
         self.labels = np.array([numbers[name] for name in canvases.identities])
         self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
         self.validation_rows = np.flatnonzero(parts == Part.VALIDATION)
@@ -66,6 +71,29 @@ class FaceData(lightning.LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         return len(self.training_rows) // self._stage.batch_size
+
+    @property
+    def can_validate(self) -> bool:
+        """Whether the held-out people make pairs of both kinds that say something about a false match rate of 10 %."""
+        counts = np.bincount(self.labels[self.validation_rows]) if len(self.validation_rows) else np.zeros(1, int)
+        total = int(counts.sum())
+        return bool((counts > 1).any()) and (total * total - int((counts**2).sum())) / 2 >= FEWEST_IMPOSTOR_PAIRS
+
+    def require_enough(self) -> None:
+        """Raises ConfigError where not one batch can be made."""
+        stage, rows = self._stage, self.training_rows
+        if len(rows) < stage.batch_size:
+            raise ConfigError(
+                f"stage {stage.name!r}: {len(rows)} usable training pictures make no batch of {stage.batch_size}: "
+                "lower batch_size, or add pictures"
+            )
+        people = len(set(self.labels[rows]))
+        if stage.images_per_identity and people * stage.images_per_identity < stage.batch_size:
+            raise ConfigError(
+                f"stage {stage.name!r}: {people} training people with two pictures or more, "
+                f"{stage.images_per_identity} of each, make no batch of {stage.batch_size}: lower batch_size to "
+                f"{people * stage.images_per_identity} or less"
+            )
 
     @property
     def _epoch(self) -> int:

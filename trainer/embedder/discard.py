@@ -9,6 +9,7 @@ from trainer.embedder.scores import all_pairs
 
 Floats = npt.NDArray[np.float32]
 FMR = 1e-3
+FEWEST_ABOVE = 10
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
@@ -23,11 +24,16 @@ class Discard:
 def error_versus_discard(embeddings: Floats, names: list[str], quality: Floats, fmr: float = FMR) -> list[Discard]:
     """FNMR at the threshold that has `fmr` on all pairs, as more of the pictures of lowest quality are left out.
 
+    Empty where too few pairs stand behind that rate.
+
     Args:
         embeddings: (N, D) normalised.
         quality: (N,) the higher the better.
     """
-    threshold = all_pairs(embeddings, names).threshold_at(fmr)
+    pairs = all_pairs(embeddings, names)
+    if fmr * len(pairs.impostor) < FEWEST_ABOVE:
+        return []
+    threshold = pairs.threshold_at(fmr)
     worst_first = np.argsort(quality, kind="stable")
     curve = []
     for fraction in FRACTIONS:

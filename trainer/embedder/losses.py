@@ -52,5 +52,6 @@ class StageLoss(nn.Module):
             losses["triplet"] = weights.triplet * self._triplet(student, labels, self._miner(student, labels))
         if self._arcface is not None:
             named = labels >= 0
-            losses["arcface"] = weights.arcface * self._arcface(student[named], labels[named])
+            angular = self._arcface(student[named], labels[named]) if named.any() else student.sum() * 0
+            losses["arcface"] = weights.arcface * angular
         return losses

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+SAME = 0.999
 RESIDUALS = (
     # expanded channels, channels out, stride
     (128, 64, 2),
@@ -98,13 +99,33 @@ def load_published(encoder: nn.Module, graph: Path) -> None:
 
     model = onnx.load(str(graph))
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    published = [[tensors[name] for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
+    published = [
+        [tensors[name] for name in node.input[1:] if name in tensors]
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    ]
     units = [module for module in encoder.modules() if isinstance(module, ConvUnit)]
     shapes = [tuple(unit[0].weight.shape) for unit in units]  # type: ignore[arg-type]
-    if [weight.shape for weight, *_ in published] != shapes or any(len(pair) != 2 for pair in published):
+    if any(len(pair) != 2 for pair in published) or [weight.shape for weight, _ in published] != shapes:
         raise ValueError(f"{graph} is not the backbone's architecture with folded batch norms")
     for unit, (weight, bias) in zip(units, published, strict=True):
         _set_folded(cast("nn.Conv2d", unit[0]), cast("nn.BatchNorm2d", unit[1]), weight, bias)
+    _require_same_output(encoder, graph)
+
+
+def _require_same_output(encoder: nn.Module, graph: Path) -> None:
+    """Other activations or strides have the same weights: what comes out tells."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    pixels = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: pixels.numpy()})[0])
+    training = encoder.training
+    with torch.inference_mode():
+        cosine = float(nn.functional.cosine_similarity(encoder.eval()(pixels), expected))
+    encoder.train(training)
+    if cosine < SAME:
+        raise ValueError(f"{graph} has the backbone's weights, but computes something else (cosine {cosine:.3f})")
 
 
 def _set_folded(

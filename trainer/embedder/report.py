@@ -152,7 +152,7 @@ def _templates(templates: Sequence[TemplateFigures]) -> str:
 
 def _discard(curve: Sequence[Discard]) -> str:
     first = curve[0].fnmr
-    rows = [(f"{p.fraction:.0%}", f"{p.fnmr:.4f}", f"{p.fnmr / first - 1:+.0%}") for p in curve]
+    rows = [(f"{p.fraction:.0%}", f"{p.fnmr:.4f}", f"{p.fnmr / first - 1:+.0%}" if first else "") for p in curve]
     return (
         f"## Does quality predict error?\n\nFNMR at FMR {FMR:g} on held-out people as the pictures of lowest quality "
         "are left out.\n\n" + table(("discarded", "FNMR", "change"), rows) + "\n\n![error versus discard](discard.png)"
@@ -169,7 +169,7 @@ def _groups(groups: Sequence[Group]) -> str:
             f"{1 - group.found:.4f}",
             "" if group.quality is None else f"{group.quality:.2f}",
             *(f"{group.fmr[rate]:.2g}" for rate in rates),
-            f"{group.fmr[middle] / groups[0].fmr[middle]:.1f}" if rates else "",
+            f"{group.fmr[middle] / groups[0].fmr[middle]:.1f}" if rates and groups[0].fmr[middle] else "",
         )
         for group in groups
     ]

@@ -1,10 +1,12 @@
 """/collections"""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 
 from service.api.bodies import operation, read_body
 from service.api.dependencies import RegistryDependency
-from service.api.schemas import CollectionBody, CollectionChange, CollectionsAnswer, CollectionView
+from service.api.schemas import CollectionBody, CollectionChange, CollectionName, CollectionsAnswer, CollectionView
 from service.gallery import collections
 from service.gallery.size import count
 
@@ -29,12 +31,17 @@ async def create_collection(request: Request, registry: RegistryDependency) -> C
 
 
 @router.patch("/{name}", openapi_extra=operation(CollectionChange), summary="Change a collection's default rate")
-async def change_collection(request: Request, name: str, registry: RegistryDependency) -> CollectionView:
+async def change_collection(
+    request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency
+) -> CollectionView:
     """Requests that ask for no rate and no threshold are decided by it."""
     body = await read_body(request, CollectionChange)
     registry.deciding.require_resolvable(body.operating_point)
     async with registry.database.transaction() as connection:
         changed = await collections.set_default_rate(connection, name, body.fmr, body.fpir)
+        await registry.deciding.in_gallery(
+            connection, changed, body.operating_point
+        )  # a gallery can be too large for it
         size = await count(connection, changed.id, changed.model_id)
     return _view(changed, size.people)
 

@@ -22,7 +22,7 @@ async def list_models(registry: RegistryDependency) -> ModelsAnswer:
         id=manifest.model_id,
         dim=manifest.embedding_dim,
         precision=registry.precision,
-        calibrated=registry.deciding.policy.default_problem() is None,
+        calibrated=registry.deciding.policy.range is not None,
     )
     return ModelsAnswer(models=[view])
 

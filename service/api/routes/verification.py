@@ -25,8 +25,7 @@ async def verify(request: Request, registry: RegistryDependency, engine: EngineD
     image_a = ImageInput(body.image_a, body.face, body.box_a, cropped)
     if body.image_b is not None:
         image_b = ImageInput(body.image_b, body.face, body.box_b, cropped)
-        named = body.collection if "collection" in body.model_fields_set else None
-        decision = await registry.deciding.between_pictures(registry.database, named, asked)
+        decision = await registry.deciding.between_pictures(registry.database, body.collection, asked)
         verification = await verify_images(engine, decision, image_a, image_b)
     else:
         reference = IdentityReference(body.collection, body.identity_id, body.external_id)
