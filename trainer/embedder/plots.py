@@ -68,6 +68,7 @@ def verification(cross: PairScores, path: Path) -> None:
     histogram.hist(cross.impostor, bins, density=True, alpha=0.6, label=f"{len(cross.impostor):,} impostor pairs")
     histogram.hist(cross.genuine, bins, density=True, alpha=0.6, label=f"{len(cross.genuine):,} genuine pairs")
     histogram.set(xlabel="comparison score", title="scores")
+    histogram.margins(y=0.25)  # room for the legend
     histogram.legend()
     _save(path)
 
