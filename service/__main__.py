@@ -75,7 +75,7 @@ def report(
     manifest = read_embedder(settings.embedder.bundle)
     default = OperatingPoint("fmr", settings.recognition.fmr)
     policy = DecisionPolicy(manifest.calibration, settings.inference.precision, default)
-    asked = None if threshold is None else OperatingPoint("threshold", threshold)
+    asked = OperatingPoint.one_of(threshold=threshold)
     with database_url(settings.database_url, settings.postgres_folder) as url:
         typer.echo(f"written: {run.report(url, manifest, policy, collection, output, asked)}")
 

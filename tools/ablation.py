@@ -16,15 +16,15 @@ import yaml
 
 from trainer.archives import unpack
 from trainer.embedder.augmentation import centre_crop, normalise
+from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import CanvasSet, load_canvases
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.report import table
 from trainer.embedder.scores import all_pairs
-from trainer.embedder.split import Part, part_of
+from trainer.embedder.split import Part
 from trainer.embedder.training import load_encoder, train
 
 FMR = 1e-3
-MAX_PER_IDENTITY = 20
 BATCH = 256
 
 
@@ -60,11 +60,7 @@ def _run(config: EmbedderConfig, canvases: CanvasSet, teacher: Path, cache: Path
 
 
 def _true_accept_rate(checkpoint: Path, config: EmbedderConfig, canvases: CanvasSet) -> float:
-    rows, counts = [], dict[str, int]()
-    for row, name in enumerate(canvases.identities):
-        counts[name] = counts.get(name, 0) + 1
-        if part_of(name, config.split) is Part.CALIBRATION and counts[name] <= MAX_PER_IDENTITY:
-            rows.append(row)
+    rows = held_out_rows(canvases, config.split, Part.CALIBRATION)
     encoder, _ = load_encoder(checkpoint)
     parts = []
     with torch.inference_mode():

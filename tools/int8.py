@@ -26,11 +26,12 @@ from service.settings import BUNDLES
 from service.vision.image import ImageLimits
 from trainer.archives import unpack
 from trainer.embedder.augmentation import CROP
+from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import CANVAS, load_canvases
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.evaluation import evaluate
 from trainer.embedder.report import table
-from trainer.embedder.split import Part, part_of
+from trainer.embedder.split import Part
 
 CROPS = 512
 
@@ -46,7 +47,7 @@ def main(
     shutil.copytree(BUNDLES / "embedder", output, dirs_exist_ok=True)
     canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
     split = EmbedderConfig.load(config).split
-    held_out = [row for row, name in enumerate(canvases.identities) if part_of(name, split) is Part.CALIBRATION]
+    held_out = held_out_rows(canvases, split, Part.CALIBRATION)
     margin = (CANVAS - CROP) // 2
     chosen = np.random.default_rng(0).permutation(held_out)[:CROPS]
     crops = canvases.pictures[np.sort(chosen), margin : margin + CROP, margin : margin + CROP]

@@ -123,14 +123,15 @@ class _Choosing(_Body):
     detector: Detector = "yolo"
 
 
-class _Deciding(_Choosing):
+class _Rates(_Body):
+    """At most one error rate, or where a body has it a threshold."""
+
     fmr: Fmr | None = None
     fpir: Fpir | None = None
-    threshold: Threshold | None = None
 
     @model_validator(mode="after")
     def _asks_once(self) -> Self:
-        named = [name for name in ("fmr", "fpir", "threshold") if getattr(self, name) is not None]
+        named = [name for name in ("fmr", "fpir", "threshold") if getattr(self, name, None) is not None]
         if len(named) > 1:
             raise PydanticCustomError(
                 "several_operating_points",
@@ -141,12 +142,12 @@ class _Deciding(_Choosing):
 
     @property
     def operating_point(self) -> OperatingPoint | None:
-        """What the request asks for, or None where the collection's or the service's default applies."""
-        if self.fmr is not None:
-            return OperatingPoint("fmr", self.fmr)
-        if self.fpir is not None:
-            return OperatingPoint("fpir", self.fpir)
-        return None if self.threshold is None else OperatingPoint("threshold", self.threshold)
+        """What is asked for, or None where a default applies."""
+        return OperatingPoint.one_of(self.fmr, self.fpir, getattr(self, "threshold", None))
+
+
+class _Deciding(_Choosing, _Rates):
+    threshold: Threshold | None = None
 
 
 def _rename(values: object, short: str, field: str, as_list: bool = False) -> object:
@@ -244,24 +245,7 @@ class SearchBody(_Deciding):
         return self
 
 
-class _DefaultRate(_Body):
-    fmr: Fmr | None = None
-    fpir: Fpir | None = None
-
-    @model_validator(mode="after")
-    def _names_one(self) -> Self:
-        if self.fmr is not None and self.fpir is not None:
-            raise PydanticCustomError("several_operating_points", "a collection's default is `fmr` or `fpir`, not both")
-        return self
-
-    @property
-    def operating_point(self) -> OperatingPoint | None:
-        if self.fmr is not None:
-            return OperatingPoint("fmr", self.fmr)
-        return None if self.fpir is None else OperatingPoint("fpir", self.fpir)
-
-
-class CollectionBody(_DefaultRate):
+class CollectionBody(_Rates):
     """A new collection; with `fmr` or `fpir`, requests that ask for nothing are decided by it."""
 
     model_config = _example(name="staff", fpir=0.01)
@@ -269,7 +253,7 @@ class CollectionBody(_DefaultRate):
     name: CollectionName
 
 
-class CollectionChange(_DefaultRate):
+class CollectionChange(_Rates):
     """The new default rate; with neither, the service's own default applies again."""
 
     model_config = _example(fmr=0.0001)

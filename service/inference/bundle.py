@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from service.errors import StartupError
@@ -83,6 +84,11 @@ class Calibration(_Strict):
         if rates != sorted(set(rates), reverse=True) or thresholds != sorted(thresholds):
             raise ValueError("calibration points go from high to low FMR, with thresholds that never fall")
         return self
+
+    def threshold_for(self, fmr: float) -> float:
+        """Interpolated in the logarithm of the rate, in which the tail of impostor scores is nearly straight."""
+        log_rates = np.log10([point.fmr for point in reversed(self.points)])
+        return float(np.interp(np.log10(fmr), log_rates, [point.threshold for point in reversed(self.points)]))
 
 
 class Provenance(_Strict):

@@ -47,7 +47,7 @@ class Deciding:
         """The decision for probes that are compared with a gallery. Raises FmrNotCalibrated."""
         size = await self.sizes.of(connection, collection.id, collection.model_id)
         comparisons = Comparisons(size.people, size.templates)
-        default = default_of(collection)
+        default = OperatingPoint.one_of(collection.fmr, collection.fpir)
         if asked is not None or default is None:
             return self.policy.decide(asked, comparisons)
         try:
@@ -58,12 +58,3 @@ class Deciding:
                 f"nothing else: {error.detail}. PATCH /collections/{collection.name} changes the default",
                 **error.extensions,
             ) from None
-
-
-def default_of(collection: Collection) -> OperatingPoint | None:
-    """The collection's own default error rate, or None."""
-    if collection.fmr is not None:
-        return OperatingPoint("fmr", collection.fmr)
-    if collection.fpir is not None:
-        return OperatingPoint("fpir", collection.fpir)
-    return None

@@ -17,6 +17,7 @@ import numpy as np
 
 from service.errors import FmrNotCalibrated
 from service.inference.bundle import Calibration, Interval, Precision
+from service.inference.rates import rate_of_many, rate_of_one
 
 SMALLEST_RATE = 1e-12
 """Stands for zero where a logarithm is taken."""
@@ -29,6 +30,17 @@ class OperatingPoint:
 
     kind: Literal["fmr", "fpir", "threshold"]
     value: float
+
+    @classmethod
+    def one_of(
+        cls, fmr: float | None = None, fpir: float | None = None, threshold: float | None = None
+    ) -> "OperatingPoint | None":
+        """The one that is given, or None."""
+        if fmr is not None:
+            return cls("fmr", fmr)
+        if fpir is not None:
+            return cls("fpir", fpir)
+        return None if threshold is None else cls("threshold", threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +173,7 @@ class DecisionPolicy:
                 lowest=rate_of_many(lowest, comparisons),
                 highest=rate_of_many(highest, comparisons),
             )
-        return float(np.interp(np.log10(of_one), self._log_rates[::-1], self._thresholds[::-1]))
+        return self._calibration.threshold_for(of_one)
 
     def fmr_at(self, threshold: float) -> float | None:
         """The rate that a threshold stands for in one comparison, or None outside of what was measured."""
@@ -180,16 +192,6 @@ class DecisionPolicy:
             return None
         low, high = (10 ** np.interp(threshold, self._thresholds, logs) for logs in (self._log_lows, self._log_highs))
         return float(low) if low > 2 * SMALLEST_RATE else 0.0, float(high)
-
-
-def rate_of_many(rate: float, comparisons: int) -> float:
-    """The chance that one of so many independent comparisons is a false match."""
-    return float(-np.expm1(comparisons * np.log1p(-rate)))
-
-
-def rate_of_one(rate: float, comparisons: int) -> float:
-    """The rate of each of so many comparisons that together have a rate; none counts as one."""
-    return float(-np.expm1(np.log1p(-rate) / max(comparisons, 1)))
 
 
 def _of_many(rate: Rate | None, comparisons: int) -> Rate | None:

@@ -41,12 +41,12 @@ def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, thres
     axes.plot(
         thresholds, [scores.fpir_at(value) for value in thresholds], label="measured among the compared templates"
     )
-    for growth, style in ((1, "--"), (GROWTH, ":")):
+    for growth, style, words in ((1, "--", "this size"), (GROWTH, ":", f"{GROWTH} times this size")):
         larger = Comparisons(size.people * growth, size.templates * growth)
         known = [(value, policy.decide(OperatingPoint("threshold", value), larger).fpir) for value in thresholds]
         line = [(value, rate.value) for value, rate in known if rate is not None]
         if line:
-            axes.plot(*zip(*line, strict=True), style, label=f"by calibration, {growth} times this size")
+            axes.plot(*zip(*line, strict=True), style, label=f"by calibration, {words}")
     axes.set(yscale="log", xlabel="threshold", ylabel="FPIR", title="searches by strangers that find somebody")
     axes.grid(which="both", alpha=0.3)
     axes.legend()

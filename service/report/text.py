@@ -32,7 +32,7 @@ class Facts:
     Attributes:
         size: of the whole collection.
         sampled: templates that were compared; fewer than there are in a very large collection.
-        decision: what the collection decides by where a request asks for nothing.
+        decision: what the report is made for: the collection's default, or an explicit threshold.
         lookalike_from, misfit_below: scores from which people are called alike, below which a template does not fit.
         expected_lookalikes: pairs of templates that chance alone brings above `lookalike_from`, where it is known.
     """
@@ -56,7 +56,7 @@ def gallery_report(facts: Facts, scores: GalleryScores, policy: DecisionPolicy, 
         [
             f"# Gallery report: {facts.collection}",
             f"{facts.size.people:,} people, {facts.size.templates:,} templates of model `{facts.model_id}`.{sample} "
-            f"Where a request asks for nothing, a score of {facts.decision.threshold:.4f} is a match.",
+            f"A match is a score of {facts.decision.threshold:.4f} or more, with a person of one template.",
             _scores(scores),
             _size(facts, scores, policy),
             _lookalikes(facts, scores, names),

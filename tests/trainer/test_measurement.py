@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.embedder.bootstrap import count_pairs, interval, mean_interval, rate_intervals
-from trainer.embedder.calibration import Sample, calibrate, reference_lengths, threshold_for
+from trainer.embedder.calibration import Sample, calibrate, reference_lengths
 from trainer.embedder.config import ConfigError
 from trainer.embedder.discard import error_versus_discard
 from trainer.embedder.evaluation import several_templates
@@ -82,17 +82,7 @@ def test_distractors_make_larger_galleries() -> None:
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), others, "f32", "test")
     measured = {(point.gallery_size, point.asked_fpir): point for point in table.identification}
     assert 0.03 < measured[100, 0.1].fpir < 0.2
-    assert 0.03 < measured[1000, 0.1].fpir < 0.2 if (1000, 0.1) in measured else table.points[-1].fmr > 1e-4
-
-
-def test_the_service_and_the_trainer_resolve_alike() -> None:
-    from service.recognition.decision import DecisionPolicy, OperatingPoint
-
-    embeddings, names = people(130, 3, 0.8)
-    table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
-    policy = DecisionPolicy(table, "f32", OperatingPoint("fmr", 0.01))
-    for rate in (0.2, 0.02, 5e-4):
-        assert policy.threshold_for("fmr", rate) == pytest.approx(threshold_for(table.points, rate))
+    assert (1000, 0.1) not in measured  # 1.05e-4 a comparison is beyond what 44,000 pairs can tell
 
 
 def test_searches_for_well_separated_people_are_right() -> None:
@@ -143,9 +133,7 @@ def test_discarding_what_is_noisy_helps_and_discarding_at_random_does_not() -> N
 def test_the_threshold_for_n_templates_keeps_the_rate_against_a_person() -> None:
     embeddings, names = people(150, 6, 1.0)
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
-    figures = {
-        (figure.templates, figure.asked): figure for figure in several_templates(embeddings, names, table.points)
-    }
+    figures = {(figure.templates, figure.asked): figure for figure in several_templates(embeddings, names, table)}
     assert figures[1, 0.01].fmr == pytest.approx(0.01, rel=0.25)
     assert figures[5, 0.01].fmr_plain > 0.025
     assert figures[5, 0.01].fmr < 0.0125

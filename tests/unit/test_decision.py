@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from service.errors import FmrNotCalibrated
 from service.inference.bundle import Calibration, CalibrationPoint
-from service.recognition.decision import Comparisons, DecisionPolicy, OperatingPoint, rate_of_many, rate_of_one
+from service.inference.rates import rate_of_many, rate_of_one
+from service.recognition.decision import Comparisons, DecisionPolicy, OperatingPoint
 
 ONE = Comparisons()
 

@@ -64,9 +64,8 @@ def rate_intervals(counts: PairCounts, seed: int = 0) -> tuple[list[Interval], l
     weighted = draws.astype(np.float64) * counts.pictures
     impostor_pairs = weighted.sum(axis=1) ** 2 - (weighted**2).sum(axis=1)
     genuine_pairs = draws @ (counts.pictures * (counts.pictures - 1) / 2)
-    told = (impostor_pairs > 0) & (
-        genuine_pairs > 0
-    )  # a draw of one person alone, or of none with two pictures, is not
+    # A draw of one person alone, or of nobody with two pictures, has no rate.
+    told = (impostor_pairs > 0) & (genuine_pairs > 0)
     fmr = [interval(((draws @ table * draws).sum(axis=1)[told]) / impostor_pairs[told]) for table in counts.impostor]
     fnmr = [interval((draws @ misses)[told] / genuine_pairs[told]) for misses in counts.genuine]
     return fmr, fnmr

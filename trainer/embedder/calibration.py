@@ -1,5 +1,6 @@
 """The table from false match rates to thresholds, measured on people that the model never saw."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from rich.progress import track
 
 from service.inference.bundle import Calibration, CalibrationPoint, IdentificationPoint, Precision
 from service.inference.embedder import FaceEmbedder
+from service.inference.rates import rate_of_one
 from trainer.embedder.augmentation import CROP
 from trainer.embedder.bootstrap import count_pairs, rate_intervals
 from trainer.embedder.canvases import CANVAS, NAMELESS, CanvasSet
@@ -40,7 +42,20 @@ class Sample:
 
 
 def held_out_sample(embedder: FaceEmbedder, canvases: CanvasSet, split: SplitConfig, part: Part) -> Sample:
-    """The pictures of the people that the split keeps for one part, at most twenty of each."""
+    """Embed the pictures of the people that the split keeps for one part.
+
+    Raises:
+        ConfigError: it keeps nobody.
+    """
+    rows = held_out_rows(canvases, split, part)
+    if not rows:
+        raise ConfigError(f"the split keeps nobody for {part}: raise its fraction, or add people")
+    embeddings, lengths = embed_canvases(embedder, canvases, rows)
+    return Sample(embeddings, lengths, [canvases.identities[row] for row in rows])
+
+
+def held_out_rows(canvases: CanvasSet, split: SplitConfig, part: Part) -> list[int]:
+    """Pictures of the people of one part, at most twenty of each."""
     rows, counts = [], dict[str, int]()
     for row, name in enumerate(canvases.identities):
         if name == NAMELESS or part_of(name, split) is not part:
@@ -48,12 +63,9 @@ def held_out_sample(embedder: FaceEmbedder, canvases: CanvasSet, split: SplitCon
         counts[name] = counts.get(name, 0) + 1
         if counts[name] <= MAX_PER_IDENTITY:
             rows.append(row)
-    if not rows:
-        raise ConfigError(f"the split keeps nobody for {part}: raise its fraction, or add people")
     if len(rows) > MOST_PICTURES:
         rows = sorted(np.random.default_rng(0).permutation(rows)[:MOST_PICTURES].tolist())
-    embeddings, lengths = embed_canvases(embedder, canvases, rows)
-    return Sample(embeddings, lengths, [canvases.identities[row] for row in rows])
+    return rows
 
 
 def embed_canvases(embedder: FaceEmbedder, canvases: CanvasSet, rows: list[int]) -> tuple[Floats, Floats]:
@@ -81,27 +93,21 @@ def calibrate(sample: Sample, distractors: Floats, precision: Precision, data: s
             f"{people} held-out people with {len(sample.names)} pictures can't calibrate a model: at least "
             f"{FEWEST_PEOPLE} people are needed, some with several pictures; raise split.calibration or add people"
         )
-    points = _points(pairs, sample)
-    return Calibration(
+    table = Calibration(
         precision=precision,
         impostor_pairs=len(pairs.impostor),
         genuine_pairs=len(pairs.genuine),
-        people=len(set(sample.names)),
+        people=people,
         data=data,
-        points=points,
-        identification=_identification(points, People(sample.embeddings, sample.names, distractors)),
+        points=_points(pairs, sample),
     )
+    searched = measured_searches(table, People(sample.embeddings, sample.names, distractors), GALLERY_SIZES)
+    return table.model_copy(update={"identification": searched})
 
 
 def reference_lengths(sample: Sample) -> list[float]:
     """Percentiles 0 to 100 of the embeddings' lengths."""
     return [float(f"{value:.6g}") for value in np.percentile(sample.lengths, np.arange(101))]
-
-
-def threshold_for(points: list[CalibrationPoint], fmr: float) -> float:
-    """As the service resolves it: interpolated in the logarithm of the rate."""
-    rates = np.log10([point.fmr for point in points])[::-1]
-    return float(np.interp(np.log10(fmr), rates, [point.threshold for point in points][::-1]))
 
 
 def _points(pairs: PairScores, sample: Sample) -> list[CalibrationPoint]:
@@ -120,18 +126,16 @@ def _points(pairs: PairScores, sample: Sample) -> list[CalibrationPoint]:
     ]
 
 
-def _identification(points: list[CalibrationPoint], people: People) -> list[IdentificationPoint]:
-    """Measured FPIR of searches at the thresholds that the service takes for an asked one."""
+def measured_searches(calibration: Calibration, people: People, sizes: Iterable[int]) -> list[IdentificationPoint]:
+    """What searches do at the thresholds that the service takes for an asked FPIR, in galleries that can be drawn."""
     found = []
-    for size in GALLERY_SIZES:
-        if size > largest_gallery(people):
-            break
+    for size in sorted(size for size in set(sizes) if 2 <= size <= largest_gallery(people)):
         searches = search_galleries(people, size)
         for asked in FPIRS:
-            fmr = -np.expm1(np.log1p(-asked) / size)
-            if fmr < points[-1].fmr:
+            fmr = rate_of_one(asked, size)
+            if fmr < calibration.points[-1].fmr:
                 continue
-            threshold = threshold_for(points, fmr)
+            threshold = calibration.threshold_for(fmr)
             errors = searches.errors_at(threshold)
             found.append(
                 IdentificationPoint(

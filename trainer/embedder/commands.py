@@ -170,7 +170,7 @@ def evaluate(
         curve = discard.error_versus_discard(sample.embeddings, sample.names, sample.lengths)
         closed_set = evaluation.closed_set(embedder, canvases)
         if manifest.calibration is not None:
-            several = evaluation.several_templates(sample.embeddings, sample.names, manifest.calibration.points)
+            several = evaluation.several_templates(sample.embeddings, sample.names, manifest.calibration)
     by_group = []
     if groups is not None:
         by_group = measure_groups(unpack([groups], work / "nameless"), finder, embedder, manifest.calibration)

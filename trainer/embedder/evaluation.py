@@ -11,20 +11,19 @@ import numpy.typing as npt
 from rich.progress import track
 
 from service.errors import RegistryError
-from service.inference.bundle import Calibration, CalibrationPoint
+from service.inference.bundle import Calibration, IdentificationPoint
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, ImageInput
 from service.inference.local import LocalEngine
-from trainer.embedder.calibration import FPIRS, GALLERY_SIZES, embed_canvases, threshold_for
+from service.inference.rates import rate_of_one
+from trainer.embedder.calibration import GALLERY_SIZES, embed_canvases, measured_searches
 from trainer.embedder.canvases import CanvasSet
 from trainer.embedder.identification import (
     ClosedSet,
     People,
-    SearchErrors,
     centroid_identification,
     largest_gallery,
     rank_of_mate,
-    search_galleries,
 )
 from trainer.embedder.scores import PairScores, all_pairs, ten_fold_accuracy
 
@@ -35,15 +34,6 @@ TEMPLATE_COUNTS = (1, 2, 3, 5, 10)
 TEMPLATE_RATES = (1e-2, 1e-3)
 HARDEST = 24
 MANY_PICTURES = 80
-
-
-@dataclass(frozen=True)
-class GallerySearches:
-    """What searches did in galleries of one size, at the threshold that the service takes for an asked FPIR."""
-
-    size: int
-    asked: float
-    errors: SearchErrors
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ class EngineFigures:
     measured_fmr: dict[float, float]
     people: int
     ranks: npt.NDArray[np.intp]
-    searches: list[GallerySearches]
+    searches: list[IdentificationPoint]
     hardest_genuine: list[tuple[Path, Path, float]]
     hardest_impostor: list[tuple[Path, Path, float]]
 
@@ -119,6 +109,7 @@ def evaluate(
     names = [photos[row].parent.name for row in found]
     cross = all_pairs(vectors, names)
     people = People(vectors, names, np.zeros((0, vectors.shape[1]), np.float32))
+    sizes = (*GALLERY_SIZES, largest_gallery(people))
     genuine, impostor = _hardest(vectors, names, [photos[row] for row in found])
     return EngineFigures(
         photos=len(photos),
@@ -137,7 +128,7 @@ def evaluate(
         },
         people=len(set(names)),
         ranks=rank_of_mate(people),
-        searches=_searches(people, calibration),
+        searches=[] if calibration is None else measured_searches(calibration, people, sizes),
         hardest_genuine=genuine,
         hardest_impostor=impostor,
     )
@@ -153,7 +144,7 @@ def closed_set(embedder: FaceEmbedder, canvases: CanvasSet) -> ClosedSet | None:
     return centroid_identification(embeddings, [canvases.identities[row] for row in rows])
 
 
-def several_templates(embeddings: Floats, names: list[str], points: list[CalibrationPoint]) -> list[TemplateFigures]:
+def several_templates(embeddings: Floats, names: list[str], calibration: Calibration) -> list[TemplateFigures]:
     """Enrol n pictures of each person who has more, and compare the rest of the pictures with the nearest of them."""
     _, labels = np.unique(np.asarray(names), return_inverse=True)
     figures = []
@@ -166,10 +157,10 @@ def several_templates(embeddings: Floats, names: list[str], points: list[Calibra
         best = np.stack([(embeddings[probes] @ embeddings[rows].T).max(axis=1) for rows in enrolled], axis=1)
         own = labels[probes][:, None] == members[None]
         for asked in TEMPLATE_RATES:
-            of_one = -np.expm1(np.log1p(-asked) / count)
-            if of_one < points[-1].fmr:
+            of_one = rate_of_one(asked, count)
+            if of_one < calibration.points[-1].fmr:
                 continue
-            plain, strict = threshold_for(points, asked), threshold_for(points, of_one)
+            plain, strict = calibration.threshold_for(asked), calibration.threshold_for(of_one)
             figures.append(
                 TemplateFigures(
                     templates=count,
@@ -192,21 +183,6 @@ def embed_photos(engine: LocalEngine, photos: Sequence[Path], choice: FaceChoice
             missing = isinstance(result, RegistryError) or not result.faces
             embeddings.append(None if missing else result.faces[0].embedding)  # type: ignore[union-attr]
     return embeddings
-
-
-def _searches(people: People, calibration: Calibration | None) -> list[GallerySearches]:
-    if calibration is None:
-        return []
-    largest = largest_gallery(people)
-    found = []
-    for size in sorted({size for size in (*GALLERY_SIZES, largest) if 2 <= size <= largest}):
-        searches = search_galleries(people, size)
-        for asked in FPIRS:
-            of_one = -np.expm1(np.log1p(-asked) / size)
-            if of_one >= calibration.points[-1].fmr:
-                threshold = threshold_for(calibration.points, of_one)
-                found.append(GallerySearches(size, asked, searches.errors_at(threshold)))
-    return found
 
 
 def _hardest(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from service.inference.bundle import Calibration, EmbedderManifest, Interval
+from service.inference.bundle import Calibration, EmbedderManifest, IdentificationPoint, Interval
 from trainer.embedder.discard import FMR, Discard
 from trainer.embedder.evaluation import EngineFigures, TemplateFigures
 from trainer.embedder.groups import Group
@@ -30,21 +30,7 @@ def calibration_tables(calibration: Calibration) -> str:
     )
     if not calibration.identification:
         return f"{words}\n\n{points}"
-    searches = table(
-        ("people enrolled", "asked FPIR", "threshold", "measured FPIR", "95 % interval", "FNIR"),
-        (
-            (
-                f"{p.gallery_size:,}",
-                f"{p.asked_fpir:g}",
-                f"{p.threshold:.4f}",
-                f"{p.fpir:.4f}",
-                _interval(p.fpir_interval),
-                f"{p.fnir:.4f}",
-            )
-            for p in calibration.identification
-        ),
-    )
-    return f"{words}\n\n{points}\n\n{searches}"
+    return f"{words}\n\n{points}\n\n{_searches(calibration.identification)}"
 
 
 def evaluation_report(
@@ -122,16 +108,26 @@ def _identification(figures: EngineFigures, closed_set: ClosedSet | None) -> str
     if figures.searches:
         parts += [
             "Open set, at the thresholds for an asked FPIR:",
-            table(
-                ("people enrolled", "asked FPIR", "measured FPIR", "95 % interval", "FNIR"),
-                (
-                    (f"{s.size:,}", f"{s.asked:g}", f"{s.errors.fpir:.4f}", _interval(s.errors.fpir_interval),
-                     f"{s.errors.fnir:.4f}")
-                    for s in figures.searches
-                ),
-            ),
+            _searches(figures.searches),
         ]  # fmt: skip
     return "\n\n".join(parts)
+
+
+def _searches(searches: Sequence[IdentificationPoint]) -> str:
+    return table(
+        ("people enrolled", "asked FPIR", "threshold", "measured FPIR", "95 % interval", "FNIR"),
+        (
+            (
+                f"{p.gallery_size:,}",
+                f"{p.asked_fpir:g}",
+                f"{p.threshold:.4f}",
+                f"{p.fpir:.4f}",
+                _interval(p.fpir_interval),
+                f"{p.fnir:.4f}",
+            )
+            for p in searches
+        ),
+    )
 
 
 def _templates(templates: Sequence[TemplateFigures]) -> str:

@@ -36,12 +36,10 @@ async def change_collection(
 ) -> CollectionView:
     """Requests that ask for no rate and no threshold are decided by it."""
     body = await read_body(request, CollectionChange)
-    registry.deciding.require_resolvable(body.operating_point)
     async with registry.database.transaction() as connection:
         changed = await collections.set_default_rate(connection, name, body.fmr, body.fpir)
-        await registry.deciding.in_gallery(
-            connection, changed, body.operating_point
-        )  # a gallery can be too large for it
+        if body.operating_point is not None:  # which the gallery may be too large for already
+            await registry.deciding.in_gallery(connection, changed, body.operating_point)
         size = await count(connection, changed.id, changed.model_id)
     return _view(changed, size.people)
 
