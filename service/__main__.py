@@ -96,7 +96,7 @@ def main() -> None:
     try:
         app()
     except StartupError as error:
-        sys.exit(f"identity-registry can't start: {error}")
+        sys.exit(f"identity-registry: {error}")
 
 
 if __name__ == "__main__":

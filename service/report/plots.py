@@ -38,17 +38,18 @@ def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, thres
 
     figure, axes = plt.subplots(figsize=(8, 4.5))
     thresholds = np.linspace(0, 1, 201)
-    axes.plot(
-        thresholds, [scores.fpir_at(value) for value in thresholds], label="measured among the compared templates"
-    )
+    measured = [(value, scores.fpir_at(value)) for value in thresholds]
+    if line := [point for point in measured if point[1] > 0]:  # a gallery of one person has no false positives
+        axes.plot(*zip(*line, strict=True), label="measured among the compared templates")
     for growth, style, words in ((1, "--", "this size"), (GROWTH, ":", f"{GROWTH} times this size")):
         larger = Comparisons(size.people * growth, size.templates * growth)
         known = [(value, policy.decide(OperatingPoint("threshold", value), larger).fpir) for value in thresholds]
-        line = [(value, rate.value) for value, rate in known if rate is not None]
-        if line:
+        if line := [(value, rate.value) for value, rate in known if rate is not None and rate.value > 0]:
             axes.plot(*zip(*line, strict=True), style, label=f"by calibration, {words}")
-    axes.set(yscale="log", xlabel="threshold", ylabel="FPIR", title="searches by strangers that find somebody")
+    axes.set(xlabel="threshold", ylabel="FPIR", title="searches by strangers that find somebody")
     axes.grid(which="both", alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.set_yscale("log")
+        axes.legend()
     figure.savefig(folder / "fpir.png", dpi=110, bbox_inches="tight")
     plt.close(figure)

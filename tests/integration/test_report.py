@@ -72,6 +72,19 @@ def test_an_empty_or_missing_collection_is_told(postgres_url: str, collection_na
         report(postgres_url, MANIFEST, POLICY, "nowhere", tmp_path)
 
 
+async def test_one_person_and_no_calibration_are_a_gallery_too(
+    database: Database, collection_name: str, tmp_path: Path
+) -> None:
+    await enrol(database, collection_name, "alone", clouds()[0])
+    uncalibrated = DecisionPolicy(None, "f32", OperatingPoint("fmr", 1e-3))
+    with pytest.raises(StartupError, match=r"no calibration.*--threshold"):
+        await asyncio.to_thread(report, database.url, MANIFEST, uncalibrated, collection_name, tmp_path)
+    asked = OperatingPoint("threshold", 0.4)
+    path = await asyncio.to_thread(report, database.url, MANIFEST, uncalibrated, collection_name, tmp_path, asked)
+    assert "1 people, 4 templates" in path.read_text()
+    assert "not known, the threshold is outside of the calibration" in path.read_text()
+
+
 def test_scores_are_those_of_every_pair() -> None:
     random = np.random.default_rng(1)
     vectors = random.normal(size=(30, 8)).astype(np.float32)
