@@ -87,6 +87,11 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
+def wait_until_gone(root: Path) -> None:
+    """Until no keeper and no server of the folder is left. A process that has said its last word still takes a moment."""
+    wait_for(lambda: processes_of(root) == [], 20)
+
+
 def lease(root: Path) -> "subprocess.Popen[str]":
     """Another process that leases the embedded server until its standard input ends; it has the URL printed."""
     process = subprocess.Popen(

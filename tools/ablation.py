@@ -21,7 +21,7 @@ from trainer.embedder.canvases import CanvasSet, load_canvases
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.report import table
 from trainer.embedder.scores import all_pairs
-from trainer.embedder.split import Part
+from trainer.embedder.split import Part, part_of
 from trainer.embedder.training import load_encoder, train
 
 FMR = 1e-3
@@ -34,19 +34,45 @@ def main(
     config: Annotated[Path, typer.Option(help="The recipes.")] = Path("configs/ablation.yaml"),
     output: Annotated[Path, typer.Option(help="Where runs and table go.")] = Path("runs/ablation"),
     work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    nameless: Annotated[Path | None, typer.Option(help="Folder or zip of canvases of people without names.")] = None,
+    nameless_folder: Annotated[str, typer.Option(help="The folder in it that may train.")] = "",
 ) -> None:
-    """Train and measure every recipe; the table is printed and kept in `table.md`."""
+    """Train and measure every recipe; the table is printed and kept in `table.md`.
+
+    A recipe's `material` says who trains: `named` people, `nameless` ones, or `all`.
+    """
     settings = yaml.safe_load(config.read_text())
-    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+    named = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+    everybody = named
+    if nameless is not None:
+        folder = unpack([nameless], work / "nameless") / nameless_folder
+        everybody = load_canvases(work / "identities", folder, work / "cache")
     results: dict[str, list[dict[str, float]]] = {}
     for name, recipe in settings["recipes"].items():
+        material = recipe.get("material", "named")
+        if material != "named" and nameless is None:
+            typer.echo(f"{name}: left out, since it needs --nameless", err=True)
+            continue
+        canvases = named if material == "named" else everybody
         for seed in recipe["seeds"]:
-            run = EmbedderConfig.model_validate({**settings["base"], "stages": recipe["stages"], "seed": seed * 100})
+            run = _config({**settings["base"], **recipe.get("run", {})}, recipe["stages"], seed)
+            run = _without_named(run, canvases) if material == "nameless" else run
             folder = output / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             results.setdefault(name, []).append(_run(run, canvases, teacher, work / "cache", folder))
             text = _table(results)
             (output / "table.md").write_text(text + "\n")
     typer.echo(text)
+
+
+def _config(base: dict[str, Any], stages: list[dict[str, Any]], seed: int) -> EmbedderConfig:
+    return EmbedderConfig.model_validate({**base, "stages": stages, "seed": seed * 100})
+
+
+def _without_named(config: EmbedderConfig, canvases: CanvasSet) -> EmbedderConfig:
+    """The same split with no named person left in its training part."""
+    training = {name for name in canvases.identities if name and part_of(name, config.split) is Part.TRAIN}
+    split = config.split.model_copy(update={"wrong_labels": tuple(sorted(training))})
+    return config.model_copy(update={"split": split})
 
 
 def _run(config: EmbedderConfig, canvases: CanvasSet, teacher: Path, cache: Path, folder: Path) -> dict[str, float]:

@@ -17,7 +17,7 @@ import pytest
 from service.gallery.embedded.cluster import Cluster
 from service.gallery.templates import centroid_of
 from tests.photos import COLLINS, HOPPER, b64, encoded, pixels
-from tests.server import keeper_of, processes_of, running_api, server_of, wait_for
+from tests.server import keeper_of, processes_of, running_api, server_of, wait_for, wait_until_gone
 
 FACE = COLLINS.read_bytes()
 
@@ -56,7 +56,7 @@ def test_it_starts_in_time_stops_clean_and_remembers(data_folder: Path) -> None:
         print(f"\nfrom process start to ready, new data folder: {time.monotonic() - started:.1f} s")
         assert api.client.post("/register", json=body("C", FACE)).status_code == 201
         assert api.stop() == 0
-    assert processes_of(data_folder / "postgres") == []
+    wait_until_gone(data_folder / "postgres")
     started = time.monotonic()
     with running_api(data_folder) as api:
         print(f"from process start to ready, warm: {time.monotonic() - started:.1f} s")
@@ -69,7 +69,7 @@ def test_a_killed_api_leaves_no_process_behind(data_folder: Path) -> None:
     with running_api(data_folder) as api:
         assert processes_of(data_folder / "postgres")
         api.kill()
-        wait_for(lambda: processes_of(data_folder / "postgres") == [], 20)
+        wait_until_gone(data_folder / "postgres")
 
 
 def test_twenty_clients_register_one_person_at_once(data_folder: Path) -> None:
@@ -170,7 +170,7 @@ def test_several_worker_processes_share_the_database(data_folder: Path) -> None:
         assert query(data_folder, "SELECT count(*) FROM identity") == [(12,)]
         api.process.send_signal(signal.SIGINT)
         api.process.wait(40)
-        wait_for(lambda: processes_of(data_folder / "postgres") == [], 20)
+        wait_until_gone(data_folder / "postgres")
 
 
 def test_another_database_is_used_where_one_is_named(data_folder: Path, postgres_url: str) -> None:
@@ -203,7 +203,7 @@ def test_what_keeps_it_from_starting_is_told_in_words(
     assert words in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     assert "secret" not in result.stdout + result.stderr
-    assert processes_of(data_folder / "postgres") == []
+    wait_until_gone(data_folder / "postgres")
 
 
 def test_the_log_holds_no_label_and_no_picture(data_folder: Path) -> None:

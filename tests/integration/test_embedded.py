@@ -15,7 +15,7 @@ from service.gallery.embedded import binaries
 from service.gallery.embedded.cluster import Cluster
 from service.gallery.embedded.lease import EmbeddedPostgres
 from service.gallery.embedded.locks import FileLock
-from tests.server import LEASE, end, keeper_of, lease, processes_of, server_of, wait_for
+from tests.server import LEASE, end, keeper_of, lease, processes_of, server_of, wait_for, wait_until_gone
 
 needs_mount = pytest.mark.skipif(
     os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0,
@@ -54,12 +54,12 @@ def test_first_start_warm_start_and_nothing_left_behind(data_folder: Path) -> No
         with psycopg.connect(libpq(url)) as connection:
             assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
             assert connection.execute("SHOW data_checksums").fetchone() == ("on",)
-    assert processes_of(root) == []
+    wait_until_gone(root)
     started = time.monotonic()
     with EmbeddedPostgres(root) as url:
         assert time.monotonic() - started < 5
         assert remembered(url) == [1]
-    assert processes_of(root) == []
+    wait_until_gone(root)
 
 
 def test_a_killed_server_comes_back_with_its_data(data_folder: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_killed_keeper_takes_the_server_along_and_both_come_back(data_folder: 
         wait_for(lambda: answers(url), 30)
         assert keeper_of(root).pid != keeper.pid
         assert remembered(url) == [1]
-    assert processes_of(root) == []
+    wait_until_gone(root)
 
 
 def test_everything_killed_at_once_leaves_a_folder_that_starts_again(data_folder: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_killed_user_ends_the_server(data_folder: Path) -> None:
     assert processes_of(root)
     holder.kill()
     holder.communicate()
-    wait_for(lambda: processes_of(root) == [], 20)
+    wait_until_gone(root)
 
 
 def test_two_users_share_one_server_and_outlive_each_other(data_folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_two_users_share_one_server_and_outlive_each_other(data_folder: Path) ->
     assert answers(Cluster(root).url)
     assert server_of(root) == server
     assert end(third) == 0
-    assert processes_of(root) == []
+    wait_until_gone(root)
 
 
 def test_many_that_start_at_once_share_one_server(data_folder: Path) -> None:
@@ -133,7 +133,7 @@ def test_many_that_start_at_once_share_one_server(data_folder: Path) -> None:
     assert len(urls) == 1
     assert urls.pop().startswith("postgresql")
     assert [end(user) for user in users] == [0] * 4
-    assert processes_of(root) == []
+    wait_until_gone(root)
 
 
 def test_a_stale_pid_of_a_stranger_and_a_stale_socket_lock_are_cleared(data_folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_data_of_another_major_version_is_left_alone(data_folder: Path) -> None:
     (root / "data" / "PG_VERSION").write_text("16\n")
     with pytest.raises(StartupError, match="made by PostgreSQL 16 and this release brings 18"):
         EmbeddedPostgres(root).start()
-    assert processes_of(root) == []
+    wait_until_gone(root)
     assert (root / "data" / "PG_VERSION").read_text() == "16\n"
 
 
