@@ -1,9 +1,11 @@
 """Alembic's environment. The URL comes from the caller, from REGISTRY_DATABASE__URL, or from the embedded server."""
 
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import Engine, create_engine, pool, text
 
 from service.gallery.schema import include_object
 from service.gallery.server import database_url
@@ -12,6 +14,7 @@ from service.settings import load_settings
 
 LOCK = 0x6D6967
 """Key of the advisory lock that lines up processes which migrate at once."""
+POLL_S = 0.2
 
 
 def url_in_use() -> AbstractContextManager[str]:
@@ -19,6 +22,20 @@ def url_in_use() -> AbstractContextManager[str]:
         return nullcontext(given)
     settings = load_settings()
     return database_url(settings.database_url, settings.postgres_folder)
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[None]:
+    """One process at a time migrates; the others look again and again.
+
+    They must not wait inside the database: CREATE INDEX CONCURRENTLY waits for every statement that runs, theirs
+    included. The lock is the session's, since such a migration is more than one transaction.
+    """
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}).scalar():
+            time.sleep(POLL_S)
+        yield
 
 
 def run_offline() -> None:
@@ -31,7 +48,7 @@ def run_offline() -> None:
 def run_online() -> None:
     with url_in_use() as url:
         engine = create_engine(url, poolclass=pool.NullPool, hide_parameters=True)
-        with engine.connect() as connection:
+        with alone(engine), engine.connect() as connection:
             context.configure(
                 connection=connection,
                 target_metadata=metadata,
@@ -39,7 +56,6 @@ def run_online() -> None:
                 compare_server_default=True,
             )
             with context.begin_transaction():
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
                 context.run_migrations()
         engine.dispose()
 

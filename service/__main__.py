@@ -1,19 +1,26 @@
 """`python -m service`: runs the identity registry."""
 
+import contextlib
 import os
 import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from service.errors import StartupError
+from service.scopes import Scope
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 database = typer.Typer(no_args_is_help=True, help="The registry's database.")
 app.add_typer(database, name="db")
 gallery = typer.Typer(no_args_is_help=True, help="The enrolled people.")
 app.add_typer(gallery, name="gallery")
+keys = typer.Typer(no_args_is_help=True, help="API keys: made here, shown once, kept as a hash.")
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -23,8 +30,6 @@ def api(
     workers: Annotated[int | None, typer.Option(help="Processes that serve.")] = None,
 ) -> None:
     """Serve the HTTP API. Without a configured database it runs its own PostgreSQL below the data folder."""
-    import uvicorn
-
     from service.settings import load_settings
 
     # Worker processes read the environment, so that is where options go.
@@ -32,15 +37,23 @@ def api(
         if value is not None:
             os.environ[f"REGISTRY_SERVER__{name}"] = str(value)
     server = load_settings().server
-    uvicorn.run(
-        "service.app:from_environment",
-        factory=True,
-        host=server.host,
-        port=server.port,
-        workers=server.workers,
-        timeout_graceful_shutdown=30,
-        server_header=False,
-    )
+    with _counted_together(server.workers):
+        _serve("service.app:from_environment", server.host, server.port, server.workers)
+
+
+@app.command()
+def worker(
+    host: Annotated[str | None, typer.Option(help="Address to bind to.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind to.")] = None,
+) -> None:
+    """Run the models for APIs that name this worker in REGISTRY_INFERENCE__WORKER_URL. It needs no database."""
+    from service.settings import load_settings
+
+    for name, value in {"HOST": host, "PORT": port}.items():
+        if value is not None:
+            os.environ[f"REGISTRY_WORKER__{name}"] = str(value)
+    chosen = load_settings().worker
+    _serve("service.worker:from_environment", chosen.host, chosen.port)
 
 
 @database.command()
@@ -53,7 +66,49 @@ def upgrade() -> None:
     settings = load_settings()
     with database_url(settings.database_url, settings.postgres_folder) as url:
         schema.upgrade(url)
-        typer.echo(f"the schema is at revision {schema.wanted_revision()}")
+        typer.echo(f"the schema is at revision {schema.this_release().wanted}")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="What it is for; shown in lists and refusals.")] = "first",
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeatable. Default: everything.")] = None,
+    collection: Annotated[str | None, typer.Option(help="The only collection that it is for.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="How long it is valid. Default: until revoked.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write it to this new file instead of showing it.")] = None,
+    if_none: Annotated[bool, typer.Option("--if-none", help="Only where there is no valid key yet.")] = False,
+) -> None:
+    """Make a key. This is the only time that it can be read."""
+    from service import keys as operations
+
+    secret = operations.create(name, scope or list(Scope), collection, days, output, only_first=if_none)
+    if secret is None:
+        typer.echo("there is a valid key already; none was made")
+    elif output is None:
+        typer.echo(secret)
+    else:
+        typer.echo(f"the key {name!r} is in {output}")
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Every key that was made, with what it may do."""
+    from service import keys as operations
+
+    for key in operations.list_all():
+        state = "revoked" if key.revoked_at else "expired" if key.has_expired else "valid"
+        scopes = " ".join(sorted(key.scopes))
+        typer.echo(f"{key.id}  {state:8} {key.name}  [{scopes}]  {key.collection or 'all collections'}")
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[uuid.UUID, typer.Argument(help="Its id, from `keys list`.")]) -> None:
+    """Make a key worthless, within five seconds on every running API."""
+    from service import keys as operations
+
+    if not operations.revoke(key_id):
+        raise StartupError(f"there is no valid key {key_id}")
+    typer.echo(f"revoked {key_id}")
 
 
 @gallery.command()
@@ -89,6 +144,31 @@ def demo(
     from service.demo.run import run
 
     raise typer.Exit(run(photos, output))
+
+
+@contextlib.contextmanager
+def _counted_together(processes: int) -> Iterator[None]:
+    """Several processes behind one port answer /metrics as one, through a folder."""
+    if processes == 1 or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="registry-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
+
+
+def _serve(factory: str, host: str, port: int, processes: int = 1) -> None:
+    import uvicorn
+
+    uvicorn.run(
+        factory,
+        factory=True,
+        host=host,
+        port=port,
+        workers=processes,
+        timeout_graceful_shutdown=30,
+        server_header=False,
+    )
 
 
 def main() -> None:

@@ -3,44 +3,44 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from service.api.dependencies import ModelBundle, Registry
-from service.api.middleware import BodyLimit, RequestId, SameOrigin
+from service.api.middleware import BodyLimit, Measured, RequestId, SameOrigin
 from service.api.problems import MEDIA_TYPE, install_handlers
 from service.api.routes import collections, enrolment, health, identification, identities, models, verification
 from service.api.schemas import ProblemView
+from service.api.startup import PlainStartupFailure
+from service.engines import build_engine
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
-from service.gallery import ann, schema
+from service.gallery import ann, keys, schema
 from service.gallery import collections as gallery_collections
 from service.gallery.database import Database
+from service.gallery.keyring import KeyRing
 from service.gallery.server import database_url
 from service.gallery.size import GallerySizes
-from service.inference.bundle import EmbedderManifest, embedding_fingerprint
-from service.inference.detector import YoloFaceDetector
-from service.inference.embedder import FaceEmbedder
-from service.inference.graph import RuntimeOptions
-from service.inference.local import LocalEngine
+from service.inference.bundle import EmbedderManifest, embedding_fingerprint, read_embedder
+from service.inference.engine import Engine
 from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
 from service.recognition.enrolment import QualityGate
 from service.settings import Settings, load_settings
-from service.vision.image import ImageLimits
 
-MOST_THREADS = 8
-"""Past this a single picture gains nothing from more cores."""
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROBLEM: dict[str, Any] = {
     "description": "A problem; docs/problems.md explains each code",
     "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema()}},
 }
+NO_KEY = (
+    "Requests need an API key and there is none yet: `python -m service keys create` makes one. (Bound to 127.0.0.1 "
+    "the service asks for none.)"
+)
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
     app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if settings.server.on_loopback else None)
     app.add_middleware(RequestId)
+    app.add_middleware(Measured)
     return app
 
 
@@ -82,27 +83,28 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
     """
     async with contextlib.AsyncExitStack() as stack:
         # The models load while the database starts: each takes about a second.
-        loading = asyncio.create_task(asyncio.to_thread(build_engine, settings))
+        manifest = await asyncio.to_thread(read_embedder, settings.embedder.bundle)
+        loading = asyncio.create_task(asyncio.to_thread(build_engine, settings, manifest))
         try:
             database = await _open_database(settings, stack)
-            engine, embedder = await loading
+            engine = await loading
         finally:
             loading.cancel()
-        await _prepare_gallery(settings, database, engine, embedder.manifest)
+        await _prepare_gallery(settings, database, engine, manifest)
         await engine.start()
         stack.push_async_callback(engine.stop)
         maintenance = asyncio.create_task(_maintain_indexes(settings, database))
         stack.push_async_callback(_cancel, maintenance)
         precision = settings.inference.precision
         recognition = settings.recognition
-        policy = DecisionPolicy(embedder.manifest.calibration, precision, OperatingPoint("fmr", recognition.fmr))
+        policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", recognition.fmr))
         if (problem := policy.default_problem()) is not None:
             log.warning("requests must say what they are decided by, since the default can't be kept: %s", problem)
         yield Registry(
             database=database,
             engine=engine,
             deciding=Deciding(policy, GallerySizes()),
-            bundle=ModelBundle(settings.embedder.bundle, embedder.manifest),
+            bundle=ModelBundle(settings.embedder.bundle, manifest),
             gate=QualityGate(
                 recognition.min_face_px,
                 recognition.min_sharpness,
@@ -112,21 +114,9 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
                 recognition.min_quality,
             ),
             precision=precision,
-            schema_revision=schema.wanted_revision(),
+            release=schema.this_release(),
+            keys=KeyRing(database) if settings.server.keys_required else None,
         )
-
-
-def build_engine(settings: Settings) -> tuple[LocalEngine, FaceEmbedder]:
-    """Load both models. Raises StartupError."""
-    inference = settings.inference
-    threads = inference.threads or max(1, min((os.cpu_count() or 1) // settings.server.workers, MOST_THREADS))
-    options = RuntimeOptions(inference.backend, inference.precision, threads)
-    detector = YoloFaceDetector(
-        settings.detector.bundle, options, settings.detector.image_size, settings.detector.min_score
-    )
-    embedder = FaceEmbedder(settings.embedder.bundle, options)
-    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
-    return LocalEngine(detector, embedder, limits, inference.max_batch, inference.max_waiting), embedder
 
 
 async def _open_database(settings: Settings, stack: contextlib.AsyncExitStack) -> Database:
@@ -138,16 +128,17 @@ async def _open_database(settings: Settings, stack: contextlib.AsyncExitStack) -
     return database
 
 
-async def _prepare_gallery(
-    settings: Settings, database: Database, engine: LocalEngine, manifest: EmbedderManifest
-) -> None:
+async def _prepare_gallery(settings: Settings, database: Database, engine: Engine, manifest: EmbedderManifest) -> None:
     """Migrate where asked to, then check what this release relies on, once, before the first request."""
     try:
-        if settings.migrates_on_start:
+        release = schema.this_release()
+        if settings.migrates_on_start and await _is_ours(database, release):
             await asyncio.to_thread(schema.upgrade, database.url)
         async with database.transaction() as connection:
-            if problem := await schema.schema_problem(connection, schema.wanted_revision()):
+            if problem := await schema.schema_problem(connection, release):
                 raise StartupError(f"The database is not ready: {problem}")
+            if settings.server.keys_required and not await keys.any_valid(connection):
+                raise StartupError(NO_KEY)
             await schema.require_pgvector(connection)
             await gallery_collections.add_model(
                 connection, engine.model_id, engine.dim, embedding_fingerprint(manifest)
@@ -158,6 +149,12 @@ async def _prepare_gallery(
                 await gallery_collections.create(connection, gallery_collections.DEFAULT, engine.model_id)
     except (DatabaseUnavailable, OperationalError) as error:
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
+
+
+async def _is_ours(database: Database, release: schema.Release) -> bool:
+    """Whether no later release has migrated the database; its revisions are unknown to our migrations."""
+    async with database.transaction() as connection:
+        return await schema.revision_of(connection) in {None, *release.known}
 
 
 async def _maintain_indexes(settings: Settings, database: Database) -> None:
@@ -175,23 +172,3 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-class PlainStartupFailure:
-    """Shows an operator why the service can't start, in words instead of a traceback."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_plainly(message: Message) -> None:
-            if message["type"] == "lifespan.startup.failed":
-                _, found, words = message.get("message", "").rpartition("service.errors.StartupError: ")
-                message = {**message, "message": words.strip()} if found else message
-            await send(message)
-
-        await self._app(scope, receive, send_plainly)

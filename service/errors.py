@@ -2,7 +2,8 @@
 
 RegistryError                 answered over HTTP as application/problem+json (RFC 9457)
 ├── InvalidRequest            400 / 413 / 415 / 422: what to change is in the words
-├── ForeignOrigin             403
+├── Unauthorized              401
+├── ForeignOrigin, NotAllowed 403
 ├── NotFound                  404
 ├── Conflict                  409
 └── Unavailable               503 with Retry-After
@@ -11,6 +12,7 @@ StartupError                  the process can't start; the words say what to do
 `docs/problems.md` has a paragraph on every code, and a test keeps it so.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
@@ -103,6 +105,14 @@ class ForeignOrigin(RegistryError):
     code, title, status = "foreign_origin", "The request comes from a web page of another site", 403
 
 
+class Unauthorized(RegistryError):
+    code, title, status = "unauthorized", "The request has no valid key", 401
+
+
+class NotAllowed(RegistryError):
+    code, title, status = "not_allowed", "The key does not allow this", 403
+
+
 class NotFound(RegistryError):
     code, title, status = "not_found", "There is nothing at this address", 404
 
@@ -139,6 +149,10 @@ class ModelNotLoaded(Conflict):
     code, title, status = "model_not_loaded", "The collection belongs to a model that is not loaded", 409
 
 
+class WrongWorker(Conflict):
+    code, title, status = "wrong_worker", "The worker runs another model", 409
+
+
 class Unavailable(RegistryError):
     code, title, status = "unavailable", "The service can't answer just now", 503
     retry_after_s: ClassVar[int] = 1
@@ -148,6 +162,11 @@ class EngineBusy(Unavailable):
     code, title, status = "engine_busy", "Too many pictures are waiting already", 503
 
 
+class EngineUnavailable(Unavailable):
+    code, title, status = "engine_unavailable", "No worker can look at pictures just now", 503
+    retry_after_s = 2
+
+
 class DatabaseUnavailable(Unavailable):
     code, title, status = "database_unavailable", "The database can't be reached", 503
     retry_after_s = 2
@@ -155,3 +174,14 @@ class DatabaseUnavailable(Unavailable):
 
 class InternalError(RegistryError):
     code, title, status = "internal_error", "Something went wrong inside the service", 500
+
+
+def error_class(code: str) -> type[RegistryError]:
+    """The class with this code; one that this release doesn't know is an InternalError."""
+
+    def below(kind: type[RegistryError]) -> Iterator[type[RegistryError]]:
+        for child in kind.__subclasses__():
+            yield child
+            yield from below(child)
+
+    return next((kind for kind in below(RegistryError) if kind.code == code), InternalError)

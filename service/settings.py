@@ -25,12 +25,19 @@ from sqlalchemy.exc import ArgumentError
 
 from service.errors import StartupError
 from service.inference.bundle import Precision
-from service.inference.graph import Backend
+from service.inference.graph import Backend, Device
 
 PREFIX = "REGISTRY_"
 BUNDLES = Path(__file__).parent / "bundles"
 CONFIG_VARIABLE, SECRETS_VARIABLE = f"{PREFIX}CONFIG", f"{PREFIX}SECRETS_DIR"
 DEFAULT_CONFIG = Path("configs/service.yaml")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Section(BaseModel):
@@ -41,16 +48,20 @@ class ServerSettings(_Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=1)
+    require_keys: bool | None = Field(None, description="API keys; unset: where the port is not on loopback")
     allow_unauthenticated: bool = Field(
-        False, description="answer anyone who can reach a port that is not on loopback; a proxy must keep strangers out"
+        False, description="no keys although the port is not on loopback; a proxy must keep strangers out"
     )
 
     @property
     def on_loopback(self) -> bool:
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return _is_loopback(self.host)
+
+    @property
+    def keys_required(self) -> bool:
+        if self.require_keys is not None:
+            return self.require_keys
+        return not self.on_loopback and not self.allow_unauthenticated
 
 
 class DatabaseSettings(_Section):
@@ -86,11 +97,37 @@ class EmbedderSettings(_Section):
 
 
 class InferenceSettings(_Section):
+    worker_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^,/\s]+(\s*,\s*https?://[^,/\s]+)*$",
+        description="http://worker:8001, several with commas; every address behind a name is used. Unset: the models "
+        "run in the API's process",
+    )
+    worker_token: SecretStr | None = Field(None, min_length=16, description="shared by API and workers")
+    worker_timeout_s: float = Field(30.0, gt=0, description="for one request to a worker")
     backend: Backend = "auto"
+    device: Device = "cpu"
     precision: Precision = "f32"
     threads: int | None = Field(None, ge=1, description="unset: the cores, shared by the worker processes; at most 8")
     max_batch: int = Field(8, ge=1)
     max_waiting: int = Field(64, ge=1)
+
+    @property
+    def urls(self) -> list[str]:
+        return [] if self.worker_url is None else [url.strip() for url in self.worker_url.split(",")]
+
+    @property
+    def token(self) -> str | None:
+        return None if self.worker_token is None else self.worker_token.get_secret_value()
+
+
+class WorkerSettings(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8001, ge=0, le=65535)
+
+    @property
+    def on_loopback(self) -> bool:
+        return _is_loopback(self.host)
 
 
 class RecognitionSettings(_Section):
@@ -120,6 +157,7 @@ class Settings(BaseSettings):
     detector: DetectorSettings = DetectorSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     inference: InferenceSettings = InferenceSettings()
+    worker: WorkerSettings = WorkerSettings()
     recognition: RecognitionSettings = RecognitionSettings()
     limits: LimitSettings = LimitSettings()
 
@@ -138,10 +176,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _is_not_open_to_strangers(self) -> "Settings":
-        if not self.server.on_loopback and not self.server.allow_unauthenticated:
+        server = self.server
+        if not server.on_loopback and server.require_keys is False and not server.allow_unauthenticated:
             raise ValueError(
-                f"server.host {self.server.host} can be reached from other machines and requests are not "
-                "authenticated; bind to 127.0.0.1, or say server.allow_unauthenticated=true where a proxy does it"
+                f"server.host {server.host} can be reached from other machines and server.require_keys is off; say "
+                "server.allow_unauthenticated=true as well where a proxy keeps strangers out"
             )
         return self
 

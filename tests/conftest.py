@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from service.app import build_engine, create_app
+from service.app import create_app
+from service.engines import build_local
 from service.gallery import collections, schema
 from service.gallery.collections import Collection
 from service.gallery.database import Database
@@ -64,7 +65,7 @@ def settings(postgres_url: str) -> Settings:
 
 @pytest.fixture(scope="session")
 def engine(settings: Settings) -> LocalEngine:
-    return build_engine(settings)[0]
+    return build_local(settings)
 
 
 @contextlib.contextmanager

@@ -47,9 +47,7 @@ class RunningApi:
 @contextlib.contextmanager
 def running_api(data: Path, *options: str, **environment: str) -> Iterator[RunningApi]:
     """`python -m service api` on a free port, ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = data / f"api-{port}.log"
     config = data / "service.yaml"
     config.touch()
@@ -73,6 +71,48 @@ def running_api(data: Path, *options: str, **environment: str) -> Iterator[Runni
                 process.wait(40)
 
 
+TOKEN = "the-token-of-the-tests"
+
+
+class RunningWorker:
+    """`python -m service worker` on a port of its own, which can be killed and started again."""
+
+    def __init__(self, log: Path, **environment: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        self._environment = {"REGISTRY_INFERENCE__WORKER_TOKEN": TOKEN} | environment
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "service", "worker", "--port", str(self.port)],
+                env=os.environ | self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        with httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {TOKEN}"}) as client:
+            wait_for(lambda: self.process.poll() is not None or is_ready(client), 40)
+        assert self.process.poll() is None, self.log.read_text()
+
+    def stop(self) -> None:
+        """As an orchestrator does."""
+        self.process.terminate()
+        self.process.wait(40)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def is_ready(client: httpx.Client) -> bool:
     try:
         return client.get("/readyz", timeout=5).status_code == 200
@@ -88,7 +128,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
 
 
 def wait_until_gone(root: Path) -> None:
-    """Until no keeper and no server of the folder is left. A process that has said its last word still takes a moment."""
+    """Until no keeper and no server of the folder is left; one that has said its last word still takes a moment."""
     wait_for(lambda: processes_of(root) == [], 20)
 
 

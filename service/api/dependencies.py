@@ -11,8 +11,10 @@ from fastapi import Depends, Request
 from service.api.problems import ClientGoneError
 from service.errors import RegistryError
 from service.gallery.database import Database
+from service.gallery.keyring import KeyRing
+from service.gallery.schema import Release
 from service.inference.bundle import EmbedderManifest, Precision
-from service.inference.engine import Engine, ImageInput, Observation
+from service.inference.engine import Engine, HostedEngine, ImageInput, Observation
 from service.recognition.deciding import Deciding
 from service.recognition.enrolment import QualityGate
 
@@ -30,12 +32,14 @@ class Registry:
     """The long-lived parts."""
 
     database: Database
-    engine: Engine
+    engine: HostedEngine
     deciding: Deciding
     bundle: ModelBundle
     gate: QualityGate
     precision: Precision
-    schema_revision: str
+    release: Release
+    keys: KeyRing | None
+    """None: the service asks for no keys."""
 
 
 class AttentiveEngine:

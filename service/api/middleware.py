@@ -1,6 +1,7 @@
 """What every request passes through: an id, a check where it comes from, and a limit on its body."""
 
 import re
+import time
 import uuid
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem
 from service.errors import BodyTooLarge, ForeignOrigin
+from service.metrics import REQUESTS
 
 REQUEST_ID = "x-request-id"
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -35,6 +37,31 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class Measured:
+    """Counts and times requests by operation: the route's pattern, never the address with what is in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, started = 500, time.perf_counter()
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        finally:
+            operation = f"{scope['method']} {getattr(scope.get('route'), 'path', 'unknown')}"
+            REQUESTS.labels(operation, status).observe(time.perf_counter() - started)
 
 
 class SameOrigin:

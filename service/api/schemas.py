@@ -288,6 +288,11 @@ class IdentityView(BaseModel):
     updated_at: datetime
 
 
+class IdentitiesAnswer(BaseModel):
+    identities: list[IdentityView]
+    next_cursor: str | None = Field(description="where the next page begins; null: this is the last one")
+
+
 class RegisterAnswer(BaseModel):
     identity_id: uuid.UUID
     external_id: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, literal_column, select
+from sqlalchemy import Row, Select, delete, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +22,14 @@ class Identity:
     created_at: datetime
     updated_at: datetime
     template_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of enrolment."""
+
+    created_at: datetime
+    id: uuid.UUID
 
 
 async def lock_or_create(
@@ -73,6 +81,16 @@ async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UU
     )
 
 
+async def page(
+    connection: AsyncConnection, collection_id: uuid.UUID, limit: int, after: Place | None = None
+) -> list[Identity]:
+    """Up to `limit` people in the order of their enrolment, beginning after a place."""
+    statement = _with_count(collection_id).order_by(identity.c.created_at, identity.c.id).limit(limit)
+    if after is not None:
+        statement = statement.where(tuple_(identity.c.created_at, identity.c.id) > (after.created_at, after.id))
+    return [_identity(row) for row in await connection.execute(statement)]
+
+
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:
     """Delete a person with all templates and centroids; how many templates there were. Raises IdentityNotFound."""
     count = (await get(connection, collection_id, identity_id)).template_count
@@ -96,6 +114,10 @@ async def _one(connection: AsyncConnection, statement: Select[Any], missing: str
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise IdentityNotFound(missing)
+    return _identity(row)
+
+
+def _identity(row: Row[Any]) -> Identity:
     values = dict(row._mapping)
     del values["collection_id"]
     return Identity(**values)

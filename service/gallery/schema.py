@@ -1,18 +1,20 @@
 """The schema's state: migrating it, and telling whether this release can work with it."""
 
 import logging
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SchemaItem
 
 from service.errors import StartupError
 from service.gallery.ann import PREFIX
+from service.gallery.tables import schema_serves
 
 OLDEST_PGVECTOR = (0, 8, 0)
 WANTED_PGVECTOR = (0, 8, 4)
@@ -34,11 +36,20 @@ def upgrade(url: str, revision: str = "head") -> None:
     command.upgrade(alembic_config(url), revision)
 
 
-def wanted_revision() -> str:
-    """The revision that this release works with."""
-    head = ScriptDirectory(str(_migrations())).get_current_head()
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What this release knows of the schema: the revision that it was written for, and that one's ancestors."""
+
+    wanted: str
+    known: frozenset[str]
+
+
+def this_release() -> Release:
+    """By the migrations that came with it."""
+    scripts = ScriptDirectory(str(_migrations()))
+    head = scripts.get_current_head()
     assert head is not None
-    return head
+    return Release(head, frozenset(script.revision for script in scripts.walk_revisions()))
 
 
 def include_object(
@@ -48,14 +59,33 @@ def include_object(
     return not (kind == "index" and reflected and (name or "").startswith(PREFIX))
 
 
-async def schema_problem(connection: AsyncConnection, wanted: str) -> str | None:
-    """What keeps this release from working with the database, or None."""
+async def revision_of(connection: AsyncConnection) -> str | None:
+    """The database's revision, None where it has no schema of ours."""
     if (await connection.execute(text("SELECT to_regclass('alembic_version')"))).scalar() is None:
+        return None
+    return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+
+
+async def schema_problem(connection: AsyncConnection, release: Release) -> str | None:
+    """What keeps this release from working with the database, or None.
+
+    A later release may have migrated it already. Its migrations say from which revision on a release still works with
+    what they made; one that only adds leaves that as it was, so that we go on serving while it takes over.
+    """
+    revision = await revision_of(connection)
+    if revision == release.wanted:
+        return None
+    if revision is None:
         return "the database has no schema yet: run `alembic upgrade head`"
-    revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
-    if revision != wanted:
-        return f"the schema is at revision {revision}, this release works with {wanted}: run `alembic upgrade head`"
-    return None
+    if revision in release.known:
+        return f"the schema is at {revision}, this release works with {release.wanted}: run `alembic upgrade head`"
+    serves = (await connection.execute(select(schema_serves.c.from_revision))).scalar()
+    if serves in release.known:
+        return None
+    return (
+        f"the schema is at revision {revision} and serves releases from {serves} on, this one is of {release.wanted}: "
+        "run the newer release"
+    )
 
 
 async def require_pgvector(connection: AsyncConnection) -> None:

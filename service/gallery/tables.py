@@ -14,6 +14,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -75,6 +76,7 @@ identity = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("collection_id", "id"),
     UniqueConstraint("collection_id", "external_id"),
+    Index("ix_identity_collection_id_created_at_id", "collection_id", "created_at", "id"),
 )
 
 
@@ -114,4 +116,24 @@ centroid = Table(
     *_embedding_columns(),
     Column("template_count", Integer, nullable=False),
     PrimaryKeyConstraint("collection_id", "identity_id", "model_id"),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text, dimensions=1), nullable=False),
+    Column("collection_id", Uuid, ForeignKey("collection.id", ondelete="CASCADE"), nullable=True),
+    _created_at(),
+    Column("expires_at", DateTime(timezone=True), nullable=True),
+    Column("revoked_at", DateTime(timezone=True), nullable=True),
+)
+
+schema_serves = Table(
+    "schema_serves",
+    metadata,
+    # One row: releases of this revision and later ones work with the schema as it is now.
+    Column("from_revision", Text, nullable=False),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.errors import EngineBusy
+from service.metrics import BATCHES, REFUSED, WAITING
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,10 +60,12 @@ class Batcher(Generic[Item, Result]):
         if self._stopped:
             raise EngineBusy("the service is shutting down")
         if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
+            REFUSED.inc(len(items))
             raise EngineBusy(f"{len(self._waiting)} pictures are waiting; try again in a moment")
         loop = asyncio.get_running_loop()
         entries = [_Waiting[Item, Result](item, loop.create_future()) for item in items]
         self._waiting += entries
+        WAITING.set(len(self._waiting))
         self._arrived.set()
         try:
             return list(await asyncio.gather(*(entry.result for entry in entries)))
@@ -78,6 +81,7 @@ class Batcher(Generic[Item, Result]):
             batch = self._take()
             if not batch:
                 continue
+            BATCHES.observe(len(batch))
             try:
                 results = await loop.run_in_executor(self._thread, self._run, [entry.item for entry in batch])
                 for entry, result in zip(batch, results, strict=True):
@@ -93,6 +97,7 @@ class Batcher(Generic[Item, Result]):
     def _take(self) -> list[_Waiting[Item, Result]]:
         self._waiting = [entry for entry in self._waiting if not entry.result.done()]
         batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+        WAITING.set(len(self._waiting))
         if not self._waiting:
             self._arrived.clear()
         return batch

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import RegistryError
-from service.vision.quality import Quality
+from service.vision.sample import Quality
 
 Floats = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -75,4 +75,17 @@ class Engine(Protocol):
 
     async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
         """Raises EngineBusy where too many pictures wait already."""
+        ...
+
+
+class HostedEngine(Engine, Protocol):
+    """An engine as the process that owns it sees it."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why no picture can be observed just now, or None."""
         ...

@@ -3,7 +3,7 @@
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from service.inference.bundle import Precision
 
 Floats = npt.NDArray[np.float32]
 Backend = Literal["auto", "openvino", "onnxruntime"]
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class RuntimeOptions:
     backend: Backend = "auto"
     precision: Precision = "f32"
     threads: int = 2
+    device: Device = "cpu"
 
 
 class Graph(Protocol):
@@ -41,7 +43,8 @@ def open_graph(path: Path, input_size: int, options: RuntimeOptions) -> Graph:
     """
     backend = options.backend
     if backend == "auto":
-        backend = "openvino" if platform.machine().lower() in {"x86_64", "amd64"} else "onnxruntime"
+        on_x86 = platform.machine().lower() in {"x86_64", "amd64"}
+        backend = "openvino" if on_x86 and options.device == "cpu" else "onnxruntime"
     try:
         graph = _OpenVino(path, input_size, options) if backend == "openvino" else _OnnxRuntime(path, options)
         trial = graph.run(np.zeros((2, 3, input_size, input_size), np.float32))
@@ -59,6 +62,8 @@ class _OpenVino:
     def __init__(self, path: Path, input_size: int, options: RuntimeOptions) -> None:
         import openvino
 
+        if options.device != "cpu":
+            raise StartupError(f"OpenVINO runs on the CPU here; for {options.device} choose the backend onnxruntime")
         core = openvino.Core()
         model = core.read_model(str(path))
         model.reshape([-1, 3, input_size, input_size])
@@ -86,14 +91,30 @@ class _OnnxRuntime:
 
         if options.precision != "f32":
             raise StartupError("ONNX Runtime serves f32 only; choose OpenVINO for bf16, or precision f32")
+        providers = ["CPUExecutionProvider"]
+        if options.device == "cuda":
+            providers = _cuda_providers(onnxruntime)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
         # Idle threads must not spin: the cores belong to the API as well.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
+        if options.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise StartupError("ONNX Runtime can't use the GPU: its CUDA libraries or the driver could not be loaded")
         self._input = self._session.get_inputs()[0].name
         self.output_shape: tuple[int, ...] = ()
 
     def run(self, batch: Floats) -> Floats:
         return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)
+
+
+def _cuda_providers(onnxruntime: Any) -> list[str]:
+    """Raises StartupError where this ONNX Runtime was built without CUDA."""
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise StartupError(
+            "this ONNX Runtime was built without CUDA: install onnxruntime-gpu in its place, or choose "
+            "inference.device=cpu"
+        )
+    onnxruntime.preload_dlls()  # CUDA and cuDNN from the Python packages that brought them
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]

@@ -12,6 +12,7 @@ from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Detection, Face, Floats, ImageInput, Observation
 from service.inference.selection import select
+from service.metrics import STAGES
 from service.vision.alignment import align, crop_box, fit_crop
 from service.vision.image import ImageLimits, Pixels, declared_pixels, decode
 from service.vision.quality import measure
@@ -49,6 +50,10 @@ class LocalEngine:
         await self._batcher.stop()
         self._decoders.shutdown()
 
+    @property
+    def problem(self) -> str | None:
+        return None
+
     async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
         return await self._batcher.submit(images)
 
@@ -60,16 +65,19 @@ class LocalEngine:
         return results
 
     def _observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
-        decoded = list(self._decoders.map(self._decode, images))
+        with STAGES.labels("decode").time():
+            decoded = list(self._decoders.map(self._decode, images))
         readable = [row for row, pixels in enumerate(decoded) if not isinstance(pixels, RegistryError)]
-        detections = self._detect(images, decoded)
+        with STAGES.labels("detect").time():
+            detections = self._detect(images, decoded)
         chosen = {row: self._choose(images[row], detections[row], decoded[row]) for row in readable}
         crops = {
             (row, index): self._crop(decoded[row], detections[row][index], images[row].cropped)  # type: ignore[arg-type]
             for row in readable
             for index in chosen[row]
         }
-        vectors, lengths = self._embedder.embed_with_lengths(list(crops.values()))
+        with STAGES.labels("embed").time():
+            vectors, lengths = self._embedder.embed_with_lengths(list(crops.values()))
         embedded = dict(zip(crops, zip(vectors, lengths, strict=True), strict=True))
         results: list[Observation | RegistryError] = []
         for row, pixels in enumerate(decoded):

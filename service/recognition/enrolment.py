@@ -11,7 +11,7 @@ from service.gallery import collections, identities, templates
 from service.gallery.database import Database
 from service.inference.engine import Box, Engine, Face, ImageInput
 from service.recognition.subject import subject_face
-from service.vision.quality import Quality
+from service.vision.sample import Quality
 
 SAME_FACE_PX = 32
 

@@ -9,7 +9,7 @@ import numpy as np
 from service.errors import FmrNotCalibrated, RegistryError, StartupError
 from service.gallery import collections, templates
 from service.gallery.database import Database
-from service.gallery.schema import schema_problem, wanted_revision
+from service.gallery.schema import schema_problem, this_release
 from service.gallery.size import GallerySizes, count
 from service.inference.bundle import EmbedderManifest
 from service.recognition.deciding import Deciding
@@ -81,7 +81,7 @@ async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str, aske
     database = Database(url, pool_size=1)
     try:
         async with database.transaction() as connection:
-            if problem := await schema_problem(connection, wanted_revision()):
+            if problem := await schema_problem(connection, this_release()):
                 raise StartupError(f"The database is not ready: {problem}")
             collection = await collections.get(connection, name)
             if collection.model_id != model_id:

@@ -1,36 +1,15 @@
 """What of a face sample can be measured in the picture: size, sharpness, pose and light."""
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from service.vision.image import Pixels
+from service.vision.sample import Quality
 
 Floats = npt.NDArray[np.float32]
 INNER_FACE = slice(16, 96)
 """Rows and columns of an aligned crop of 112 pixels that show skin and not hair or background."""
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What was measured on one face.
-
-    Attributes:
-        face_px: shorter side of the face's box in the picture, in pixels.
-        sharpness: variance of the Laplacian of the aligned crop's luma (Pech-Pacheco et al. 2000).
-        asymmetry: 0 for a face seen from the front, towards 1 as the nose comes near one eye (profile).
-        brightness: mean luma of the inner face, 0 to 255.
-        score: how well the embedder recognises such a face: the share of its reference faces that it recognises less
-            well, 0 to 1. None where the model's bundle has no such reference.
-    """
-
-    face_px: float
-    sharpness: float
-    asymmetry: float
-    brightness: float
-    score: float | None
 
 
 def measure(crop: Pixels, box: Floats, landmarks: Floats | None, score: float | None) -> Quality:

@@ -9,14 +9,12 @@ import pytest
 from service.errors import StartupError
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import FaceChoice, ImageInput, Observation
+from service.inference.engine import ImageInput, Observation
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
 from service.settings import BUNDLES, Settings
 from service.vision.image import Pixels
-from tests.photos import BUS, COLLINS, HOPPER, TRAINER, encoded, pixels
-
-pytestmark = pytest.mark.anyio
+from tests.photos import BUS, COLLINS, HOPPER, TRAINER, pixels
 
 
 def crops(count: int) -> list[Pixels]:
@@ -70,23 +68,6 @@ def test_a_box_does_not_depend_on_its_batch() -> None:
         np.testing.assert_allclose([face.score for face in found], [face.score for face in alone], atol=1e-4)
 
 
-async def test_a_bad_picture_fails_alone(engine: LocalEngine) -> None:
-    images = [
-        ImageInput(COLLINS.read_bytes()),
-        ImageInput(b"nothing of the kind"),
-        ImageInput(BUS.read_bytes(), FaceChoice.ALL),
-        ImageInput(encoded(np.zeros((64, 64, 3), np.uint8), "PNG")),
-    ]
-    first, second, third, fourth = engine.observe_now(images)
-    assert isinstance(first, Observation)
-    assert len(first.faces) == 1
-    assert getattr(second, "code", None) == "image_unreadable"
-    assert isinstance(third, Observation)
-    assert len(third.faces) == len(third.detections) >= 2
-    assert isinstance(fourth, Observation)
-    assert (fourth.faces, fourth.detections) == ([], [])
-
-
 def test_large_pictures_are_worked_off_in_portions(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     from service.inference import local
 
@@ -100,18 +81,6 @@ def test_large_pictures_are_worked_off_in_portions(engine: LocalEngine, monkeypa
         assert isinstance(other, Observation)
         assert float(one.faces[0].embedding @ other.faces[0].embedding) > 0.9999
     assert getattr(apart[3], "code", None) == "image_unreadable"
-
-
-def test_landmarks_lie_in_their_face(engine: LocalEngine) -> None:
-    (observation,) = engine.observe_now([ImageInput(HOPPER.read_bytes())])
-    assert isinstance(observation, Observation)
-    detection = observation.faces[0].detection
-    assert detection.landmarks is not None
-    x, y = detection.landmarks[:, 0], detection.landmarks[:, 1]
-    assert x[0] < x[2] < x[1]
-    assert y[:2].max() < y[2] < y[3:].min()
-    assert detection.box[0] < x.min()
-    assert y.max() < detection.box[3]
 
 
 @pytest.mark.parametrize("size", [320, 640])

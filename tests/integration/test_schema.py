@@ -91,13 +91,14 @@ def test_embeddings_are_float32_and_stay_in_line(postgres_url: str) -> None:
 async def test_a_database_without_a_schema_is_told_apart(empty_database: str) -> None:
     database = Database(empty_database)
     async with database.transaction() as connection:
-        assert "alembic upgrade head" in (await schema.schema_problem(connection, "0001") or "")
+        assert "alembic upgrade head" in (await schema.schema_problem(connection, schema.this_release()) or "")
         with pytest.raises(StartupError, match="has no pgvector"):
             await schema.require_pgvector(connection)
     await asyncio.to_thread(schema.upgrade, empty_database)
     async with database.transaction() as connection:
-        assert await schema.schema_problem(connection, schema.wanted_revision()) is None
-        assert "works with 9999" in (await schema.schema_problem(connection, "9999") or "")
+        assert await schema.schema_problem(connection, schema.this_release()) is None
+        newer = schema.Release("9999", schema.this_release().known | {"9999"})
+        assert "works with 9999" in (await schema.schema_problem(connection, newer) or "")
         await schema.require_pgvector(connection)
     await database.close()
 
@@ -128,3 +129,33 @@ def test_the_command_line_does_the_same(data_folder: Path) -> None:
     for arguments in (["upgrade", "head"], ["check"], ["downgrade", "base"]):
         result = subprocess.run([alembic, *arguments], env=environment, cwd=repository, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
+
+
+async def test_a_release_serves_on_while_a_later_one_expands_the_schema(empty_database: str) -> None:
+    """As long as `schema_serves` names a revision that the release knows."""
+    await asyncio.to_thread(schema.upgrade, empty_database, "0003")
+    known = frozenset({"0001", "0002", "0003"})
+    older = schema.Release("0003", known)
+    database = Database(empty_database)
+    async with database.transaction() as connection:
+        assert await schema.schema_problem(connection, older) is None
+        assert "run `alembic upgrade head`" in (await schema.schema_problem(connection, schema.this_release()) or "")
+    await asyncio.to_thread(schema.upgrade, empty_database)
+    async with database.transaction() as connection:
+        assert await schema.schema_problem(connection, older) is None
+        await connection.execute(text("UPDATE schema_serves SET from_revision = '0004'"))
+        assert "run the newer release" in (await schema.schema_problem(connection, older) or "")
+        assert await schema.schema_problem(connection, schema.this_release()) is None
+    await database.close()
+
+
+def test_an_index_build_that_was_cut_off_is_made_again(empty_database: str) -> None:
+    schema.upgrade(empty_database, "0003")
+    name = "ix_identity_collection_id_created_at_id"
+    libpq = empty_database.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(libpq, autocommit=True) as connection:
+        connection.execute(f"CREATE INDEX {name} ON identity (collection_id, created_at, id)")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [name])
+        schema.upgrade(empty_database)
+        valid = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name])
+        assert valid.fetchone() == (True,)

@@ -3,7 +3,8 @@ import pytest
 
 from service.recognition.enrolment import QualityGate
 from service.vision.alignment import TEMPLATE_112
-from service.vision.quality import Quality, measure
+from service.vision.quality import measure
+from service.vision.sample import Quality
 
 GATE = QualityGate(
     min_face_px=32, min_sharpness=15, max_asymmetry=0.75, min_brightness=30, max_brightness=235, min_score=0.01

@@ -71,8 +71,10 @@ def test_a_wrong_file_says_where(text: str, words: str, tmp_path: Path, monkeypa
     ("host", "open_"),
     [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("example.org", True)],
 )
-def test_binding_beyond_loopback_must_be_said(host: str, open_: bool) -> None:
+def test_beyond_loopback_keys_are_required_unless_said_otherwise(host: str, open_: bool) -> None:
+    assert load_settings(server={"host": host}).server.keys_required is open_
     if open_:
         with pytest.raises(StartupError, match="reached from other machines"):
-            load_settings(server={"host": host})
-    assert load_settings(server={"host": host, "allow_unauthenticated": True}).server.host == host
+            load_settings(server={"host": host, "require_keys": False})
+    assert not load_settings(server={"host": host, "allow_unauthenticated": True}).server.keys_required
+    assert load_settings(server={"host": host, "require_keys": True}).server.keys_required

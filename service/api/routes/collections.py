@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
+from service.api.access import AnyAccess, ManageAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import RegistryDependency
 from service.api.schemas import CollectionBody, CollectionChange, CollectionName, CollectionsAnswer, CollectionView
@@ -14,15 +15,18 @@ router = APIRouter(prefix="/collections", tags=["gallery"])
 
 
 @router.get("", summary="All collections")
-async def list_collections(registry: RegistryDependency) -> CollectionsAnswer:
+async def list_collections(registry: RegistryDependency, access: AnyAccess) -> CollectionsAnswer:
+    """Those that the key is for."""
     async with registry.database.transaction() as connection:
         found = await collections.list_all(connection)
-    return CollectionsAnswer(collections=[_view(collection, identities) for collection, identities in found])
+    views = [_view(collection, identities) for collection, identities in found]
+    return CollectionsAnswer(collections=[view for view in views if access.collection in (None, view.name)])
 
 
 @router.post("", openapi_extra=operation(CollectionBody), status_code=201, summary="Make a collection")
-async def create_collection(request: Request, registry: RegistryDependency) -> CollectionView:
+async def create_collection(request: Request, registry: RegistryDependency, access: ManageAccess) -> CollectionView:
     """A namespace of identities, bound to the model that the service runs."""
+    access.enter(None)
     body = await read_body(request, CollectionBody)
     registry.deciding.require_resolvable(body.operating_point)
     async with registry.database.transaction() as connection:
@@ -32,9 +36,10 @@ async def create_collection(request: Request, registry: RegistryDependency) -> C
 
 @router.patch("/{name}", openapi_extra=operation(CollectionChange), summary="Change a collection's default rate")
 async def change_collection(
-    request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency
+    request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
 ) -> CollectionView:
     """Requests that ask for no rate and no threshold are decided by it."""
+    access.enter(name)
     body = await read_body(request, CollectionChange)
     async with registry.database.transaction() as connection:
         changed = await collections.set_default_rate(connection, name, body.fmr, body.fpir)

@@ -1,11 +1,14 @@
-"""GET /healthz and /readyz"""
+"""GET /healthz, /readyz and /metrics"""
 
 import asyncio
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi.responses import PlainTextResponse, Response
+from pydantic import BaseModel, Field
 
+from service import metrics
+from service.api.access import MetricsAccess
 from service.api.dependencies import RegistryDependency
 from service.errors import DatabaseUnavailable, Unavailable
 from service.gallery.schema import schema_problem
@@ -22,6 +25,7 @@ class Ready(BaseModel):
     status: Literal["ready"] = "ready"
     model_id: str
     schema_revision: str
+    inference: str = Field("ready", description="or why no picture can be looked at just now")
 
 
 @router.get("/healthz", summary="The process lives")
@@ -31,12 +35,26 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", summary="The process can do its work")
 async def readyz(registry: RegistryDependency) -> Ready:
-    """Models are loaded, the database answers, and its schema is one that this release works with; else 503."""
+    """The database answers, and its schema is one that this release works with; else 503.
+
+    A service whose workers are away stays ready: its gallery can be read and people can be deleted, and pictures get a
+    503 of their own.
+    """
     try:
         async with asyncio.timeout(PATIENCE_S), registry.database.transaction() as connection:
-            problem = await schema_problem(connection, registry.schema_revision)
+            problem = await schema_problem(connection, registry.release)
     except TimeoutError:
         raise DatabaseUnavailable(f"the database did not answer within {PATIENCE_S} s") from None
     if problem is not None:
         raise Unavailable(problem)
-    return Ready(model_id=registry.engine.model_id, schema_revision=registry.schema_revision)
+    return Ready(
+        model_id=registry.engine.model_id,
+        schema_revision=registry.release.wanted,
+        inference=registry.engine.problem or "ready",
+    )
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
+async def prometheus(_: MetricsAccess) -> Response:
+    """Latencies, queue, batches, decisions, workers. No biometric data."""
+    return metrics.answer()

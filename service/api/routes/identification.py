@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from service.api.access import SearchAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import SearchAnswer, SearchBody
@@ -13,12 +14,15 @@ router = APIRouter(tags=["recognition"])
 
 
 @router.post("/search", openapi_extra=operation(SearchBody), summary="Who is this? (1:N)")
-async def search(request: Request, registry: RegistryDependency, engine: EngineDependency) -> SearchAnswer:
+async def search(
+    request: Request, registry: RegistryDependency, engine: EngineDependency, access: SearchAccess
+) -> SearchAnswer:
     """The `top_k` enrolled people nearest to a face, each with a decision. Nothing is stored.
 
     An empty gallery answers an empty list; a stranger gets candidates of which none is a match.
     """
     body = await read_body(request, SearchBody)
+    access.enter(body.collection)
     image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none")
     identification = await identify(
         registry.database, engine, registry.deciding, body.operating_point, body.collection, image, body.top_k

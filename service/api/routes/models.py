@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
+from service.api.access import AnyAccess
 from service.api.dependencies import Registry, RegistryDependency
 from service.api.schemas import CalibrationAnswer, ModelsAnswer, ModelView
 from service.errors import CalibrationNotFound, ModelNotFound
@@ -16,7 +17,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {SVG: {}}, "descrip
 
 
 @router.get("", summary="The loaded models")
-async def list_models(registry: RegistryDependency) -> ModelsAnswer:
+async def list_models(registry: RegistryDependency, _: AnyAccess) -> ModelsAnswer:
     manifest = registry.bundle.manifest
     view = ModelView(
         id=manifest.model_id,
@@ -28,7 +29,7 @@ async def list_models(registry: RegistryDependency) -> ModelsAnswer:
 
 
 @router.get("/{model_id}/calibration", summary="Which threshold stands for which error rate")
-async def calibration(model_id: str, registry: RegistryDependency) -> CalibrationAnswer:
+async def calibration(model_id: str, registry: RegistryDependency, _: AnyAccess) -> CalibrationAnswer:
     """The table by which `fmr` and `fpir` are resolved, on whom it was measured, and how sure it is."""
     table = _calibration(registry, model_id)
     address = None if table.picture is None else f"/models/{model_id}/calibration/det.svg"
@@ -36,7 +37,7 @@ async def calibration(model_id: str, registry: RegistryDependency) -> Calibratio
 
 
 @router.get("/{model_id}/calibration/det.svg", summary="The DET curve", response_class=FileResponse, responses=PICTURE)
-async def det_curve(model_id: str, registry: RegistryDependency) -> Response:
+async def det_curve(model_id: str, registry: RegistryDependency, _: AnyAccess) -> Response:
     """Detection error trade-off (ISO/IEC 19795-1) on the people of the calibration, as a picture."""
     table = _calibration(registry, model_id)
     if table.picture is None:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from service.api.access import VerifyAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import VerifyAnswer, VerifyBody
@@ -13,13 +14,16 @@ router = APIRouter(tags=["recognition"])
 
 
 @router.post("/verify", openapi_extra=operation(VerifyBody), summary="Is this the same person? (1:1)")
-async def verify(request: Request, registry: RegistryDependency, engine: EngineDependency) -> VerifyAnswer:
+async def verify(
+    request: Request, registry: RegistryDependency, engine: EngineDependency, access: VerifyAccess
+) -> VerifyAnswer:
     """Compare two pictures, or one picture with an enrolled identity. Nothing is stored.
 
     Ask for a false match rate (`fmr`), for the false positive rate of a search in the collection (`fpir`) or, if you
     must, for a `threshold`. Without any of them the collection's default applies, else the service's.
     """
     body = await read_body(request, VerifyBody)
+    access.enter(body.collection)
     asked = body.operating_point
     cropped = body.detector == "none"
     image_a = ImageInput(body.image_a, body.face, body.box_a, cropped)

@@ -1,0 +1,66 @@
+"""Who asks, and whether they may."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.api.dependencies import RegistryDependency
+from service.errors import NotAllowed, Unauthorized
+from service.gallery.keys import ApiKey
+from service.scopes import Scope
+
+HEADER = "x-api-key"
+
+
+@dataclass(frozen=True)
+class Access:
+    """What one request may do. `key` None: the service asks for no keys."""
+
+    key: ApiKey | None
+
+    @property
+    def collection(self) -> str | None:
+        """The only collection that the caller may know of; None: all."""
+        return None if self.key is None else self.key.collection
+
+    def enter(self, collection: str | None) -> None:
+        """Raises NotAllowed where the key is for another collection; None stands for all of them."""
+        if self.key is not None and self.key.collection not in (None, collection):
+            raise NotAllowed(f"the key {self.key.name!r} is for the collection {self.key.collection!r} only")
+
+
+def _require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
+    """A dependency that lets in who has a key with the scope; None: with any key.
+
+    It runs before anything of the body is read.
+    """
+
+    async def access(request: Request, registry: RegistryDependency) -> Access:
+        if registry.keys is None:
+            return Access(None)
+        if (secret := _secret(request)) is None:
+            raise Unauthorized("send an API key, as `X-API-Key: ir_…` or `Authorization: Bearer ir_…`")
+        if (key := await registry.keys.find(secret)) is None:
+            raise Unauthorized("the API key is unknown, has expired or was revoked")
+        if scope is not None and scope not in key.scopes:
+            raise NotAllowed(f"the key {key.name!r} lacks the scope {scope.value!r}")
+        return Access(key)
+
+    return access
+
+
+def _secret(request: Request) -> str | None:
+    if given := request.headers.get(HEADER):
+        return given
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
+
+
+AnyAccess = Annotated[Access, Depends(_require(None))]
+EnrolAccess = Annotated[Access, Depends(_require(Scope.ENROL))]
+VerifyAccess = Annotated[Access, Depends(_require(Scope.VERIFY))]
+SearchAccess = Annotated[Access, Depends(_require(Scope.SEARCH))]
+ManageAccess = Annotated[Access, Depends(_require(Scope.MANAGE))]
+MetricsAccess = Annotated[Access, Depends(_require(Scope.METRICS))]

@@ -1,0 +1,68 @@
+"""Which engine a process gets: the models in the process itself, or workers elsewhere."""
+
+import os
+from typing import TYPE_CHECKING
+
+from service.errors import StartupError
+from service.inference.bundle import EmbedderManifest, embedding_fingerprint
+from service.inference.engine import HostedEngine
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.inference.local import LocalEngine
+
+MOST_THREADS = 8
+"""Past this a single picture gains nothing from more cores."""
+
+
+def build_engine(settings: Settings, manifest: EmbedderManifest) -> HostedEngine:
+    """The engine that the settings ask for, not yet started. Raises StartupError."""
+    return (
+        build_local(settings, settings.server.workers)
+        if not settings.inference.urls
+        else build_remote(settings, manifest)
+    )
+
+
+def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
+    """Load both models; `processes` of this kind share the machine's cores. Raises StartupError."""
+    try:
+        from service.inference.detector import YoloFaceDetector
+        from service.inference.embedder import FaceEmbedder
+        from service.inference.graph import RuntimeOptions
+        from service.inference.local import LocalEngine
+        from service.vision.image import ImageLimits
+    except ImportError as error:
+        raise StartupError(
+            f"Models can't be run here ({error}). Either `pip install 'identity-registry[inference]'`, or name a "
+            "worker with REGISTRY_INFERENCE__WORKER_URL."
+        ) from None
+    inference = settings.inference
+    threads = inference.threads or max(1, min((os.cpu_count() or 1) // processes, MOST_THREADS))
+    options = RuntimeOptions(inference.backend, inference.precision, threads, inference.device)
+    detector = YoloFaceDetector(
+        settings.detector.bundle, options, settings.detector.image_size, settings.detector.min_score
+    )
+    embedder = FaceEmbedder(settings.embedder.bundle, options)
+    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
+    return LocalEngine(detector, embedder, limits, inference.max_batch, inference.max_waiting)
+
+
+def build_remote(settings: Settings, manifest: EmbedderManifest) -> HostedEngine:
+    """An engine that asks workers."""
+    from service.inference.remote import RemoteEngine
+
+    inference = settings.inference
+    return RemoteEngine(
+        manifest.model_id,
+        manifest.embedding_dim,
+        model_key(settings, manifest),
+        inference.urls,
+        inference.token,
+        inference.worker_timeout_s,
+    )
+
+
+def model_key(settings: Settings, manifest: EmbedderManifest) -> str:
+    """What API and worker must agree on for scores and thresholds to mean the same."""
+    return f"{manifest.model_id}/{settings.inference.precision}/{embedding_fingerprint(manifest)}"

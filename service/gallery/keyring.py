@@ -1,0 +1,36 @@
+"""Which keys are valid, without a question to the database for every request."""
+
+import time
+from collections import OrderedDict
+
+from service.gallery import keys
+from service.gallery.database import Database
+from service.gallery.keys import ApiKey
+
+REMEMBERED_S = 5.0
+"""A key that is revoked works this long at most."""
+MOST_REMEMBERED = 10_000
+
+
+class KeyRing:
+    """Looks keys up, and remembers for a few seconds which were valid."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._remembered: OrderedDict[bytes, tuple[float, ApiKey]] = OrderedDict()
+
+    async def find(self, secret: str) -> ApiKey | None:
+        digest, now = keys.digest(secret), time.monotonic()
+        known = self._remembered.get(digest)
+        if known is not None and now - known[0] < REMEMBERED_S:
+            return known[1]
+        async with self._database.transaction() as connection:
+            key = await keys.find(connection, secret)
+        if key is None:
+            self._remembered.pop(digest, None)
+            return None
+        self._remembered[digest] = (now, key)
+        self._remembered.move_to_end(digest)
+        while len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return key

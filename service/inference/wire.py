@@ -1,0 +1,97 @@
+"""How pictures travel to a worker and faces come back: MessagePack, with pictures and embeddings as raw bytes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from service.errors import MalformedBody, RegistryError, error_class
+from service.inference.engine import Detection, Face, FaceChoice, Floats, ImageInput, Observation
+from service.vision.sample import Quality
+
+MEDIA_TYPE = "application/msgpack"
+OBSERVE_PATH = "/v1/observe"
+MODEL_HEADER = "x-model"
+"""The model that the caller expects; a worker that runs another one must not answer."""
+
+
+def pack_images(images: Sequence[ImageInput]) -> bytes:
+    return msgpack.packb([(image.data, image.choice.value, image.box, image.cropped) for image in images])
+
+
+def unpack_images(body: bytes) -> list[ImageInput]:
+    """Raises MalformedBody."""
+    try:
+        return [_image(*item) for item in msgpack.unpackb(body)]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise MalformedBody(f"the body does not hold pictures: {type(error).__name__}") from None
+
+
+def pack_results(results: Sequence[Observation | RegistryError]) -> bytes:
+    return msgpack.packb([_packed(result) for result in results])
+
+
+def unpack_results(body: bytes) -> list[Observation | RegistryError]:
+    """Raises ValueError: the body is not a worker's answer."""
+    try:
+        return [_unpacked(item) for item in msgpack.unpackb(body)]
+    except (KeyError, TypeError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a worker's answer: {type(error).__name__}") from None
+
+
+def _image(data: bytes, choice: str, box: list[float] | None, cropped: bool) -> ImageInput:
+    if not isinstance(data, bytes) or not isinstance(cropped, bool):
+        raise TypeError("not a picture")
+    corners = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+    return ImageInput(data, FaceChoice(choice), corners, cropped)
+
+
+def _packed(result: Observation | RegistryError) -> dict[str, Any]:
+    if isinstance(result, RegistryError):
+        return {
+            "code": result.code,
+            "detail": result.detail,
+            "pointer": result.pointer,
+            "extensions": result.extensions,
+        }
+    faces = [
+        {
+            "detection": _packed_detection(face.detection),
+            "quality": _packed_quality(face.quality),
+            "embedding": face.embedding.astype("<f4").tobytes(),
+        }
+        for face in result.faces
+    ]
+    detections = [_packed_detection(detection) for detection in result.detections]
+    return {"size": (result.width, result.height), "detections": detections, "faces": faces}
+
+
+def _unpacked(item: dict[str, Any]) -> Observation | RegistryError:
+    if "code" in item:
+        return error_class(item["code"])(item["detail"], pointer=item["pointer"], **item["extensions"])
+    faces = [
+        Face(_detection(face["detection"]), Quality(*face["quality"]), _floats(face["embedding"]))
+        for face in item["faces"]
+    ]
+    width, height = item["size"]
+    return Observation(width, height, [_detection(detection) for detection in item["detections"]], faces)
+
+
+def _packed_detection(detection: Detection) -> tuple[Any, ...]:
+    landmarks = None if detection.landmarks is None else detection.landmarks.astype("<f4").tobytes()
+    return (*detection.box, detection.score, landmarks)
+
+
+def _detection(item: Sequence[Any]) -> Detection:
+    x_min, y_min, x_max, y_max, score, landmarks = item
+    points = None if landmarks is None else _floats(landmarks).reshape(5, 3)
+    return Detection((x_min, y_min, x_max, y_max), score, points)
+
+
+def _packed_quality(quality: Quality) -> tuple[float | None, ...]:
+    return quality.face_px, quality.sharpness, quality.asymmetry, quality.brightness, quality.score
+
+
+def _floats(data: bytes) -> Floats:
+    return np.frombuffer(data, "<f4").astype(np.float32)

@@ -1,0 +1,84 @@
+"""What `python -m service keys` does."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import RegistryError, StartupError
+from service.gallery import collections, keys, schema
+from service.gallery.database import Database
+from service.gallery.keys import ApiKey
+from service.gallery.server import database_url
+from service.scopes import Scope
+from service.settings import load_settings
+
+LOCK = 0x6B6579
+"""Key of the advisory lock by which of several that make the first key only one does."""
+Result = TypeVar("Result")
+
+
+def create(
+    name: str, scopes: Sequence[Scope], collection: str | None, days: int | None, output: Path | None, only_first: bool
+) -> str | None:
+    """The new key's secret, also written to `output`; None where `only_first` and there was a valid one.
+
+    Raises:
+        StartupError: the collection or the file doesn't allow it; no key was made then.
+    """
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+
+    async def make(connection: AsyncConnection) -> str | None:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        if only_first and await keys.any_valid(connection):
+            return None
+        place = None if collection is None else (await collections.get(connection, collection)).id
+        secret = await keys.create(connection, name, scopes, place, expires_at)
+        if output is not None:  # before the commit: a key that nobody can read must not exist
+            _write(output, secret)
+        return secret
+
+    return _in_transaction(make)
+
+
+def list_all() -> Sequence[ApiKey]:
+    """Every key, oldest first."""
+    return _in_transaction(keys.list_all)
+
+
+def revoke(key_id: uuid.UUID) -> bool:
+    """Whether there was such a valid key."""
+    return _in_transaction(lambda connection: keys.revoke(connection, key_id))
+
+
+def _in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    settings = load_settings()
+
+    async def run(url: str) -> Result:
+        database = Database(url)
+        try:
+            async with database.transaction() as connection:
+                return await act(connection)
+        except RegistryError as error:
+            raise StartupError(error.detail) from error
+        finally:
+            await database.close()
+
+    with database_url(settings.database_url, settings.postgres_folder) as url:
+        if settings.migrates_on_start:
+            schema.upgrade(url)
+        return asyncio.run(run(url))
+
+
+def _write(file: Path, secret: str) -> None:
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
+            output.write(secret + "\n")
+    except OSError as error:
+        raise StartupError(f"the key can't be written to {file}: {error.strerror}") from error

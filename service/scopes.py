@@ -1,0 +1,12 @@
+"""What an API key may do."""
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    ENROL = "enrol"
+    VERIFY = "verify"
+    SEARCH = "search"
+    MANAGE = "manage"
+    """Read, change and delete identities and collections."""
+    METRICS = "metrics"

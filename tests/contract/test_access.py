@@ -1,0 +1,220 @@
+"""Who has no key gets nothing, and a key is good for no more than it says."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service import keys as operations
+from service.app import create_app
+from service.errors import StartupError
+from service.gallery import keyring
+from service.scopes import Scope
+from service.settings import Settings, load_settings
+from tests.conftest import serving
+from tests.photos import COLLINS, HOPPER
+
+OPEN = {"/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
+
+
+@pytest.fixture(scope="module")
+def guarded_settings(postgres_url: str) -> Settings:
+    return load_settings(database={"url": postgres_url}, server={"require_keys": True})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _environment(postgres_url: str) -> Iterator[None]:
+    os.environ["REGISTRY_DATABASE__URL"] = postgres_url
+    yield
+    del os.environ["REGISTRY_DATABASE__URL"]
+
+
+def new_key(*scopes: Scope, collection: str | None = None, days: int | None = None) -> str:
+    secret = operations.create("test", scopes or list(Scope), collection, days, None, only_first=False)
+    assert secret is not None
+    return secret
+
+
+@pytest.fixture(scope="module")
+def guarded(guarded_settings: Settings) -> Iterator[httpx.Client]:
+    new_key()
+    with serving(create_app(guarded_settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def ask(guarded: httpx.Client) -> Callable[..., httpx.Response]:
+    def request(key: str, method: str, path: str, **arguments: object) -> httpx.Response:
+        return guarded.request(method, path, headers={"x-api-key": key}, **arguments)  # type: ignore[arg-type]
+
+    return request
+
+
+def addresses(client: httpx.Client) -> list[tuple[str, str]]:
+    paths = client.get("/openapi.json").json()["paths"]
+    return [(method.upper(), path) for path, operations in paths.items() for method in operations]
+
+
+def test_every_address_wants_a_key_but_those_of_orchestrators(guarded: httpx.Client) -> None:
+    asked = [(method, path) for method, path in addresses(guarded) if path not in OPEN]
+    assert len(asked) >= 12
+    for method, path in asked:
+        for headers in ({}, {"x-api-key": "ir_wrong"}, {"authorization": "Basic eDp5"}, {"authorization": "Bearer"}):
+            answer = guarded.request(
+                method, path.format(identity_id=uuid.uuid4(), name="x", model_id="x"), headers=headers
+            )
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path)
+    assert guarded.get("/healthz").status_code == guarded.get("/readyz").status_code == 200
+
+
+def test_a_key_goes_into_either_header(guarded: httpx.Client) -> None:
+    key = new_key(Scope.SEARCH)
+    assert guarded.get("/models", headers={"x-api-key": key}).status_code == 200
+    assert guarded.get("/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_scope_is_good_for_its_own_operations(scope: Scope, ask: Callable[..., httpx.Response]) -> None:
+    key = new_key(scope)
+    outcomes = {
+        Scope.ENROL: ask(key, "POST", "/register", json={}),
+        Scope.VERIFY: ask(key, "POST", "/verify", json={}),
+        Scope.SEARCH: ask(key, "POST", "/search", json={}),
+        Scope.MANAGE: ask(key, "GET", f"/identities/{uuid.uuid4()}"),
+        Scope.METRICS: ask(key, "GET", "/metrics"),
+    }
+    allowed = {name for name, answer in outcomes.items() if answer.status_code != 403}
+    assert allowed == {scope}
+    refused = next(answer for name, answer in outcomes.items() if name is not scope)
+    assert refused.json()["code"] == "not_allowed"
+    assert "lacks the scope" in refused.json()["detail"]
+
+
+def test_a_key_for_one_collection_stays_in_it(ask: Callable[..., httpx.Response]) -> None:
+    everywhere = new_key()
+    ours, theirs = f"ours-{uuid.uuid4().hex[:8]}", f"theirs-{uuid.uuid4().hex[:8]}"
+    for name in (ours, theirs):
+        assert ask(everywhere, "POST", "/collections", json={"name": name}).status_code == 201
+    key = new_key(collection=ours)
+    photo = {"images": COLLINS.read_bytes()}
+    registered = ask(key, "POST", "/register", data={"label": "eileen", "collection": ours}, files=photo)
+    assert registered.status_code == 201
+    person = registered.json()["identity_id"]
+    for method, path, arguments in (
+        ("POST", "/register", {"data": {"label": "eileen", "collection": theirs}, "files": photo}),
+        ("POST", "/search", {"data": {"collection": theirs}, "files": {"image": COLLINS.read_bytes()}}),
+        ("POST", "/search", {"files": {"image": COLLINS.read_bytes()}}),
+        (
+            "POST",
+            "/verify",
+            {
+                "data": {"collection": theirs},
+                "files": {"image_a": COLLINS.read_bytes(), "image_b": HOPPER.read_bytes()},
+            },
+        ),
+        ("GET", f"/identities?collection={theirs}", {}),
+        ("GET", f"/identities/{person}?collection={theirs}", {}),
+        ("DELETE", f"/identities/{person}?collection={theirs}", {}),
+        ("PATCH", f"/collections/{theirs}", {"json": {"fmr": 0.01}}),
+        ("POST", "/collections", {"json": {"name": "another"}}),
+    ):
+        answer = ask(key, method, path, **arguments)
+        assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed"), (method, path)
+        assert theirs not in answer.json()["detail"]
+    assert [item["name"] for item in ask(key, "GET", "/collections").json()["collections"]] == [ours]
+    assert ask(key, "GET", f"/identities/{person}?collection={ours}").json()["label"] == "eileen"
+
+
+def test_a_revoked_key_is_worth_nothing_soon(
+    ask: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "REMEMBERED_S", 0.2)
+    secret = new_key(Scope.SEARCH)
+    assert ask(secret, "GET", "/models").status_code == 200
+    assert operations.revoke(operations.list_all()[-1].id)
+    time.sleep(0.3)
+    assert ask(secret, "GET", "/models").status_code == 401
+    assert not operations.revoke(operations.list_all()[-1].id)
+
+
+def test_an_expired_key_is_worth_nothing(ask: Callable[..., httpx.Response], postgres_url: str) -> None:
+    import psycopg
+
+    secret = new_key(days=1)
+    with psycopg.connect(postgres_url.replace("postgresql+psycopg", "postgresql")) as connection:
+        connection.execute("UPDATE api_key SET expires_at = now() - interval '1 second' WHERE expires_at IS NOT NULL")
+    assert ask(secret, "GET", "/models").status_code == 401
+    assert operations.list_all()[-1].has_expired
+
+
+def test_no_key_is_stored(postgres_url: str) -> None:
+    import psycopg
+
+    secret = new_key()
+    with psycopg.connect(postgres_url.replace("postgresql+psycopg", "postgresql")) as connection:
+        rows = str(connection.execute("SELECT api_key::text FROM api_key").fetchall())
+    assert "test" in rows
+    assert secret.removeprefix("ir_") not in rows
+    assert secret.removeprefix("ir_").encode().hex() not in rows
+
+
+def test_the_first_key_is_made_once_and_only_readable_by_its_owner(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    secret = operations.create("other", [Scope.SEARCH], None, None, file, only_first=False)
+    assert file.read_text() == f"{secret}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    count = len(operations.list_all())
+    assert operations.create("first", list(Scope), None, None, tmp_path / "second", only_first=True) is None
+    with pytest.raises(StartupError, match="can't be written"):
+        operations.create("again", list(Scope), None, None, file, only_first=False)
+    with pytest.raises(StartupError, match="no collection 'nowhere'"):
+        operations.create("nowhere", list(Scope), "nowhere", None, None, only_first=False)
+    assert len(operations.list_all()) == count
+
+
+def test_the_command_line() -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "service", "keys", *arguments], capture_output=True, text=True)
+
+    made = run("create", "--name", "kiosk", "--scope", "search", "--days", "30")
+    assert made.stdout.startswith("ir_")
+    listed = next(line for line in run("list").stdout.splitlines() if "kiosk" in line)
+    assert "valid" in listed
+    assert "[search]  all collections" in listed
+    key_id = listed.split()[0]
+    assert run("revoke", key_id).returncode == 0
+    assert "no valid key" in run("revoke", key_id).stderr
+
+
+def test_people_are_listed_page_by_page(ask: Callable[..., httpx.Response]) -> None:
+    key, name = new_key(), f"pages-{uuid.uuid4().hex[:8]}"
+    ask(key, "POST", "/collections", json={"name": name})
+    for number in range(5):
+        files = {"images": (COLLINS if number % 2 else HOPPER).read_bytes()}
+        assert ask(key, "POST", "/register", data={"label": f"p{number}", "collection": name}, files=files).is_success
+    seen, cursor = [], None
+    while True:
+        query = f"/identities?collection={name}&limit=2" + (f"&cursor={cursor}" if cursor else "")
+        page = ask(key, "GET", query).json()
+        seen += [person["label"] for person in page["identities"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert seen == [f"p{number}" for number in range(5)]
+    for wrong in ("x", "eCB5", "é", "MjAyNi0wMS0wMSAwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDA="):
+        answer = ask(key, "GET", f"/identities?collection={name}&cursor={wrong}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), wrong
+
+
+def test_figures_count_operations_and_name_nobody(ask: Callable[..., httpx.Response]) -> None:
+    key = new_key()
+    ask(key, "GET", f"/identities/{uuid.uuid4()}")
+    text = ask(key, "GET", "/metrics").text
+    assert 'registry_request_seconds_count{operation="GET /identities/{identity_id}",status="404"}' in text
+    assert "registry_waiting_pictures" in text
+    assert "eileen" not in text

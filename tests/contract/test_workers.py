@@ -1,0 +1,198 @@
+"""Workers that come, go, die in the middle, or are not the right ones."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.engines import build_remote
+from service.errors import EngineBusy, EngineUnavailable, StartupError
+from service.inference.bundle import read_embedder
+from service.inference.engine import HostedEngine, ImageInput, Observation
+from service.inference.remote import RemoteEngine
+from service.inference.workers import Worker, Workers
+from service.settings import BUNDLES, load_settings
+from service.worker import create_worker
+from tests.photos import COLLINS, HOPPER
+from tests.server import TOKEN, RunningWorker, free_port
+
+pytestmark = pytest.mark.anyio
+MANIFEST = read_embedder(BUNDLES / "embedder")
+PHOTO = ImageInput(COLLINS.read_bytes())
+
+
+@pytest.fixture
+def new_worker(tmp_path: Path) -> Iterator[Callable[..., RunningWorker]]:
+    started: list[RunningWorker] = []
+
+    def start(**environment: str) -> RunningWorker:
+        worker = RunningWorker(tmp_path / f"worker-{len(started)}.log", **environment)
+        worker.start()
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
+
+
+@asynccontextmanager
+async def asking(*urls: str, token: str = TOKEN):
+    settings = load_settings(inference={"worker_url": ", ".join(urls), "worker_token": token})
+    engine = build_remote(settings, MANIFEST)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def recovered(engine: HostedEngine) -> None:
+    async with asyncio.timeout(10):
+        while engine.problem is not None:
+            await asyncio.sleep(0.05)
+
+
+async def test_one_of_two_killed_in_the_middle_costs_a_retry(new_worker: Callable[..., RunningWorker]) -> None:
+    one, other = new_worker(), new_worker()
+    async with asking(one.url, other.url) as engine:
+        for _ in range(2):
+            requests = [asyncio.create_task(engine.observe([PHOTO])) for _ in range(24)]
+            await asyncio.sleep(0.1)
+            assert not all(request.done() for request in requests)
+            one.kill()
+            for request in requests:
+                assert isinstance((await request)[0], Observation)
+            one.start()
+            await asyncio.sleep(1)
+        await recovered(engine)
+        assert len(engine._workers.ready) == 2  # type: ignore[attr-defined]
+
+
+async def test_all_gone_is_a_503_that_recovers_by_itself(new_worker: Callable[..., RunningWorker]) -> None:
+    worker = new_worker()
+    async with asking(worker.url) as engine:
+        worker.kill()
+        with pytest.raises(EngineUnavailable, match="no worker can be reached") as caught:
+            await engine.observe([PHOTO])
+        assert caught.value.retry_after_s > 0
+        assert "no worker" in (engine.problem or "")
+        worker.start()
+        await recovered(engine)
+        assert isinstance((await engine.observe([PHOTO]))[0], Observation)
+
+
+async def test_a_short_absence_is_waited_out(new_worker: Callable[..., RunningWorker]) -> None:
+    """An engine that starts before its worker has an answer as soon as there is one."""
+    port = free_port()
+    async with asking(f"http://127.0.0.1:{port}") as engine:
+        request = asyncio.create_task(engine.observe([PHOTO]))
+        await asyncio.sleep(0.1)
+        assert not request.done()
+        with pytest.raises(EngineUnavailable):
+            await request
+
+
+async def test_a_worker_that_drains_loses_nothing(new_worker: Callable[..., RunningWorker]) -> None:
+    one, other = new_worker(), new_worker()
+    async with asking(one.url, other.url) as engine:
+        requests = [asyncio.create_task(engine.observe([PHOTO])) for _ in range(24)]
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(one.stop)
+        for request in requests:
+            assert isinstance((await request)[0], Observation)
+        assert one.process.returncode == -signal.SIGTERM  # as uvicorn ends after a graceful shutdown
+
+
+async def test_another_token_is_refused(new_worker: Callable[..., RunningWorker]) -> None:
+    worker = new_worker()
+    async with asking(worker.url, token="quite-another-token") as engine:
+        with pytest.raises(EngineUnavailable, match="worker_token"):
+            await engine.observe([PHOTO])
+    async with httpx.AsyncClient(base_url=worker.url) as stranger:
+        for headers in ({}, {"authorization": "Bearer x"}, {"authorization": TOKEN}):
+            answer = await stranger.post("/v1/observe", content=b"x", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+        assert (await stranger.get("/readyz")).status_code == 401
+        assert (await stranger.get("/healthz")).status_code == 200
+
+
+async def test_a_worker_of_another_precision_is_not_asked(new_worker: Callable[..., RunningWorker]) -> None:
+    """Its scores would not be those that the thresholds were measured with."""
+    worker = new_worker(REGISTRY_INFERENCE__PRECISION="bf16")
+    async with asking(worker.url) as engine:
+        with pytest.raises(EngineUnavailable, match=r"runs .*/bf16/.* expects .*/f32/"):
+            await engine.observe([PHOTO])
+
+
+async def test_a_full_worker_passes_on_to_the_next(new_worker: Callable[..., RunningWorker]) -> None:
+    tiny = {"REGISTRY_INFERENCE__MAX_WAITING": "1", "REGISTRY_INFERENCE__MAX_BATCH": "1"}
+    full, free = new_worker(**tiny), new_worker()
+    async with asking(full.url) as engine:
+        answers = await asyncio.gather(*(engine.observe([PHOTO]) for _ in range(12)), return_exceptions=True)
+        assert any(isinstance(answer, EngineBusy) for answer in answers)
+    async with asking(full.url, free.url) as engine:
+        answers = await asyncio.gather(*(engine.observe([PHOTO]) for _ in range(12)))
+        assert all(isinstance(answer[0], Observation) for answer in answers)
+
+
+async def test_what_listens_there_may_be_no_worker(client: httpx.Client) -> None:
+    """The API itself, for instance."""
+    async with asking(str(client.base_url)) as engine:
+        assert isinstance(engine, RemoteEngine)
+        with pytest.raises(EngineUnavailable):
+            await engine.observe([PHOTO])
+
+
+async def test_workers_behind_names_are_used_evenly() -> None:
+    """Each address behind a name is a worker; the idlest is next, and a newcomer is not flooded."""
+
+    async def always(_: Worker) -> bool:
+        return True
+
+    workers = Workers(["http://127.0.0.1:1", "http://127.0.0.1:2", "http://name.invalid:3"], always)
+    await workers.refresh()
+    assert {worker.address for worker in workers.ready} == {"http://127.0.0.1:1", "http://127.0.0.1:2"}
+    for _ in range(100):
+        worker = workers.choose()
+        assert worker is not None
+        worker.asked += 1
+    assert [worker.asked for worker in workers.ready] == [50, 50]
+    workers._urls.append(workers._urls[0]._replace(netloc="127.0.0.1:9"))
+    await workers.refresh()
+    newcomer = workers.choose()
+    assert newcomer is not None
+    assert newcomer.asked == 50
+    newcomer.in_flight = 3
+    assert workers.choose() is not newcomer
+    workers._urls = workers._urls[:1]
+    await workers.refresh()
+    assert len(workers.ready) == 1
+    workers.lost(workers.ready[0])
+    assert workers.choose() is None
+
+
+def test_a_worker_without_a_token_stays_on_loopback() -> None:
+    with pytest.raises(StartupError, match="worker_token"):
+        create_worker(load_settings(worker={"host": "0.0.0.0"}))
+    create_worker(load_settings(worker={"host": "0.0.0.0"}, inference={"worker_token": TOKEN}))
+
+
+async def test_a_client_that_left_is_not_worked_for(new_worker: Callable[..., RunningWorker]) -> None:
+    worker = new_worker(REGISTRY_INFERENCE__MAX_BATCH="1")
+    async with asking(worker.url) as engine:
+        await engine.observe([PHOTO])
+        gone = [asyncio.create_task(engine.observe([ImageInput(HOPPER.read_bytes())])) for _ in range(40)]
+        await asyncio.sleep(0.2)
+        for request in gone:
+            request.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        await engine.observe([PHOTO])
+        async with httpx.AsyncClient(base_url=worker.url) as stranger:
+            figures = (await stranger.get("/metrics")).text
+    batches = next(line for line in figures.splitlines() if line.startswith("registry_batch_pictures_count"))
+    assert float(batches.split()[1]) < 30
