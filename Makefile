@@ -7,6 +7,7 @@ RUN := $(VENV)/bin/python
 PHOTOS ?=
 LFW ?=
 TESTS ?= tests
+LOAD_S ?= 15
 IDENTITIES ?=
 NAMELESS ?=
 WEIGHTS ?=
@@ -16,10 +17,10 @@ CONFIG ?= configs/train.yaml
 PROVENANCE ?= configs/provenance-own.yaml
 PEOPLE = $(foreach source,$(IDENTITIES),--identities $(source))
 
-.PHONY: help setup demo serve test check train bench clean lock
+.PHONY: help setup demo serve test compose-test check train bench clean lock
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  make demo PHOTOS=folder    with your own <name>/*.jpg"
 	@echo '  make train IDENTITIES="a.zip b.zip" WEIGHTS=mobilefacenet.onnx [NAMELESS=c.zip] [MODEL=name]'
 	@echo "  make test LFW=folder       also on different photos of one person (LFW's layout)"
@@ -44,6 +45,9 @@ test: setup ## every test, with the coverage of service/
 	@LFW="$(LFW)" $(RUN) -m coverage run -m pytest $(TESTS)
 	@$(RUN) -m coverage combine --quiet && $(RUN) -m coverage report
 
+compose-test: setup ## docker compose for real: up, work, kill, recover, scale, down; LOAD_S= seconds of load
+	@COMPOSE_TEST=1 LOAD_S=$(LOAD_S) $(RUN) -m pytest -s tests/compose
+
 check: setup ## format, lint, types, direction of imports
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
@@ -61,8 +65,8 @@ train: setup ## an embedder from IDENTITIES= (folders or zips of <identity>/<can
 bench: setup ## what a request costs, next to its parts and to YuNet (if named by YUNET=)
 	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")
 
-lock: ## requirements.lock from what is installed
-	@$(RUN) -m pip freeze --exclude-editable --exclude pip --exclude setuptools | grep -v ' @ ' > requirements.lock
+lock: ## requirements.lock from what is installed, and the images' lock files with hashes
+	@bash tools/lock.sh $(RUN)
 
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) runs demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """One neural graph on one runtime: OpenVINO where it works best (x86), ONNX Runtime everywhere else."""
 
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -60,6 +61,8 @@ def open_graph(path: Path, input_size: int, options: RuntimeOptions) -> Graph:
 
 class _OpenVino:
     def __init__(self, path: Path, input_size: int, options: RuntimeOptions) -> None:
+        # OpenVINO reports its use over the network unless its telemetry package is missing. Nothing here calls home.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         if options.device != "cpu":

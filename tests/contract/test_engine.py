@@ -1,5 +1,7 @@
 """The engine: two runtimes agree, and nobody's result depends on who shares the batch."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -102,3 +104,16 @@ def test_a_file_that_is_no_graph_is_told_apart(tmp_path: Path) -> None:
     for backend in ("openvino", "onnxruntime"):
         with pytest.raises(StartupError, match="can't run"):
             open_graph(tmp_path / "model.onnx", 112, RuntimeOptions(backend))  # type: ignore[arg-type]
+
+
+def test_nothing_calls_home() -> None:
+    """OpenVINO's Python package brings telemetry that is on unless somebody opted out."""
+    program = (
+        "import sys\nfrom service.engines import build_local\nfrom service.settings import load_settings\n"
+        "build_local(load_settings())\n"
+        "assert 'openvino' in sys.modules\n"
+        "print([name for name in sys.modules if 'telemetry' in name and sys.modules[name] and 'stub' not in name])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "openvino_telemetry" not in result.stdout
+    assert "elemetry" not in result.stderr

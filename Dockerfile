@@ -1,0 +1,80 @@
+# Targets: api (no model runtime, decodes no picture), worker (the models on a CPU), worker-gpu (the models on CUDA),
+# standalone (all in one process, with a PostgreSQL of its own).
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS base
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    REGISTRY_DATA_DIR=/var/lib/identity-registry
+# Folders that volumes are mounted on: a new volume takes the owner from here.
+RUN groupadd --system --gid 10001 registry \
+    && useradd --system --uid 10001 --gid registry --home-dir /app --shell /usr/sbin/nologin registry \
+    && install -d -o registry -g registry -m 0755 /app /secrets/db /secrets/api /secrets/worker /first-key \
+    && install -d -o registry -g registry -m 0711 /var/lib/identity-registry
+WORKDIR /app
+
+FROM base AS packages
+RUN python -m venv /opt/venv
+COPY requirements/api.lock /tmp/
+# Exactly the files whose hashes the lock names, and nothing that it does not.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --require-hashes --requirement /tmp/api.lock
+
+FROM packages AS packages-worker
+COPY requirements/worker.lock /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --require-hashes --requirement /tmp/worker.lock
+
+FROM packages-worker AS packages-worker-gpu
+# Empty: PyPI's build of torch, for CUDA. Its packages bring the CUDA and cuDNN libraries that ONNX Runtime loads.
+# Outside the lock's hashes, since every index has files of its own.
+ARG TORCH_INDEX_URL=
+RUN --mount=type=cache,target=/root/.cache/pip \
+    version=$(python -c 'import onnxruntime; print(onnxruntime.__version__)') \
+    && pip uninstall --yes onnxruntime \
+    && pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch \
+    && pip install --no-deps "onnxruntime-gpu==$version"
+
+FROM packages-worker AS packages-standalone
+COPY requirements/standalone.lock /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --require-hashes --requirement /tmp/standalone.lock
+
+FROM base AS code
+COPY . /app
+RUN python -m compileall -q /app/service /app/migrations
+
+FROM base AS runtime
+COPY --from=code /app /app
+USER registry
+STOPSIGNAL SIGTERM
+
+FROM runtime AS api
+COPY --from=packages /opt/venv /opt/venv
+ENV REGISTRY_SERVER__HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --start-interval=1s \
+    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8000/readyz"]
+CMD ["python", "-m", "service", "api"]
+
+FROM runtime AS worker
+COPY --from=packages-worker /opt/venv /opt/venv
+ENV REGISTRY_WORKER__HOST=0.0.0.0
+EXPOSE 8001
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
+    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8001/healthz"]
+CMD ["python", "-m", "service", "worker"]
+
+FROM worker AS worker-gpu
+COPY --from=packages-worker-gpu /opt/venv /opt/venv
+ENV REGISTRY_INFERENCE__DEVICE=cuda
+
+FROM runtime AS standalone
+COPY --from=packages-standalone /opt/venv /opt/venv
+ENV REGISTRY_SERVER__HOST=0.0.0.0
+EXPOSE 8000
+VOLUME /var/lib/identity-registry
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
+    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8000/readyz"]
+CMD ["sh", "deploy/compose/standalone.sh"]

@@ -1,0 +1,44 @@
+"""The installation's secrets, made once: the database's password and the token that API and workers share.
+
+Each container sees only the folder that it needs. A file of the same name below /given is used instead of a made-up
+secret: `database-password`, `worker-token`.
+"""
+
+import secrets
+from pathlib import Path
+from urllib.parse import quote
+
+GIVEN, KEPT = Path("/given"), Path("/secrets")
+URL = "postgresql+psycopg://registry:{password}@db:5432/registry"
+
+
+def secret(name: str, kept: Path) -> str:
+    """The given secret, else the kept one, else a new one."""
+    for file in (GIVEN / name, kept):
+        if file.is_file() and (text := file.read_text().strip()):
+            return text
+    return secrets.token_hex(32)
+
+
+def main() -> None:
+    password = secret("database-password", KEPT / "db" / "password")
+    token = secret("worker-token", KEPT / "worker" / "registry_inference__worker_token")
+    files = {
+        # PostgreSQL reads it under an account of its own; only its container mounts this folder.
+        KEPT / "db" / "password": (password, 0o444),
+        KEPT / "worker" / "registry_inference__worker_token": (token, 0o400),
+        KEPT / "api" / "registry_inference__worker_token": (token, 0o400),
+        KEPT / "api" / "registry_database__url": (URL.format(password=quote(password, safe="")), 0o400),
+    }
+    for file, (text, mode) in files.items():
+        if file.is_file() and file.read_text() == text:
+            continue
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(text)
+        file.chmod(mode)
+    print("the secrets are in their volumes")
+
+
+if __name__ == "__main__":
+    main()

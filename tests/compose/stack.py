@@ -1,0 +1,77 @@
+"""The containers of docker-compose.yml as a project of their own, and what the tests do to them."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.server import free_port, is_ready, wait_for
+
+REPOSITORY = Path(__file__).parents[2]
+KILL_PYTHON = """
+import os
+for name in os.listdir("/proc"):
+    if name.isdigit() and int(name) not in (1, os.getpid()):
+        with open(f"/proc/{name}/cmdline", "rb") as file:
+            if b"-m\\0service" in file.read():
+                os.kill(int(name), 9)
+"""
+KILL_POSTGRES = 'kill -9 "$(head -1 "$PGDATA/postmaster.pid")"'
+
+
+class Stack:
+    """`docker compose` on a free port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = os.environ | {"REGISTRY_PORT": str(self.port), "COMPOSE_PROFILES": "cpu"}
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        """What the command printed; a failure shows everything."""
+        result = subprocess.run(
+            ["docker", "compose", "--project-name", "identity-registry-test", "--progress", "plain", *arguments],
+            cwd=REPOSITORY,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+        assert not check or result.returncode == 0, f"{arguments}: {result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    def up(self, *options: str) -> float:
+        """Everything healthy; the seconds that it took."""
+        started = time.monotonic()
+        self.compose("up", "--detach", "--wait", *options)
+        return time.monotonic() - started
+
+    def execute(self, service: str, *command: str, index: int = 1) -> str:
+        return self.compose("exec", "-T", "--index", str(index), service, *command)
+
+    def kill_worker(self, index: int = 1) -> None:
+        """As a crash does: `docker kill` would count as a wish, after which nothing is restarted."""
+        self.compose("exec", "-T", "--index", str(index), "worker", "python", "-c", KILL_PYTHON, check=False)
+
+    def kill_database(self) -> None:
+        self.compose("exec", "-T", "--user", "postgres", "db", "sh", "-c", KILL_POSTGRES, check=False)
+
+    def first_key(self) -> str:
+        return self.compose("run", "--rm", "--no-TTY", "first-key").strip()
+
+    def client(self, key: str) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"x-api-key": key}, timeout=30)
+
+    def await_ready(self, seconds: float = 60) -> None:
+        with httpx.Client(base_url=self.url) as client:
+            wait_for(lambda: is_ready(client), seconds)
+
+    def pictures_of_worker(self, index: int) -> float:
+        """How many pictures a worker has looked at."""
+        program = (
+            "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8001/metrics').read().decode())"
+        )
+        figures = self.execute("worker", "python", "-c", program, index=index)
+        line = next(line for line in figures.splitlines() if line.startswith("registry_batch_pictures_sum"))
+        return float(line.split()[1])

@@ -1,0 +1,212 @@
+"""`docker compose up` for real: it starts, works, is killed, comes back, and loses nothing.
+
+The tests build on each other.
+"""
+
+import os
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.compose.stack import Stack
+from tests.photos import BUS, COLLINS, HOPPER
+from tests.server import wait_for
+
+LOAD_S = float(os.environ.get("LOAD_S", "15"))
+CLIENTS = 4
+
+
+def engine_answers() -> bool:
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+pytestmark = [
+    pytest.mark.skipif(not engine_answers(), reason="no Docker engine answers here"),
+    pytest.mark.timeout(1200),
+]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    stack = Stack()
+    stack.compose("down", "--volumes", "--timeout", "5")
+    stack.compose("build")
+    print(f"\nup, from nothing: {stack.up():.1f} s")
+    yield stack
+    stack.compose("down", "--volumes", "--timeout", "5")
+
+
+@pytest.fixture(scope="module")
+def registry(stack: Stack) -> Iterator[httpx.Client]:
+    assert "docker compose run --rm first-key" in stack.compose("logs", "migrate")
+    with stack.client(stack.first_key()) as client:
+        yield client
+
+
+def enrol(registry: httpx.Client, label: str, photo: bytes) -> httpx.Response:
+    return registry.post("/register", data={"label": label}, files={"images": photo})
+
+
+def labels(registry: httpx.Client) -> set[str]:
+    found, cursor = set(), None
+    while True:
+        page = registry.get("/identities", params={"limit": 500} | ({"cursor": cursor} if cursor else {})).json()
+        found |= {person["label"] for person in page["identities"]}
+        if (cursor := page["next_cursor"]) is None:
+            return found
+
+
+def test_only_who_has_the_key_gets_in(stack: Stack, registry: httpx.Client) -> None:
+    assert httpx.get(f"{stack.url}/models").status_code == 401
+    assert registry.get("/models").status_code == 200
+    again = stack.compose("run", "--rm", "--no-TTY", "first-key", check=False)
+    assert "ir_" not in again
+
+
+def test_real_people_are_enrolled_verified_and_found(registry: httpx.Client) -> None:
+    assert enrol(registry, "Eileen Collins", COLLINS.read_bytes()).status_code == 201
+    assert enrol(registry, "Grace Hopper", HOPPER.read_bytes()).status_code == 201
+    files = {"image_a": COLLINS.read_bytes(), "image_b": HOPPER.read_bytes()}
+    assert registry.post("/verify", files=files, data={"fmr": "0.001"}).json()["match"] is False
+    found = registry.post("/search", files={"image": HOPPER.read_bytes()}).json()["results"][0]["candidates"][0]
+    assert (found["label"], found["match"]) == ("Grace Hopper", True)
+    strangers = registry.post("/search", files={"image": BUS.read_bytes()}, data={"face": "all"}).json()["results"]
+    assert strangers
+    assert not any(candidate["match"] for result in strangers for candidate in result["candidates"])
+
+
+def test_containers_have_no_more_than_they_need(stack: Stack) -> None:
+    for service in ("api", "worker"):
+        assert "uid=10001" in stack.execute(service, "id")
+        assert "Read-only file system" in stack.execute(service, "sh", "-c", "touch /app/x 2>&1 || true")
+        capabilities = stack.execute(service, "sh", "-c", "grep CapEff /proc/self/status")
+        assert int(capabilities.split()[1], 16) == 0
+    reach = "import socket; socket.create_connection(('db', 5432), 2)"
+    assert "gaierror" in stack.execute("worker", "sh", "-c", f'python -c "{reach}" 2>&1 || true')
+    assert "0.0.0.0" not in stack.compose("ps", "--format", "{{.Ports}}", "db", "worker")
+    assert "torch" not in stack.execute("api", "pip", "list")
+    environment = stack.execute("api", "env") + stack.execute("worker", "env")
+    assert "ir_" not in environment
+    password = stack.execute("db", "cat", "/secrets/db/password")
+    assert password not in environment + stack.compose("logs")
+
+
+def test_two_workers_share_the_work(stack: Stack, registry: httpx.Client) -> None:
+    stack.up("--scale", "worker=2")
+    time.sleep(2)
+    before = [stack.pictures_of_worker(index) for index in (1, 2)]
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for answer in pool.map(lambda _: registry.post("/search", files={"image": COLLINS.read_bytes()}), range(60)):
+            assert answer.status_code == 200
+    shares = [stack.pictures_of_worker(index) - count for index, count in zip((1, 2), before, strict=True)]
+    print(f"pictures by worker: {shares}")
+    assert sum(shares) == 60
+    assert min(shares) >= 20
+
+
+def test_a_worker_killed_under_load_costs_nobody_an_error(stack: Stack, registry: httpx.Client) -> None:
+    outcomes, times, ended = Counter[int](), list[float](), threading.Event()
+    deadline = time.monotonic() + LOAD_S
+
+    def ask() -> None:
+        while not ended.is_set() or time.monotonic() < deadline:
+            started = time.monotonic()
+            files = {"image_a": COLLINS.read_bytes(), "image_b": HOPPER.read_bytes()}
+            outcomes[registry.post("/verify", files=files).status_code] += 1
+            times.append(time.monotonic() - started)
+
+    def all_ready() -> bool:
+        return "registry_workers_ready 2.0" in registry.get("/metrics").text
+
+    wait_for(all_ready, 30)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(ask) for _ in range(CLIENTS)]
+        try:
+            for index in (1, 2):
+                time.sleep(LOAD_S / 3)
+                stack.kill_worker(index)
+                wait_for(lambda: not all_ready(), 10)
+                wait_for(all_ready, 60)
+        finally:
+            ended.set()
+    for client in clients:
+        client.result()
+    times.sort()
+    print(f"{len(times)} requests, {dict(outcomes)}, p50 {times[len(times) // 2]:.3f} s, longest {times[-1]:.2f} s")
+    assert set(outcomes) == {200}
+
+
+def test_without_any_worker_pictures_get_a_503_and_the_gallery_answers(stack: Stack, registry: httpx.Client) -> None:
+    stack.compose("stop", "worker")
+    answer = registry.post("/search", files={"image": COLLINS.read_bytes()})
+    assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "no worker" in registry.get("/readyz").json()["inference"]
+    assert "Grace Hopper" in labels(registry)
+    stack.compose("start", "worker")
+    wait_for(lambda: registry.post("/search", files={"image": COLLINS.read_bytes()}).status_code == 200, 60)
+
+
+def test_a_database_killed_under_load_loses_nothing_acknowledged(stack: Stack, registry: httpx.Client) -> None:
+    acknowledged, refused, ended = list[str](), Counter[str](), threading.Event()
+
+    def enrol_people(client: int) -> None:
+        number = 0
+        while not ended.is_set():
+            label = f"person {client}-{number}"
+            answer = enrol(registry, label, (COLLINS, HOPPER)[number % 2].read_bytes())
+            if answer.status_code in (200, 201):
+                acknowledged.append(label)
+                number += 1
+            else:
+                refused[answer.json()["code"]] += 1
+                time.sleep(0.2)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(enrol_people, client) for client in range(CLIENTS)]
+        time.sleep(3)
+        stack.kill_database()
+        before = len(acknowledged)
+        wait_for(lambda: len(acknowledged) > before + 10, 90)
+        ended.set()
+    for client in clients:
+        client.result()
+    print(f"{len(acknowledged)} acknowledged, refused meanwhile: {dict(refused)}")
+    assert set(refused) <= {"database_unavailable"}
+    assert set(acknowledged) <= labels(registry)
+
+
+def test_data_outlives_down_and_up(stack: Stack, registry: httpx.Client) -> None:
+    before = labels(registry)
+    stack.compose("down", "--timeout", "20")
+    print(f"up again: {stack.up():.1f} s")
+    stack.await_ready()
+    assert labels(registry) == before
+    found = registry.post("/search", files={"image": HOPPER.read_bytes()}).json()["results"][0]["candidates"][0]
+    assert found["match"]
+    assert "there is a valid key already" in stack.compose("logs", "migrate")
+
+
+def test_migrations_at_once_do_not_collide(stack: Stack) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        runs = [pool.submit(stack.compose, "run", "--rm", "--no-TTY", "--no-deps", "migrate") for _ in range(3)]
+    for run in runs:
+        assert "valid key already" in run.result()
+
+
+def test_both_profiles_are_whole() -> None:
+    for profile, worker in (("cpu", "worker"), ("gpu", "worker-gpu")):
+        command = ["docker", "compose", "config", "--services"]
+        result = subprocess.run(
+            command, env=os.environ | {"COMPOSE_PROFILES": profile}, capture_output=True, text=True, check=True
+        )
+        assert set(result.stdout.split()) == {"secrets", "db", "migrate", "api", worker}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# requirements.lock from what is installed, and from it the images' lock files: exact versions with the hashes of every
+# platform's files, and no address of an index.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+run=$1
+"$run" -m pip freeze --exclude-editable --exclude pip --exclude setuptools | grep -v ' @ ' >requirements.lock
+
+compile() { # NAME EXTRAS…
+  local name=$1
+  shift
+  "$run" -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+    --no-header --constraint requirements.lock --output-file "requirements/$name.lock" pyproject.toml "$@"
+}
+# A server has no windows: the same OpenCV without them needs no graphics libraries in the image. And OpenVINO without the
+# package by which it reports its use.
+version=$(sed -n 's/^opencv-python==//p' requirements.lock)
+headless=$(mktemp --suffix .txt)
+trap 'rm -f "$headless"' EXIT
+echo "opencv-python-headless==$version" >"$headless"
+compile api
+left_out=(--no-emit-package opencv-python --no-emit-package openvino-telemetry)
+compile worker --extra inference "$headless" "${left_out[@]}"
+compile standalone --extra inference --extra embedded "$headless" "${left_out[@]}"
