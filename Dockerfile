@@ -30,10 +30,12 @@ FROM packages-worker AS packages-worker-gpu
 # Empty: PyPI's build of torch, for CUDA. Its packages bring the CUDA and cuDNN libraries that ONNX Runtime loads.
 # Outside the lock's hashes, since every index has files of its own.
 ARG TORCH_INDEX_URL=
+ARG TORCH_VERSION=2.15.0
+# hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
     version=$(python -c 'import onnxruntime; print(onnxruntime.__version__)') \
     && pip uninstall --yes onnxruntime \
-    && pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch \
+    && pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "torch==$TORCH_VERSION" \
     && pip install --no-deps "onnxruntime-gpu==$version"
 
 FROM packages-worker AS packages-standalone
@@ -47,7 +49,7 @@ RUN python -m compileall -q /app/service /app/migrations
 
 FROM base AS runtime
 COPY --from=code /app /app
-USER registry
+USER 10001:10001
 STOPSIGNAL SIGTERM
 
 FROM runtime AS api

@@ -45,8 +45,8 @@ class RunningApi:
 
 
 @contextlib.contextmanager
-def running_api(data: Path, *options: str, **environment: str) -> Iterator[RunningApi]:
-    """`python -m service api` on a free port, ready."""
+def running_api(data: Path, *options: str, folder: Path | None = None, **environment: str) -> Iterator[RunningApi]:
+    """`python -m service api` on a free port, ready. Packages below `folder`, its working directory, come first."""
     port = free_port()
     log = data / f"api-{port}.log"
     config = data / "service.yaml"
@@ -55,6 +55,7 @@ def running_api(data: Path, *options: str, **environment: str) -> Iterator[Runni
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
+            cwd=folder,
             env=os.environ | {"REGISTRY_DATA_DIR": str(data), "REGISTRY_CONFIG": str(config)} | environment,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,94 @@
+"""How long `alembic upgrade head` takes on a gallery that grew under the first release.
+
+    python -m tools.bench_migration --people 100000
+
+Fills a PostgreSQL of its own at the first revision and times every step to the newest, while a client goes on
+enrolling.
+"""
+
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+from alembic.script import ScriptDirectory
+
+from service.gallery import schema
+from service.gallery.embedded.lease import EmbeddedPostgres
+
+DIM = 128
+FILL = (
+    "INSERT INTO model VALUES ('bench', {dim}, 'none')",
+    "INSERT INTO collection (id, name, model_id) VALUES (gen_random_uuid(), 'bench', 'bench')",
+    "INSERT INTO identity (collection_id, id, external_id, label) "
+    "SELECT id, gen_random_uuid(), 'p' || n, 'person ' || n FROM collection, generate_series(1, {people}) n",
+    "CREATE TEMP TABLE vector_of AS SELECT collection_id, id, "
+    "(SELECT array_agg(random() - 0.5) FROM generate_series(1, {dim}) WHERE external_id <> '')::vector v "
+    "FROM identity",
+    "INSERT INTO template (collection_id, identity_id, model_id, dim, embedding, id, source_sha256, box, "
+    "detection_score, quality) "
+    "SELECT collection_id, id, 'bench', {dim}, v, gen_random_uuid(), sha256(id::text::bytea), "
+    "'{{0,0,1,1}}', 0.9, 0.5 FROM vector_of",
+    "INSERT INTO centroid (collection_id, identity_id, model_id, dim, embedding, template_count) "
+    "SELECT collection_id, id, 'bench', {dim}, v, 1 FROM vector_of",
+)
+ENROL = (
+    "INSERT INTO identity (collection_id, id, external_id, label) "
+    "SELECT id, gen_random_uuid(), gen_random_uuid()::text, 'meanwhile' FROM collection"
+)
+
+
+def main(
+    people: Annotated[int, typer.Option(help="Identities with a template and a centroid each.")] = 100_000,
+) -> None:
+    """Time each migration on a full gallery."""
+    folder = Path(tempfile.mkdtemp(prefix="ir-"))
+    folder.chmod(0o711)
+    with EmbeddedPostgres(folder / "postgres") as url:
+        schema.upgrade(url, "0001")
+        libpq = url.replace("postgresql+psycopg", "postgresql")
+        with psycopg.connect(libpq, autocommit=True) as connection:
+            for statement in FILL:
+                connection.execute(statement.format(people=people, dim=DIM))  # type: ignore[arg-type]
+            connection.execute("VACUUM ANALYZE")
+        for revision in _revisions():
+            seconds, waits = _timed(url, revision, libpq)
+            longest, median = max(waits, default=0.0), statistics.median(waits or [0.0])
+            typer.echo(
+                f"{revision}: {seconds:.2f} s; {len(waits)} enrolments meanwhile, median {median * 1000:.0f} ms, "
+                f"longest {longest * 1000:.0f} ms"
+            )
+
+
+def _revisions() -> list[str]:
+    scripts = ScriptDirectory.from_config(schema.alembic_config(""))
+    return [script.revision for script in reversed(list(scripts.walk_revisions("0001", "head")))][1:]
+
+
+def _timed(url: str, revision: str, libpq: str) -> tuple[float, list[float]]:
+    waits, ended = list[float](), threading.Event()
+
+    def enrol() -> None:
+        with psycopg.connect(libpq, autocommit=True) as connection:
+            while not ended.is_set():
+                started = time.perf_counter()
+                connection.execute(ENROL)
+                waits.append(time.perf_counter() - started)
+                time.sleep(0.005)
+
+    client = threading.Thread(target=enrol)
+    client.start()
+    started = time.perf_counter()
+    schema.upgrade(url, revision)
+    seconds = time.perf_counter() - started
+    ended.set()
+    client.join()
+    return seconds, waits
+
+
+if __name__ == "__main__":
+    typer.run(main)
