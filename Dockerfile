@@ -27,16 +27,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --require-hashes --requirement /tmp/worker.lock
 
 FROM packages-worker AS packages-worker-gpu
-# Empty: PyPI's build of torch, for CUDA. Its packages bring the CUDA and cuDNN libraries that ONNX Runtime loads.
-# Outside the lock's hashes, since every index has files of its own.
-ARG TORCH_INDEX_URL=
-ARG TORCH_VERSION=2.15.0
-# hadolint ignore=DL3013
+COPY requirements/worker-gpu.lock /tmp/
+# ONNX Runtime for CUDA goes into the place of the one for CPUs; its extras bring the CUDA libraries.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    version=$(python -c 'import onnxruntime; print(onnxruntime.__version__)') \
-    && pip uninstall --yes onnxruntime \
-    && pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "torch==$TORCH_VERSION" \
-    && pip install --no-deps "onnxruntime-gpu==$version"
+    pip uninstall --yes onnxruntime \
+    && pip install --no-deps --require-hashes --requirement /tmp/worker-gpu.lock
 
 FROM packages-worker AS packages-standalone
 COPY requirements/standalone.lock /tmp/

@@ -16,9 +16,12 @@ compile() { # NAME EXTRAS…
 # package by which it reports its use.
 version=$(sed -n 's/^opencv-python==//p' requirements.lock)
 headless=$(mktemp --suffix .txt)
-trap 'rm -f "$headless"' EXIT
+gpu=$(mktemp --suffix .txt)
+trap 'rm -f "$headless" "$gpu"' EXIT
 echo "opencv-python-headless==$version" >"$headless"
 compile api
 left_out=(--no-emit-package opencv-python --no-emit-package openvino-telemetry)
 compile worker --extra inference "$headless" "${left_out[@]}"
+sed -n 's/^onnxruntime==/onnxruntime-gpu[cuda,cudnn]==/p' requirements.lock >"$gpu"
+compile worker-gpu --extra inference "$headless" "$gpu" "${left_out[@]}" --no-emit-package onnxruntime
 compile standalone --extra inference --extra embedded "$headless" "${left_out[@]}"
