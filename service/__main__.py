@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,7 +53,8 @@ def worker(
         if value is not None:
             os.environ[f"REGISTRY_WORKER__{name}"] = str(value)
     chosen = load_settings().worker
-    _serve("service.worker:from_environment", chosen.host, chosen.port)
+    # APIs keep their connections for 30 seconds; each request is in their logs.
+    _serve("service.worker:from_environment", chosen.host, chosen.port, timeout_keep_alive=75, access_log=False)
 
 
 @database.command()
@@ -157,7 +158,7 @@ def _counted_together(processes: int) -> Iterator[None]:
         yield
 
 
-def _serve(factory: str, host: str, port: int, processes: int = 1) -> None:
+def _serve(factory: str, host: str, port: int, processes: int = 1, **options: Any) -> None:
     import uvicorn
 
     uvicorn.run(
@@ -168,6 +169,7 @@ def _serve(factory: str, host: str, port: int, processes: int = 1) -> None:
         workers=processes,
         timeout_graceful_shutdown=30,
         server_header=False,
+        **options,
     )
 
 

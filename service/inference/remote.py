@@ -1,9 +1,11 @@
 """The engine in other processes: each request's pictures go to one worker, and to another one if that fails."""
 
+import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
-import httpx
+import aiohttp
 
 from service.errors import BodyTooLarge, EngineBusy, EngineUnavailable, InternalError, RegistryError, error_class
 from service.inference.engine import ImageInput, Observation
@@ -13,6 +15,8 @@ from service.metrics import WORKERS_LOST
 
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 2.0
+KEEP_ALIVE_S = 30.0
+"""Less than the worker's own, so that it never closes a connection that we are about to use."""
 PATIENCE_S = 2.0
 """How long a request waits for a worker to come (back) before it is refused."""
 MOST_LOST = 2
@@ -35,25 +39,23 @@ class RemoteEngine:
         self, model_id: str, dim: int, model: str, urls: Sequence[str], token: str | None, timeout_s: float
     ) -> None:
         self.model_id, self.dim = model_id, dim
-        headers = {"content-type": MEDIA_TYPE, MODEL_HEADER: model}
+        self._headers = {"content-type": MEDIA_TYPE, MODEL_HEADER: model}
         if token is not None:
-            headers["authorization"] = f"Bearer {token}"
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            trust_env=False,  # a proxy of the environment is none of the cluster's business
-        )
+            self._headers["authorization"] = f"Bearer {token}"
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        self._session: aiohttp.ClientSession
         self._urls = urls
         self._workers = Workers(urls, self._is_ready)
         self._refusal: str | None = None
 
     async def start(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=self._timeout)
         await self._workers.start()
 
     async def stop(self) -> None:
         await self._workers.stop()
-        await self._client.aclose()
+        await self._session.close()
 
     @property
     def problem(self) -> str | None:
@@ -100,8 +102,8 @@ class RemoteEngine:
             except RegistryError as error:
                 self._refusal = f"{worker.address}: {error.detail}"
                 self._workers.lost(worker)
-            except (httpx.TransportError, ValueError) as error:
-                lost += not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                lost += not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
                 self._workers.lost(worker)
             WORKERS_LOST.inc()
         if busy is not None:
@@ -112,38 +114,35 @@ class RemoteEngine:
         worker.in_flight += pictures
         worker.asked += pictures
         try:
-            answer = await self._client.post(
-                f"{worker.address}{OBSERVE_PATH}", content=body, headers={"host": worker.host}, extensions=_tls(worker)
-            )
+            async with self._session.post(f"{worker.address}{OBSERVE_PATH}", data=body, **_named(worker)) as answer:
+                content = await answer.read()
         finally:
             worker.in_flight -= pictures
-        if answer.is_success:
-            return unpack_results(answer.content)
-        raise _error(answer)
+        if answer.ok:
+            return unpack_results(content)
+        raise _error(answer.status, content)
 
     async def _is_ready(self, worker: Worker) -> bool:
+        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
         try:
-            answer = await self._client.get(
-                f"{worker.address}/readyz",
-                headers={"host": worker.host},
-                extensions=_tls(worker),
-                timeout=PROBE_TIMEOUT_S,
-            )
-            self._refusal = None if answer.is_success else f"{worker.address}: {_error(answer).detail}"
-        except (httpx.TransportError, ValueError):
+            async with self._session.get(f"{worker.address}/readyz", timeout=timeout, **_named(worker)) as answer:
+                content = await answer.read()
+            self._refusal = None if answer.ok else f"{worker.address}: {_error(answer.status, content).detail}"
+        except (aiohttp.ClientError, TimeoutError, ValueError):
             self._refusal = None
             return False
-        return answer.is_success
+        return answer.ok
 
 
-def _tls(worker: Worker) -> dict[str, str]:
-    """We connect to an address, and the certificate is that of the name."""
-    return {"sni_hostname": worker.host.rpartition(":")[0] or worker.host}
+def _named(worker: Worker) -> dict[str, Any]:
+    """We connect to an address; the Host header and the certificate are those of the name."""
+    name = {"server_hostname": worker.host.rpartition(":")[0] or worker.host} if worker.is_encrypted else {}
+    return {"headers": {"host": worker.host}, "allow_redirects": False, **name}
 
 
-def _error(answer: httpx.Response) -> RegistryError:
+def _error(status: int, content: bytes) -> RegistryError:
     """A worker's problem document as the error that it stands for. Raises ValueError for anything else."""
-    document = answer.json()
+    document = json.loads(content)
     if not isinstance(document, dict) or "code" not in document:
-        raise ValueError(f"not a worker's answer: status {answer.status_code}")
+        raise ValueError(f"not a worker's answer: status {status}")
     return error_class(document["code"])(str(document.get("detail", "")), pointer=document.get("pointer"))

@@ -31,6 +31,10 @@ class Worker:
     asked: int = 0
     """Pictures that were ever sent to it."""
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self.address.startswith("https:")
+
 
 class Workers:
     """Knows who is there: resolves the names again and again, and asks those that failed whether they are back."""
