@@ -8,6 +8,7 @@ from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import SearchAnswer, SearchBody
 from service.api.views import search_answer
 from service.inference.engine import ImageInput
+from service.metrics import DECISIONS
 from service.recognition.identification import identify
 
 router = APIRouter(tags=["recognition"])
@@ -27,4 +28,8 @@ async def search(
     identification = await identify(
         registry.database, engine, registry.deciding, body.operating_point, body.collection, image, body.top_k
     )
-    return search_answer(identification, engine.model_id, registry.precision)
+    answer = search_answer(identification, engine.model_id, registry.precision)
+    for result in answer.results:
+        found = any(candidate.match for candidate in result.candidates)
+        DECISIONS.labels("search", str(found).lower()).inc()
+    return answer

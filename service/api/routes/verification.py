@@ -8,6 +8,7 @@ from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import VerifyAnswer, VerifyBody
 from service.api.views import verify_answer
 from service.inference.engine import ImageInput
+from service.metrics import DECISIONS
 from service.recognition.verification import IdentityReference, verify_identity, verify_images
 
 router = APIRouter(tags=["recognition"])
@@ -34,4 +35,5 @@ async def verify(
     else:
         reference = IdentityReference(body.collection, body.identity_id, body.external_id)
         verification = await verify_identity(registry.database, engine, registry.deciding, asked, image_a, reference)
+    DECISIONS.labels("verify", str(verification.match).lower()).inc()
     return verify_answer(verification, engine.model_id, registry.precision)
