@@ -55,6 +55,8 @@ def main(
             for statement in FILL:
                 connection.execute(statement.format(people=people, dim=DIM))  # type: ignore[arg-type]
             connection.execute("VACUUM ANALYZE")
+            size = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+            typer.echo(f"{people:,} people, {(size or [0])[0] / 2**20:,.0f} MiB")
         for revision in _revisions():
             seconds, waits = _timed(url, revision, libpq)
             longest, median = max(waits, default=0.0), statistics.median(waits or [0.0])

@@ -24,21 +24,26 @@ KILL_POSTGRES = 'kill -9 "$(head -1 "$PGDATA/postmaster.pid")"'
 class Stack:
     """`docker compose` on a free port."""
 
-    def __init__(self) -> None:
+    def __init__(self, given_secrets: Path) -> None:
+        """`given_secrets`: a folder of secrets to be used instead of made-up ones, empty at first."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = os.environ | {"REGISTRY_PORT": str(self.port), "COMPOSE_PROFILES": "cpu"}
+        self._environment["REGISTRY_GIVEN_SECRETS"] = str(given_secrets)
 
-    def compose(self, *arguments: str, check: bool = True) -> str:
-        """What the command printed; a failure shows everything."""
+    def compose(self, *arguments: str, check: bool = True, entered: bytes | None = None) -> str:
+        """What the command printed; a failure shows everything. `entered` goes to its standard input."""
+        return self.compose_bytes(*arguments, check=check, entered=entered).decode(errors="replace")
+
+    def compose_bytes(self, *arguments: str, check: bool = True, entered: bytes | None = None) -> bytes:
         result = subprocess.run(
             ["docker", "compose", "--project-name", "identity-registry-test", "--progress", "plain", *arguments],
             cwd=REPOSITORY,
             env=self._environment,
             capture_output=True,
-            text=True,
+            input=entered,
         )
-        assert not check or result.returncode == 0, f"{arguments}: {result.stdout}\n{result.stderr}"
+        assert not check or result.returncode == 0, f"{arguments}: {result.stdout!r}\n{result.stderr.decode()}"
         return result.stdout
 
     def up(self, *options: str) -> float:

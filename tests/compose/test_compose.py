@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -36,8 +37,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    stack = Stack()
+def given_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("given")
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(given_secrets: Path) -> Iterator[Stack]:
+    stack = Stack(given_secrets)
     stack.compose("down", "--volumes", "--timeout", "5")
     stack.compose("build")
     print(f"\nup, from nothing: {stack.up():.1f} s")
@@ -194,6 +202,51 @@ def test_data_outlives_down_and_up(stack: Stack, registry: httpx.Client) -> None
     found = registry.post("/search", files={"image": HOPPER.read_bytes()}).json()["results"][0]["candidates"][0]
     assert found["match"]
     assert "there is a valid key already" in stack.compose("logs", "migrate")
+
+
+def test_the_api_is_back_soon_after_a_restart(stack: Stack) -> None:
+    stack.compose("stop", "api")
+    started = time.monotonic()
+    stack.compose("start", "api")
+    stack.await_ready()
+    print(f"API container, start to ready: {time.monotonic() - started:.1f} s")
+
+
+def test_a_backup_brings_back_what_was_deleted(stack: Stack, registry: httpx.Client) -> None:
+    """As docs/operations.md says."""
+    before = labels(registry)
+    backup = stack.compose_bytes("exec", "-T", "db", "pg_dump", "-U", "registry", "-Fc", "registry")
+    person = registry.post("/search", files={"image": HOPPER.read_bytes()}).json()["results"][0]["candidates"][0]
+    assert registry.delete(f"/identities/{person['identity_id']}").status_code == 200
+    stack.compose("stop", "api")
+    restore = ("pg_restore", "-U", "registry", "-d", "registry", "--clean", "--if-exists", "--single-transaction")
+    stack.compose("exec", "-T", "db", *restore, entered=backup)
+    stack.compose("start", "api")
+    stack.await_ready()
+    assert labels(registry) == before
+    found = registry.post("/search", files={"image": HOPPER.read_bytes()}).json()["results"][0]["candidates"][0]
+    assert found["identity_id"] == person["identity_id"]
+
+
+def test_secrets_are_rotated(stack: Stack, registry: httpx.Client, given_secrets: Path) -> None:
+    """As docs/operations.md says."""
+    password, token = "p@ss/w:rd 'new'", "a-token-of-our-own-choice"
+    (given_secrets / "database-password").write_text(password)
+    (given_secrets / "worker-token").write_text(token)
+    for file in given_secrets.iterdir():
+        file.chmod(0o644)
+    stack.compose("run", "--rm", "--no-TTY", "--no-deps", "secrets")
+    quoted = password.replace("'", "''")
+    alter = f"ALTER ROLE registry PASSWORD '{quoted}'".encode()
+    stack.compose("exec", "-T", "db", "psql", "-q", "-U", "registry", "registry", entered=alter)
+    stack.compose("up", "--detach", "--wait", "--force-recreate", "--no-deps", "api", "worker")
+    assert stack.execute("worker", "cat", "/secrets/worker/registry_inference__worker_token") == token
+    wait_for(lambda: registry.post("/search", files={"image": COLLINS.read_bytes()}).status_code == 200, 60)
+    for file in given_secrets.iterdir():
+        file.unlink()
+    assert "Grace Hopper" in labels(registry)
+    stack.compose("run", "--rm", "--no-TTY", "--no-deps", "secrets")  # the given ones are kept
+    assert stack.execute("worker", "cat", "/secrets/worker/registry_inference__worker_token") == token
 
 
 def test_migrations_at_once_do_not_collide(stack: Stack) -> None:

@@ -21,7 +21,7 @@ DEPLOYMENT = [
     REPOSITORY / "Dockerfile",
     *(file for file in (REPOSITORY / "deploy").rglob("*") if file.is_file()),
 ]
-COMPOSE_ONLY = {"REGISTRY_BIND", "REGISTRY_PORT", "REGISTRY_PRECISION"}
+COMPOSE_ONLY = {"REGISTRY_BIND", "REGISTRY_PORT", "REGISTRY_PRECISION", "REGISTRY_GIVEN_SECRETS"}
 
 
 def setting_exists(variable: str) -> bool:
