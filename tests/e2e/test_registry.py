@@ -185,7 +185,12 @@ def test_another_database_is_used_where_one_is_named(data_folder: Path, postgres
         ({"REGISTRY_DATABSE__URL": "x"}, [], "unknown setting REGISTRY_DATABSE__URL"),
         ({"REGISTRY_DATABASE__URL": "postgresql+psycopg://u:secret@127.0.0.1:1/x"}, [], "database can't be reached"),
         ({"REGISTRY_EMBEDDER__BUNDLE": "/nonexistent"}, [], "is not a model bundle"),
-        ({}, ["--host", "0.0.0.0"], "can be reached from other machines"),
+        ({}, ["--host", "0.0.0.0"], "`python -m service keys create` makes one"),
+        (
+            {"REGISTRY_SERVER__REQUIRE_KEYS": "false"},
+            ["--host", "0.0.0.0"],
+            "can be reached from other machines",
+        ),
     ],
 )
 def test_what_keeps_it_from_starting_is_told_in_words(
