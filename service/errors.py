@@ -133,6 +133,10 @@ class IdentityNotFound(NotFound):
     code, title, status = "identity_not_found", "There is no such identity in the collection", 404
 
 
+class TemplateNotFound(NotFound):
+    code, title, status = "template_not_found", "The identity has no such template", 404
+
+
 class MethodNotAllowed(RegistryError):
     code, title, status = "method_not_allowed", "The address does not answer to this method", 405
 

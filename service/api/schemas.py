@@ -288,6 +288,38 @@ class IdentityView(BaseModel):
     updated_at: datetime
 
 
+class IdentityChange(_Body):
+    """What is left out stays as it is. Embeddings are not touched."""
+
+    model_config = _example(label="Ada Lovelace", metadata={"floor": 3})
+
+    label: Name | None = None
+    metadata: Metadata | None = None
+
+
+class TemplateView(BaseModel):
+    id: uuid.UUID
+    model_id: str
+    box: list[float] = Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture")
+    detection_score: float
+    quality: float | None = Field(description="share of the model's reference faces that it recognises less well")
+    created_at: datetime
+
+
+class TemplatesAnswer(BaseModel):
+    templates: list[TemplateView]
+
+
+class TemplateDeletionAnswer(BaseModel):
+    template_id: uuid.UUID
+    templates_left: int
+
+
+class CollectionDeletionAnswer(BaseModel):
+    name: str
+    identities_deleted: int
+
+
 class IdentitiesAnswer(BaseModel):
     identities: list[IdentityView]
     next_cursor: str | None = Field(description="where the next page begins; null: this is the last one")

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import CollectionExists, CollectionNotFound, StartupError
+from service.errors import CollectionExists, CollectionNotFound, Conflict, StartupError
 from service.gallery.tables import collection, identity, model
 
 DEFAULT = "default"
@@ -73,6 +73,22 @@ async def set_default_rate(connection: AsyncConnection, name: str, fmr: float | 
     if row is None:
         raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/name")
     return Collection(**row._mapping)
+
+
+async def remove(connection: AsyncConnection, name: str) -> int:
+    """Delete a collection with everybody in it; how many people that were.
+
+    Raises:
+        CollectionNotFound, Conflict: it is the default one, which there always is.
+    """
+    if name == DEFAULT:
+        raise Conflict(f"the collection {DEFAULT!r} always exists; delete the identities in it", pointer="/name")
+    found = await get(connection, name)
+    # Whoever enrols into it at this moment waits here, and then finds it gone.
+    await connection.execute(select(collection.c.id).where(collection.c.id == found.id).with_for_update())
+    people = (await connection.execute(delete(identity).where(identity.c.collection_id == found.id))).rowcount
+    await connection.execute(delete(collection).where(collection.c.id == found.id))
+    return people
 
 
 async def list_all(connection: AsyncConnection) -> Sequence[tuple[Collection, int]]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, literal_column, select, tuple_
+from sqlalchemy import Row, Select, delete, func, literal_column, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import IdentityNotFound
+from service.errors import CollectionNotFound, IdentityNotFound
 from service.gallery.tables import identity, template
 
 
@@ -43,6 +44,9 @@ async def lock_or_create(
 
     The lock lines up those who enrol the same person at once, so that each recomputes the centroid from all
     templates. `None` leaves an existing label or metadata as it is.
+
+    Raises:
+        CollectionNotFound: it went while we were looking at the pictures.
     """
     values = {
         "collection_id": collection_id,
@@ -63,7 +67,10 @@ async def lock_or_create(
         )
         .returning(identity.c.id, literal_column("(xmax = 0)").label("created"))
     )
-    row = (await connection.execute(statement)).one()
+    try:
+        row = (await connection.execute(statement)).one()
+    except IntegrityError as error:
+        raise CollectionNotFound("the collection was deleted meanwhile", pointer="/collection") from error
     return row.id, row.created
 
 
@@ -81,11 +88,46 @@ async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UU
     )
 
 
+async def lock(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+    """Nobody else changes the person's templates until the transaction ends. Raises IdentityNotFound."""
+    statement = (
+        select(identity.c.id)
+        .where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
+        .with_for_update()
+    )
+    if (await connection.execute(statement)).one_or_none() is None:
+        raise IdentityNotFound(f"there is no identity {identity_id} in this collection")
+
+
+async def change(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    label: str | None,
+    metadata: dict[str, Any] | None,
+) -> Identity:
+    """Set label and metadata, None: as it is. No row with an embedding is touched. Raises IdentityNotFound."""
+    changes = {name: value for name, value in (("label", label), ("metadata", metadata)) if value is not None}
+    if changes:
+        statement = update(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
+        await connection.execute(statement.values(**changes, updated_at=func.now()))
+    return await get(connection, collection_id, identity_id)
+
+
 async def page(
-    connection: AsyncConnection, collection_id: uuid.UUID, limit: int, after: Place | None = None
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    limit: int,
+    after: Place | None = None,
+    label: str | None = None,
+    external_id: str | None = None,
 ) -> list[Identity]:
-    """Up to `limit` people in the order of their enrolment, beginning after a place."""
+    """Up to `limit` people in the order of their enrolment, beginning after a place; those with that label or id."""
     statement = _with_count(collection_id).order_by(identity.c.created_at, identity.c.id).limit(limit)
+    if label is not None:
+        statement = statement.where(identity.c.label == label)
+    if external_id is not None:
+        statement = statement.where(identity.c.external_id == external_id)
     if after is not None:
         statement = statement.where(tuple_(identity.c.created_at, identity.c.id) > (after.created_at, after.id))
     return [_identity(row) for row in await connection.execute(statement)]

@@ -2,15 +2,17 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import TemplateNotFound
 from service.gallery.tables import centroid, identity, template
 
 Floats = npt.NDArray[np.float32]
@@ -25,6 +27,18 @@ class NewTemplate:
     box: tuple[float, float, float, float]
     detection_score: float
     quality: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTemplate:
+    """What can be told of a template. Its embedding stays in the database."""
+
+    id: uuid.UUID
+    model_id: str
+    box: list[float]
+    detection_score: float
+    quality: float | None
+    created_at: datetime
 
 
 async def add(
@@ -54,6 +68,42 @@ async def add(
     return ids
 
 
+async def list_of(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID
+) -> Sequence[StoredTemplate]:
+    """A person's templates without their embeddings, oldest first."""
+    columns = [template.c[field.name] for field in fields(StoredTemplate)]
+    statement = (
+        select(*columns)
+        .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
+        .order_by(template.c.created_at, template.c.id)
+    )
+    return [StoredTemplate(**row._mapping) for row in await connection.execute(statement)]
+
+
+async def remove(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, template_id: uuid.UUID
+) -> int:
+    """Delete one template of a locked identity and bring the centroid up to date; how many are left.
+
+    Raises:
+        TemplateNotFound
+    """
+    statement = (
+        delete(template)
+        .where(
+            template.c.collection_id == collection_id,
+            template.c.identity_id == identity_id,
+            template.c.id == template_id,
+        )
+        .returning(template.c.model_id)
+    )
+    model_id = (await connection.execute(statement)).scalar_one_or_none()
+    if model_id is None:
+        raise TemplateNotFound(f"identity {identity_id} has no template {template_id}")
+    return await recompute_centroid(connection, collection_id, identity_id, model_id)
+
+
 async def sample(
     connection: AsyncConnection, collection_id: uuid.UUID, model_id: str, at_most: int
 ) -> Sequence[Row[Any, Any, Any]]:
@@ -76,7 +126,10 @@ async def sample(
 async def recompute_centroid(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, model_id: str
 ) -> int:
-    """Set a locked identity's centroid to the normalised mean of its templates; how many there are."""
+    """Set a locked identity's centroid to the normalised mean of its templates; how many there are.
+
+    A person without templates has no centroid.
+    """
     statement = (
         select(template.c.embedding)
         .where(
@@ -87,6 +140,15 @@ async def recompute_centroid(
         .order_by(template.c.created_at, template.c.id)
     )
     embeddings = [np.asarray(row.embedding, np.float32) for row in await connection.execute(statement)]
+    if not embeddings:
+        await connection.execute(
+            delete(centroid).where(
+                centroid.c.collection_id == collection_id,
+                centroid.c.identity_id == identity_id,
+                centroid.c.model_id == model_id,
+            )
+        )
+        return 0
     mean = centroid_of(np.stack(embeddings))
     values = {"dim": len(mean), "embedding": mean, "template_count": len(embeddings)}
     upsert = insert(centroid).values(collection_id=collection_id, identity_id=identity_id, model_id=model_id, **values)

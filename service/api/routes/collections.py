@@ -7,7 +7,14 @@ from fastapi import APIRouter, Path, Request
 from service.api.access import AnyAccess, ManageAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import RegistryDependency
-from service.api.schemas import CollectionBody, CollectionChange, CollectionName, CollectionsAnswer, CollectionView
+from service.api.schemas import (
+    CollectionBody,
+    CollectionChange,
+    CollectionDeletionAnswer,
+    CollectionName,
+    CollectionsAnswer,
+    CollectionView,
+)
 from service.gallery import collections
 from service.gallery.size import count
 
@@ -47,6 +54,16 @@ async def change_collection(
             await registry.deciding.in_gallery(connection, changed, body.operating_point)
         size = await count(connection, changed.id, changed.model_id)
     return _view(changed, size.people)
+
+
+@router.delete("/{name}", summary="Delete a collection with everybody in it")
+async def delete_collection(
+    name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
+) -> CollectionDeletionAnswer:
+    access.enter(name)
+    async with registry.database.transaction() as connection:
+        deleted = await collections.remove(connection, name)
+    return CollectionDeletionAnswer(name=name, identities_deleted=deleted)
 
 
 def _view(collection: collections.Collection, identities: int) -> CollectionView:
