@@ -63,9 +63,15 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
     CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8001/healthz"]
 CMD ["python", "-m", "service", "worker"]
 
-FROM worker AS worker-gpu
+# Not on top of `worker`, whose packages would shine through.
+FROM runtime AS worker-gpu
 COPY --from=packages-worker-gpu /opt/venv /opt/venv
-ENV REGISTRY_INFERENCE__DEVICE=cuda
+ENV REGISTRY_WORKER__HOST=0.0.0.0 \
+    REGISTRY_INFERENCE__DEVICE=cuda
+EXPOSE 8001
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
+    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8001/healthz"]
+CMD ["python", "-m", "service", "worker"]
 
 FROM runtime AS standalone
 COPY --from=packages-standalone /opt/venv /opt/venv

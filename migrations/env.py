@@ -1,5 +1,6 @@
 """Alembic's environment. The URL comes from the caller, from REGISTRY_DATABASE__URL, or from the embedded server."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -7,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from alembic import context
 from sqlalchemy import Engine, create_engine, pool, text
 
-from service.gallery.schema import include_object
+from service.gallery.schema import include_object, serves_already
 from service.gallery.server import database_url
 from service.gallery.tables import metadata
 from service.settings import load_settings
@@ -15,6 +16,7 @@ from service.settings import load_settings
 LOCK = 0x6D6967
 """Key of the advisory lock that lines up processes which migrate at once."""
 POLL_S = 0.2
+log = logging.getLogger("alembic.env")
 
 
 def url_in_use() -> AbstractContextManager[str]:
@@ -33,7 +35,11 @@ def alone(engine: Engine) -> Iterator[None]:
     """
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
+        told = False
         while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}).scalar():
+            if not told:
+                log.warning("another process migrates this database; waiting until it is done")
+                told = True
             time.sleep(POLL_S)
         yield
 
@@ -55,8 +61,9 @@ def run_online() -> None:
                 include_object=include_object,
                 compare_server_default=True,
             )
-            with context.begin_transaction():
-                context.run_migrations()
+            if not serves_already(connection):
+                with context.begin_transaction():
+                    context.run_migrations()
         engine.dispose()
 
 

@@ -37,10 +37,6 @@ PROBLEM: dict[str, Any] = {
     "description": "A problem; docs/problems.md explains each code",
     "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema()}},
 }
-NO_KEY = (
-    "Requests need an API key and there is none yet: `python -m service keys create` makes one. (Bound to 127.0.0.1 "
-    "the service asks for none.)"
-)
 log = logging.getLogger(__name__)
 
 
@@ -63,10 +59,15 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
-    app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if settings.server.on_loopback else None)
+    app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if _is_open(settings) else None)
     app.add_middleware(RequestId)
     app.add_middleware(Measured)
     return app
+
+
+def _is_open(settings: Settings) -> bool:
+    """Whether everybody on this machine is answered, any page in a browser included, so that names must be checked."""
+    return settings.server.on_loopback and not settings.server.keys_required
 
 
 def from_environment() -> ASGIApp:
@@ -132,13 +133,13 @@ async def _prepare_gallery(settings: Settings, database: Database, engine: Engin
     """Migrate where asked to, then check what this release relies on, once, before the first request."""
     try:
         release = schema.this_release()
-        if settings.migrates_on_start and await _is_ours(database, release):
+        if settings.migrates_on_start:
             await asyncio.to_thread(schema.upgrade, database.url)
         async with database.transaction() as connection:
             if problem := await schema.schema_problem(connection, release):
                 raise StartupError(f"The database is not ready: {problem}")
             if settings.server.keys_required and not await keys.any_valid(connection):
-                raise StartupError(NO_KEY)
+                log.warning("every request will be refused, since there is no API key: `python -m service keys create`")
             await schema.require_pgvector(connection)
             await gallery_collections.add_model(
                 connection, engine.model_id, engine.dim, embedding_fingerprint(manifest)
@@ -151,12 +152,6 @@ async def _prepare_gallery(settings: Settings, database: Database, engine: Engin
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
 
 
-async def _is_ours(database: Database, release: schema.Release) -> bool:
-    """Whether no later release has migrated the database; its revisions are unknown to our migrations."""
-    async with database.transaction() as connection:
-        return await schema.revision_of(connection) in {None, *release.known}
-
-
 async def _maintain_indexes(settings: Settings, database: Database) -> None:
     """Give collections that have grown large their index, and take it from those that have shrunk."""
     build_from = settings.database.ann_build_from
@@ -165,7 +160,7 @@ async def _maintain_indexes(settings: Settings, database: Database) -> None:
         try:
             await ann.maintain(database, build_from, build_from // 2)
         except Exception as error:  # the database may be away; searches are exact until it works
-            log.warning("indexes could not be maintained: %s", type(error).__name__)
+            log.warning("indexes could not be maintained: %s", str(error).partition("\n")[0])
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

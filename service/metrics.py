@@ -1,6 +1,7 @@
 """What a process counts about itself, for Prometheus. Numbers only: nothing here can tell one person from another."""
 
 import os
+from pathlib import Path
 
 from fastapi import Response
 from prometheus_client import (
@@ -24,14 +25,26 @@ STAGES = Histogram("registry_stage_seconds", "Time of one batch in one stage", (
 BATCHES = Histogram("registry_batch_pictures", "Pictures that were run together", buckets=(1, 2, 4, 8, 16, 32))
 WAITING = Gauge("registry_waiting_pictures", "Pictures in the queue", multiprocess_mode="livesum")
 REFUSED = Counter("registry_refused_pictures", "Pictures that found the queue full")
-WORKERS = Gauge("registry_workers_ready", "Workers that this API may ask", multiprocess_mode="max")
+# By label, so that a process which asks no workers doesn't report that it has none.
+WORKERS = Gauge("registry_workers_ready", "Workers that this API may ask", ("behind",), multiprocess_mode="livemin")
 WORKERS_LOST = Counter("registry_workers_lost", "Requests to a worker that broke off or were refused as foreign")
 
 
 def answer() -> Response:
     """All figures in Prometheus' text format."""
     registry = REGISTRY
-    if os.environ.get(MULTIPROCESS_VARIABLE):
+    if folder := os.environ.get(MULTIPROCESS_VARIABLE):
+        _forget_the_dead(Path(folder))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a process that is gone said of its present is no longer so; what it counted stays."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

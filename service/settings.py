@@ -8,6 +8,7 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 import yaml
@@ -38,6 +39,19 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _require_origin(url: str) -> None:
+    """Raises ValueError unless the URL is scheme, host and port, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.hostname is not None and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_whole = False
+    if not is_whole or parts.scheme not in {"http", "https"}:
+        raise ValueError(f"{url!r} is not like http://worker:8001")
+    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("takes scheme, host and port only; the secret is inference.worker_token")
 
 
 class _Section(BaseModel):
@@ -99,7 +113,6 @@ class EmbedderSettings(_Section):
 class InferenceSettings(_Section):
     worker_url: str | None = Field(
         None,
-        pattern=r"^https?://[^,/\s]+(\s*,\s*https?://[^,/\s]+)*$",
         description="http://worker:8001, several with commas; every address behind a name is used. Unset: the models "
         "run in the API's process",
     )
@@ -112,9 +125,16 @@ class InferenceSettings(_Section):
     max_batch: int = Field(8, ge=1)
     max_waiting: int = Field(64, ge=1)
 
+    @field_validator("worker_url")
+    @classmethod
+    def _are_urls(cls, value: str | None) -> str | None:
+        for url in (value or "").split(",") if value is not None else []:
+            _require_origin(url.strip())
+        return value
+
     @property
     def urls(self) -> list[str]:
-        return [] if self.worker_url is None else [url.strip() for url in self.worker_url.split(",")]
+        return [] if self.worker_url is None else [url.strip().rstrip("/") for url in self.worker_url.split(",")]
 
     @property
     def token(self) -> str | None:

@@ -5,7 +5,9 @@ import urllib.error
 import urllib.request
 
 try:
-    with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:  # noqa: S310  the address is the image's own
+    # No proxy of the environment: the address is the container's own.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(sys.argv[1], timeout=5) as answer:
         sys.exit(answer.status != 200)
 except (urllib.error.URLError, TimeoutError) as error:
     sys.exit(str(error))

@@ -5,6 +5,7 @@ secret: `database-password`, `worker-token`.
 """
 
 import secrets
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,8 +16,11 @@ URL = "postgresql+psycopg://registry:{password}@db:5432/registry"
 def secret(name: str, kept: Path) -> str:
     """The given secret, else the kept one, else a new one."""
     for file in (GIVEN / name, kept):
-        if file.is_file() and (text := file.read_text().strip()):
-            return text
+        try:
+            if file.is_file() and (text := file.read_text().strip()):
+                return text
+        except PermissionError:
+            sys.exit(f"{file} can't be read: give it to account 10001 (chown 10001 or setfacl -m u:10001:r)")
     return secrets.token_hex(32)
 
 

@@ -4,14 +4,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.dependencies import RegistryDependency
 from service.errors import NotAllowed, Unauthorized
 from service.gallery.keys import ApiKey
 from service.scopes import Scope
 
-HEADER = "x-api-key"
+HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
+BEARER = HTTPBearer(auto_error=False)
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,15 @@ def _require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
     It runs before anything of the body is read.
     """
 
-    async def access(request: Request, registry: RegistryDependency) -> Access:
+    async def access(
+        registry: RegistryDependency,
+        header: Annotated[str | None, Depends(HEADER)],
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+    ) -> Access:
         if registry.keys is None:
             return Access(None)
-        if (secret := _secret(request)) is None:
+        secret = header or (bearer.credentials if bearer is not None else None)
+        if secret is None:
             raise Unauthorized("send an API key, as `X-API-Key: ir_…` or `Authorization: Bearer ir_…`")
         if (key := await registry.keys.find(secret)) is None:
             raise Unauthorized("the API key is unknown, has expired or was revoked")
@@ -49,13 +56,6 @@ def _require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
         return Access(key)
 
     return access
-
-
-def _secret(request: Request) -> str | None:
-    if given := request.headers.get(HEADER):
-        return given
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() or None if kind.lower() == "bearer" else None
 
 
 AnyAccess = Annotated[Access, Depends(_require(None))]

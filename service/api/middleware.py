@@ -14,6 +14,7 @@ from service.errors import BodyTooLarge, ForeignOrigin
 from service.metrics import REQUESTS
 
 REQUEST_ID = "x-request-id"
+METHODS = {"GET", "POST", "PATCH", "DELETE"}
 ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -60,7 +61,11 @@ class Measured:
         try:
             await self._app(scope, receive, send_noted)
         finally:
-            operation = f"{scope['method']} {getattr(scope.get('route'), 'path', 'unknown')}"
+            # Only what the service has itself: a stranger's own methods and paths would each be a series for ever.
+            route = scope.get("route")
+            operation = "other" if route is None else f"{scope['method']} {route.path}"
+            if operation.partition(" ")[0] not in METHODS:
+                operation = "other"
             REQUESTS.labels(operation, status).observe(time.perf_counter() - started)
 
 

@@ -20,6 +20,7 @@ from service.errors import (
     MethodNotAllowed,
     NotFound,
     RegistryError,
+    Unauthorized,
     Unavailable,
 )
 
@@ -52,6 +53,8 @@ def problem(error: RegistryError, request: Request | None = None) -> ProblemResp
     if request is not None:
         document["request_id"] = request.scope.get("request_id")
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     if document.get("request_id"):
         headers["X-Request-Id"] = str(document["request_id"])
     return ProblemResponse(document | error.extensions, status_code=error.status, headers=headers)

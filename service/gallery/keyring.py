@@ -3,12 +3,15 @@
 import time
 from collections import OrderedDict
 
+from service.errors import DatabaseUnavailable
 from service.gallery import keys
 from service.gallery.database import Database
 from service.gallery.keys import ApiKey
 
 REMEMBERED_S = 5.0
 """A key that is revoked works this long at most."""
+TRUSTED_IN_OUTAGE_S = 900.0
+"""Nor is one that was valid this long ago refused because the database can't be asked."""
 MOST_REMEMBERED = 10_000
 
 
@@ -24,8 +27,14 @@ class KeyRing:
         known = self._remembered.get(digest)
         if known is not None and now - known[0] < REMEMBERED_S:
             return known[1]
-        async with self._database.transaction() as connection:
-            key = await keys.find(connection, secret)
+        try:
+            async with self._database.transaction() as connection:
+                key = await keys.find(connection, secret)
+        except DatabaseUnavailable:
+            # Nobody can revoke a key either just now, and figures are wanted most while the database is away.
+            if known is not None and now - known[0] < TRUSTED_IN_OUTAGE_S and not known[1].has_expired:
+                return known[1]
+            raise
         if key is None:
             self._remembered.pop(digest, None)
             return None

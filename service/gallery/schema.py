@@ -8,7 +8,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SchemaItem
 
@@ -59,11 +59,20 @@ def include_object(
     return not (kind == "index" and reflected and (name or "").startswith(PREFIX))
 
 
-async def revision_of(connection: AsyncConnection) -> str | None:
-    """The database's revision, None where it has no schema of ours."""
-    if (await connection.execute(text("SELECT to_regclass('alembic_version')"))).scalar() is None:
-        return None
-    return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+def serves_already(connection: Connection) -> bool:
+    """Whether a later release has migrated the database and left it fit for this one: there is nothing to migrate then.
+
+    Raises:
+        StartupError: a later release has taken away what this one needs.
+    """
+    release = this_release()
+    revision = _revision(connection)
+    if revision is None or revision in release.known:
+        return False
+    if problem := _problem(connection, release):
+        raise StartupError(problem)
+    log.warning("the schema is at revision %s of a later release and serves this one (%s)", revision, release.wanted)
+    return True
 
 
 async def schema_problem(connection: AsyncConnection, release: Release) -> str | None:
@@ -72,14 +81,25 @@ async def schema_problem(connection: AsyncConnection, release: Release) -> str |
     A later release may have migrated it already. Its migrations say from which revision on a release still works with
     what they made; one that only adds leaves that as it was, so that we go on serving while it takes over.
     """
-    revision = await revision_of(connection)
+    return await connection.run_sync(_problem, release)
+
+
+def _revision(connection: Connection) -> str | None:
+    """None where the database has no schema of ours."""
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _problem(connection: Connection, release: Release) -> str | None:
+    revision = _revision(connection)
     if revision == release.wanted:
         return None
     if revision is None:
         return "the database has no schema yet: run `alembic upgrade head`"
     if revision in release.known:
         return f"the schema is at {revision}, this release works with {release.wanted}: run `alembic upgrade head`"
-    serves = (await connection.execute(select(schema_serves.c.from_revision))).scalar()
+    serves = connection.execute(select(schema_serves.c.from_revision)).scalar()
     if serves in release.known:
         return None
     return (

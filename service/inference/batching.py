@@ -60,6 +60,9 @@ class Batcher(Generic[Item, Result]):
         if self._stopped:
             raise EngineBusy("the service is shutting down")
         if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
+            # Those whose caller has gone take no room.
+            self._waiting = [entry for entry in self._waiting if not entry.result.done()]
+        if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
             REFUSED.inc(len(items))
             raise EngineBusy(f"{len(self._waiting)} pictures are waiting; try again in a moment")
         loop = asyncio.get_running_loop()

@@ -1,8 +1,12 @@
 """The engine in other processes: each request's pictures go to one worker, and to another one if that fails."""
 
+import asyncio
+import contextlib
+import io
 import json
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -11,7 +15,7 @@ from service.errors import BodyTooLarge, EngineBusy, EngineUnavailable, Internal
 from service.inference.engine import ImageInput, Observation
 from service.inference.wire import MEDIA_TYPE, MODEL_HEADER, OBSERVE_PATH, pack_images, unpack_results
 from service.inference.workers import Worker, Workers
-from service.metrics import WORKERS_LOST
+from service.metrics import REFUSED, WORKERS_LOST
 
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 2.0
@@ -21,8 +25,11 @@ PATIENCE_S = 2.0
 """How long a request waits for a worker to come (back) before it is refused."""
 MOST_LOST = 2
 """Workers that one request may see die: a picture that brings down two would bring down the rest as well."""
-ABOUT_THE_REQUEST = (BodyTooLarge, InternalError)
-"""What any worker would answer. Everything else but EngineBusy means that this one doesn't fit to us."""
+MOST_BYTES = 128 * 1024**2
+"""Pictures that are on their way at once; a single larger request is still let through by itself."""
+log = logging.getLogger(__name__)
+
+Results = list[Observation | RegistryError]
 
 
 class RemoteEngine:
@@ -44,9 +51,9 @@ class RemoteEngine:
             self._headers["authorization"] = f"Bearer {token}"
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         self._session: aiohttp.ClientSession
-        self._urls = urls
         self._workers = Workers(urls, self._is_ready)
-        self._refusal: str | None = None
+        self._misfits: dict[str, str] = {}
+        self._bytes = 0
 
     async def start(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
@@ -59,85 +66,126 @@ class RemoteEngine:
 
     @property
     def problem(self) -> str | None:
-        """Why no picture can be observed just now, or None."""
+        """Why no picture can be observed just now, or None. Who the workers are is for the log only."""
         if self._workers.ready:
             return None
-        return self._refusal or f"no worker can be reached at {', '.join(self._urls)}"
+        if self._misfits:
+            return "no worker fits: each has another model, precision or token than this service; its log says which"
+        return "no worker can be reached"
 
-    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+    async def observe(self, images: Sequence[ImageInput]) -> Results:
         if not images:
             return []
-        body, deadline = pack_images(images), time.monotonic() + PATIENCE_S
+        with self._room_for(images):
+            return await self._observe(pack_images(images), len(images))
+
+    @contextlib.contextmanager
+    def _room_for(self, images: Sequence[ImageInput]) -> Iterator[None]:
+        """Bounds the memory that waiting requests hold. Raises EngineBusy."""
+        size = sum(len(image.data) for image in images)
+        if self._bytes and self._bytes + size > MOST_BYTES:
+            REFUSED.inc(len(images))
+            raise EngineBusy("too many pictures are on their way to the workers; try again in a moment")
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+
+    async def _observe(self, body: bytes, pictures: int) -> Results:
+        deadline = time.monotonic() + PATIENCE_S
         lost = 0
         while lost < MOST_LOST:
-            outcome = await self._ask_around(body, len(images), MOST_LOST - lost)
+            outcome = await self._ask_around(body, pictures, MOST_LOST - lost)
             if not isinstance(outcome, int):
                 return outcome
             lost += outcome
-            if time.monotonic() > deadline:
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._workers.wait()
+            except TimeoutError:
                 break
-            await self._workers.wait()
         raise EngineUnavailable(self.problem or f"{lost} workers broke off one after the other")
 
-    async def _ask_around(
-        self, body: bytes, pictures: int, most_lost: int
-    ) -> "list[Observation | RegistryError] | int":
+    async def _ask_around(self, body: bytes, pictures: int, most_lost: int) -> Results | int:
         """The answer of the first worker that has one, else how many broke off while they had the pictures.
 
         Raises:
             EngineBusy: some are there, and none has room.
+            InternalError: workers fail on these pictures.
         """
         tried: set[Worker] = set()
-        busy: EngineBusy | None = None
+        refusal: RegistryError | None = None
         lost = 0
         while lost < most_lost and (worker := self._workers.choose(tried)) is not None:
             tried.add(worker)
             try:
                 return await self._ask(worker, body, pictures)
-            except EngineBusy as error:
-                busy = error
-                continue
-            except ABOUT_THE_REQUEST:
+            except BodyTooLarge:
                 raise
+            except EngineBusy as error:
+                refusal = refusal or error
+                continue
+            except InternalError as error:  # of the pictures, or of the worker: another one can tell
+                log.error("worker %s failed: %s", worker.address, error.detail)
+                refusal, lost = error, lost + 1
             except RegistryError as error:
-                self._refusal = f"{worker.address}: {error.detail}"
-                self._workers.lost(worker)
+                self._is_misfit(worker, error)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 lost += not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-                self._workers.lost(worker)
+            self._workers.lost(worker)
             WORKERS_LOST.inc()
-        if busy is not None:
-            raise busy
+        if refusal is not None:
+            raise refusal
         return lost
 
-    async def _ask(self, worker: Worker, body: bytes, pictures: int) -> list[Observation | RegistryError]:
+    async def _ask(self, worker: Worker, body: bytes, pictures: int) -> Results:
         worker.in_flight += pictures
         worker.asked += pictures
         try:
-            async with self._session.post(f"{worker.address}{OBSERVE_PATH}", data=body, **_named(worker)) as answer:
+            # As a file: aiohttp sends that in pieces and lets others run between them.
+            data = io.BytesIO(body)
+            async with self._session.post(f"{worker.address}{OBSERVE_PATH}", data=data, **_named(worker)) as answer:
                 content = await answer.read()
         finally:
             worker.in_flight -= pictures
-        if answer.ok:
-            return unpack_results(content)
-        raise _error(answer.status, content)
+        if not answer.ok:
+            raise _error(answer.status, content)
+        results = unpack_results(content)
+        self._require_ours(results, pictures)
+        return results
+
+    def _require_ours(self, results: Results, pictures: int) -> None:
+        """Raises ValueError where the answer is not to what was asked."""
+        faces = [face for result in results if isinstance(result, Observation) for face in result.faces]
+        if len(results) != pictures or any(face.embedding.shape != (self.dim,) for face in faces):
+            raise ValueError("not an answer to these pictures")
 
     async def _is_ready(self, worker: Worker) -> bool:
         timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
         try:
             async with self._session.get(f"{worker.address}/readyz", timeout=timeout, **_named(worker)) as answer:
                 content = await answer.read()
-            self._refusal = None if answer.ok else f"{worker.address}: {_error(answer.status, content).detail}"
+            if not answer.ok:
+                self._is_misfit(worker, _error(answer.status, content))
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            self._refusal = None
+            self._misfits.pop(worker.address, None)
             return False
+        if answer.ok:
+            self._misfits.pop(worker.address, None)
         return answer.ok
+
+    def _is_misfit(self, worker: Worker, error: RegistryError) -> None:
+        """A worker of another release or installation than we are; told once, not at every probe."""
+        if self._misfits.get(worker.address) != error.detail:
+            log.warning("worker %s does not fit: %s", worker.address, error.detail)
+        self._misfits[worker.address] = error.detail
 
 
 def _named(worker: Worker) -> dict[str, Any]:
     """We connect to an address; the Host header and the certificate are those of the name."""
-    name = {"server_hostname": worker.host.rpartition(":")[0] or worker.host} if worker.is_encrypted else {}
-    return {"headers": {"host": worker.host}, "allow_redirects": False, **name}
+    name = {"server_hostname": worker.url.hostname} if worker.url.scheme == "https" else {}
+    return {"headers": {"host": worker.url.netloc}, "allow_redirects": False, **name}
 
 
 def _error(status: int, content: bytes) -> RegistryError:
@@ -145,4 +193,8 @@ def _error(status: int, content: bytes) -> RegistryError:
     document = json.loads(content)
     if not isinstance(document, dict) or "code" not in document:
         raise ValueError(f"not a worker's answer: status {status}")
-    return error_class(document["code"])(str(document.get("detail", "")), pointer=document.get("pointer"))
+    detail = str(document.get("detail", ""))
+    kind = error_class(document["code"])
+    if kind is InternalError:
+        detail += f" (a worker's, as request {document.get('request_id')})"
+    return kind(detail, pointer=document.get("pointer"))

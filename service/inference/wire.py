@@ -24,7 +24,7 @@ def unpack_images(body: bytes) -> list[ImageInput]:
     """Raises MalformedBody."""
     try:
         return [_image(*item) for item in msgpack.unpackb(body)]
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
         raise MalformedBody(f"the body does not hold pictures: {type(error).__name__}") from None
 
 
@@ -36,7 +36,7 @@ def unpack_results(body: bytes) -> list[Observation | RegistryError]:
     """Raises ValueError: the body is not a worker's answer."""
     try:
         return [_unpacked(item) for item in msgpack.unpackb(body)]
-    except (KeyError, TypeError, msgpack.UnpackException) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as error:
         raise ValueError(f"not a worker's answer: {type(error).__name__}") from None
 
 

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from service.metrics import WORKERS
 
 WATCH_S = 0.5
+RESOLVE_TIMEOUT_S = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -24,16 +25,12 @@ class Worker:
 
     address: str
     """`http://10.0.0.3:8001`"""
-    host: str
-    """The name that it was found by, for TLS and the Host header."""
+    url: SplitResult
+    """The URL that it was found by; its name is what Host header and certificate are about."""
     is_ready: bool = False
     in_flight: int = 0
     asked: int = 0
     """Pictures that were ever sent to it."""
-
-    @property
-    def is_encrypted(self) -> bool:
-        return self.address.startswith("https:")
 
 
 class Workers:
@@ -41,11 +38,11 @@ class Workers:
 
     def __init__(self, urls: Sequence[str], probe: Callable[[Worker], Awaitable[bool]]) -> None:
         self._urls = [urlsplit(url) for url in urls]
+        self._figure = WORKERS.labels(", ".join(urls))
         self._probe = probe
         self._known: dict[str, Worker] = {}
-        self._refreshing = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
-        self._looked = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def start(self) -> None:
         await self.refresh()
@@ -67,40 +64,49 @@ class Workers:
         return min(candidates, key=lambda worker: (worker.in_flight, worker.asked), default=None)
 
     async def wait(self) -> None:
-        """Until it has been looked once more who is there."""
-        await self._looked.wait()
+        """Until a worker has become ready, or all have been looked for once more."""
+        await self._changed.wait()
 
     def lost(self, worker: Worker) -> None:
         """Leave a worker alone until it answers a probe."""
         if worker.is_ready:
-            log.warning("worker %s is gone", worker.address)
+            log.warning("worker %s is lost", worker.address)
         worker.is_ready = False
+        self._figure.set(len(self.ready))
 
     async def refresh(self) -> None:
         """Resolve every name, forget workers that left, and probe those that are not ready."""
-        async with self._refreshing:
+        try:
             found: dict[str, Worker] = {}
-            for url in self._urls:
-                for address in await _addresses(url):
-                    found[address] = self._known.get(address) or Worker(address, url.netloc)
-            self._join(found)
+            for workers in await asyncio.gather(*(self._behind(url) for url in self._urls)):
+                found |= {worker.address: worker for worker in workers}
+            self._known = found
             await asyncio.gather(*(self._check(worker) for worker in found.values() if not worker.is_ready))
-            WORKERS.set(len(self.ready))
-            self._looked.set()
-            self._looked = asyncio.Event()
+        finally:
+            self._figure.set(len(self.ready))
+            self._notify()
 
-    def _join(self, found: dict[str, Worker]) -> None:
-        """Newcomers begin where the others are: a count of zero would draw every request to them for a while."""
-        level = min((worker.asked for worker in self._known.values()), default=0)
-        for address, worker in found.items():
-            if address not in self._known:
-                worker.asked = level
-        self._known = found
+    async def _behind(self, url: SplitResult) -> list[Worker]:
+        """One worker for each address of a name; while it can't be resolved, those whom it stood for last."""
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                addresses = await _addresses(url)
+        except (OSError, UnicodeError):  # a TimeoutError is an OSError
+            return [worker for worker in self._known.values() if worker.url == url]
+        return [self._known.get(address) or Worker(address, url) for address in addresses]
 
     async def _check(self, worker: Worker) -> None:
-        worker.is_ready = await self._probe(worker)
-        if worker.is_ready:
-            log.info("worker %s is ready", worker.address)
+        if not await self._probe(worker):
+            return
+        # Who comes, or comes back, begins where the others are: with fewer it would draw every request for a while.
+        worker.asked = max(worker.asked, min((other.asked for other in self.ready), default=0))
+        worker.is_ready = True
+        log.info("worker %s is ready", worker.address)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _watch(self) -> None:
         while True:
@@ -112,11 +118,8 @@ class Workers:
 
 
 async def _addresses(url: SplitResult) -> list[str]:
-    """`http://host:port` for each address of the host; none where the name is unknown just now."""
+    """`http://host:port` for each address of the host. Raises OSError where the name can't be resolved."""
     port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
+    found = await asyncio.get_running_loop().getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
     hosts = sorted({str(entry[4][0]) for entry in found})
     return [f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts]

@@ -28,8 +28,8 @@ class Stack:
         """`given_secrets`: a folder of secrets to be used instead of made-up ones, empty at first."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = os.environ | {"REGISTRY_PORT": str(self.port), "COMPOSE_PROFILES": "cpu"}
-        self._environment["REGISTRY_GIVEN_SECRETS"] = str(given_secrets)
+        self._environment = os.environ | {"API_PORT": str(self.port), "COMPOSE_PROFILES": "cpu"}
+        self._environment["GIVEN_SECRETS"] = str(given_secrets)
 
     def compose(self, *arguments: str, check: bool = True, entered: bytes | None = None) -> str:
         """What the command printed; a failure shows everything. `entered` goes to its standard input."""

@@ -221,8 +221,7 @@ def test_a_backup_brings_back_what_was_deleted(stack: Stack, registry: httpx.Cli
     stack.compose("stop", "api")
     restore = ("pg_restore", "-U", "registry", "-d", "registry", "--clean", "--if-exists", "--single-transaction")
     stack.compose("exec", "-T", "db", *restore, entered=backup)
-    stack.compose("start", "api")
-    stack.await_ready()
+    stack.up("--scale", "worker=2")
     assert labels(registry) == before
     found = registry.post("/search", files={"image": HOPPER.read_bytes()}).json()["results"][0]["candidates"][0]
     assert found["identity_id"] == person["identity_id"]
@@ -236,10 +235,11 @@ def test_secrets_are_rotated(stack: Stack, registry: httpx.Client, given_secrets
     for file in given_secrets.iterdir():
         file.chmod(0o644)
     stack.compose("run", "--rm", "--no-TTY", "--no-deps", "secrets")
-    quoted = password.replace("'", "''")
-    alter = f"ALTER ROLE registry PASSWORD '{quoted}'".encode()
-    stack.compose("exec", "-T", "db", "psql", "-q", "-U", "registry", "registry", entered=alter)
-    stack.compose("up", "--detach", "--wait", "--force-recreate", "--no-deps", "api", "worker")
+    psql = ("psql", "-q", "-U", "registry", "-v", f"password={password}", "registry")
+    stack.compose("exec", "-T", "db", *psql, entered=b"ALTER ROLE registry PASSWORD :'password'")
+    services = stack.compose("ps", "--services").split()
+    stack.compose("restart", *(service for service in services if service != "db"))
+    stack.await_ready()
     assert stack.execute("worker", "cat", "/secrets/worker/registry_inference__worker_token") == token
     wait_for(lambda: registry.post("/search", files={"image": COLLINS.read_bytes()}).status_code == 200, 60)
     for file in given_secrets.iterdir():

@@ -1,22 +1,30 @@
 """Workers that come, go, die in the middle, or are not the right ones."""
 
 import asyncio
+import re
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 
 import httpx
+import numpy as np
 import pytest
+from fastapi import FastAPI, Request, Response
 
+from service.api.problems import problem
 from service.engines import build_remote
-from service.errors import EngineBusy, EngineUnavailable, StartupError
+from service.errors import EngineBusy, EngineUnavailable, InternalError, StartupError
+from service.inference import remote
 from service.inference.bundle import read_embedder
 from service.inference.engine import HostedEngine, ImageInput, Observation
 from service.inference.remote import RemoteEngine
 from service.inference.workers import Worker, Workers
 from service.settings import BUNDLES, load_settings
 from service.worker import create_worker
-from tests.photos import COLLINS, HOPPER
+from tests.conftest import serving
+from tests.photos import COLLINS, HOPPER, encoded
 from tests.server import TOKEN, RunningWorker, free_port
 
 pytestmark = pytest.mark.anyio
@@ -66,8 +74,8 @@ async def recovered(engine: HostedEngine) -> None:
 async def test_one_of_two_killed_in_the_middle_costs_a_retry(pair: tuple[RunningWorker, RunningWorker]) -> None:
     one, other = pair
     async with asking(one.url, other.url) as engine:
-        requests = [asyncio.create_task(engine.observe([PHOTO])) for _ in range(24)]
-        await asyncio.sleep(0.1)
+        requests = [asyncio.create_task(engine.observe([PHOTO])) for _ in range(48)]
+        await asyncio.sleep(0.05)
         assert not all(request.done() for request in requests)
         one.kill()
         for request in requests:
@@ -116,11 +124,15 @@ async def test_a_worker_that_drains_loses_nothing(pair: tuple[RunningWorker, Run
     one.start()
 
 
-async def test_another_token_is_refused(pair: tuple[RunningWorker, RunningWorker]) -> None:
+async def test_another_token_is_refused(
+    pair: tuple[RunningWorker, RunningWorker], caplog: pytest.LogCaptureFixture
+) -> None:
     worker, _ = pair
     async with asking(worker.url, token="quite-another-token") as engine:
-        with pytest.raises(EngineUnavailable, match="worker_token"):
+        with pytest.raises(EngineUnavailable, match="another model, precision or token") as caught:
             await engine.observe([PHOTO])
+        assert "127.0.0.1" not in caught.value.detail
+    assert "worker_token" in caplog.text
     async with httpx.AsyncClient(base_url=worker.url) as stranger:
         for headers in ({}, {"authorization": "Bearer x"}, {"authorization": TOKEN}):
             answer = await stranger.post("/v1/observe", content=b"x", headers=headers)
@@ -130,13 +142,14 @@ async def test_another_token_is_refused(pair: tuple[RunningWorker, RunningWorker
 
 
 async def test_a_worker_of_another_precision_is_not_asked(
-    started: Callable[..., RunningWorker], pair: tuple[RunningWorker, RunningWorker]
+    started: Callable[..., RunningWorker], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its scores would not be those that the thresholds were measured with."""
     worker = started(REGISTRY_INFERENCE__PRECISION="bf16")
     async with asking(worker.url) as engine:
-        with pytest.raises(EngineUnavailable, match=r"runs .*/bf16/.* expects .*/f32/"):
+        with pytest.raises(EngineUnavailable, match="another model, precision or token"):
             await engine.observe([PHOTO])
+    assert re.search(r"runs .*/bf16/.* expects .*/f32/", caplog.text)
 
 
 async def test_a_full_worker_passes_on_to_the_next(
@@ -160,12 +173,12 @@ async def test_what_listens_there_may_be_no_worker(client: httpx.Client) -> None
             await engine.observe([PHOTO])
 
 
+async def always(_: Worker) -> bool:
+    return True
+
+
 async def test_workers_behind_names_are_used_evenly() -> None:
     """Each address behind a name is a worker; the idlest is next, and a newcomer is not flooded."""
-
-    async def always(_: Worker) -> bool:
-        return True
-
     workers = Workers(["http://127.0.0.1:1", "http://127.0.0.1:2", "http://name.invalid:3"], always)
     await workers.refresh()
     assert {worker.address for worker in workers.ready} == {"http://127.0.0.1:1", "http://127.0.0.1:2"}
@@ -176,9 +189,8 @@ async def test_workers_behind_names_are_used_evenly() -> None:
     assert [worker.asked for worker in workers.ready] == [50, 50]
     workers._urls.append(workers._urls[0]._replace(netloc="127.0.0.1:9"))
     await workers.refresh()
-    newcomer = workers.choose()
-    assert newcomer is not None
-    assert newcomer.asked == 50
+    assert [worker.asked for worker in workers.ready] == [50, 50, 50]
+    newcomer = workers.ready[-1]
     newcomer.in_flight = 3
     assert workers.choose() is not newcomer
     workers._urls = workers._urls[:1]
@@ -186,6 +198,76 @@ async def test_workers_behind_names_are_used_evenly() -> None:
     assert len(workers.ready) == 1
     workers.lost(workers.ready[0])
     assert workers.choose() is None
+
+
+async def test_a_name_that_cannot_be_resolved_for_a_moment_stands_for_whom_it_stood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = Workers(["http://localhost:1"], always)
+    await workers.refresh()
+    known = workers.ready
+    assert known
+
+    async def fails(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fails)
+    await workers.refresh()
+    assert workers.ready == known
+
+
+async def test_patience_ends_whatever_the_resolver_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(*_: object, **__: object) -> None:
+        await asyncio.sleep(60)
+
+    async with asking("http://localhost:1") as engine:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hangs)
+        started = time.monotonic()
+        with pytest.raises(EngineUnavailable):
+            await engine.observe([PHOTO])
+        assert time.monotonic() - started < 5
+
+
+async def test_a_worker_that_fails_on_everything_is_not_preferred(pair: tuple[RunningWorker, RunningWorker]) -> None:
+    """It would answer in no time and so be the idlest of all."""
+    failing = FastAPI()
+
+    @failing.get("/readyz")
+    async def readyz() -> dict[str, str]:
+        return {}
+
+    @failing.post("/v1/observe")
+    async def observe(request: Request) -> Response:
+        await request.body()
+        return problem(InternalError("the graphics card has fallen off"), request)
+
+    with serving(failing) as broken:
+        async with asking(str(broken.base_url).rstrip("/"), pair[0].url) as engine:
+            answers = [(await engine.observe([PHOTO]))[0] for _ in range(6)]
+            assert all(isinstance(answer, Observation) for answer in answers)
+        async with asking(str(broken.base_url).rstrip("/")) as engine:
+            with pytest.raises(InternalError, match="a worker's, as request"):
+                await engine.observe([PHOTO])
+
+
+async def test_large_pictures_travel_too(pair: tuple[RunningWorker, RunningWorker]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3)).astype(np.uint8)
+    photo = encoded(noise, "PNG")
+    assert len(photo) > 2 * 1024**2
+    async with asking(pair[0].url) as engine:
+        (answer,) = await engine.observe([ImageInput(photo)])
+        assert isinstance(answer, Observation)
+        assert (answer.width, answer.height) == (1000, 1000)
+
+
+async def test_pictures_on_their_way_are_bounded(
+    pair: tuple[RunningWorker, RunningWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "MOST_BYTES", 3 * len(PHOTO.data))
+    async with asking(pair[0].url) as engine:
+        answers = await asyncio.gather(*(engine.observe([PHOTO]) for _ in range(6)), return_exceptions=True)
+        assert sum(isinstance(answer, EngineBusy) for answer in answers) == 3
+        assert isinstance((await engine.observe([PHOTO] * 5))[4], Observation)
 
 
 def test_a_worker_without_a_token_stays_on_loopback() -> None:
@@ -198,13 +280,13 @@ async def test_a_client_that_left_is_not_worked_for(pair: tuple[RunningWorker, R
     worker, _ = pair
     before = await pictures_of(worker)
     async with asking(worker.url) as engine:
-        gone = [asyncio.create_task(engine.observe([ImageInput(HOPPER.read_bytes())])) for _ in range(40)]
-        await asyncio.sleep(0.2)
+        gone = [asyncio.create_task(engine.observe([ImageInput(HOPPER.read_bytes())])) for _ in range(60)]
+        await asyncio.sleep(0.1)
         for request in gone:
             request.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
         await engine.observe([PHOTO])
-    assert await pictures_of(worker) - before < 30
+    assert await pictures_of(worker) - before < 50
 
 
 async def pictures_of(worker: RunningWorker) -> float:

@@ -185,7 +185,6 @@ def test_another_database_is_used_where_one_is_named(data_folder: Path, postgres
         ({"REGISTRY_DATABSE__URL": "x"}, [], "unknown setting REGISTRY_DATABSE__URL"),
         ({"REGISTRY_DATABASE__URL": "postgresql+psycopg://u:secret@127.0.0.1:1/x"}, [], "database can't be reached"),
         ({"REGISTRY_EMBEDDER__BUNDLE": "/nonexistent"}, [], "is not a model bundle"),
-        ({}, ["--host", "0.0.0.0"], "`python -m service keys create` makes one"),
         (
             {"REGISTRY_SERVER__REQUIRE_KEYS": "false"},
             ["--host", "0.0.0.0"],

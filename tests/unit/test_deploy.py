@@ -21,7 +21,6 @@ DEPLOYMENT = [
     REPOSITORY / "Dockerfile",
     *(file for file in (REPOSITORY / "deploy").rglob("*") if file.is_file()),
 ]
-COMPOSE_ONLY = {"REGISTRY_BIND", "REGISTRY_PORT", "REGISTRY_PRECISION", "REGISTRY_GIVEN_SECRETS"}
 
 
 def setting_exists(variable: str) -> bool:
@@ -37,9 +36,8 @@ def test_settings_exist(file: Path) -> None:
     named = set(re.findall(r"\bREGISTRY_[A-Z_]+\b", file.read_text())) | {
         name.upper() for name in re.findall(r"\bregistry_[a-z]+__[a-z_]+\b", file.read_text())
     }
-    others = COMPOSE_ONLY | {"REGISTRY_SECRETS_DIR", "REGISTRY_CONFIG", "REGISTRY_SECTION__KEY"}
-    unknown = {name for name in named - others if not name.startswith("REGISTRY_DB_") and not setting_exists(name)}
-    assert unknown == set()
+    others = {"REGISTRY_SECRETS_DIR", "REGISTRY_CONFIG", "REGISTRY_SECTION__KEY"}
+    assert {name for name in named - others if not setting_exists(name)} == set()
 
 
 @pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml"])
@@ -62,6 +60,11 @@ def test_manifests_are_what_kubernetes_expects(file: Path) -> None:
         listed = yaml.safe_load(file.read_text())["resources"]
         assert {*listed, file.name, "secrets.example.yaml"} == {manifest.name for manifest in KUBERNETES}
         return
+    for document in yaml.safe_load_all(file.read_text()):
+        if document["kind"] in {"Deployment", "Job"}:
+            # Kubernetes would put REGISTRY_API_PORT and the like into every pod, which are no settings.
+            assert document["spec"]["template"]["spec"]["enableServiceLinks"] is False
+            assert "replicas" not in document["spec"]
     command = [str(Path(sys.executable).with_name("kubernetes-validate")), "--strict", str(file)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

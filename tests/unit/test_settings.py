@@ -78,3 +78,24 @@ def test_beyond_loopback_keys_are_required_unless_said_otherwise(host: str, open
             load_settings(server={"host": host, "require_keys": False})
     assert not load_settings(server={"host": host, "allow_unauthenticated": True}).server.keys_required
     assert load_settings(server={"host": host, "require_keys": True}).server.keys_required
+
+
+@pytest.mark.parametrize(
+    ("url", "urls"),
+    [
+        ("http://worker:8001", ["http://worker:8001"]),
+        ("http://a:1/, https://b", ["http://a:1", "https://b"]),
+        ("http://[::1]:8001", ["http://[::1]:8001"]),
+    ],
+)
+def test_workers_are_named_by_url(url: str, urls: list[str]) -> None:
+    assert load_settings(inference={"worker_url": url}).inference.urls == urls
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["worker:8001", "http://worker:abc", "http://u:p@worker", "http://worker/x", "http://a,,http://b", "ftp://a", "", "http://["],
+)  # fmt: skip
+def test_what_is_no_workers_url_is_told(url: str) -> None:
+    with pytest.raises(StartupError, match=r"inference\.worker_url"):
+        load_settings(inference={"worker_url": url})

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
-from service.api.access import AnyAccess, ManageAccess
+from service.api.access import ManageAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import RegistryDependency
 from service.api.schemas import (
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/collections", tags=["gallery"])
 
 
 @router.get("", summary="All collections")
-async def list_collections(registry: RegistryDependency, access: AnyAccess) -> CollectionsAnswer:
+async def list_collections(registry: RegistryDependency, access: ManageAccess) -> CollectionsAnswer:
     """Those that the key is for."""
     async with registry.database.transaction() as connection:
         found = await collections.list_all(connection)
