@@ -4,6 +4,7 @@ The tests build on each other.
 """
 
 import os
+import re
 import subprocess
 import threading
 import time
@@ -133,7 +134,9 @@ def test_a_worker_killed_under_load_costs_nobody_an_error(stack: Stack, registry
             times.append(time.monotonic() - started)
 
     def all_ready() -> bool:
-        return "registry_workers_ready 2.0" in registry.get("/metrics").text
+        return (
+            re.search(r"^registry_workers_ready\{.*\} 2\.0$", registry.get("/metrics").text, re.MULTILINE) is not None
+        )
 
     wait_for(all_ready, 30)
     with ThreadPoolExecutor(CLIENTS) as pool:

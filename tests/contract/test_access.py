@@ -66,9 +66,7 @@ def test_every_address_wants_a_key_but_those_of_orchestrators(guarded: httpx.Cli
     assert len(asked) >= 12
     for method, path in asked:
         for headers in ({}, {"x-api-key": "ir_wrong"}, {"authorization": "Basic eDp5"}, {"authorization": "Bearer"}):
-            answer = guarded.request(
-                method, path.format(identity_id=uuid.uuid4(), name="x", model_id="x"), headers=headers
-            )
+            answer = guarded.request(method, re.sub(r"\{\w+\}", str(uuid.uuid4()), path), headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path)
     assert guarded.get("/healthz").status_code == guarded.get("/readyz").status_code == 200
 
