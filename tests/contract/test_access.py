@@ -1,6 +1,7 @@
 """Who has no key gets nothing, and a key is good for no more than it says."""
 
 import os
+import re
 import subprocess
 import sys
 import time
