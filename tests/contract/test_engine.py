@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
+from service.engines import build_local
 from service.errors import StartupError
+from service.inference.bundle import read_embedder
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import ImageInput, Observation
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
-from service.settings import BUNDLES, Settings
+from service.settings import BUNDLES, EmbedderSettings, Settings
 from service.vision.image import Pixels
-from tests.photos import BUS, COLLINS, HOPPER, TRAINER, pixels
+from tests.photos import BUS, COLLINS, HOPPER, TRAINER, brighter, pixels
 
 
 def crops(count: int) -> list[Pixels]:
@@ -104,6 +106,19 @@ def test_a_file_that_is_no_graph_is_told_apart(tmp_path: Path) -> None:
     for backend in ("openvino", "onnxruntime"):
         with pytest.raises(StartupError, match="can't run"):
             open_graph(tmp_path / "model.onnx", 112, RuntimeOptions(backend))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bundle", ["embedder", "embedder-fairface"])
+def test_shipped_embedders_tell_people_apart_at_their_own_thresholds(bundle: str, settings: Settings) -> None:
+    engine = build_local(settings.model_copy(update={"embedder": EmbedderSettings(bundle=BUNDLES / bundle)}))
+    photos = [COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes(), brighter(HOPPER, 1.2)]
+    faces = [observed.faces[0] for observed in engine.observe_now([ImageInput(photo) for photo in photos])]  # type: ignore[union-attr]
+    calibration = read_embedder(BUNDLES / bundle).calibration
+    assert calibration is not None
+    threshold = calibration.threshold_for(1e-4)
+    scores = np.stack([face.embedding for face in faces]) @ np.stack([face.embedding for face in faces]).T
+    assert min(scores[0, 1], scores[2, 3]) > threshold > scores[:2, 2:].max()
+    assert all(face.quality.score is not None for face in faces)
 
 
 def test_nothing_calls_home() -> None:
