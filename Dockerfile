@@ -47,37 +47,31 @@ COPY --from=code /app /app
 USER 10001:10001
 STOPSIGNAL SIGTERM
 
-FROM runtime AS api
-COPY --from=packages /opt/venv /opt/venv
+FROM runtime AS serves-api
 ENV REGISTRY_SERVER__HOST=0.0.0.0
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --start-interval=1s \
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
     CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8000/readyz"]
-CMD ["python", "-m", "service", "api"]
 
-FROM runtime AS worker
-COPY --from=packages-worker /opt/venv /opt/venv
+FROM runtime AS serves-models
 ENV REGISTRY_WORKER__HOST=0.0.0.0
 EXPOSE 8001
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
     CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8001/healthz"]
 CMD ["python", "-m", "service", "worker"]
 
-# Not on top of `worker`, whose packages would shine through.
-FROM runtime AS worker-gpu
-COPY --from=packages-worker-gpu /opt/venv /opt/venv
-ENV REGISTRY_WORKER__HOST=0.0.0.0 \
-    REGISTRY_INFERENCE__DEVICE=cuda
-EXPOSE 8001
-HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
-    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8001/healthz"]
-CMD ["python", "-m", "service", "worker"]
+FROM serves-api AS api
+COPY --from=packages /opt/venv /opt/venv
+CMD ["python", "-m", "service", "api"]
 
-FROM runtime AS standalone
+FROM serves-models AS worker
+COPY --from=packages-worker /opt/venv /opt/venv
+
+FROM serves-models AS worker-gpu
+COPY --from=packages-worker-gpu /opt/venv /opt/venv
+ENV REGISTRY_INFERENCE__DEVICE=cuda
+
+FROM serves-api AS standalone
 COPY --from=packages-standalone /opt/venv /opt/venv
-ENV REGISTRY_SERVER__HOST=0.0.0.0
-EXPOSE 8000
 VOLUME /var/lib/identity-registry
-HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
-    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8000/readyz"]
 CMD ["sh", "deploy/compose/standalone.sh"]

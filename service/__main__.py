@@ -150,11 +150,13 @@ def demo(
 @contextlib.contextmanager
 def _counted_together(processes: int) -> Iterator[None]:
     """Several processes behind one port answer /metrics as one, through a folder."""
-    if processes == 1 or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    from service.metrics import MULTIPROCESS_VARIABLE
+
+    if processes == 1 or MULTIPROCESS_VARIABLE in os.environ:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="registry-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ[MULTIPROCESS_VARIABLE] = folder
         yield
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Release:
     known: frozenset[str]
 
 
+@cache
 def this_release() -> Release:
     """By the migrations that came with it."""
     scripts = ScriptDirectory(str(_migrations()))

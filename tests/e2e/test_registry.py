@@ -220,3 +220,15 @@ def test_the_log_holds_no_label_and_no_picture(data_folder: Path) -> None:
         written = "".join(path.read_text(errors="replace") for path in logs)
     assert "Very Private Name" not in written
     assert b64(FACE)[100:140] not in written
+
+
+def test_two_processes_behind_one_port_are_counted_together(data_folder: Path) -> None:
+    with running_api(data_folder, "--workers", "2") as api:
+        for _ in range(12):  # connections of their own, so that both processes get some
+            assert httpx.get(f"{api.client.base_url}/healthz").status_code == 200
+        figures = [api.client.get("/metrics").text for _ in range(2)]
+    for text in figures:
+        line = next(
+            line for line in text.splitlines() if 'registry_request_seconds_count{operation="GET /healthz"' in line
+        )
+        assert float(line.split()[-1]) == 12
