@@ -1,5 +1,6 @@
 """Who has no key gets nothing, and a key is good for no more than it says."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 
 from service import keys as operations
 from service.app import create_app
-from service.errors import StartupError
+from service.errors import DatabaseUnavailable, StartupError
 from service.gallery import keyring
+from service.gallery.database import Database
 from service.scopes import Scope
 from service.settings import Settings, load_settings
 from tests.conftest import serving
@@ -217,3 +219,24 @@ def test_figures_count_operations_and_name_nobody(ask: Callable[..., httpx.Respo
     assert 'registry_request_seconds_count{operation="GET /identities/{identity_id}",status="404"}' in text
     assert "registry_waiting_pictures" in text
     assert "eileen" not in text
+
+
+@pytest.mark.anyio
+async def test_a_key_that_was_valid_is_trusted_while_the_database_is_away(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, stranger = await asyncio.to_thread(new_key, Scope.METRICS), "ir_never-made"
+    there, away = Database(postgres_url), Database("postgresql+psycopg://u:p@127.0.0.1:1/x", pool_timeout_s=0.2)
+    ring = keyring.KeyRing(there)
+    known = await ring.find(secret)
+    assert known is not None
+    monkeypatch.setattr(keyring, "REMEMBERED_S", 0)
+    ring._database = away
+    assert await ring.find(secret) == known
+    with pytest.raises(DatabaseUnavailable):
+        await ring.find(stranger)
+    monkeypatch.setattr(keyring, "TRUSTED_IN_OUTAGE_S", 0)
+    with pytest.raises(DatabaseUnavailable):
+        await ring.find(secret)
+    await there.close()
+    await away.close()
