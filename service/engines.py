@@ -1,6 +1,7 @@
 """Which engine a process gets: the models in the process itself, or workers elsewhere."""
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.errors import StartupError
@@ -40,8 +41,13 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
     inference = settings.inference
     threads = inference.threads or max(1, min((os.cpu_count() or 1) // processes, MOST_THREADS))
     options = RuntimeOptions(inference.backend, inference.precision, threads, inference.device)
+    wanted = settings.detector
     detector = YoloFaceDetector(
-        settings.detector.bundle, options, settings.detector.image_size, settings.detector.min_score
+        wanted.bundle,
+        replace(options, precision=wanted.precision),
+        wanted.image_size,
+        wanted.min_score,
+        wanted.tiling,
     )
     embedder = FaceEmbedder(settings.embedder.bundle, options)
     limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)

@@ -7,7 +7,7 @@ files (`REGISTRY_SECRETS_DIR`), environment (`REGISTRY_SECTION__KEY`).
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -104,6 +104,12 @@ class DetectorSettings(_Section):
     bundle: Path = BUNDLES / "detector"
     image_size: int | None = Field(None, ge=96, multiple_of=32, description="unset: chosen for each picture")
     min_score: float | None = Field(None, gt=0, lt=1, description="unset: the bundle's own choice")
+    precision: Precision | Literal["auto"] = Field(
+        "auto",
+        description="auto: bf16 where the processor computes in it natively; unlike the embedder's precision, "
+        "no threshold depends on it",
+    )
+    tiling: bool = Field(False, description="look at large pictures in tiles as well: small faces, many times the cost")
 
 
 class EmbedderSettings(_Section):

@@ -19,10 +19,10 @@ from trainer.embedder.augmentation import centre_crop, normalise
 from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import CanvasSet, load_canvases
 from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.report import table
 from trainer.embedder.scores import all_pairs
 from trainer.embedder.split import Part, part_of
 from trainer.embedder.training import load_encoder, train
+from trainer.tables import table
 
 FMR = 1e-3
 BATCH = 256

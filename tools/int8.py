@@ -30,8 +30,8 @@ from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import CANVAS, load_canvases
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.evaluation import evaluate
-from trainer.embedder.report import table
 from trainer.embedder.split import Part
+from trainer.tables import table
 
 CROPS = 512
 

@@ -1,8 +1,10 @@
 """YOLO face detection on an ONNX graph: letterbox, run, read the boxes and landmarks, drop overlaps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -10,12 +12,40 @@ from service.errors import StartupError
 from service.inference.bundle import DetectorManifest, read_detector
 from service.inference.engine import Detection
 from service.inference.graph import Graph, RuntimeOptions, open_graph
-from service.vision.geometry import Letterbox, letterbox, suppress_overlaps
+from service.vision.geometry import Letterbox, letterbox, suppress_overlaps, tile_starts
 from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
 ENLARGEABLE = 1.25
 """A picture up to this much larger than an input size is still given to it."""
+
+
+TILE_OVERLAP = 160
+"""Pixels that neighbouring tiles share: a face up to this size lies whole in one of them, a larger one is found in the
+picture as a whole."""
+TILES_AT_ONCE = 8
+EDGE_PX = 2
+"""A box that comes so near to a tile's inner edge may be part of a face."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the graph is shown: a picture, or a tile of it at (left, top). `row`: the picture's place in the call."""
+
+    row: int
+    pixels: Pixels
+    size: int
+    left: int = 0
+    top: int = 0
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """(N, 4) boxes, (N,) scores and (N, 5, 3) landmarks in pixels of the picture, overlapping ones included."""
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
 
 
 class YoloFaceDetector:
@@ -25,28 +55,34 @@ class YoloFaceDetector:
         image_size: input size in pixels for every picture, or None: the smallest size of the bundle that hardly
             shrinks the picture, else its largest.
         min_score: detections below are dropped; None: the bundle's own choice.
+        tiling: pictures that would be shrunk are looked at in overlapping tiles as well, at their own scale.
     """
 
     def __init__(
-        self, bundle: Path, options: RuntimeOptions, image_size: int | None = None, min_score: float | None = None
+        self,
+        bundle: Path,
+        options: RuntimeOptions,
+        image_size: int | None = None,
+        min_score: float | None = None,
+        tiling: bool = False,
     ) -> None:
         self.manifest: DetectorManifest = read_detector(bundle)
         sizes = self.manifest.input_sizes if image_size is None else [image_size]
         self._graphs = {size: self._open(bundle, size, options) for size in sorted(sizes)}
         self._min_score = self.manifest.min_score if min_score is None else min_score
+        self._tiling = tiling
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
         """The faces of each picture, strongest first. Pictures of one input size share a run of the graph."""
-        results: list[list[Detection]] = [[] for _ in pictures]
-        sizes = [self._input_size(picture) for picture in pictures]
-        for size in sorted(set(sizes)):
-            rows = [row for row, chosen in enumerate(sizes) if chosen == size]
-            squares, boxings = zip(*(letterbox(pictures[row], size) for row in rows), strict=True)
-            outputs = self._graphs[size].run(self._to_tensor(squares))
-            for row, output, boxing in zip(rows, outputs, boxings, strict=True):
-                height, width = pictures[row].shape[:2]
-                results[row] = self._read(output, boxing, width, height)
-        return results
+        views = [view for row, picture in enumerate(pictures) for view in self._views(row, picture)]
+        candidates: list[list[_Candidates]] = [[] for _ in pictures]
+        for size in sorted({view.size for view in views}):
+            alike = [view for view in views if view.size == size]
+            at_once = TILES_AT_ONCE if self._tiling else len(alike)
+            for start in range(0, len(alike), at_once):
+                for view, found in self._run(size, alike[start : start + at_once]):
+                    candidates[view.row].append(_without_cut(found, view, pictures[view.row]))
+        return [self._strongest(found) for found in candidates]
 
     def _open(self, bundle: Path, size: int, options: RuntimeOptions) -> Graph:
         graph = open_graph(bundle / self.manifest.graph, size, options)
@@ -57,30 +93,63 @@ class YoloFaceDetector:
             )
         return graph
 
-    def _input_size(self, picture: Pixels) -> int:
-        longest = max(picture.shape[:2])
-        fitting = (size for size in self._graphs if longest <= size * ENLARGEABLE)
-        return next(fitting, max(self._graphs))
+    def _views(self, row: int, picture: Pixels) -> Iterator[_View]:
+        height, width = picture.shape[:2]
+        largest = max(self._graphs)
+        fitting = (size for size in self._graphs if max(width, height) <= size * ENLARGEABLE)
+        yield _View(row, picture, next(fitting, largest))
+        if self._tiling and max(width, height) > largest * ENLARGEABLE:
+            for top in tile_starts(height, largest, TILE_OVERLAP):
+                for left in tile_starts(width, largest, TILE_OVERLAP):
+                    yield _View(row, picture[top : top + largest, left : left + largest], largest, left, top)
+
+    def _run(self, size: int, views: Sequence[_View]) -> Iterator[tuple[_View, _Candidates]]:
+        squares, boxings = zip(*(letterbox(view.pixels, size) for view in views), strict=True)
+        outputs = self._graphs[size].run(self._to_tensor(squares))
+        for view, output, boxing in zip(views, outputs, boxings, strict=True):
+            yield view, self._read(output, boxing, view)
 
     def _to_tensor(self, squares: Sequence[Pixels]) -> Floats:
         scaling = self.manifest.scaling
-        batch = np.stack(squares)
-        if scaling.colour_order == "BGR":
-            batch = batch[..., ::-1]
-        planes = batch.transpose(0, 3, 1, 2).astype(np.float32)
-        planes -= np.float32(scaling.mean)
-        planes *= np.float32(1 / scaling.std)
-        return planes
+        height, width = squares[0].shape[:2]
+        tensor = np.empty((len(squares), 3, height, width), np.float32)
+        for square, planes in zip(squares, tensor, strict=True):
+            channels = cv2.split(square)
+            for channel, plane in zip(
+                channels if scaling.colour_order == "RGB" else channels[::-1], planes, strict=True
+            ):
+                np.multiply(channel, np.float32(1 / scaling.std), out=plane)
+        if scaling.mean:
+            tensor -= np.float32(scaling.mean / scaling.std)
+        return tensor
 
-    def _read(self, output: Floats, boxing: Letterbox, width: int, height: int) -> list[Detection]:
+    def _read(self, output: Floats, boxing: Letterbox, view: _View) -> _Candidates:
         """From (20, anchors): x, y, w, h, score and five landmark triples, in pixels of the letterboxed square."""
+        height, width = view.pixels.shape[:2]
+        shift = np.array([view.left, view.top], np.float32)
         found = output[:, output[4] >= self._min_score].T
         centres, sides, scores = found[:, :2], found[:, 2:4], found[:, 4]
         boxes = boxing.undo(np.stack([centres - sides / 2, centres + sides / 2], axis=1)).reshape(-1, 4)
-        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32)) + np.tile(shift, 2)
         landmarks = found[:, 5:].reshape(-1, self.manifest.landmarks, 3).copy()
-        landmarks[..., :2] = boxing.undo(landmarks[..., :2])
+        landmarks[..., :2] = boxing.undo(landmarks[..., :2]) + shift
+        return _Candidates(boxes, scores, landmarks)
+
+    def _strongest(self, found: Sequence[_Candidates]) -> list[Detection]:
+        boxes = np.concatenate([part.boxes for part in found])
+        scores = np.concatenate([part.scores for part in found])
+        landmarks = np.concatenate([part.landmarks for part in found])
         return [
             Detection(tuple(float(value) for value in boxes[row]), float(scores[row]), landmarks[row])  # type: ignore[arg-type]
             for row in suppress_overlaps(boxes, scores, self.manifest.max_iou)
         ]
+
+
+def _without_cut(found: _Candidates, view: _View, picture: Pixels) -> _Candidates:
+    """Drop boxes that touch an edge of a tile inside its picture: a neighbour sees that face whole."""
+    height, width = picture.shape[:2]
+    bottom, right = view.top + view.pixels.shape[0], view.left + view.pixels.shape[1]
+    low = np.array([view.left if view.left else -np.inf, view.top if view.top else -np.inf]) + EDGE_PX
+    high = np.array([right if right < width else np.inf, bottom if bottom < height else np.inf]) - EDGE_PX
+    whole = (found.boxes[:, :2] > low).all(axis=1) & (found.boxes[:, 2:] < high).all(axis=1)
+    return _Candidates(found.boxes[whole], found.scores[whole], found.landmarks[whole])

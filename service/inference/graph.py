@@ -19,10 +19,13 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """How graphs are run. `threads` is the number of cores that one call uses."""
+    """How graphs are run. `threads` is the number of cores that one call uses.
+
+    `precision`: "auto" is bf16 where OpenVINO runs on a processor that computes in it natively, f32 elsewhere.
+    """
 
     backend: Backend = "auto"
-    precision: Precision = "f32"
+    precision: Precision | Literal["auto"] = "f32"
     threads: int = 2
     device: Device = "cpu"
 
@@ -70,12 +73,15 @@ class _OpenVino:
         core = openvino.Core()
         model = core.read_model(str(path))
         model.reshape([-1, 3, input_size, input_size])
+        precision = options.precision
+        if precision == "auto":
+            precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
         # Without an explicit hint OpenVINO rounds to bf16 silently where the processor can.
         self._compiled = core.compile_model(
             model,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": options.precision,
+                "INFERENCE_PRECISION_HINT": precision,
                 "INFERENCE_NUM_THREADS": options.threads,
                 "PERFORMANCE_HINT": "LATENCY",
             },
@@ -92,7 +98,7 @@ class _OnnxRuntime:
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         import onnxruntime
 
-        if options.precision != "f32":
+        if options.precision == "bf16":
             raise StartupError("ONNX Runtime serves f32 only; choose OpenVINO for bf16, or precision f32")
         providers = ["CPUExecutionProvider"]
         if options.device == "cuda":

@@ -125,7 +125,7 @@ class LocalEngine:
         if detection.landmarks is None:
             return crop_box(pixels, np.array(detection.box, np.float32), size)
         try:
-            return align(pixels, detection.landmarks[:, :2], size)
+            return align(pixels, detection.landmarks, size)
         except ValueError:
             return crop_box(pixels, np.array(detection.box, np.float32), size)
 

@@ -13,24 +13,32 @@ TEMPLATE_112: Floats = np.array(
 )
 """Where eyes, nose tip and mouth corners lie in a crop of 112 pixels, left before right in the picture (ArcFace)."""
 TEMPLATE_SIZE = 112
+SEEN = 0.5
+"""Confidence from which on a landmark counts fully."""
+LEAST_TRUST = 0.02
+"""Of a landmark that was surely not seen: with all five hidden, the crop is still the detector's best guess."""
 BOX_MARGIN = 0.15
 """Of a box without landmarks: how much wider than the face the crop is, on each side."""
 
 
-def similarity_transform(source: Floats, target: Floats) -> Floats:
-    """The (2, 3) rotation, scale and shift that brings (N, 2) points nearest to others, by least squares.
+def similarity_transform(source: Floats, target: Floats, weights: Floats | None = None) -> Floats:
+    """The (2, 3) rotation, scale and shift that brings (N, 2) points nearest to others, by weighted least squares.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991.
 
+    Args:
+        weights: (N,) how much each point counts; None: all the same.
+
     Raises:
-        ValueError: the points coincide, and no transform is nearest.
+        ValueError: the points coincide or none counts, and no transform is nearest.
     """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    shares = np.full(len(source), 1 / len(source)) if weights is None else weights / max(float(weights.sum()), 1e-9)
+    source_mean, target_mean = shares @ source, shares @ target
     centred, aimed = source - source_mean, target - target_mean
-    variance = (centred**2).sum() / len(source)
+    variance = float(shares @ (centred**2).sum(axis=1))
     if variance < 1e-9:
         raise ValueError("all landmarks lie in one point")
-    u, singular, vt = np.linalg.svd(aimed.T @ centred / len(source))
+    u, singular, vt = np.linalg.svd((aimed * shares[:, None]).T @ centred)
     sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
     rotation = u @ np.diag(sign) @ vt
     scale = (singular * sign).sum() / variance
@@ -39,10 +47,21 @@ def similarity_transform(source: Floats, target: Floats) -> Floats:
 
 
 def align(pixels: Pixels, landmarks: Floats, size: int = TEMPLATE_SIZE) -> Pixels:
-    """The face of five (5, 2) landmarks as an upright crop of `size` pixels."""
-    transform = similarity_transform(landmarks, TEMPLATE_112 * (size / TEMPLATE_SIZE))
+    """The face of five landmarks as an upright crop of `size` pixels.
+
+    Args:
+        landmarks: (5, 2) points, or (5, 3) with a confidence each: a point that the detector did not see bends the
+            crop less.
+    """
+    weights = trust(landmarks[:, 2]) if landmarks.shape[1] == 3 else None
+    transform = similarity_transform(landmarks[:, :2], TEMPLATE_112 * (size / TEMPLATE_SIZE), weights)
     pixels, transform = _shrink_first(pixels, transform, size)
     return cv2.warpAffine(pixels, transform, (size, size), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def trust(confidences: Floats) -> Floats:
+    """How much each landmark counts in the alignment, from (5,) confidences: all of it from `SEEN` on."""
+    return np.clip(confidences / SEEN, LEAST_TRUST, 1).astype(np.float32)
 
 
 def crop_box(pixels: Pixels, box: Floats, size: int = TEMPLATE_SIZE) -> Pixels:

@@ -1,5 +1,6 @@
 """Boxes, letterboxes and overlap. Boxes are (x_min, y_min, x_max, y_max) in pixels of the upright picture."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -38,6 +39,14 @@ def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
     square = np.full((size, size, 3), PADDING_GREY, np.uint8)
     square[top : top + new_height, left : left + new_width] = pixels
     return square, Letterbox(scale, left, top)
+
+
+def tile_starts(length: int, side: int, overlap: int) -> list[int]:
+    """Where tiles of `side` pixels begin that cover a length evenly, neighbours sharing `overlap` pixels or more."""
+    if length <= side:
+        return [0]
+    count = math.ceil((length - overlap) / (side - overlap))
+    return [round(index * (length - side) / (count - 1)) for index in range(count)]
 
 
 def area(boxes: Floats) -> Floats:

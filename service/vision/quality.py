@@ -18,13 +18,13 @@ def measure(crop: Pixels, box: Floats, landmarks: Floats | None, score: float | 
     return Quality(
         face_px=float(min(box[2] - box[0], box[3] - box[1])),
         sharpness=float(cv2.Laplacian(luma, cv2.CV_32F).var()),
-        asymmetry=0.0 if landmarks is None else _asymmetry(landmarks),
+        asymmetry=0.0 if landmarks is None else asymmetry(landmarks),
         brightness=float(luma[INNER_FACE, INNER_FACE].mean()),
         score=score,
     )
 
 
-def _asymmetry(landmarks: Floats) -> float:
+def asymmetry(landmarks: Floats) -> float:
     """|left - right| / (left + right) of the nose's distances to the eyes, along the line between the eyes."""
     left_eye, right_eye, nose = landmarks[0], landmarks[1], landmarks[2]
     axis = right_eye - left_eye

@@ -27,6 +27,7 @@ class DetectorConfig(BaseModel):
     seed: int = 0
     learning_rate: float | None = Field(None, gt=0, description="None: chosen by Ultralytics from the run's length")
     landmark_sigma: float = Field(0.07, gt=0)
+    landmark_weight: float = Field(12.0, gt=0, description="of the landmark loss beside the box loss's 7.5")
     rotation_degrees: float = Field(15.0, ge=0, le=180)
     scale: Fraction = 0.5
     mosaic: Fraction = 1.0

@@ -1,14 +1,12 @@
-"""Detection figures on pictures with human boxes: average precision, recall, landmark error.
+"""Detection figures on pictures with human boxes: average precision, also by face size, recall, what was missed.
 
 A face counts from `MIN_FACE_PX` on (shorter side of its box); smaller ones are neither missed nor wrong when found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from rich.progress import track
@@ -16,14 +14,32 @@ from rich.progress import track
 from service.inference.engine import Detection
 from service.vision.geometry import iou
 from service.vision.image import ImageLimits, Pixels, decode
+from trainer.detector.finders import FaceFinder
+from trainer.detector.labels import read_labels
 
 Floats = npt.NDArray[np.float32]
 MIN_FACE_PX = 16
 MATCH_IOU = 0.5
+SIZES = {"16-32 px": (16.0, 32.0), "32-64 px": (32.0, 64.0), "64-128 px": (64.0, 128.0), "128 px up": (128.0, np.inf)}
+"""Bands of the shorter side of a face's box."""
 
 
-class FaceFinder(Protocol):
-    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]: ...
+@dataclass(frozen=True)
+class Labelled:
+    """A picture of a split and the corners of its faces, (N, 4)."""
+
+    path: Path
+    pixels: Pixels
+    boxes: Floats
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a detector found in a labelled picture; its pixels are not kept."""
+
+    path: Path
+    truth: Floats
+    found: list[Detection]
 
 
 @dataclass(frozen=True)
@@ -37,65 +53,74 @@ class DetectionFigures:
     precision: Floats
 
 
-class YuNet:
-    """OpenCV's YuNet, for comparison."""
-
-    def __init__(self, path: Path, min_score: float = 0.02) -> None:
-        self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score, 0.45, 5000)
-
-    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
-        return [self._one(picture) for picture in pictures]
-
-    def _one(self, picture: Pixels) -> list[Detection]:
-        self._detector.setInputSize((picture.shape[1], picture.shape[0]))
-        _, rows = self._detector.detect(np.ascontiguousarray(picture[..., ::-1]))
-        found = []
-        for row in rows if rows is not None else []:
-            x, y, width, height = (float(value) for value in row[:4])
-            points = np.concatenate([row[4:14].reshape(5, 2), np.ones((5, 1))], axis=1).astype(np.float32)
-            found.append(Detection((x, y, x + width, y + height), float(row[14]), points))
-        return found
+def look(finder: FaceFinder, data: Path, split: str) -> list[Seen]:
+    """Run a detector over a split of an Ultralytics data set."""
+    return [
+        Seen(picture.path, picture.boxes, finder.detect([picture.pixels])[0]) for picture in pictures_of(data, split)
+    ]
 
 
-def evaluate(finder: FaceFinder, data: Path, split: str) -> DetectionFigures:
-    """Compare what a detector finds with the boxes of a split of an Ultralytics data set."""
+def pictures_of(data: Path, split: str) -> Iterator[Labelled]:
+    """The pictures of a split with their boxes, one at a time and with a progress bar.
+
+    Raises:
+        FileNotFoundError: the data set has no such split.
+    """
+    folder = data / "images" / split
+    if not folder.is_dir():
+        have = ", ".join(sorted(path.name for path in (data / "images").glob("*"))) or "none"
+        raise FileNotFoundError(f"{data} has no split {split!r}; it has: {have}")
+    for path in track(sorted(path for path in folder.iterdir() if path.is_file()), description=f"looking at {split}"):
+        pixels = decode(path.read_bytes(), ImageLimits())
+        faces = read_labels(data / "labels" / split / f"{path.stem}.txt", pixels.shape[1], pixels.shape[0])
+        yield Labelled(path, pixels, np.array([face.box for face in faces], np.float32).reshape(-1, 4))
+
+
+def figures(seen: list[Seen], smallest: float = MIN_FACE_PX, largest: float = np.inf) -> DetectionFigures:
+    """Compare what was found with the faces whose shorter side lies in [smallest, largest) pixels."""
     scores: list[float] = []
     hits: list[bool] = []
     faces = 0
-    pictures = sorted(path for path in (data / "images" / split).iterdir() if path.is_file())
-    for path in track(pictures, description=f"finding faces in {split}"):
-        pixels = decode(path.read_bytes(), ImageLimits())
-        truth = read_boxes(data / "labels" / split / f"{path.stem}.txt", pixels.shape[1], pixels.shape[0])
-        counted = np.minimum(truth[:, 2] - truth[:, 0], truth[:, 3] - truth[:, 1]) >= MIN_FACE_PX
+    for picture in seen:
+        counted = _within(shorter_sides(picture.truth), smallest, largest)
         faces += int(counted.sum())
-        for score, hit in _match(finder.detect([pixels])[0], truth, counted):
-            scores.append(score)
-            hits.append(hit)
+        for detection, hit in match(picture.found, picture.truth):
+            if hit is not None and not counted[hit]:
+                continue
+            side = shorter_sides(np.array([detection.box], np.float32))
+            if hit is not None or bool(_within(side, smallest, largest)[0]):
+                scores.append(detection.score)
+                hits.append(hit is not None)
     return _figures(np.array(scores), np.array(hits, dtype=bool), faces)
 
 
-def read_boxes(path: Path, width: int, height: int) -> Floats:
-    """(N, 4) corners in pixels from a YOLO label file; none if there is no file."""
-    rows = [line.split()[1:5] for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
-    values = np.array(rows, np.float32).reshape(-1, 4) * np.array([width, height, width, height], np.float32)
-    return np.concatenate([values[:, :2] - values[:, 2:] / 2, values[:, :2] + values[:, 2:] / 2], axis=1)
+def by_size(seen: list[Seen]) -> dict[str, DetectionFigures]:
+    """Figures for each band of `SIZES`."""
+    return {name: figures(seen, low, high) for name, (low, high) in SIZES.items()}
 
 
-def _match(found: list[Detection], truth: Floats, counted: npt.NDArray[np.bool_]) -> list[tuple[float, bool]]:
-    """Strongest first, each detection takes the free face that it overlaps most; uncounted faces take theirs away."""
+def match(found: list[Detection], truth: Floats) -> list[tuple[Detection, int | None]]:
+    """Strongest first, each detection takes the free face that it overlaps most, or none."""
     free = np.ones(len(truth), dtype=bool)
-    outcomes: list[tuple[float, bool]] = []
+    outcomes: list[tuple[Detection, int | None]] = []
     for detection in sorted(found, key=lambda face: -face.score):
-        box = np.array(detection.box, np.float32)
-        overlaps = np.where(free, iou(box, truth), 0) if len(truth) else np.zeros(0)
+        overlaps = np.where(free, iou(np.array(detection.box, np.float32), truth), 0) if len(truth) else np.zeros(0)
         best = int(np.argmax(overlaps)) if len(truth) else -1
         if best >= 0 and overlaps[best] >= MATCH_IOU:
             free[best] = False
-            if counted[best]:
-                outcomes.append((detection.score, True))
-        elif min(box[2] - box[0], box[3] - box[1]) >= MIN_FACE_PX:
-            outcomes.append((detection.score, False))
+            outcomes.append((detection, best))
+        else:
+            outcomes.append((detection, None))
     return outcomes
+
+
+def shorter_sides(boxes: Floats) -> Floats:
+    """Of (N, 4) corners, in pixels."""
+    return np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+
+
+def _within(sides: Floats, smallest: float, largest: float) -> npt.NDArray[np.bool_]:
+    return (sides >= smallest) & (sides < largest)
 
 
 def _figures(scores: npt.NDArray[np.float64], hits: npt.NDArray[np.bool_], faces: int) -> DetectionFigures:
@@ -113,22 +138,3 @@ def _figures(scores: npt.NDArray[np.float64], hits: npt.NDArray[np.bool_], faces
         recall.astype(np.float32),
         precision.astype(np.float32),
     )
-
-
-def plot(figures: dict[str, DetectionFigures], path: Path) -> None:
-    """Precision-recall curves side by side."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 5))
-    for name, values in figures.items():
-        axes.plot(values.recall, values.precision, label=f"{name} (AP50 {values.ap50:.3f})")
-    axes.set(
-        xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"faces of {MIN_FACE_PX} px or more"
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    pyplot.close(figure)

@@ -10,8 +10,7 @@ from ultralytics.models.yolo.pose import PoseTrainer
 from ultralytics.nn.tasks import PoseModel
 
 from trainer.detector.config import DetectorConfig
-
-LANDMARKS = 5
+from trainer.detector.labels import LANDMARKS
 
 
 class Bfloat16PoseModel(PoseModel):
@@ -67,6 +66,7 @@ def train(config: DetectorConfig, data: Path, initial: Path | None, output: Path
         "freeze": config.frozen_layers or None,
         "workers": config.workers,
         "seed": config.seed,
+        "pose": config.landmark_weight,
         "degrees": config.rotation_degrees,
         "scale": config.scale,
         "mosaic": config.mosaic,

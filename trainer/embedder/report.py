@@ -1,18 +1,13 @@
 """The evaluation as Markdown, one table for each question."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from service.inference.bundle import Calibration, EmbedderManifest, IdentificationPoint, Interval
 from trainer.embedder.discard import FMR, Discard
 from trainer.embedder.evaluation import EngineFigures, TemplateFigures
 from trainer.embedder.groups import Group
 from trainer.embedder.identification import ClosedSet
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    return "\n".join(lines + [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows])
+from trainer.tables import table
 
 
 def calibration_tables(calibration: Calibration) -> str:

@@ -1,0 +1,140 @@
+"""Training pictures composed of face canvases: landmarks at every angle, and faces with something before them.
+
+A detection data set has few faces that lie on a side, and a labelling detector never says which of its landmarks were
+hidden. Here a face is turned and partly covered *after* it was labelled on the clean picture, so both are known.
+"""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import track
+
+from service.vision.image import ImageLimits, Pixels, decode
+from trainer.detector.finders import FaceFinder
+from trainer.detector.labels import LabelledFace, write_labels
+
+Floats = npt.NDArray[np.float32]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+class CompositeConfig(BaseModel):
+    """How composites are made; every share is a probability for one face."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: int = Field(640, ge=64, description="pixels of a composite's side")
+    tiles: tuple[int, ...] = Field((3, 4, 4, 5, 6), description="tiles along a side, one of these for each composite")
+    turned: float = Field(0.35, ge=0, le=1, description="share of faces turned by any angle")
+    covered: float = Field(0.3, ge=0, le=1, description="share of faces with something before them")
+    min_score: float = Field(0.85, ge=0, le=1, description="of the labelling detector; other canvases are left out")
+    seed: int = 0
+
+
+def compose(canvases: Path, finder: FaceFinder, output: Path, count: int, at_most: int, config: CompositeConfig) -> int:
+    """Write `count` composites into `output` as the training split of a data set in Ultralytics' pose format.
+
+    Args:
+        canvases: folder of pictures of one face each, searched with its subfolders.
+        at_most: pictures that are taken from it, drawn by chance.
+
+    Returns:
+        How many faces they show.
+
+    Raises:
+        ValueError: no canvas shows a face that the finder is sure of.
+    """
+    rng = np.random.default_rng(config.seed)
+    found = sorted(path for path in canvases.rglob("*") if path.suffix.lower() in SUFFIXES)
+    chosen = rng.permutation(len(found))[:at_most]
+    sources = _Sources([found[index] for index in chosen], finder, config.min_score)
+    images, labels = output / "images" / "train", output / "labels" / "train"
+    images.mkdir(parents=True, exist_ok=True)
+    labels.mkdir(parents=True, exist_ok=True)
+    faces = 0
+    for number in track(range(count), description="composing"):
+        picture, shown = _composite(sources, rng, config)
+        name = f"composite_{number:05d}"
+        cv2.imwrite(str(images / f"{name}.jpg"), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        write_labels(labels / f"{name}.txt", shown, config.side, config.side)
+        faces += len(shown)
+    return faces
+
+
+class _Sources:
+    """Canvases with their face, labelled when first asked for; round and round."""
+
+    def __init__(self, paths: list[Path], finder: FaceFinder, min_score: float) -> None:
+        self._paths = paths
+        self._finder = finder
+        self._min_score = min_score
+        self._next = 0
+
+    def take(self) -> tuple[Pixels, LabelledFace]:
+        for _ in range(len(self._paths)):
+            path = self._paths[self._next % len(self._paths)]
+            self._next += 1
+            pixels = decode(path.read_bytes(), ImageLimits())
+            found = self._finder.detect([pixels])[0]
+            if len(found) == 1 and found[0].score >= self._min_score and found[0].landmarks is not None:
+                return pixels, LabelledFace(np.array(found[0].box, np.float32), found[0].landmarks.copy())
+        raise ValueError("no canvas shows exactly one face that the labelling detector is sure of")
+
+
+def _composite(
+    sources: _Sources, rng: np.random.Generator, config: CompositeConfig
+) -> tuple[Pixels, list[LabelledFace]]:
+    tiles = int(rng.choice(config.tiles))
+    edges = np.linspace(0, config.side, tiles + 1).round().astype(int)
+    picture = np.zeros((config.side, config.side, 3), np.uint8)
+    shown = []
+    for row in range(tiles):
+        for column in range(tiles):
+            top, left = edges[row], edges[column]
+            size = (int(edges[column + 1] - left), int(edges[row + 1] - top))
+            pixels, face = sources.take()
+            if rng.random() < config.covered:
+                pixels, face = _cover(pixels, face, rng)
+            angle = rng.uniform(-180, 180) if rng.random() < config.turned else rng.uniform(-10, 10)
+            pixels, face = _turn(pixels, face, float(angle))
+            scale = np.array([size[0] / pixels.shape[1], size[1] / pixels.shape[0]], np.float32)
+            picture[top : edges[row + 1], left : edges[column + 1]] = cv2.resize(pixels, size)
+            shown.append(face.moved(scale, np.array([left, top], np.float32)))
+    return picture, shown
+
+
+def _turn(pixels: Pixels, face: LabelledFace, degrees: float) -> tuple[Pixels, LabelledFace]:
+    """Turn about the middle; the box becomes that of the turned ellipse which filled the old one."""
+    height, width = pixels.shape[:2]
+    transform = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0).astype(np.float32)
+    turned = cv2.warpAffine(pixels, transform, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    centre = transform[:, :2] @ ((face.box[:2] + face.box[2:]) / 2) + transform[:, 2]
+    half = (face.box[2:] - face.box[:2]) / 2
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    reach = np.array([math.hypot(half[0] * cosine, half[1] * sine), math.hypot(half[0] * sine, half[1] * cosine)])
+    box = np.concatenate([centre - reach, centre + reach]).clip(0, [width, height, width, height])
+    landmarks = face.landmarks.copy()
+    landmarks[:, :2] = landmarks[:, :2] @ transform[:, :2].T + transform[:, 2]
+    return np.asarray(turned, np.uint8), LabelledFace(box.astype(np.float32), landmarks)
+
+
+def _cover(pixels: Pixels, face: LabelledFace, rng: np.random.Generator) -> tuple[Pixels, LabelledFace]:
+    """Lay a coarse patch of random colours over one to three neighbouring landmarks; those are hidden then."""
+    pixels, landmarks = pixels.copy(), face.landmarks.copy()
+    span = max(float(np.linalg.norm(landmarks[0, :2] - landmarks[1, :2])), 4.0)
+    centre = landmarks[rng.integers(len(landmarks)), :2] + rng.normal(0, 0.15 * span, 2)
+    half = rng.uniform(0.25, 0.75, 2) * span
+    left, top = np.maximum(np.round(centre - half).astype(int), 0)
+    right, bottom = np.minimum(np.round(centre + half).astype(int), np.array(pixels.shape[1::-1]))
+    if right - left < 2 or bottom - top < 2:
+        return pixels, face
+    colour = rng.integers(0, 256, 3)
+    coarse = (colour + rng.normal(0, rng.uniform(2, 60), (3, 3, 3))).clip(0, 255).astype(np.uint8)
+    size = (int(right - left), int(bottom - top))
+    pixels[top:bottom, left:right] = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    inside = (landmarks[:, :2] >= [left, top]).all(axis=1) & (landmarks[:, :2] < [right, bottom]).all(axis=1)
+    landmarks[inside, 2] = 0
+    return pixels, LabelledFace(face.box, landmarks)
