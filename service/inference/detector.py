@@ -12,7 +12,7 @@ from service.errors import StartupError
 from service.inference.bundle import DetectorManifest, read_detector
 from service.inference.engine import Detection
 from service.inference.graph import Graph, RuntimeOptions, open_graph
-from service.vision.geometry import Letterbox, letterbox, suppress_overlaps, tile_starts
+from service.vision.geometry import Letterbox, area, letterbox, suppress_overlaps, tile_starts
 from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
@@ -24,6 +24,8 @@ TILE_OVERLAP = 160
 """Pixels that neighbouring tiles share: a face up to this size lies whole in one of them, a larger one is found in the
 picture as a whole."""
 TILES_AT_ONCE = 8
+PART = 0.6
+"""A box of a tile that lies so far within a larger one, and is smaller than so much of it, shows a part of that face."""
 EDGE_PX = 2
 """A box that comes so near to a tile's inner edge may be part of a face."""
 
@@ -136,6 +138,8 @@ class YoloFaceDetector:
         return _Candidates(boxes, scores, landmarks)
 
     def _strongest(self, found: Sequence[_Candidates]) -> list[Detection]:
+        whole, *tiles = found
+        found = [whole, *(_without_parts(tile, whole) for tile in tiles)]
         boxes = np.concatenate([part.boxes for part in found])
         scores = np.concatenate([part.scores for part in found])
         landmarks = np.concatenate([part.landmarks for part in found])
@@ -145,6 +149,21 @@ class YoloFaceDetector:
         ]
 
 
+def _without_parts(tile: _Candidates, whole: _Candidates) -> _Candidates:
+    """Drop what is a part of a larger face of the whole picture: an eye fills a tile as a face would."""
+    if not len(tile.scores) or not len(whole.scores):
+        return tile
+    low = np.maximum(tile.boxes[:, None, :2], whole.boxes[None, :, :2])
+    high = np.minimum(tile.boxes[:, None, 2:], whole.boxes[None, :, 2:])
+    sizes, common = area(tile.boxes)[:, None], area(np.concatenate([low, high], axis=2))
+    is_part = (common > PART * sizes) & (sizes < PART * area(whole.boxes)[None])
+    return _select(tile, ~is_part.any(axis=1))
+
+
+def _select(found: _Candidates, rows: npt.NDArray[np.bool_]) -> _Candidates:
+    return _Candidates(found.boxes[rows], found.scores[rows], found.landmarks[rows])
+
+
 def _without_cut(found: _Candidates, view: _View, picture: Pixels) -> _Candidates:
     """Drop boxes that touch an edge of a tile inside its picture: a neighbour sees that face whole."""
     height, width = picture.shape[:2]
@@ -152,4 +171,4 @@ def _without_cut(found: _Candidates, view: _View, picture: Pixels) -> _Candidate
     low = np.array([view.left if view.left else -np.inf, view.top if view.top else -np.inf]) + EDGE_PX
     high = np.array([right if right < width else np.inf, bottom if bottom < height else np.inf]) - EDGE_PX
     whole = (found.boxes[:, :2] > low).all(axis=1) & (found.boxes[:, 2:] < high).all(axis=1)
-    return _Candidates(found.boxes[whole], found.scores[whole], found.landmarks[whole])
+    return _select(found, whole)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -61,8 +62,9 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
     assert (together * alone).sum(axis=1).min() >= 0.9999
 
 
-def test_a_box_does_not_depend_on_its_batch() -> None:
-    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
+@pytest.mark.parametrize("precision", ["f32", "auto"])
+def test_a_box_does_not_depend_on_its_batch(precision: Literal["f32", "auto"]) -> None:
+    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(precision=precision))
     pictures = [pixels(path) for path in (COLLINS, HOPPER, TRAINER, BUS)]
     pictures += [cv2.resize(picture, (250, 250)) for picture in pictures]  # type: ignore[misc]
     together = detector.detect(pictures)
@@ -92,6 +94,30 @@ def test_a_fixed_input_size_is_obeyed(size: int, settings: Settings) -> None:
     detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), image_size=size)
     assert list(detector._graphs) == [size]
     assert len(detector.detect([pixels(HOPPER)])[0]) >= 1
+
+
+def test_tiles_show_faces_that_the_whole_picture_hides() -> None:
+    """A portrait of 80 px in 4 megapixels: lost when the picture is shrunk, found in place in its tiles."""
+    picture = np.full((1700, 2400, 3), 128, np.uint8)
+    small = cv2.resize(pixels(HOPPER), (72, 83), interpolation=cv2.INTER_AREA)
+    places = [(50, 60), (1150, 820), (2320, 1610)]
+    for left, top in places:
+        picture[top : top + 83, left : left + 72] = small
+    found = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), tiling=True).detect([picture])[0]
+    middles = [((face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2) for face in found]
+    assert len(found) == 3
+    for left, top in places:
+        assert any(left < x < left + 72 and top < y < top + 83 for x, y in middles)
+    assert YoloFaceDetector(BUNDLES / "detector", RuntimeOptions()).detect([picture])[0] == []
+
+
+def test_tiles_change_nothing_about_a_large_face() -> None:
+    """The seams of tiles neither cut a face in two nor show it twice."""
+    picture = cv2.resize(pixels(HOPPER), None, fx=2, fy=2)
+    whole = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions()).detect([picture])[0]  # type: ignore[list-item]
+    tiled = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), tiling=True).detect([picture])[0]  # type: ignore[list-item]
+    assert len(whole) == len(tiled) == 1
+    np.testing.assert_allclose(whole[0].box, tiled[0].box, atol=1)
 
 
 def test_onnx_runtime_refuses_what_it_cannot_do() -> None:

@@ -14,7 +14,8 @@ from service.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.archives import unpack
 from trainer.detector.config import DetectorConfig
-from trainer.detector.evaluation import evaluate
+from trainer.detector.evaluation import by_size, figures, look
+from trainer.detector.finders import UltralyticsCheckpoint
 
 FACES = {COLLINS: (168, 56, 279, 184), HOPPER: (176, 120, 380, 344)}
 
@@ -57,14 +58,23 @@ def test_train_export_and_run(data: Path, tmp_path: Path) -> None:
     found = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions(), image_size=320).detect([pixels(COLLINS)])
     assert isinstance(found[0], list)
     assert (data / "dataset.yaml").read_text().startswith("path: .")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = UltralyticsCheckpoint(best, image_size=96, min_score=0.001).detect([pixels(COLLINS)])[0]
+    assert all(face.landmarks is not None and face.landmarks.shape == (5, 3) for face in theirs)
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
         training.train(config, data, None, tmp_path / "other", resume=True)
 
 
 def test_the_shipped_detector_finds_both(data: Path) -> None:
-    figures = evaluate(YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), min_score=0.02), data, "val")
-    assert figures.faces == 2
-    assert figures.ap50 == pytest.approx(1)
+    measured = figures(look(YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), min_score=0.02), data, "val"))
+    assert measured.faces == 2
+    assert measured.ap50 == pytest.approx(1)
+
+
+def test_a_split_that_is_not_there_is_named(data: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no split 'test'; it has: train, val"):
+        look(Scripted(), data, "test")  # type: ignore[arg-type]
 
 
 class Scripted:
@@ -88,14 +98,18 @@ def test_average_precision_of_a_worked_example(tmp_path: Path) -> None:
     finder = Scripted(
         (0, 0, 100, 100, 0.9), (0, 300, 100, 400, 0.8), (200, 200, 300, 300, 0.7), (355, 35, 365, 45, 0.95)
     )
-    figures = evaluate(finder, tmp_path, "x")  # type: ignore[arg-type]
-    assert figures.faces == 2
-    assert figures.ap50 == pytest.approx(0.5 + 0.5 * 2 / 3)
-    assert figures.recall_at_precision_90 == pytest.approx(0.5)
+    seen = look(finder, tmp_path, "x")  # type: ignore[arg-type]
+    measured = figures(seen)
+    assert measured.faces == 2
+    assert measured.ap50 == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert measured.recall_at_precision_90 == pytest.approx(0.5)
+    bands = by_size(seen)
+    assert [bands[name].faces for name in bands] == [0, 0, 2, 0]
+    assert bands["64-128 px"].ap50 == measured.ap50
 
 
 def test_nothing_found_is_no_precision(tmp_path: Path, data: Path) -> None:
-    assert evaluate(Scripted(), data, "val").ap50 == 0  # type: ignore[arg-type]
+    assert figures(look(Scripted(), data, "val")).ap50 == 0  # type: ignore[arg-type]
 
 
 def test_archives_and_folders_come_together(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.vision.alignment import TEMPLATE_112, align, crop_box, fit_crop, similarity_transform
+from service.vision.alignment import TEMPLATE_112, align, crop_box, fit_crop, similarity_transform, trust
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 
@@ -65,3 +65,40 @@ def test_a_cropped_face_keeps_its_middle() -> None:
     picture = np.zeros((100, 200, 3), np.uint8)
     picture[:, 50:150] = 200
     assert (fit_crop(picture) == 200).all()
+
+
+def test_a_point_without_weight_does_not_bend_the_transform() -> None:
+    bent = TEMPLATE_112.copy()
+    bent[3] += 30
+    weights = np.array([1, 1, 1, 0, 1], np.float32)
+    transform = similarity_transform(bent, TEMPLATE_112, weights)
+    np.testing.assert_allclose(transform, [[1, 0, 0], [0, 1, 0]], atol=1e-4)
+    assert abs(similarity_transform(bent, TEMPLATE_112)[0, 0] - 1) > 0.05
+
+
+def test_an_unseen_landmark_hardly_bends_the_crop() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    points = np.column_stack([TEMPLATE_112 + 40, np.ones(5)]).astype(np.float32)
+    bent = points.copy()
+    bent[4] += [25, 25, -1]
+    straight = align(picture, points).astype(int)
+    assert (
+        np.abs(align(picture, bent).astype(int) - straight).mean()
+        < np.abs(align(picture, bent[:, :2]).astype(int) - straight).mean()
+    )
+    assert (align(picture, points) == align(picture, points[:, :2])).all()
+
+
+def test_trust_falls_below_the_confidence_that_counts_as_seen() -> None:
+    np.testing.assert_allclose(trust(np.array([1, 0.5, 0.25, 0], np.float32)), [1, 1, 0.5, 0.02])
+
+
+@given(st.floats(0.1, 10))
+def test_weights_count_relative_to_each_other(factor: float) -> None:
+    moved = TEMPLATE_112 * 2 + np.random.default_rng(1).normal(0, 2, (5, 2)).astype(np.float32)
+    weights = np.array([1, 2, 3, 4, 5], np.float32)
+    np.testing.assert_allclose(
+        similarity_transform(moved, TEMPLATE_112, weights),
+        similarity_transform(moved, TEMPLATE_112, weights * np.float32(factor)),
+        atol=1e-3,
+    )

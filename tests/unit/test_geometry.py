@@ -1,8 +1,10 @@
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.vision.geometry import PADDING_GREY, area, iou, letterbox, suppress_overlaps
+from service.vision.geometry import PADDING_GREY, area, iou, letterbox, suppress_overlaps, tile_starts
 
 
 def test_overlap_of_worked_boxes() -> None:
@@ -38,3 +40,19 @@ def test_padding_is_grey_and_the_picture_is_centred() -> None:
     assert square[0, 0, 0] == PADDING_GREY
     assert square[160, 160, 0] == 255
     assert (square[:, 160, 0] == 255).sum() == 160
+
+
+def test_tiles_of_a_worked_length() -> None:
+    """1,000 px in tiles of 640 that share 160 px or more: two, of which the second ends where the length does."""
+    assert tile_starts(1000, 640, 160) == [0, 360]
+    assert tile_starts(640, 640, 160) == [0]
+    assert tile_starts(100, 640, 160) == [0]
+
+
+@given(length=st.integers(1, 20_000), overlap=st.integers(0, 400))
+def test_whatever_is_no_longer_than_the_overlap_lies_whole_in_a_tile(length: int, overlap: int) -> None:
+    side = 640
+    starts = tile_starts(length, side, overlap)
+    assert starts[0] == 0
+    assert max(starts) + side >= length
+    assert all(later - earlier <= side - overlap for earlier, later in itertools.pairwise(starts))

@@ -79,6 +79,9 @@ def prepare(
 def compose(
     canvases: Annotated[list[Path], typer.Option(help="Folder or zip of pictures of one face each; repeatable.")],
     output: Annotated[Path, typer.Option(help="Data set to write; name it as a further --data when you train.")],
+    scenes: Annotated[
+        Path | None, typer.Option(help="Folder of pictures whose parts without a face fill some of the tiles.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many composites.")] = 400,
     at_most: Annotated[int, typer.Option(min=1, help="Canvases that are looked at, drawn by chance.")] = 20_000,
     bundle: Bundle = BUNDLE,
@@ -92,8 +95,8 @@ def compose(
     from trainer.detector import composites
 
     config = composites.CompositeConfig(seed=seed)
-    folder = unpack(canvases, work)
-    faces = composites.compose(folder, _labeller(bundle, yunet, checkpoint), output, count, at_most, config)
+    finder = _labeller(bundle, yunet, checkpoint)
+    faces = composites.compose(unpack(canvases, work), scenes, finder, output, count, at_most, config)
     typer.echo(f"{output}: {count} pictures with {faces} faces")
 
 

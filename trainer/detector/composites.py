@@ -18,6 +18,8 @@ from trainer.detector.finders import FaceFinder
 from trainer.detector.labels import LabelledFace, write_labels
 
 Floats = npt.NDArray[np.float32]
+ATTEMPTS = 200
+SMALLEST_SCENE = 48
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -30,16 +32,27 @@ class CompositeConfig(BaseModel):
     tiles: tuple[int, ...] = Field((3, 4, 4, 5, 6), description="tiles along a side, one of these for each composite")
     turned: float = Field(0.35, ge=0, le=1, description="share of faces turned by any angle")
     covered: float = Field(0.3, ge=0, le=1, description="share of faces with something before them")
+    dimmed: float = Field(0.15, ge=0, le=1, description="share of faces in little light, with its noise")
+    faceless: float = Field(0.2, ge=0, le=1, description="share of tiles without a face, where scenes are given")
     min_score: float = Field(0.85, ge=0, le=1, description="of the labelling detector; other canvases are left out")
     seed: int = 0
 
 
-def compose(canvases: Path, finder: FaceFinder, output: Path, count: int, at_most: int, config: CompositeConfig) -> int:
+def compose(
+    canvases: Path,
+    scenes: Path | None,
+    finder: FaceFinder,
+    output: Path,
+    count: int,
+    at_most: int,
+    config: CompositeConfig,
+) -> int:
     """Write `count` composites into `output` as the training split of a data set in Ultralytics' pose format.
 
     Args:
         canvases: folder of pictures of one face each, searched with its subfolders.
-        at_most: pictures that are taken from it, drawn by chance.
+        scenes: folder of pictures whose parts without a face fill some tiles, or None.
+        at_most: pictures that are taken from each, drawn by chance.
 
     Returns:
         How many faces they show.
@@ -48,15 +61,14 @@ def compose(canvases: Path, finder: FaceFinder, output: Path, count: int, at_mos
         ValueError: no canvas shows a face that the finder is sure of.
     """
     rng = np.random.default_rng(config.seed)
-    found = sorted(path for path in canvases.rglob("*") if path.suffix.lower() in SUFFIXES)
-    chosen = rng.permutation(len(found))[:at_most]
-    sources = _Sources([found[index] for index in chosen], finder, config.min_score)
+    portraits = _Portraits(_drawn(canvases, at_most, rng), finder, config.min_score)
+    background = None if scenes is None else _Scenery(_drawn(scenes, at_most, rng), finder, rng)
     images, labels = output / "images" / "train", output / "labels" / "train"
     images.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
     faces = 0
     for number in track(range(count), description="composing"):
-        picture, shown = _composite(sources, rng, config)
+        picture, shown = _composite(portraits, background, rng, config)
         name = f"composite_{number:05d}"
         cv2.imwrite(str(images / f"{name}.jpg"), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         write_labels(labels / f"{name}.txt", shown, config.side, config.side)
@@ -64,7 +76,7 @@ def compose(canvases: Path, finder: FaceFinder, output: Path, count: int, at_mos
     return faces
 
 
-class _Sources:
+class _Portraits:
     """Canvases with their face, labelled when first asked for; round and round."""
 
     def __init__(self, paths: list[Path], finder: FaceFinder, min_score: float) -> None:
@@ -84,8 +96,32 @@ class _Sources:
         raise ValueError("no canvas shows exactly one face that the labelling detector is sure of")
 
 
+class _Scenery:
+    """Squares cut from pictures in which the labelling detector suspects no face."""
+
+    def __init__(self, paths: list[Path], finder: FaceFinder, rng: np.random.Generator) -> None:
+        self._paths = paths
+        self._finder = finder
+        self._rng = rng
+
+    def take(self) -> Pixels:
+        for _ in range(ATTEMPTS):
+            pixels = decode(self._paths[self._rng.integers(len(self._paths))].read_bytes(), ImageLimits())
+            side = int(self._rng.uniform(0.2, 0.6) * min(pixels.shape[:2]))
+            top, left = (int(self._rng.integers(length - side + 1)) for length in pixels.shape[:2])
+            square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+            if side >= SMALLEST_SCENE and not self._finder.detect([square])[0]:
+                return square
+        raise ValueError(f"{ATTEMPTS} times in a row the scenes showed something like a face")
+
+
+def _drawn(folder: Path, at_most: int, rng: np.random.Generator) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [found[index] for index in rng.permutation(len(found))[:at_most]]
+
+
 def _composite(
-    sources: _Sources, rng: np.random.Generator, config: CompositeConfig
+    portraits: _Portraits, scenery: _Scenery | None, rng: np.random.Generator, config: CompositeConfig
 ) -> tuple[Pixels, list[LabelledFace]]:
     tiles = int(rng.choice(config.tiles))
     edges = np.linspace(0, config.side, tiles + 1).round().astype(int)
@@ -95,18 +131,30 @@ def _composite(
         for column in range(tiles):
             top, left = edges[row], edges[column]
             size = (int(edges[column + 1] - left), int(edges[row + 1] - top))
-            pixels, face = sources.take()
-            if rng.random() < config.covered:
-                pixels, face = _cover(pixels, face, rng)
-            angle = rng.uniform(-180, 180) if rng.random() < config.turned else rng.uniform(-10, 10)
-            pixels, face = _turn(pixels, face, float(angle))
+            tile = picture[top : edges[row + 1], left : edges[column + 1]]
+            if scenery is not None and rng.random() < config.faceless:
+                tile[:] = cv2.resize(scenery.take(), size, interpolation=cv2.INTER_AREA)
+                continue
+            pixels, face = _changed(*portraits.take(), rng, config)
+            tile[:] = cv2.resize(pixels, size)
             scale = np.array([size[0] / pixels.shape[1], size[1] / pixels.shape[0]], np.float32)
-            picture[top : edges[row + 1], left : edges[column + 1]] = cv2.resize(pixels, size)
             shown.append(face.moved(scale, np.array([left, top], np.float32)))
     return picture, shown
 
 
-def _turn(pixels: Pixels, face: LabelledFace, degrees: float) -> tuple[Pixels, LabelledFace]:
+def _changed(
+    pixels: Pixels, face: LabelledFace, rng: np.random.Generator, config: CompositeConfig
+) -> tuple[Pixels, LabelledFace]:
+    if rng.random() < config.covered:
+        pixels, face = cover(pixels, face, rng)
+    if rng.random() < config.dimmed:
+        dark = pixels.astype(np.float32) * rng.uniform(0.06, 0.5) + rng.normal(0, rng.uniform(0, 5), pixels.shape)
+        pixels = dark.clip(0, 255).astype(np.uint8)
+    angle = rng.uniform(-180, 180) if rng.random() < config.turned else rng.uniform(-10, 10)
+    return turn(pixels, face, float(angle))
+
+
+def turn(pixels: Pixels, face: LabelledFace, degrees: float) -> tuple[Pixels, LabelledFace]:
     """Turn about the middle; the box becomes that of the turned ellipse which filled the old one."""
     height, width = pixels.shape[:2]
     transform = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0).astype(np.float32)
@@ -121,7 +169,7 @@ def _turn(pixels: Pixels, face: LabelledFace, degrees: float) -> tuple[Pixels, L
     return np.asarray(turned, np.uint8), LabelledFace(box.astype(np.float32), landmarks)
 
 
-def _cover(pixels: Pixels, face: LabelledFace, rng: np.random.Generator) -> tuple[Pixels, LabelledFace]:
+def cover(pixels: Pixels, face: LabelledFace, rng: np.random.Generator) -> tuple[Pixels, LabelledFace]:
     """Lay a coarse patch of random colours over one to three neighbouring landmarks; those are hidden then."""
     pixels, landmarks = pixels.copy(), face.landmarks.copy()
     span = max(float(np.linalg.norm(landmarks[0, :2] - landmarks[1, :2])), 4.0)

@@ -76,7 +76,8 @@ def train(config: DetectorConfig, data: Path, initial: Path | None, output: Path
         "device": 0 if torch.cuda.is_available() else "cpu",
     }
     if config.learning_rate is not None:
-        options |= {"optimizer": "AdamW", "lr0": config.learning_rate}
+        # Ultralytics would warm the biases up from a rate of 0.1, which undoes what a trained checkpoint knows.
+        options |= {"optimizer": "AdamW", "lr0": config.learning_rate, "warmup_bias_lr": 0.0, "warmup_epochs": 0.5}
     trainer = FaceDetectorTrainer(overrides=options)
     trainer.train()
     return Path(trainer.best)
