@@ -14,7 +14,16 @@ from starlette.types import ASGIApp
 from service.api.dependencies import ModelBundle, Registry
 from service.api.middleware import BodyLimit, Measured, RequestId, SameOrigin
 from service.api.problems import MEDIA_TYPE, install_handlers
-from service.api.routes import collections, enrolment, health, identification, identities, models, verification
+from service.api.routes import (
+    collections,
+    enrolment,
+    health,
+    identification,
+    identities,
+    models,
+    regrouping,
+    verification,
+)
 from service.api.schemas import ProblemView
 from service.api.startup import PlainStartupFailure
 from service.engines import build_engine
@@ -29,7 +38,7 @@ from service.inference.bundle import EmbedderManifest, embedding_fingerprint, re
 from service.inference.engine import Engine
 from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
-from service.recognition.enrolment import QualityGate
+from service.recognition.gate import QualityGate
 from service.settings import Settings, load_settings
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -55,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
-    for module in (enrolment, verification, identification, identities, collections, models, health):
+    for module in (enrolment, verification, identification, identities, regrouping, collections, models, health):
         app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
@@ -104,7 +113,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         yield Registry(
             database=database,
             engine=engine,
-            deciding=Deciding(policy, GallerySizes()),
+            deciding=Deciding(policy, GallerySizes(), recognition.duplicate_fpir),
             bundle=ModelBundle(settings.embedder.bundle, manifest),
             gate=QualityGate(
                 recognition.min_face_px,

@@ -101,6 +101,14 @@ class FmrNotCalibrated(InvalidRequest):
     code, title, status = "fmr_not_calibrated", "The model has no threshold for this false match rate", 422
 
 
+class InvalidFilter(InvalidRequest):
+    code, title, status = "invalid_filter", "The filter is not understood", 422
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    code, title, status = "idempotency_key_reused", "The key was used for another request", 422
+
+
 class ForeignOrigin(RegistryError):
     code, title, status = "foreign_origin", "The request comes from a web page of another site", 403
 
@@ -147,6 +155,22 @@ class Conflict(RegistryError):
 
 class CollectionExists(Conflict):
     code, title, status = "collection_exists", "A collection of this name exists already", 409
+
+
+class IdentityExists(Conflict):
+    code, title, status = "identity_exists", "Somebody is enrolled under this id already", 409
+
+
+class OtherModel(Conflict):
+    code, title, status = "other_model", "The collections belong to different models", 409
+
+
+class NothingLeft(Conflict):
+    code, title, status = "nothing_left", "The identity would have no template any more", 409
+
+
+class DuplicatePerson(Conflict):
+    code, title, status = "duplicate_person", "The person seems to be enrolled already", 409
 
 
 class ModelNotLoaded(Conflict):

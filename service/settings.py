@@ -158,6 +158,9 @@ class WorkerSettings(_Section):
 
 class RecognitionSettings(_Section):
     fmr: float = Field(1e-3, gt=0, lt=1, description="false match rate where a request asks for none")
+    duplicate_fpir: float = Field(
+        0.01, gt=0, lt=1, description="share of new people who may be wrongly told to look like an enrolled one"
+    )
     min_face_px: float = Field(32, ge=0)
     min_sharpness: float = Field(15, ge=0)
     max_asymmetry: float = Field(0.75, ge=0, le=1)

@@ -14,7 +14,7 @@ from service.errors import MalformedBody, UnsupportedMediaType
 Body = TypeVar("Body", bound=BaseModel)
 JSON, MULTIPART = "application/json", "multipart/form-data"
 LISTS = {"images"}
-JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b"}
+JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b", "identities", "template_ids", "filter"}
 LARGE = 256 * 1024
 """Bytes from which on a body is read on another thread, so that others are answered meanwhile."""
 MAX_PARTS = 128

@@ -16,7 +16,7 @@ from service.gallery.schema import Release
 from service.inference.bundle import EmbedderManifest, Precision
 from service.inference.engine import Engine, HostedEngine, ImageInput, Observation
 from service.recognition.deciding import Deciding
-from service.recognition.enrolment import QualityGate
+from service.recognition.gate import QualityGate
 
 
 @dataclass(frozen=True)

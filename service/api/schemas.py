@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from service.errors import InvalidRequest
 from service.gallery.search import Plan
 from service.inference.bundle import Calibration, Interval
 from service.inference.engine import FaceChoice
 from service.recognition.decision import OperatingPoint
+from service.recognition.duplicates import DuplicatePolicy
+from service.recognition.gate import QualityMode
 
 MAX_TOP_K = 1000
 MAX_IMAGES = 32
@@ -175,6 +178,7 @@ class RegisterBody(_Choosing):
     metadata: Metadata | None = None
     images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_IMAGES)]
     boxes: list[BoxCorners] | None = Field(None, max_length=MAX_IMAGES, description="with face=box: one for each image")
+    force: bool = Field(False, description="enrol faces that the quality gate refuses all the same")
 
     @model_validator(mode="before")
     @classmethod
@@ -238,6 +242,12 @@ class SearchBody(_Deciding):
     image: ImageBytes
     box: BoxCorners | None = None
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
+    filter: Metadata | None = Field(
+        None,
+        description="only people whose metadata fulfils this",
+        examples=[{"team": "engines", "floor": {"$gte": 3}}],
+    )
+    explain: bool = Field(False, description="tell how the database searched; it searches twice then")
 
     @model_validator(mode="after")
     def _has_its_box(self) -> Self:
@@ -245,18 +255,36 @@ class SearchBody(_Deciding):
         return self
 
 
+QUALITY = "how good a face must be to be enrolled: anything, what the settings ask, or a portrait"
+DUPLICATES = "when a newcomer looks like somebody enrolled: don't look, name them in the answer, or refuse"
+
+
 class CollectionBody(_Rates):
     """A new collection; with `fmr` or `fpir`, requests that ask for nothing are decided by it."""
 
-    model_config = _example(name="staff", fpir=0.01)
+    model_config = _example(name="staff", fpir=0.01, quality="strict", duplicates="reject")
 
     name: CollectionName
+    quality: QualityMode = Field(QualityMode.STANDARD, description=QUALITY)
+    duplicates: DuplicatePolicy = Field(DuplicatePolicy.ALLOW, description=DUPLICATES)
 
 
 class CollectionChange(_Rates):
-    """The new default rate; with neither, the service's own default applies again."""
+    """What is left out stays as it is; a rate of null is taken away, so that the service's own default applies."""
 
-    model_config = _example(fmr=0.0001)
+    model_config = _example(fmr=0.0001, duplicates="warn")
+
+    quality: QualityMode | None = Field(None, description=QUALITY)
+    duplicates: DuplicatePolicy | None = Field(None, description=DUPLICATES)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The columns to set."""
+        chosen = {name: getattr(self, name) for name in ("quality", "duplicates")}
+        changes = {name: value.value for name, value in chosen.items() if value is not None}
+        if self.model_fields_set & {"fmr", "fpir"}:  # a collection has one default rate at most
+            changes |= {"fmr": self.fmr, "fpir": self.fpir}
+        return changes
 
 
 class FaceView(BaseModel):
@@ -274,7 +302,7 @@ class ImageOutcomeView(BaseModel):
     face: FaceView | None = None
     code: str | None = Field(None, description="why it was rejected; docs/problems.md explains each code")
     detail: str | None = None
-    reasons: list[str] | None = None
+    reasons: list[str] | None = Field(None, description="what the quality gate minds; with force, what it would have")
     faces: list[FaceView] | None = Field(None, description="what was seen, where the choice of a face failed")
 
 
@@ -288,6 +316,10 @@ class IdentityView(BaseModel):
     updated_at: datetime
 
 
+class MergeAnswer(IdentityView):
+    templates_moved: int
+
+
 class IdentityChange(_Body):
     """What is left out stays as it is. Embeddings are not touched."""
 
@@ -295,6 +327,42 @@ class IdentityChange(_Body):
 
     label: Name | None = None
     metadata: Metadata | None = None
+
+
+MAX_MERGED = 100
+MAX_SPLIT = 1000
+
+
+class MergeBody(_Body):
+    """Who else the person is."""
+
+    model_config = _example(identities=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"])
+
+    identities: list[uuid.UUID] = Field(min_length=1, max_length=MAX_MERGED)
+
+    def require_others(self, identity_id: uuid.UUID) -> None:
+        """Raises InvalidRequest where a person is to be merged with itself, or twice."""
+        if identity_id in self.identities or len(set(self.identities)) < len(self.identities):
+            raise InvalidRequest("`identities` are other people, each named once", pointer="/identities")
+
+
+class SplitBody(_Body):
+    """Which templates are somebody else's, and who that is."""
+
+    model_config = _example(template_ids=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"], external_id="grace")
+
+    template_ids: list[uuid.UUID] = Field(min_length=1, max_length=MAX_SPLIT)
+    external_id: Name
+    label: Name | None = None
+    metadata: Metadata | None = None
+
+
+class MoveBody(_Body):
+    """Where the person goes."""
+
+    model_config = _example(to="alumni")
+
+    to: CollectionName
 
 
 class TemplateView(BaseModel):
@@ -325,6 +393,13 @@ class IdentitiesAnswer(BaseModel):
     next_cursor: str | None = Field(description="where the next page begins; null: this is the last one")
 
 
+class LookAlikeView(BaseModel):
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+    score: float = Field(description="cosine similarity to the nearest template")
+
+
 class RegisterAnswer(BaseModel):
     identity_id: uuid.UUID
     external_id: str
@@ -333,6 +408,7 @@ class RegisterAnswer(BaseModel):
     created: bool
     template_count: int
     images: list[ImageOutcomeView]
+    look_alikes: list[LookAlikeView] = Field([], description="others who match, where the collection looks for them")
 
 
 class DecisionView(BaseModel):
@@ -365,9 +441,26 @@ class CandidateView(BaseModel):
     template_count: int
 
 
+class StepView(BaseModel):
+    node: str
+    on: str | None
+    index: str | None
+    rows: int
+    milliseconds: float
+    depth: int
+
+
+class ExplanationView(BaseModel):
+    plan: Plan = Field(description="exact: every centroid was compared; ann: through the collection's HNSW index")
+    shortlist: int = Field(description="people by centroid whose templates were compared at most")
+    ms: float
+    steps: list[StepView] = Field(description="PostgreSQL's plan, outermost first, without conditions")
+
+
 class FaceMatchesView(BaseModel):
     face: FaceView
     candidates: list[CandidateView]
+    explain: ExplanationView | None = None
 
 
 class SearchAnswer(DecisionView):
@@ -382,6 +475,8 @@ class CollectionView(BaseModel):
     model_id: str
     fmr: float | None = Field(description="default false match rate of this collection")
     fpir: float | None = Field(description="default false positive identification rate of this collection")
+    quality: QualityMode = Field(description=QUALITY)
+    duplicates: DuplicatePolicy = Field(description=DUPLICATES)
     identity_count: int
     created_at: datetime
 

@@ -4,15 +4,19 @@ from typing import Any
 
 from service.api.schemas import (
     CandidateView,
+    ExplanationView,
     FaceMatchesView,
     FaceView,
     IdentityView,
     ImageOutcomeView,
+    LookAlikeView,
     RegisterAnswer,
     SearchAnswer,
+    StepView,
     VerifyAnswer,
 )
 from service.gallery.identities import Identity
+from service.gallery.search import Found
 from service.inference.bundle import Interval
 from service.inference.engine import Detection, Face
 from service.recognition.decision import Rate
@@ -50,7 +54,7 @@ def outcome_view(outcome: ImageOutcome) -> ImageOutcomeView:
         face=None if outcome.face is None else face_view(outcome.face),
         code=told.get("code"),
         detail=told.get("detail"),
-        reasons=told.get("reasons"),
+        reasons=told.get("reasons") or list(outcome.overridden) or None,
         faces=[FaceView.model_validate(face) for face in seen] or None,
     )
 
@@ -65,6 +69,15 @@ def register_answer(enrolment: Enrolment, collection: str) -> RegisterAnswer:
         created=enrolment.created,
         template_count=identity.template_count,
         images=[outcome_view(outcome) for outcome in enrolment.images],
+        look_alikes=[
+            LookAlikeView(
+                identity_id=candidate.id,
+                external_id=candidate.external_id,
+                label=candidate.label,
+                score=round(candidate.score, 6),
+            )
+            for candidate in enrolment.look_alikes
+        ],
     )
 
 
@@ -96,18 +109,26 @@ def search_answer(identification: Identification, model_id: str, precision: str)
                     centroid_score=round(candidate.centroid_score, 6),
                     template_count=candidate.template_count,
                 )
-                for candidate in matches.candidates
+                for candidate in matches.found.candidates
             ],
+            explain=_explanation(matches.found),
         )
         for matches in identification.matches
     ]
     return SearchAnswer(
         results=results,
         faces_found=len(identification.detections),
-        plan=identification.plan,
+        plan=identification.matches[0].found.plan,
         search_ms=round(identification.search_ms, 2),
         **_decision(decision.threshold, decision.fmr, decision.fpir, model_id, precision),
     )
+
+
+def _explanation(found: Found) -> ExplanationView | None:
+    if found.steps is None:
+        return None
+    steps = [StepView.model_validate(step, from_attributes=True) for step in found.steps]
+    return ExplanationView(plan=found.plan, shortlist=found.shortlist, ms=steps[0].milliseconds, steps=steps)
 
 
 def _decision(threshold: float, fmr: Rate | None, fpir: Rate | None, model_id: str, precision: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -23,6 +24,8 @@ class Collection:
     model_id: str
     fmr: float | None
     fpir: float | None
+    quality: str
+    duplicates: str
     created_at: datetime
 
 
@@ -42,13 +45,11 @@ async def add_model(connection: AsyncConnection, model_id: str, dim: int, finger
         )
 
 
-async def create(
-    connection: AsyncConnection, name: str, model_id: str, fmr: float | None = None, fpir: float | None = None
-) -> Collection:
-    """`fmr` or `fpir`: the collection's own default error rate. Raises CollectionExists."""
+async def create(connection: AsyncConnection, name: str, model_id: str, **choices: Any) -> Collection:
+    """Make a collection; `choices` are columns that differ from their defaults. Raises CollectionExists."""
     statement = (
         insert(collection)
-        .values(id=uuid.uuid4(), name=name, model_id=model_id, fmr=fmr, fpir=fpir)
+        .values(id=uuid.uuid4(), name=name, model_id=model_id, **choices)
         .on_conflict_do_nothing()
         .returning(collection)
     )
@@ -66,13 +67,21 @@ async def get(connection: AsyncConnection, name: str) -> Collection:
     return Collection(**row._mapping)
 
 
-async def set_default_rate(connection: AsyncConnection, name: str, fmr: float | None, fpir: float | None) -> Collection:
-    """Set the collection's default error rate; neither: the service's own applies. Raises CollectionNotFound."""
-    statement = update(collection).where(collection.c.name == name).values(fmr=fmr, fpir=fpir).returning(collection)
+async def change(connection: AsyncConnection, name: str, **choices: Any) -> Collection:
+    """Set columns of a collection. Raises CollectionNotFound."""
+    if not choices:
+        return await get(connection, name)
+    statement = update(collection).where(collection.c.name == name).values(**choices).returning(collection)
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/name")
     return Collection(**row._mapping)
+
+
+async def line_up(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
+    """Whoever else calls this for the collection waits until the transaction ends, and then sees what it wrote."""
+    key = int.from_bytes(collection_id.bytes[:8], "big", signed=True)
+    await connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 async def remove(connection: AsyncConnection, name: str) -> int:

@@ -60,8 +60,12 @@ collection = Table(
     Column("model_id", Text, ForeignKey("model.id"), nullable=False),
     Column("fmr", Double, nullable=True),
     Column("fpir", Double, nullable=True),
+    Column("quality", Text, nullable=False, server_default="standard"),
+    Column("duplicates", Text, nullable=False, server_default="allow"),
     _created_at(),
     CheckConstraint("num_nonnulls(fmr, fpir) <= 1", name="one_default_rate"),
+    CheckConstraint("quality IN ('off', 'standard', 'strict')", name="known_quality"),
+    CheckConstraint("duplicates IN ('allow', 'warn', 'reject')", name="known_duplicates"),
 )
 
 identity = Table(
@@ -77,6 +81,7 @@ identity = Table(
     PrimaryKeyConstraint("collection_id", "id"),
     UniqueConstraint("collection_id", "external_id"),
     Index("ix_identity_collection_id_created_at_id", "collection_id", "created_at", "id"),
+    Index("ix_identity_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
 )
 
 
@@ -116,6 +121,24 @@ centroid = Table(
     *_embedding_columns(),
     Column("template_count", Integer, nullable=False),
     PrimaryKeyConstraint("collection_id", "identity_id", "model_id"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("collection_id", Uuid, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request_sha256", LargeBinary, nullable=False),
+    # Both are set before the transaction that makes the row ends. The answer goes with the person.
+    Column("identity_id", Uuid, nullable=True),
+    Column("answer", JSONB, nullable=True),
+    _created_at(),
+    PrimaryKeyConstraint("collection_id", "key"),
+    ForeignKeyConstraint(
+        ["collection_id", "identity_id"], ["identity.collection_id", "identity.id"], ondelete="CASCADE"
+    ),
+    Index("ix_idempotency_collection_id_created_at", "collection_id", "created_at"),
+    Index("ix_idempotency_collection_id_identity_id", "collection_id", "identity_id"),
 )
 
 api_key = Table(

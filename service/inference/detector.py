@@ -25,7 +25,7 @@ TILE_OVERLAP = 160
 picture as a whole."""
 TILES_AT_ONCE = 8
 PART = 0.6
-"""A box of a tile that lies so far within a larger one, and is smaller than so much of it, shows a part of that face."""
+"""A box of a tile that lies so far within a larger one, and is so much smaller, shows a part of that face."""
 EDGE_PX = 2
 """A box that comes so near to a tile's inner edge may be part of a face."""
 
@@ -160,8 +160,9 @@ def _without_parts(tile: _Candidates, whole: _Candidates) -> _Candidates:
     return _select(tile, ~is_part.any(axis=1))
 
 
-def _select(found: _Candidates, rows: npt.NDArray[np.bool_]) -> _Candidates:
-    return _Candidates(found.boxes[rows], found.scores[rows], found.landmarks[rows])
+def _select(found: _Candidates, rows: npt.ArrayLike) -> _Candidates:
+    kept = np.asarray(rows, bool)
+    return _Candidates(found.boxes[kept], found.scores[kept], found.landmarks[kept])
 
 
 def _without_cut(found: _Candidates, view: _View, picture: Pixels) -> _Candidates:

@@ -18,6 +18,7 @@ class Deciding:
 
     policy: DecisionPolicy
     sizes: GallerySizes
+    duplicate_fpir: float = 0.01
 
     def require_resolvable(self, default: OperatingPoint | None) -> None:
         """A default that no gallery could have is refused when it is set. Raises FmrNotCalibrated."""
@@ -58,3 +59,19 @@ class Deciding:
                 f"nothing else: {error.detail}. PATCH /collections/{collection.name} changes the default",
                 **error.extensions,
             ) from None
+
+    async def for_duplicates(self, connection: AsyncConnection, collection: Collection) -> Decision:
+        """The decision whether a new person is another one: at the asked FPIR, or the strictest that was measured.
+
+        Raises:
+            FmrNotCalibrated: nothing was measured.
+        """
+        size = await self.sizes.of(connection, collection.id, collection.model_id)
+        comparisons = Comparisons(size.people, size.templates)
+        try:
+            return self.policy.decide(OperatingPoint("fpir", self.duplicate_fpir), comparisons)
+        except FmrNotCalibrated:
+            if self.policy.range is None:
+                raise
+            strictest = self.policy.threshold_for("fmr", self.policy.range[0])
+            return self.policy.decide(OperatingPoint("threshold", strictest), comparisons)

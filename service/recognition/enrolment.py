@@ -2,91 +2,209 @@
 
 import hashlib
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from service.errors import FaceRejected, ModelNotLoaded, NoImageAccepted, RegistryError
-from service.gallery import collections, identities, templates
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import DuplicatePerson, IdempotencyKeyReused, ModelNotLoaded, NoImageAccepted, RegistryError
+from service.gallery import collections, idempotency, identities, templates
+from service.gallery.collections import Collection
 from service.gallery.database import Database
-from service.inference.engine import Box, Engine, Face, ImageInput
+from service.gallery.search import Candidate
+from service.inference.engine import Box, Engine, Face, ImageInput, Observation
+from service.recognition.deciding import Deciding
+from service.recognition.duplicates import DuplicatePolicy, look_alikes
+from service.recognition.gate import QualityGate, QualityMode, gate_for
 from service.recognition.subject import subject_face
-from service.vision.sample import Quality
 
 SAME_FACE_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
-class QualityGate:
-    """What a face must have to be enrolled; each measure with the reason code of its refusal."""
-
-    min_face_px: float
-    min_sharpness: float
-    max_asymmetry: float
-    min_brightness: float
-    max_brightness: float
-    min_score: float
-
-    def reasons(self, quality: Quality) -> list[str]:
-        refusals = {
-            "too_small": quality.face_px < self.min_face_px,
-            "too_blurred": quality.sharpness < self.min_sharpness,
-            "extreme_pose": quality.asymmetry > self.max_asymmetry,
-            "too_dark": quality.brightness < self.min_brightness,
-            "too_bright": quality.brightness > self.max_brightness,
-            "hard_to_recognise": quality.score is not None and quality.score < self.min_score,
-        }
-        return [reason for reason, refused in refusals.items() if refused]
-
-
-@dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """What became of one picture: `accepted`, `duplicate` (the same picture is stored already), or `rejected`."""
+    """What became of one picture: `accepted`, `duplicate` (the same picture is stored already), or `rejected`.
+
+    `overridden`: why the gate would have refused it, had the caller not insisted.
+    """
 
     status: str
     face: Face | None = None
     template_id: uuid.UUID | None = None
     error: RegistryError | None = None
+    overridden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
+    """`look_alikes`: other people of the collection who match the newcomer."""
+
     identity: identities.Identity
     created: bool
     images: list[ImageOutcome]
+    look_alikes: list[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The answer that the same request got before."""
+
+    answer: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A caller's wish that a request has its effect once, however often it arrives.
+
+    Attributes:
+        key: the caller's name for the request.
+        request_sha256: digest of all that it says.
+        render: makes the answer that is kept.
+    """
+
+    key: str
+    request_sha256: bytes
+    render: Callable[[Enrolment], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRequest:
+    """`force`: faces that the gate refuses are enrolled all the same."""
+
     collection: str
     external_id: str
     label: str | None
     metadata: dict[str, Any] | None
     images: Sequence[ImageInput]
+    force: bool = False
+    once: Once | None = None
 
 
-async def enrol(database: Database, engine: Engine, gate: QualityGate, request: EnrolmentRequest) -> Enrolment:
-    """Store one template for each picture whose face passes the gate, and bring the centroid up to date.
+@dataclass(frozen=True)
+class Enroller:
+    """Enrols people: infers first, then writes in one short transaction."""
 
-    Raises:
-        CollectionNotFound, ModelNotLoaded, EngineBusy, DatabaseUnavailable
-        RegistryError: no picture was accepted; nothing was written.
-    """
-    async with database.transaction() as connection:
-        collection = await collections.get(connection, request.collection)
-    require_loaded(collection, engine)
-    observations = await engine.observe(request.images)
-    outcomes: list[ImageOutcome] = []
-    for index, (image, result) in enumerate(zip(request.images, observations, strict=True)):
-        try:
-            face = subject_face(image, result, f"/images/{index}")
-            _require_quality(gate, face)
-        except RegistryError as error:
-            outcomes.append(ImageOutcome("rejected", error=error.at(f"/images/{index}")))
-        else:
-            outcomes.append(ImageOutcome("accepted", face))
-    _require_any(outcomes)
-    return await _store(database, engine.model_id, collection.id, request, outcomes)
+    database: Database
+    engine: Engine
+    gate: QualityGate
+    deciding: Deciding
+
+    async def enrol(self, request: EnrolmentRequest) -> Enrolment | Replay:
+        """Store one template for each picture whose face passes the gate, and bring the centroid up to date.
+
+        Raises:
+            CollectionNotFound, ModelNotLoaded, EngineBusy, DatabaseUnavailable, IdempotencyKeyReused
+            DuplicatePerson: the collection rejects newcomers who look like somebody else; nothing was written.
+            RegistryError: no picture was accepted; nothing was written.
+        """
+        async with self.database.transaction() as connection:
+            collection = await collections.get(connection, request.collection)
+            if (replay := await self._answered(connection, collection, request.once)) is not None:
+                return replay
+        require_loaded(collection, self.engine)
+        observations = await self.engine.observe(request.images)
+        gate = gate_for(QualityMode(collection.quality), self.gate)
+        outcomes = [
+            _outcome(gate, image, result, f"/images/{index}", request.force)
+            for index, (image, result) in enumerate(zip(request.images, observations, strict=True))
+        ]
+        _require_any(outcomes)
+        return await self._store(collection, request, outcomes)
+
+    async def _answered(self, connection: AsyncConnection, collection: Collection, once: Once | None) -> Replay | None:
+        if once is None:
+            return None
+        return _replay(once, await idempotency.find(connection, collection.id, once.key))
+
+    async def _store(
+        self, collection: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
+    ) -> Enrolment | Replay:
+        once = request.once
+        async with self.database.transaction() as connection:
+            if once is not None:
+                kept = await idempotency.claim(connection, collection.id, once.key, once.request_sha256)
+                if (replay := _replay(once, kept)) is not None:
+                    return replay
+            enrolment = await self._write(connection, collection, request, outcomes)
+            if once is not None:
+                answer = once.render(enrolment)
+                await idempotency.keep(connection, collection.id, once.key, enrolment.identity.id, answer)
+        return enrolment
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        collection: Collection,
+        request: EnrolmentRequest,
+        outcomes: list[ImageOutcome],
+    ) -> Enrolment:
+        policy = DuplicatePolicy(collection.duplicates)
+        if policy is not DuplicatePolicy.ALLOW:
+            # Two who enrol the same newcomer at once: the second one sees the first one's templates.
+            await collections.line_up(connection, collection.id)
+        accepted = [index for index, outcome in enumerate(outcomes) if outcome.status == "accepted"]
+        samples = [_sample(request.images[index], outcomes[index]) for index in accepted]
+        identity_id, created = await identities.lock_or_create(
+            connection, collection.id, request.external_id, request.label, request.metadata
+        )
+        alike: list[Candidate] = []
+        if policy is not DuplicatePolicy.ALLOW:
+            embeddings = [sample.embedding for sample in samples]
+            alike = await look_alikes(connection, self.deciding, collection, identity_id, embeddings)
+        if alike and created and policy is DuplicatePolicy.REJECT:
+            raise _duplicate(request.external_id, alike)
+        model_id = self.engine.model_id
+        ids = await templates.add(connection, collection.id, identity_id, model_id, samples)
+        if any(ids):
+            await templates.recompute_centroid(connection, collection.id, identity_id, model_id)
+        for index, template_id in zip(accepted, ids, strict=True):
+            status = "duplicate" if template_id is None else "accepted"
+            outcomes[index] = replace(outcomes[index], status=status, template_id=template_id)
+        identity = await identities.get(connection, collection.id, identity_id)
+        return Enrolment(identity, created, outcomes, alike)
+
+
+def _replay(once: Once, kept: idempotency.KeptAnswer | None) -> Replay | None:
+    if kept is None:
+        return None
+    if kept.request_sha256 != once.request_sha256:
+        raise IdempotencyKeyReused(
+            "another request was answered under this Idempotency-Key; give every request a key of its own"
+        )
+    return Replay(kept.answer)
+
+
+def _outcome(
+    gate: QualityGate | None, image: ImageInput, result: Observation | RegistryError, pointer: str, force: bool
+) -> ImageOutcome:
+    try:
+        face = subject_face(image, result, pointer)
+    except RegistryError as error:
+        return ImageOutcome("rejected", error=error.at(pointer))
+    refusal = None if gate is None else gate.refusal(face)
+    if refusal is None:
+        return ImageOutcome("accepted", face)
+    if force:
+        return ImageOutcome("accepted", face, overridden=tuple(refusal.extensions["reasons"]))
+    return ImageOutcome("rejected", error=refusal.at(pointer))
+
+
+def _duplicate(external_id: str, alike: Sequence[Candidate]) -> DuplicatePerson:
+    names = ", ".join(repr(candidate.external_id) for candidate in alike[:3])
+    return DuplicatePerson(
+        f"{external_id!r} looks like {names}, and the collection rejects duplicates: register the picture under that "
+        "id, or merge the two, or change the collection's `duplicates`",
+        duplicates=[
+            {
+                "identity_id": str(candidate.id),
+                "external_id": candidate.external_id,
+                "label": candidate.label,
+                "score": round(candidate.score, 6),
+            }
+            for candidate in alike
+        ],
+    )
 
 
 def require_loaded(collection: collections.Collection, engine: Engine) -> None:
@@ -97,29 +215,6 @@ def require_loaded(collection: collections.Collection, engine: Engine) -> None:
             f"{engine.model_id!r}: start it with the bundle of the collection's model",
             pointer="/collection",
         )
-
-
-async def _store(
-    database: Database,
-    model_id: str,
-    collection_id: uuid.UUID,
-    request: EnrolmentRequest,
-    outcomes: list[ImageOutcome],
-) -> Enrolment:
-    accepted = [index for index, outcome in enumerate(outcomes) if outcome.status == "accepted"]
-    samples = [_sample(request.images[index], outcomes[index]) for index in accepted]
-    async with database.transaction() as connection:
-        identity_id, created = await identities.lock_or_create(
-            connection, collection_id, request.external_id, request.label, request.metadata
-        )
-        ids = await templates.add(connection, collection_id, identity_id, model_id, samples)
-        if any(ids):
-            await templates.recompute_centroid(connection, collection_id, identity_id, model_id)
-        identity = await identities.get(connection, collection_id, identity_id)
-    for index, template_id in zip(accepted, ids, strict=True):
-        status = "duplicate" if template_id is None else "accepted"
-        outcomes[index] = ImageOutcome(status, outcomes[index].face, template_id)
-    return Enrolment(identity, created, outcomes)
 
 
 def _sample(image: ImageInput, outcome: ImageOutcome) -> templates.NewTemplate:
@@ -140,19 +235,6 @@ def _source_hash(data: bytes, box: Box) -> bytes:
     digest = hashlib.sha256(data)
     digest.update(repr(centre).encode())
     return digest.digest()
-
-
-def _require_quality(gate: QualityGate, face: Face) -> None:
-    quality = face.quality
-    if reasons := gate.reasons(quality):
-        score = "unknown" if quality.score is None else f"{quality.score:.3f}"
-        raise FaceRejected(
-            f"the face is {', '.join(reasons).replace('_', ' ')}: size {quality.face_px:.0f} px (least "
-            f"{gate.min_face_px:g}), sharpness {quality.sharpness:.0f} (least {gate.min_sharpness:g}), asymmetry "
-            f"{quality.asymmetry:.2f} (most {gate.max_asymmetry:g}), brightness {quality.brightness:.0f} (from "
-            f"{gate.min_brightness:g} to {gate.max_brightness:g}), quality {score} (least {gate.min_score:g})",
-            reasons=reasons,
-        )
 
 
 def _require_any(outcomes: list[ImageOutcome]) -> None:

@@ -217,7 +217,7 @@ def test_a_collection_has_its_own_default(client: httpx.Client, collection_name:
     assert (changed["fmr"], changed["fpir"]) == (None, 0.05)
     register(client, name, "C", FACE)
     assert client.post("/search", json=probe).json()["fpir"] == pytest.approx(0.05)
-    cleared = client.patch(f"/collections/{name}", json={}).json()
+    cleared = client.patch(f"/collections/{name}", json={"fpir": None}).json()
     assert (cleared["fmr"], cleared["fpir"]) == (None, None)
     refused = client.patch(f"/collections/{name}", json={"fpir": 1e-9})
     assert (refused.status_code, refused.json()["code"]) == (422, "fmr_not_calibrated")

@@ -14,6 +14,7 @@ from service.errors import CollectionExists, CollectionNotFound, IdentityNotFoun
 from service.gallery import ann, collections, identities, search, templates
 from service.gallery.collections import Collection
 from service.gallery.database import Database
+from service.gallery.filters import condition_of
 from service.gallery.tables import centroid, template
 
 pytestmark = pytest.mark.anyio
@@ -50,8 +51,8 @@ async def test_the_raw_embedding_comes_back_bit_for_bit(database: Database, coll
 
 async def test_an_empty_gallery_has_nobody(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
-        found, plan = await search.nearest(connection, collection.id, "tiny", unit(np.random.default_rng(0)), 5)
-    assert (found, plan) == ([], search.Plan.EXACT)
+        near = await search.nearest(connection, collection.id, "tiny", unit(np.random.default_rng(0)), 5)
+    assert (near.candidates, near.plan) == ([], search.Plan.EXACT)
 
 
 async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centroid(
@@ -63,13 +64,41 @@ async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centr
         await enrol(database, collection, name, embeddings)
     probe = people["p7"][1]
     async with database.transaction() as connection:
-        found, _ = await search.nearest(connection, collection.id, "tiny", probe, 20)
+        near = await search.nearest(connection, collection.id, "tiny", probe, 20)
+    found = near.candidates
     best = {name: float((embeddings @ probe).max()) for name, embeddings in people.items()}
     assert [candidate.external_id for candidate in found] == sorted(best, key=lambda name: -best[name])
     np.testing.assert_allclose([candidate.score for candidate in found], sorted(best.values(), reverse=True), atol=1e-5)
     top = found[0]
     assert (top.external_id, top.template_count) == ("p7", 3)
     assert top.centroid_score == pytest.approx(float(templates.centroid_of(people["p7"]) @ probe), abs=1e-5)
+
+
+async def test_a_filtered_search_loses_nobody_through_the_index(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever fulfils the filter is found, near or far, by comparing them all or by reading on in the index."""
+    rng = np.random.default_rng(5)
+    people = unit(rng, 400)
+    for number, embedding in enumerate(people):
+        await enrol(database, collection, f"p{number}", embedding[None])
+    async with database.transaction() as connection:
+        rows = text(
+            "UPDATE identity SET metadata = jsonb_build_object('row', substr(external_id, 2)::int % 20) "
+            "WHERE collection_id = :collection"
+        )
+        await connection.execute(rows, {"collection": collection.id})
+    await ann.maintain(database, build_from=400, drop_below=10)
+    wish = condition_of({"row": 7})
+    monkeypatch.setattr(search, "EF_SEARCH", 40)
+    for exactly_up_to, plan in ((20_000, search.Plan.EXACT), (5, search.Plan.ANN)):
+        monkeypatch.setattr(search, "FILTERED_EXACTLY", exactly_up_to)
+        for probe in unit(rng, 10):
+            async with database.transaction() as connection:
+                near = await search.nearest(connection, collection.id, "tiny", probe, 20, wish)
+            best = sorted(range(7, 400, 20), key=lambda number, probe=probe: -float(people[number] @ probe))
+            assert near.plan is plan
+            assert [candidate.external_id for candidate in near.candidates] == [f"p{number}" for number in best]
 
 
 async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
@@ -85,14 +114,14 @@ async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
     assert name not in await ann.maintain(database, build_from=150, drop_below=10)
     for number in rng.integers(0, 150, 20):
         async with database.transaction() as connection:
-            found, plan = await search.nearest(connection, collection.id, "tiny", people[number], 1)
-        assert plan is search.Plan.ANN
-        assert found[0].external_id == f"p{number}"
+            near = await search.nearest(connection, collection.id, "tiny", people[number], 1)
+        assert near.plan is search.Plan.ANN
+        assert near.candidates[0].external_id == f"p{number}"
     async with database.transaction() as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         await connection.execute(text("SET LOCAL enable_bitmapscan = off"))
         await connection.execute(text("SET LOCAL enable_sort = off"))
-        shortlist = search._ann_shortlist(collection.id, "tiny", people[0], 10)
+        shortlist = search._ann_shortlist(collection.id, "tiny", people[0], 10, None)
         explained = await connection.execute(text("EXPLAIN " + _literal(select(shortlist))))
         assert name in "\n".join(row[0] for row in explained)
     assert name in await ann.maintain(database, build_from=1000, drop_below=500)
@@ -129,7 +158,7 @@ async def test_collections_do_not_see_each_other(database: Database, collection:
     embeddings = unit(np.random.default_rng(5), 1)
     identity_id = await enrol(database, collection, "a", embeddings)
     async with database.transaction() as connection:
-        assert (await search.nearest(connection, other.id, "tiny", embeddings[0], 5))[0] == []
+        assert (await search.nearest(connection, other.id, "tiny", embeddings[0], 5)).candidates == []
         with pytest.raises(IdentityNotFound):
             await identities.get(connection, other.id, identity_id)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from service.recognition.enrolment import QualityGate
+from service.recognition.gate import QualityGate
 from service.vision.alignment import TEMPLATE_112
 from service.vision.quality import measure
 from service.vision.sample import Quality

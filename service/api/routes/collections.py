@@ -17,6 +17,8 @@ from service.api.schemas import (
 )
 from service.gallery import collections
 from service.gallery.size import count
+from service.recognition.duplicates import DuplicatePolicy
+from service.recognition.gate import QualityMode
 
 router = APIRouter(prefix="/collections", tags=["gallery"])
 
@@ -37,19 +39,21 @@ async def create_collection(request: Request, registry: RegistryDependency, acce
     body = await read_body(request, CollectionBody)
     registry.deciding.require_resolvable(body.operating_point)
     async with registry.database.transaction() as connection:
-        made = await collections.create(connection, body.name, registry.engine.model_id, body.fmr, body.fpir)
+        made = await collections.create(
+            connection, body.name, registry.engine.model_id, **body.model_dump(mode="json", exclude={"name"})
+        )
     return _view(made, 0)
 
 
-@router.patch("/{name}", openapi_extra=operation(CollectionChange), summary="Change a collection's default rate")
+@router.patch("/{name}", openapi_extra=operation(CollectionChange), summary="Change a collection's rules")
 async def change_collection(
     request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
 ) -> CollectionView:
-    """Requests that ask for no rate and no threshold are decided by it."""
+    """Its default rate, and what it asks of newcomers. People who are enrolled stay as they are."""
     access.enter(name)
     body = await read_body(request, CollectionChange)
     async with registry.database.transaction() as connection:
-        changed = await collections.set_default_rate(connection, name, body.fmr, body.fpir)
+        changed = await collections.change(connection, name, **body.choices)
         if body.operating_point is not None:  # which the gallery may be too large for already
             await registry.deciding.in_gallery(connection, changed, body.operating_point)
         size = await count(connection, changed.id, changed.model_id)
@@ -72,6 +76,8 @@ def _view(collection: collections.Collection, identities: int) -> CollectionView
         model_id=collection.model_id,
         fmr=collection.fmr,
         fpir=collection.fpir,
+        quality=QualityMode(collection.quality),
+        duplicates=DuplicatePolicy(collection.duplicates),
         identity_count=identities,
         created_at=collection.created_at,
     )

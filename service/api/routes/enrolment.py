@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request, Response
 from service.api.access import EnrolAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
+from service.api.idempotency import IdempotencyKey, digest
 from service.api.schemas import BoxCorners, RegisterAnswer, RegisterBody
 from service.api.views import register_answer
 from service.inference.engine import ImageInput
-from service.recognition.enrolment import EnrolmentRequest, enrol
+from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, Once, Replay
 
 router = APIRouter(tags=["recognition"])
 KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": RegisterAnswer, "description": "The identity existed already"}}
@@ -26,10 +27,12 @@ async def register(
     registry: RegistryDependency,
     engine: EngineDependency,
     access: EnrolAccess,
+    idempotency_key: IdempotencyKey = None,
 ) -> RegisterAnswer:
     """Store a template for every picture whose face is good enough; 201 for a new identity, 200 for a known one.
 
-    Each picture has an outcome of its own. Where none is accepted the answer is a problem and nothing is stored.
+    Each picture has an outcome of its own. Where none is accepted the answer is a problem and nothing is stored. A
+    request with an `Idempotency-Key` that comes again within a day gets the answer of the first and stores nothing.
     """
     body = await read_body(request, RegisterBody)
     access.enter(body.collection)
@@ -38,7 +41,19 @@ async def register(
         ImageInput(data, body.face, box, cropped=body.detector == "none")
         for data, box in zip(body.images, boxes, strict=True)
     ]
-    wish = EnrolmentRequest(body.collection, body.key, body.label, body.metadata, images)
-    enrolment = await enrol(registry.database, engine, registry.gate, wish)
-    response.status_code = 201 if enrolment.created else 200
+    once = None
+    if idempotency_key is not None:
+        once = Once(idempotency_key, digest(body), lambda enrolment: _answer(enrolment, body).model_dump(mode="json"))
+    wish = EnrolmentRequest(body.collection, body.key, body.label, body.metadata, images, body.force, once)
+    result = await Enroller(registry.database, engine, registry.gate, registry.deciding).enrol(wish)
+    if isinstance(result, Replay):
+        response.headers["Idempotency-Replayed"] = "true"
+        answer = RegisterAnswer.model_validate(result.answer)
+    else:
+        answer = _answer(result, body)
+    response.status_code = 201 if answer.created else 200
+    return answer
+
+
+def _answer(enrolment: Enrolment, body: RegisterBody) -> RegisterAnswer:
     return register_answer(enrolment, body.collection)

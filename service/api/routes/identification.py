@@ -9,7 +9,7 @@ from service.api.schemas import SearchAnswer, SearchBody
 from service.api.views import search_answer
 from service.inference.engine import ImageInput
 from service.metrics import DECISIONS
-from service.recognition.identification import identify
+from service.recognition.identification import SearchRequest, identify
 
 router = APIRouter(tags=["recognition"])
 
@@ -25,9 +25,8 @@ async def search(
     body = await read_body(request, SearchBody)
     access.enter(body.collection)
     image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none")
-    identification = await identify(
-        registry.database, engine, registry.deciding, body.operating_point, body.collection, image, body.top_k
-    )
+    wish = SearchRequest(body.collection, image, body.operating_point, body.top_k, body.filter, body.explain)
+    identification = await identify(registry.database, engine, registry.deciding, wish)
     answer = search_answer(identification, engine.model_id, registry.precision)
     for result in answer.results:
         found = any(candidate.match for candidate in result.candidates)

@@ -40,13 +40,13 @@ class _OneCollection:
         collection: Annotated[CollectionName, Query()] = DEFAULT,
     ) -> None:
         access.enter(collection)
-        self._registry, self._name = registry, collection
+        self._registry, self.name = registry, collection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[tuple[AsyncConnection, uuid.UUID]]:
         """A transaction and the collection's id. Raises CollectionNotFound."""
         async with self._registry.database.transaction() as connection:
-            yield connection, (await collections.get(connection, self._name)).id
+            yield connection, (await collections.get(connection, self.name)).id
 
 
 InCollection = Annotated[_OneCollection, Depends()]

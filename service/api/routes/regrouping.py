@@ -1,0 +1,70 @@
+"""POST /identities/{id}/merge, /split and /move"""
+
+import uuid
+
+from fastapi import APIRouter, Request
+
+from service.api.access import ManageAccess
+from service.api.bodies import operation, read_body
+from service.api.dependencies import RegistryDependency
+from service.api.routes.identities import InCollection
+from service.api.schemas import IdentityView, MergeAnswer, MergeBody, MoveBody, SplitBody
+from service.api.views import identity_view
+from service.errors import OtherModel
+from service.gallery import collections, identities, regrouping
+
+router = APIRouter(prefix="/identities", tags=["gallery"])
+
+
+@router.post(
+    "/{identity_id}/merge", openapi_extra=operation(MergeBody), summary="Make one person of several who are the same"
+)
+async def merge(request: Request, identity_id: uuid.UUID, collection: InCollection) -> MergeAnswer:
+    """The person keeps label, metadata and id, and gets the others' templates; the others are deleted."""
+    body = await read_body(request, MergeBody)
+    body.require_others(identity_id)
+    async with collection.transaction() as (connection, collection_id):
+        moved = await regrouping.merge(connection, collection_id, identity_id, body.identities)
+        merged = await identities.get(connection, collection_id, identity_id)
+    return MergeAnswer(**identity_view(merged).model_dump(), templates_moved=moved)
+
+
+@router.post(
+    "/{identity_id}/split",
+    openapi_extra=operation(SplitBody),
+    status_code=201,
+    summary="Make another person of some of one's templates",
+)
+async def split(request: Request, identity_id: uuid.UUID, collection: InCollection) -> IdentityView:
+    """Where pictures of two people were enrolled as one. Answers the new person."""
+    body = await read_body(request, SplitBody)
+    async with collection.transaction() as (connection, collection_id):
+        made = await regrouping.split(
+            connection, collection_id, identity_id, body.template_ids, body.external_id, body.label, body.metadata
+        )
+        return identity_view(await identities.get(connection, collection_id, made))
+
+
+@router.post("/{identity_id}/move", openapi_extra=operation(MoveBody), summary="Take a person to another collection")
+async def move(
+    request: Request,
+    identity_id: uuid.UUID,
+    collection: InCollection,
+    registry: RegistryDependency,
+    access: ManageAccess,
+) -> IdentityView:
+    """Of the same model. The person's id stays as it is."""
+    body = await read_body(request, MoveBody)
+    access.enter(body.to)
+    async with registry.database.transaction() as connection:
+        origin = await collections.get(connection, collection.name)
+        target = await collections.get(connection, body.to)
+        if origin.model_id != target.model_id:
+            raise OtherModel(
+                f"{origin.name!r} belongs to model {origin.model_id!r} and {target.name!r} to {target.model_id!r}: "
+                "register the person's pictures there",
+                pointer="/to",
+            )
+        if origin.id != target.id:
+            await regrouping.move(connection, origin, target, identity_id)
+        return identity_view(await identities.get(connection, target.id, identity_id))

@@ -1,0 +1,155 @@
+"""Templates that belonged to somebody else: merging people, splitting one, moving one to another collection."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, exists, func, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import IdentityExists, IdentityNotFound, NothingLeft, TemplateNotFound
+from service.gallery import identities, templates
+from service.gallery.collections import Collection
+from service.gallery.tables import centroid, identity, template
+
+
+async def merge(
+    connection: AsyncConnection, collection_id: uuid.UUID, into: uuid.UUID, others: Sequence[uuid.UUID]
+) -> int:
+    """Give the templates of other people to one, and delete the others; how many templates were taken over.
+
+    A picture that both have is kept once. Label, metadata and `external_id` are those of the one who stays.
+
+    Raises:
+        IdentityNotFound
+    """
+    await _lock(connection, collection_id, [into, *others])
+    moved = 0
+    for other in others:
+        moved += await _take_over(connection, collection_id, other, into)
+    people = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(others))
+    await connection.execute(people)
+    await _touch(connection, collection_id, into)
+    await _recompute(connection, collection_id, into)
+    return moved
+
+
+async def split(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    origin: uuid.UUID,
+    template_ids: Sequence[uuid.UUID],
+    external_id: str,
+    label: str | None,
+    metadata: dict[str, Any] | None,
+) -> uuid.UUID:
+    """Make a new person of some of another's templates; the new one's id.
+
+    Raises:
+        IdentityNotFound, IdentityExists
+        TemplateNotFound: one of the templates is not the origin's.
+        NothingLeft: the origin would have no template any more.
+    """
+    await _lock(connection, collection_id, [origin])
+    owned = {stored.id for stored in await templates.list_of(connection, collection_id, origin)}
+    if unknown := sorted(map(str, set(template_ids) - owned)):
+        raise TemplateNotFound(f"identity {origin} has no template {unknown[0]}", pointer="/template_ids")
+    if owned == set(template_ids):
+        raise NothingLeft(
+            f"identity {origin} would have no template any more; PATCH it to rename it", pointer="/template_ids"
+        )
+    made = uuid.uuid4()
+    await _add(connection, collection_id, made, external_id, label, metadata)
+    moving = update(template).where(
+        template.c.collection_id == collection_id,
+        template.c.identity_id == origin,
+        template.c.id.in_(template_ids),
+    )
+    await connection.execute(moving.values(identity_id=made))
+    await _touch(connection, collection_id, origin)
+    await _recompute(connection, collection_id, origin)
+    await _recompute(connection, collection_id, made)
+    return made
+
+
+async def move(connection: AsyncConnection, origin: Collection, target: Collection, identity_id: uuid.UUID) -> None:
+    """Take a person with templates and centroids to another collection; the id stays.
+
+    Raises:
+        IdentityNotFound, IdentityExists
+    """
+    await _lock(connection, origin.id, [identity_id])
+    person = await identities.get(connection, origin.id, identity_id)
+    await _add(connection, target.id, identity_id, person.external_id, person.label, person.metadata)
+    for table in (template, centroid):
+        names = [column.name for column in table.columns if column.name != "collection_id"]
+        rows = select(literal(target.id), *(table.c[name] for name in names)).where(
+            table.c.collection_id == origin.id, table.c.identity_id == identity_id
+        )
+        await connection.execute(insert(table).from_select(["collection_id", *names], rows))
+    await identities.remove(connection, origin.id, identity_id)
+
+
+async def _lock(connection: AsyncConnection, collection_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> None:
+    """In one order for everybody, so that nobody waits for one who waits. Raises IdentityNotFound."""
+    statement = (
+        select(identity.c.id)
+        .where(identity.c.collection_id == collection_id, identity.c.id.in_(ids))
+        .order_by(identity.c.id)
+        .with_for_update()
+    )
+    found = set((await connection.execute(statement)).scalars())
+    if missing := sorted(map(str, set(ids) - found)):
+        raise IdentityNotFound(f"there is no identity {missing[0]} in this collection")
+
+
+async def _take_over(connection: AsyncConnection, collection_id: uuid.UUID, source: uuid.UUID, into: uuid.UUID) -> int:
+    theirs = template.alias("theirs")
+    same = exists().where(
+        theirs.c.collection_id == collection_id,
+        theirs.c.identity_id == into,
+        theirs.c.model_id == template.c.model_id,
+        theirs.c.source_sha256 == template.c.source_sha256,
+    )
+    statement = (
+        update(template)
+        .where(template.c.collection_id == collection_id, template.c.identity_id == source, ~same)
+        .values(identity_id=into)
+    )
+    return (await connection.execute(statement)).rowcount
+
+
+async def _add(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    external_id: str,
+    label: str | None,
+    metadata: dict[str, Any] | None,
+) -> None:
+    values = {"external_id": external_id, "label": label or external_id, "metadata": metadata or {}}
+    try:
+        await connection.execute(insert(identity).values(collection_id=collection_id, id=identity_id, **values))
+    except IntegrityError as error:
+        raise IdentityExists(
+            f"somebody is enrolled as {external_id!r} already; choose another external_id, or merge the two",
+            pointer="/external_id",
+        ) from error
+
+
+async def _touch(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+    statement = update(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
+    await connection.execute(statement.values(updated_at=func.now()))
+
+
+async def _recompute(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+    """The centroids of a locked person under every model that it has templates or a centroid of."""
+    models: set[str] = set()
+    for table in (template, centroid):
+        statement = select(table.c.model_id).where(
+            table.c.collection_id == collection_id, table.c.identity_id == identity_id
+        )
+        models |= set((await connection.execute(statement.distinct())).scalars())
+    for model_id in models:
+        await templates.recompute_centroid(connection, collection_id, identity_id, model_id)

@@ -1,0 +1,56 @@
+"""Is a person who is being enrolled here already, under another name?"""
+
+import uuid
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.collections import Collection
+from service.gallery.search import Candidate, nearest
+from service.recognition.deciding import Deciding
+
+Floats = npt.NDArray[np.float32]
+LOOKED_AT = 10
+"""Nearest people for each picture."""
+
+
+class DuplicatePolicy(StrEnum):
+    """What happens when a new person looks like one who is enrolled under another id."""
+
+    ALLOW = "allow"
+    """Nobody looks."""
+    WARN = "warn"
+    """The person is enrolled, and the answer names those who look alike."""
+    REJECT = "reject"
+    """The person is not enrolled, and the problem names those who look alike."""
+
+
+async def look_alikes(
+    connection: AsyncConnection,
+    deciding: Deciding,
+    collection: Collection,
+    identity_id: uuid.UUID,
+    embeddings: Sequence[Floats],
+) -> list[Candidate]:
+    """Other people of the collection who match one of the embeddings, best first.
+
+    They are decided by the false positive rate of a whole search (`recognition.duplicate_fpir`), since everybody is
+    compared: a rate for one comparison would call every newcomer to a large collection a duplicate.
+
+    Raises:
+        FmrNotCalibrated: the model has no calibration.
+    """
+    decision = await deciding.for_duplicates(connection, collection)
+    found: dict[uuid.UUID, Candidate] = {}
+    for embedding in embeddings:
+        near = await nearest(connection, collection.id, collection.model_id, embedding, LOOKED_AT)
+        for candidate in near.candidates:
+            if candidate.id == identity_id or not decision.accepts(candidate.score, candidate.template_count):
+                continue
+            known = found.get(candidate.id)
+            if known is None or candidate.score > known.score:
+                found[candidate.id] = candidate
+    return sorted(found.values(), key=lambda candidate: -candidate.score)
