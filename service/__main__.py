@@ -70,6 +70,39 @@ def upgrade() -> None:
         typer.echo(f"the schema is at revision {schema.this_release().wanted}")
 
 
+@database.command()
+def backup(output: Annotated[Path, typer.Argument(help="File to write. It is biometric data: encrypt it.")]) -> None:
+    """Write all that the registry knows into one file, as of this moment, while the service goes on."""
+    from service.gallery import dump
+    from service.gallery.server import database_url
+    from service.settings import load_settings
+
+    settings = load_settings()
+    with database_url(settings.database_url, settings.postgres_folder) as url:
+        size = dump.backup(url, output)
+    typer.echo(f"{output}: {size / 1e6:.1f} MB")
+
+
+@database.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `db backup` wrote.")],
+    replace: Annotated[bool, typer.Option("--replace", help="In the place of what the database holds.")] = False,
+) -> None:
+    """Bring a backup into the database, all of it or nothing, and migrate it to this release.
+
+    Stop the service before you replace what it uses. Who was erased after the backup was made is back then.
+    """
+    from service.gallery import dump, schema
+    from service.gallery.server import database_url
+    from service.settings import load_settings
+
+    settings = load_settings()
+    with database_url(settings.database_url, settings.postgres_folder) as url:
+        dump.restore(url, file, replace)
+        schema.upgrade(url)
+    typer.echo(f"restored; the schema is at revision {schema.this_release().wanted}")
+
+
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="What it is for; shown in lists and refusals.")] = "first",

@@ -17,7 +17,7 @@ import psycopg
 import typer
 from alembic.script import ScriptDirectory
 
-from service.gallery import schema
+from service.gallery import dump, schema
 from service.gallery.embedded.lease import EmbeddedPostgres
 
 DIM = 128
@@ -64,6 +64,19 @@ def main(
                 f"{revision}: {seconds:.2f} s; {len(waits)} enrolments meanwhile, median {median * 1000:.0f} ms, "
                 f"longest {longest * 1000:.0f} ms"
             )
+        _there_and_back(url, libpq, folder)
+
+
+def _there_and_back(url: str, libpq: str, folder: Path) -> None:
+    """Time a backup, and its restore into another database."""
+    started = time.perf_counter()
+    size = dump.backup(url, folder / "bench.dump")
+    typer.echo(f"backup: {time.perf_counter() - started:.1f} s, {size / 2**20:,.0f} MiB")
+    with psycopg.connect(libpq, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE restored")
+    started = time.perf_counter()
+    dump.restore(url.replace("/registry?", "/restored?"), folder / "bench.dump")
+    typer.echo(f"restore: {time.perf_counter() - started:.1f} s")
 
 
 def _revisions() -> list[str]:
