@@ -60,6 +60,8 @@ def run_online() -> None:
                 target_metadata=metadata,
                 include_object=include_object,
                 compare_server_default=True,
+                # Locks of several migrations together would deadlock with requests of a service that goes on.
+                transaction_per_migration=True,
             )
             if not serves_already(connection):
                 with context.begin_transaction():

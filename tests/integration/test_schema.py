@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +45,37 @@ def test_up_down_and_up_again(empty_database: str) -> None:
     assert tables(empty_database) == {"alembic_version"}
     schema.upgrade(empty_database)
     assert tables(empty_database) == {*metadata.tables, "alembic_version"}
+
+
+def test_no_migration_deadlocks_with_requests(empty_database: str) -> None:
+    """Requests lock collection and identity in either order; a migration beside them locks one table at a time."""
+    schema.upgrade(empty_database, "0001")
+    libpq = empty_database.replace("postgresql+psycopg", "postgresql")
+    person = "INSERT INTO identity (collection_id, id, external_id, label) SELECT id, gen_random_uuid(), "
+    person += "gen_random_uuid()::text, 'x' FROM collection"
+    orders = ([person], ["SELECT id FROM collection", "SELECT pg_sleep(0.002)", "UPDATE identity SET label = 'y'"])
+    with psycopg.connect(libpq, autocommit=True) as connection:
+        connection.execute("INSERT INTO model VALUES ('m', 1, '')")
+        connection.execute("INSERT INTO collection (id, name, model_id) VALUES (gen_random_uuid(), 'c', 'm')")
+    ended = threading.Event()
+
+    def use(statements: list[str]) -> int:
+        done = 0
+        with psycopg.connect(libpq) as connection:
+            while not ended.is_set():
+                for statement in statements:
+                    connection.execute(statement)  # type: ignore[arg-type]
+                connection.commit()
+                done += 1
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(use, list(statements)) for statements in orders * 2]
+        try:
+            schema.upgrade(empty_database)
+        finally:
+            ended.set()
+        assert min(client.result() for client in clients) > 0
 
 
 def test_processes_that_migrate_at_once_wait_for_each_other(empty_database: str) -> None:
