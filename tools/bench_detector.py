@@ -16,6 +16,7 @@ import typer
 from rich.progress import track
 
 from service.inference.detector import ENLARGEABLE, YoloFaceDetector
+from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions, open_graph
 from service.settings import BUNDLES
 from service.vision.geometry import letterbox
@@ -23,7 +24,7 @@ from service.vision.image import ImageLimits, decode
 from tools.scrfd import Scrfd
 from trainer.archives import unpack
 from trainer.detector.evaluation import Labelled, Seen, figures, pictures_of
-from trainer.detector.finders import FaceFinder, YuNet
+from trainer.detector.finders import YuNet
 from trainer.tables import table
 
 LOWEST_SCORE = 0.02

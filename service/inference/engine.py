@@ -12,6 +12,7 @@ from service.errors import RegistryError
 from service.vision.sample import Quality
 
 Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max in pixels of the upright picture."""
 
@@ -46,6 +47,12 @@ class Detection:
     box: Box
     score: float
     landmarks: Floats | None
+
+
+class FaceFinder(Protocol):
+    """Finds faces in upright RGB pictures, (height, width, 3), strongest first."""
+
+    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ import numpy as np
 
 from service.errors import RegistryError
 from service.inference.batching import Batcher
-from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Detection, Face, Floats, ImageInput, Observation
+from service.inference.engine import Detection, Face, FaceFinder, Floats, ImageInput, Observation
 from service.inference.selection import select
 from service.metrics import STAGES
 from service.vision.alignment import align, crop_box, fit_crop
@@ -27,7 +26,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        detector: YoloFaceDetector,
+        detector: FaceFinder,
         embedder: FaceEmbedder,
         limits: ImageLimits,
         max_batch: int = 8,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from trainer.detector.finders import FaceFinder
+    from service.inference.engine import FaceFinder
     from trainer.detector.report import Contestant
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the face detector.")

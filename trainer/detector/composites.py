@@ -13,8 +13,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import track
 
+from service.inference.engine import FaceFinder
 from service.vision.image import ImageLimits, Pixels, decode
-from trainer.detector.finders import FaceFinder
 from trainer.detector.labels import LabelledFace, write_labels
 
 Floats = npt.NDArray[np.float32]

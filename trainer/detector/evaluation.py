@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from service.inference.engine import Detection
+from service.inference.engine import Detection, FaceFinder
 from service.vision.geometry import iou
 from service.vision.image import ImageLimits, Pixels, decode
-from trainer.detector.finders import FaceFinder
 from trainer.detector.labels import read_labels
 
 Floats = npt.NDArray[np.float32]

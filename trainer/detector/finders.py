@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,12 +12,6 @@ from service.vision.image import Pixels
 
 YUNET_MIN_SCORE = 0.6
 """Score from which on a face of YuNet's counts."""
-
-
-class FaceFinder(Protocol):
-    """What finds faces in pictures, strongest first."""
-
-    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]: ...
 
 
 class YuNet:

@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from service.inference.engine import Detection
+from service.inference.engine import Detection, FaceFinder
 from service.vision.image import ImageLimits, Pixels, decode
 from service.vision.quality import asymmetry
 from trainer.detector import sheets
 from trainer.detector.background import background
-from trainer.detector.finders import FaceFinder
 from trainer.detector.labels import LabelledFace
 
 Floats = npt.NDArray[np.float32]

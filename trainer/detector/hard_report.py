@@ -4,10 +4,11 @@ import time
 from pathlib import Path
 
 from service.inference.detector import YoloFaceDetector
+from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
 from trainer.detector import hard_cases, sheets
-from trainer.detector.finders import YUNET_MIN_SCORE, FaceFinder, YuNet
+from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
 from trainer.detector.labels import LabelledFace
 from trainer.detector.report import Contestant
 from trainer.tables import table

@@ -10,11 +10,10 @@ import yaml
 from rich.progress import track
 
 from service.errors import RegistryError
-from service.inference.engine import Detection
+from service.inference.engine import Detection, FaceFinder
 from service.vision.geometry import iou
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector import sheets
-from trainer.detector.finders import FaceFinder
 from trainer.detector.labels import LANDMARKS, LabelledFace, read_labels, write_labels
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic"}

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from service.inference.engine import Detection
+from service.inference.engine import Detection, FaceFinder
 from trainer.detector import plots, sheets
 from trainer.detector.background import background
 from trainer.detector.evaluation import SIZES, DetectionFigures, Seen, by_size, figures, pictures_of
-from trainer.detector.finders import FaceFinder
 from trainer.detector.landmark_error import landmark_error
 from trainer.tables import table
 

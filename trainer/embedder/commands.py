@@ -130,6 +130,7 @@ def evaluate(
     ] = None,
     bundle: Annotated[Path, typer.Option(help="Embedder bundle: ours or yours.")] = Path("service/bundles/embedder"),
     detector: Annotated[Path, typer.Option(help="Detector bundle.")] = Path("service/bundles/detector"),
+    yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, in the detector's place.")] = None,
     config: Annotated[Path, typer.Option(help="YAML that trained it, for the split of people.")] = Path(
         "configs/train.yaml"
     ),
@@ -144,11 +145,12 @@ def evaluate(
     from service.inference.bundle import read_embedder, write_manifest
     from service.inference.detector import YoloFaceDetector
     from service.inference.embedder import FaceEmbedder
-    from service.inference.engine import FaceChoice
+    from service.inference.engine import FaceChoice, FaceFinder
     from service.inference.graph import RuntimeOptions
     from service.inference.local import LocalEngine
     from service.vision.image import ImageLimits
     from trainer.archives import unpack
+    from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
     from trainer.embedder import calibration, discard, evaluation, plots, report
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.config import EmbedderConfig
@@ -158,7 +160,9 @@ def evaluate(
     known = read_embedder(bundle).calibration
     options = RuntimeOptions() if known is None else RuntimeOptions(precision=known.precision)
     embedder = FaceEmbedder(bundle, options)
-    finder = YoloFaceDetector(detector, options)
+    finder: FaceFinder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
+    if yunet is not None:
+        finder = YuNet(yunet, YUNET_MIN_SCORE)
     engine = LocalEngine(finder, embedder, ImageLimits())
     manifest = embedder.manifest
     folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))

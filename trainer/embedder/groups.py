@@ -16,8 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from service.inference.bundle import Calibration
-from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
+from service.inference.engine import FaceFinder
 from trainer.embedder.augmentation import CROP
 from trainer.embedder.canvases import CANVAS
 
@@ -49,7 +49,7 @@ class Group:
 
 
 def measure_groups(
-    folder: Path, detector: YoloFaceDetector, embedder: FaceEmbedder, calibration: Calibration | None
+    folder: Path, detector: FaceFinder, embedder: FaceEmbedder, calibration: Calibration | None
 ) -> list[Group]:
     """Measure the groups of `fairface.csv` (file, age, gender, race, split) on the canvases beside it."""
     with (folder / "fairface.csv").open() as file:
@@ -79,7 +79,7 @@ def _by_number(value: str) -> tuple[int, str]:
 
 
 def _embed(
-    folder: Path, lines: list[dict[str, str]], detector: YoloFaceDetector, embedder: FaceEmbedder
+    folder: Path, lines: list[dict[str, str]], detector: FaceFinder, embedder: FaceEmbedder
 ) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     margin = (CANVAS - CROP) // 2
     embeddings, lengths, found = [], [], []

@@ -11,8 +11,7 @@ from PIL import Image
 from rich.progress import track
 
 from service.errors import RegistryError
-from service.inference.detector import YoloFaceDetector
-from service.inference.engine import FaceChoice
+from service.inference.engine import FaceChoice, FaceFinder
 from service.inference.selection import select
 from service.vision.alignment import TEMPLATE_112, similarity_transform
 from service.vision.image import ImageLimits, Pixels, decode
@@ -31,7 +30,7 @@ class Preparation:
     failures: list[tuple[Path, str]]
 
 
-def prepare(photos: Path, output: Path, detector: YoloFaceDetector, choice: FaceChoice) -> Preparation:
+def prepare(photos: Path, output: Path, detector: FaceFinder, choice: FaceChoice) -> Preparation:
     """Write `<output>/<identity>/<photo>.webp` for every `<photos>/<identity>/<photo>` with a face.
 
     A canvas that is there already is kept, so that a second run does only what is new. `failures.csv` in the output
@@ -56,7 +55,7 @@ def prepare(photos: Path, output: Path, detector: YoloFaceDetector, choice: Face
     return Preparation(written, failures)
 
 
-def make_canvas(data: bytes, detector: YoloFaceDetector, choice: FaceChoice) -> Pixels:
+def make_canvas(data: bytes, detector: FaceFinder, choice: FaceChoice) -> Pixels:
     """The chosen face of a photo as an aligned (160, 160, 3) canvas.
 
     Raises:
