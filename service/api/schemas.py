@@ -21,6 +21,7 @@ from service.recognition.gate import QualityMode
 
 MAX_TOP_K = 1000
 MAX_IMAGES = 32
+MAX_FUSED = 8
 MAX_METADATA_CHARS = 16_384
 MAX_FIELDS = 50
 
@@ -239,7 +240,10 @@ class SearchBody(_Deciding):
     model_config = _example(image="<JPEG as Base64>", top_k=3)
 
     collection: CollectionName = "default"
-    image: ImageBytes
+    image: ImageBytes | None = None
+    images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_FUSED)] | None = Field(
+        None, description="in place of `image`: several pictures of one person, fused into one probe"
+    )
     box: BoxCorners | None = None
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
     filter: Metadata | None = Field(
@@ -250,9 +254,19 @@ class SearchBody(_Deciding):
     explain: bool = Field(False, description="tell how the database searched; it searches twice then")
 
     @model_validator(mode="after")
-    def _has_its_box(self) -> Self:
+    def _has_its_pictures(self) -> Self:
+        if (self.image is None) == (self.images is None):
+            raise PydanticCustomError("one_probe", "either `image` or `images` is needed")
+        if len(self.pictures) > 1 and self.face in (FaceChoice.ALL, FaceChoice.BOX):
+            raise PydanticCustomError(
+                "one_face", "several pictures are of one person: face=all and face=box are for one"
+            )
         _require_box(self.face, self.box, "box")
         return self
+
+    @property
+    def pictures(self) -> list[bytes]:
+        return self.images or ([] if self.image is None else [self.image])
 
 
 QUALITY = "how good a face must be to be enrolled: anything, what the settings ask, or a portrait"
@@ -458,7 +472,9 @@ class ExplanationView(BaseModel):
 
 
 class FaceMatchesView(BaseModel):
-    face: FaceView
+    face: FaceView = Field(description="of the first picture")
+    fused: int = Field(1, description="pictures that the probe was made of")
+    agreement: float | None = Field(None, description="lowest cosine similarity between two of the fused pictures")
     candidates: list[CandidateView]
     explain: ExplanationView | None = None
 

@@ -96,7 +96,9 @@ def search_answer(identification: Identification, model_id: str, precision: str)
     decision = identification.decision
     results = [
         FaceMatchesView(
-            face=face_view(matches.face),
+            face=face_view(matches.faces[0]),
+            fused=len(matches.faces),
+            agreement=None if matches.agreement is None else round(matches.agreement, 6),
             candidates=[
                 CandidateView(
                     identity_id=candidate.id,

@@ -43,11 +43,15 @@ class Deciding:
             return await self.in_gallery(connection, collection, asked)
 
     async def in_gallery(
-        self, connection: AsyncConnection, collection: Collection, asked: OperatingPoint | None
+        self, connection: AsyncConnection, collection: Collection, asked: OperatingPoint | None, pictures: int = 1
     ) -> Decision:
-        """The decision for probes that are compared with a gallery. Raises FmrNotCalibrated."""
+        """The decision for probes, each fused of so many pictures, that are compared with a gallery.
+
+        Raises:
+            FmrNotCalibrated
+        """
         size = await self.sizes.of(connection, collection.id, collection.model_id)
-        comparisons = Comparisons(size.people, size.templates)
+        comparisons = Comparisons(size.people, size.templates, pictures)
         default = OperatingPoint.one_of(collection.fmr, collection.fpir)
         if asked is not None or default is None:
             return self.policy.decide(asked, comparisons)

@@ -49,6 +49,9 @@ class Comparisons:
 
     people: int = 1
     templates: int = 1
+    pictures: int = 1
+    """Of the probe: pictures fused into one embedding. Their rate of false matches is below that of so many comparisons
+    and above that of one (`python -m tools.fused_probes`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Decision:
     fpir: Rate | None
     _policy: "DecisionPolicy"
     _rate_per_person: float | None = None
+    _pictures: int = 1
 
     def threshold_for(self, templates: int) -> float:
         """The threshold for a person with so many templates: an FMR per person asks more of each comparison.
@@ -77,7 +81,7 @@ class Decision:
         """
         if self._rate_per_person is None or templates <= 1:
             return self.threshold
-        return self._policy.threshold_for("fmr", self._rate_per_person, templates)
+        return self._policy.threshold_for("fmr", self._rate_per_person, templates * self._pictures)
 
     def threshold_at(self, score: float, templates: int) -> float:
         """What a score is compared with; below the threshold for one template no other is asked for.
@@ -134,15 +138,16 @@ class DecisionPolicy:
             FmrNotCalibrated: the model can't tell this rate, and says which it can.
         """
         point = asked or self._default
+        pictures = 1 if comparisons is None else comparisons.pictures
         if point.kind == "threshold":
             return self._decision(point.value, comparisons)
         if point.kind == "fpir":
             templates = 1 if comparisons is None else comparisons.templates
-            return self._decision(self.threshold_for("fpir", point.value, templates), comparisons)
-        threshold = self.threshold_for("fmr", point.value)
-        fmr = Rate(point.value, self._interval(threshold))
+            return self._decision(self.threshold_for("fpir", point.value, templates * pictures), comparisons)
+        threshold = self.threshold_for("fmr", point.value, pictures)
+        fmr = _of_many(Rate(rate_of_one(point.value, pictures), self._interval(threshold)), pictures)
         fpir = None if comparisons is None else _of_many(fmr, comparisons.people)
-        return Decision(threshold, fmr, fpir, self, point.value)
+        return Decision(threshold, fmr, fpir, self, point.value, pictures)
 
     def default_problem(self) -> str | None:
         """Why the default operating point has no threshold, or None."""
@@ -183,9 +188,10 @@ class DecisionPolicy:
 
     def _decision(self, threshold: float, comparisons: Comparisons | None) -> Decision:
         value = self.fmr_at(threshold)
-        fmr = None if value is None else Rate(value, self._interval(threshold))
+        pictures = 1 if comparisons is None else comparisons.pictures
+        fmr = None if value is None else _of_many(Rate(value, self._interval(threshold)), pictures)
         fpir = None if comparisons is None else _of_many(fmr, comparisons.templates)
-        return Decision(threshold, fmr, fpir, self)
+        return Decision(threshold, fmr, fpir, self, None, pictures)
 
     def _interval(self, threshold: float) -> Interval | None:
         if self._log_lows is None or self._log_highs is None:

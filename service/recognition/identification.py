@@ -1,15 +1,18 @@
 """1:N: who is this?"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from service.gallery import collections
 from service.gallery.database import Database
 from service.gallery.filters import condition_of
 from service.gallery.search import Found, nearest
-from service.inference.engine import Detection, Engine, Face, FaceChoice, ImageInput
+from service.gallery.templates import Floats, centroid_of
+from service.inference.engine import Detection, Engine, Face, FaceChoice, ImageInput, Observation
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint
 from service.recognition.enrolment import require_loaded
@@ -18,10 +21,14 @@ from service.recognition.subject import require_observation, subject_face
 
 @dataclass(frozen=True, slots=True)
 class FaceMatches:
-    """A face of the probe and the enrolled people nearest to it, best first."""
+    """Faces of one person, and the enrolled people nearest to them, best first.
 
-    face: Face
+    `agreement`: lowest cosine between two of the faces, None for a single one.
+    """
+
+    faces: list[Face]
     found: Found
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +41,13 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """`metadata_filter`: as `service.gallery.filters` reads it. `explain`: tell how the database searched."""
+    """`images`: of one person, fused into one probe. `metadata_filter`: as `service.gallery.filters` reads it.
+
+    `explain`: tell how the database searched.
+    """
 
     collection: str
-    image: ImageInput
+    images: Sequence[ImageInput]
     asked: OperatingPoint | None
     top_k: int
     metadata_filter: Mapping[str, Any] | None = None
@@ -50,27 +60,45 @@ async def identify(database: Database, engine: Engine, deciding: Deciding, reque
     Raises:
         CollectionNotFound, ModelNotLoaded, FmrNotCalibrated, InvalidFilter, NoFace, SeveralFaces, RegistryError
     """
-    image = request.image
     among = None if request.metadata_filter is None else condition_of(request.metadata_filter)
     async with database.transaction() as connection:
         collection = await collections.get(connection, request.collection)
         require_loaded(collection, engine)
-        decision = await deciding.in_gallery(connection, collection, request.asked)
-    observation = require_observation((await engine.observe([image]))[0], "/image")
-    if image.choice is FaceChoice.ALL and observation.faces:
-        faces = observation.faces
-    else:
-        faces = [subject_face(image, observation, "/image")]
+        decision = await deciding.in_gallery(connection, collection, request.asked, len(request.images))
+    observations = [
+        require_observation(result, pointer)
+        for result, pointer in zip(await engine.observe(request.images), _pointers(request), strict=True)
+    ]
+    probes = _probes(request, observations)
     started = time.perf_counter()
     async with database.transaction() as connection:
-        matches = [
-            FaceMatches(
-                face,
-                await nearest(
-                    connection, collection.id, engine.model_id, face.embedding, request.top_k, among, request.explain
-                ),
+        matches = []
+        for faces in probes:
+            probe, agreement = _fuse(faces)
+            found = await nearest(
+                connection, collection.id, engine.model_id, probe, request.top_k, among, request.explain
             )
-            for face in faces
-        ]
+            matches.append(FaceMatches(faces, found, agreement))
     elapsed_ms = (time.perf_counter() - started) * 1000
-    return Identification(matches, observation.detections, decision, elapsed_ms)
+    detections = [detection for observation in observations for detection in observation.detections]
+    return Identification(matches, detections, decision, elapsed_ms)
+
+
+def _pointers(request: SearchRequest) -> list[str]:
+    return ["/image"] if len(request.images) == 1 else [f"/images/{index}" for index in range(len(request.images))]
+
+
+def _probes(request: SearchRequest, observations: Sequence[Observation]) -> list[list[Face]]:
+    """The faces of each probe: every face of a picture by itself, or one face of each picture together."""
+    if request.images[0].choice is FaceChoice.ALL and observations[0].faces:
+        return [[face] for face in observations[0].faces]
+    seen = zip(request.images, observations, _pointers(request), strict=True)
+    return [[subject_face(image, observation, pointer) for image, observation, pointer in seen]]
+
+
+def _fuse(faces: Sequence[Face]) -> tuple[Floats, float | None]:
+    """The normalised mean of the faces' embeddings, and the lowest cosine between two of them."""
+    embeddings = np.stack([face.embedding for face in faces])
+    if len(faces) == 1:
+        return embeddings[0], None
+    return centroid_of(embeddings), float((embeddings @ embeddings.T).min())

@@ -20,12 +20,14 @@ async def search(
 ) -> SearchAnswer:
     """The `top_k` enrolled people nearest to a face, each with a decision. Nothing is stored.
 
+    Several `images` of one person make one probe, which finds better than any of them alone.
+
     An empty gallery answers an empty list; a stranger gets candidates of which none is a match.
     """
     body = await read_body(request, SearchBody)
     access.enter(body.collection)
-    image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none")
-    wish = SearchRequest(body.collection, image, body.operating_point, body.top_k, body.filter, body.explain)
+    images = [ImageInput(data, body.face, body.box, cropped=body.detector == "none") for data in body.pictures]
+    wish = SearchRequest(body.collection, images, body.operating_point, body.top_k, body.filter, body.explain)
     identification = await identify(registry.database, engine, registry.deciding, wish)
     answer = search_answer(identification, engine.model_id, registry.precision)
     for result in answer.results:
