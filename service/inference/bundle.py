@@ -111,6 +111,16 @@ class _Manifest(_Strict):
     evaluation: dict[str, float] = {}
 
 
+class LandmarkStage(_Strict):
+    """A graph that finds the landmarks of an aligned crop: (n, 3, size, size) RGB of 0...255 to (n, 15), for each of
+    five points x and y in parts of the crop's side, and a confidence."""
+
+    graph: str
+    input_size: int = Field(ge=16)
+    margin: float = Field(ge=0, description="around the crop of 112 pixels, in its pixels")
+    config_sha256: str
+
+
 class DetectorManifest(_Manifest):
     """A YOLO pose graph: (n, 3, s, s) to (n, 20, anchors): box centre and size, score, five landmark triples."""
 
@@ -119,6 +129,13 @@ class DetectorManifest(_Manifest):
     landmarks: Literal[5]
     min_score: float = Field(gt=0, lt=1, description="score from which on a detection counts, unless told otherwise")
     max_iou: float = Field(gt=0, lt=1, description="overlap above which the weaker of two boxes is dropped")
+    landmark_stage: LandmarkStage | None = None
+
+    @model_validator(mode="after")
+    def _has_its_landmark_graph(self) -> Self:
+        if self.landmark_stage is not None and self.landmark_stage.graph not in self.files:
+            raise ValueError(f"`files` has no hash of the graph {self.landmark_stage.graph!r}")
+        return self
 
 
 class EmbedderManifest(_Manifest):

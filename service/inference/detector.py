@@ -12,6 +12,7 @@ from service.errors import StartupError
 from service.inference.bundle import DetectorManifest, read_detector
 from service.inference.engine import Detection
 from service.inference.graph import Graph, RuntimeOptions, open_graph
+from service.inference.landmarks import LandmarkRefiner
 from service.vision.geometry import Letterbox, area, letterbox, suppress_overlaps, tile_starts
 from service.vision.image import Pixels
 
@@ -73,6 +74,8 @@ class YoloFaceDetector:
         self._graphs = {size: self._open(bundle, size, options) for size in sorted(sizes)}
         self._min_score = self.manifest.min_score if min_score is None else min_score
         self._tiling = tiling
+        stage = self.manifest.landmark_stage
+        self._refiner = None if stage is None else LandmarkRefiner(bundle, stage, options)
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
         """The faces of each picture, strongest first. Pictures of one input size share a run of the graph."""
@@ -84,7 +87,8 @@ class YoloFaceDetector:
             for start in range(0, len(alike), at_once):
                 for view, found in self._run(size, alike[start : start + at_once]):
                     candidates[view.row].append(_without_cut(found, view, pictures[view.row]))
-        return [self._strongest(found) for found in candidates]
+        detections = [self._strongest(found) for found in candidates]
+        return detections if self._refiner is None else self._refiner.refine(pictures, detections)
 
     def _open(self, bundle: Path, size: int, options: RuntimeOptions) -> Graph:
         graph = open_graph(bundle / self.manifest.graph, size, options)

@@ -53,10 +53,21 @@ def align(pixels: Pixels, landmarks: Floats, size: int = TEMPLATE_SIZE) -> Pixel
         landmarks: (5, 2) points, or (5, 3) with a confidence each: a point that the detector did not see bends the
             crop less.
     """
+    return align_with_margin(pixels, landmarks, size, 0)[0]
+
+
+def align_with_margin(pixels: Pixels, landmarks: Floats, size: int, margin: float) -> tuple[Pixels, Floats]:
+    """An upright crop with something around it, and the (2, 3) transform that brings the picture's points into it.
+
+    Args:
+        margin: on each side, in pixels of the template of 112 pixels.
+    """
+    target = (TEMPLATE_112 + margin) * np.float32(size / (TEMPLATE_SIZE + 2 * margin))
     weights = trust(landmarks[:, 2]) if landmarks.shape[1] == 3 else None
-    transform = similarity_transform(landmarks[:, :2], TEMPLATE_112 * (size / TEMPLATE_SIZE), weights)
-    pixels, transform = _shrink_first(pixels, transform, size)
-    return cv2.warpAffine(pixels, transform, (size, size), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    transform = similarity_transform(landmarks[:, :2], target, weights)
+    nearer, nearer_transform = _shrink_first(pixels, transform, size)
+    crop = cv2.warpAffine(nearer, nearer_transform, (size, size), flags=cv2.INTER_LINEAR)
+    return crop, transform  # type: ignore[return-value]
 
 
 def trust(confidences: Floats) -> Floats:

@@ -1,0 +1,87 @@
+"""Faces to learn landmarks from: canvases of one size, each with its five points."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from service.inference.engine import FaceFinder
+from service.vision.alignment import align_with_margin
+from service.vision.image import ImageLimits, Pixels, decode
+from trainer.detector.labels import read_labels
+
+Floats = npt.NDArray[np.float32]
+CANVAS = 160
+MARGIN = 24.0
+"""Of a canvas, around the crop of 112 pixels."""
+SMALLEST_FACE = 20
+"""Shorter side of a box in pixels; below, a label of a landmark is a guess."""
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@dataclass(frozen=True)
+class Faces:
+    """(N, 160, 160, 3) pictures and (N, 5, 2) points in their pixels."""
+
+    pictures: npt.NDArray[np.uint8]
+    landmarks: Floats
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+def labelled_faces(data: Path, split: str) -> Faces:
+    """The faces with landmarks of a split of an Ultralytics pose data set."""
+    return _gather(_from_labels(data, split))
+
+
+def found_faces(folder: Path, finder: FaceFinder, min_score: float, at_most: int, seed: int = 0) -> Faces:
+    """Faces of pictures that show one each, with the finder's landmarks.
+
+    Args:
+        at_most: pictures that are looked at, drawn by chance.
+    """
+    return _gather(_from_pictures(folder, finder, min_score, at_most, seed))
+
+
+def join(parts: list[Faces]) -> Faces:
+    """All of them as one."""
+    return Faces(np.concatenate([part.pictures for part in parts]), np.concatenate([part.landmarks for part in parts]))
+
+
+def _from_labels(data: Path, split: str) -> Iterator[tuple[Pixels, Floats]]:
+    paths = sorted(path for path in (data / "images" / split).iterdir() if path.is_file())
+    for path in track(paths, description=f"faces of {split}"):
+        pixels = decode(path.read_bytes(), ImageLimits())
+        for face in read_labels(data / "labels" / split / f"{path.stem}.txt", pixels.shape[1], pixels.shape[0]):
+            if face.landmarks[:, 2].all() and float(np.min(face.box[2:] - face.box[:2])) >= SMALLEST_FACE:
+                yield pixels, face.landmarks[:, :2]
+
+
+def _from_pictures(
+    folder: Path, finder: FaceFinder, min_score: float, at_most: int, seed: int
+) -> Iterator[tuple[Pixels, Floats]]:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    chosen = np.random.default_rng(seed).permutation(len(paths))[:at_most]
+    for index in track(chosen, description="finding faces"):
+        pixels = decode(paths[index].read_bytes(), ImageLimits())
+        found = finder.detect([pixels])[0]
+        if len(found) == 1 and found[0].score >= min_score and found[0].landmarks is not None:
+            yield pixels, found[0].landmarks[:, :2]
+
+
+def _gather(faces: Iterator[tuple[Pixels, Floats]]) -> Faces:
+    pictures, landmarks = [], []
+    for pixels, points in faces:
+        try:
+            canvas, transform = align_with_margin(pixels, points, CANVAS, MARGIN)
+        except ValueError:  # all points in one place
+            continue
+        pictures.append(canvas)
+        landmarks.append(points @ transform[:, :2].T + transform[:, 2])
+    if not pictures:
+        return Faces(np.zeros((0, CANVAS, CANVAS, 3), np.uint8), np.zeros((0, 5, 2), np.float32))
+    return Faces(np.stack(pictures), np.stack(landmarks).astype(np.float32))

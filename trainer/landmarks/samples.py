@@ -1,0 +1,110 @@
+"""Training samples of the refiner: crops made with rough landmarks, and where the true points lie in them."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from service.vision.alignment import TEMPLATE_112, TEMPLATE_SIZE, similarity_transform
+from service.vision.image import Pixels
+from trainer.landmarks.config import LandmarkConfig
+from trainer.landmarks.faces import MARGIN, Faces
+
+Floats = npt.NDArray[np.float32]
+MIRRORED = [1, 0, 2, 4, 3]
+
+
+def template(size: int) -> Floats:
+    """Where the five points lie in a crop of `size` pixels with its margin."""
+    return ((TEMPLATE_112 + MARGIN) * (size / (TEMPLATE_SIZE + 2 * MARGIN))).astype(np.float32)
+
+
+class Samples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """(3, size, size) crops, and (5, 2) points in parts of the crop's side. Changed anew at every visit, if `varied`.
+
+    The rough landmarks are always moved: a refiner that is given the truth has nothing to do.
+    """
+
+    def __init__(self, faces: Faces, config: LandmarkConfig, varied: bool) -> None:
+        self._faces, self._config, self._varied = faces, config, varied
+        self._visits = 0
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self._visits += 1
+        visit = self._visits if self._varied else 0
+        rng = np.random.default_rng((self._config.seed, index, visit))
+        picture, points = self._faces.pictures[index], self._faces.landmarks[index]
+        if self._varied and rng.random() < 0.5:
+            picture, points = mirrored(picture, points)
+        crop, inside = rough_crop(picture, points, self._config, rng)
+        if self._varied:
+            crop = vary(crop, inside, self._config, rng)
+        tensor = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+        return tensor, torch.from_numpy(inside / np.float32(self._config.input_size))
+
+
+def mirrored(picture: Pixels, points: Floats) -> tuple[Pixels, Floats]:
+    """Left and right exchanged: what was the left eye in the picture is the right one then."""
+    turned = points[MIRRORED].copy()
+    turned[:, 0] = picture.shape[1] - turned[:, 0]
+    return picture[:, ::-1], turned
+
+
+def rough_crop(
+    picture: Pixels, points: Floats, config: LandmarkConfig, rng: np.random.Generator
+) -> tuple[Pixels, Floats]:
+    """The crop that slightly wrong landmarks make, and the true points in its pixels."""
+    eyes = float(np.linalg.norm(points[0] - points[1]))
+    middle = points.mean(axis=0)
+    angle = np.radians(rng.uniform(-1, 1) * config.rotation_degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * np.exp(
+        rng.normal(0, config.scale)
+    )
+    moved = (points - middle) @ turn.T + middle + rng.normal(0, config.shift * eyes, 2)
+    moved += rng.normal(0, config.jitter * eyes, moved.shape)
+    size = config.input_size
+    transform = similarity_transform(moved.astype(np.float32), template(size))
+    crop = cv2.warpAffine(np.ascontiguousarray(picture), transform, (size, size), borderMode=cv2.BORDER_REFLECT_101)
+    return crop, (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)  # type: ignore[return-value]
+
+
+def vary(crop: Pixels, points: Floats, config: LandmarkConfig, rng: np.random.Generator) -> Pixels:
+    """Other light and colours, a lesser picture, something before the face."""
+    crop = np.ascontiguousarray(crop)
+    if rng.random() < config.covered:
+        _cover(crop, points, rng)
+    if rng.random() < config.degraded:
+        factor = rng.uniform(1.5, 5)
+        small = cv2.resize(crop, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+        crop = cv2.resize(small, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    values = crop.astype(np.float32)
+    if rng.random() < 0.15:
+        values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
+    gain = np.exp(rng.normal(0, 0.35)) * np.exp(rng.normal(0, 0.08, 3))
+    values = (values - 127.5) * rng.uniform(0.6, 1.3) + 127.5
+    values = values * gain + rng.normal(0, rng.uniform(0, 6), values.shape)
+    return values.clip(0, 255).astype(np.uint8)
+
+
+def _cover(crop: Pixels, points: Floats, rng: np.random.Generator) -> None:
+    """A coarse patch of random colours over a part of the face, or over all below the eyes, as a mask."""
+    eyes = max(float(np.linalg.norm(points[0] - points[1])), 4.0)
+    if rng.random() < 0.4:
+        top = points[:3, 1].mean() + rng.uniform(-0.1, 0.3) * eyes
+        low = np.array([points[:, 0].min() - 0.6 * eyes, top])
+        high = points.max(axis=0) + np.array([0.6, 0.8]) * eyes
+    else:
+        centre = points[rng.integers(len(points))] + rng.normal(0, 0.2 * eyes, 2)
+        half = rng.uniform(0.25, 0.8, 2) * eyes
+        low, high = centre - half, centre + half
+    left, top_px = np.maximum(np.round(low).astype(int), 0)
+    right, bottom = np.minimum(np.round(high).astype(int), crop.shape[0])
+    if right - left < 2 or bottom - top_px < 2:
+        return
+    coarse = rng.integers(0, 256, 3) + rng.normal(0, rng.uniform(2, 60), (3, 3, 3))
+    patch = cv2.resize(coarse.clip(0, 255).astype(np.uint8), (int(right - left), int(bottom - top_px)))
+    crop[top_px:bottom, left:right] = patch
