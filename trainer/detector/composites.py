@@ -20,6 +20,8 @@ from trainer.detector.labels import LabelledFace, write_labels
 Floats = npt.NDArray[np.float32]
 ATTEMPTS = 200
 SMALLEST_SCENE = 48
+SUSPECTED = 0.3
+"""Score from which on a second face in a canvas may be one."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -90,7 +92,7 @@ class _Portraits:
             path = self._paths[self._next % len(self._paths)]
             self._next += 1
             pixels = decode(path.read_bytes(), ImageLimits())
-            found = self._finder.detect([pixels])[0]
+            found = [face for face in self._finder.detect([pixels])[0] if face.score >= SUSPECTED]
             if len(found) == 1 and found[0].score >= self._min_score and found[0].landmarks is not None:
                 return pixels, LabelledFace(np.array(found[0].box, np.float32), found[0].landmarks.copy())
         raise ValueError("no canvas shows exactly one face that the labelling detector is sure of")

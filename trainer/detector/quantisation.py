@@ -51,7 +51,10 @@ def quantise(bundle: Path, pictures: Sequence[Path], output: Path, seed: int = 0
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     openvino.save_model(quantised, output / GRAPH, compress_to_fp16=False)
-    names = (GRAPH, "model.bin")
+    names = [GRAPH, "model.bin"]
+    if manifest.landmark_stage is not None:  # stays as it is
+        shutil.copyfile(bundle / manifest.landmark_stage.graph, output / manifest.landmark_stage.graph)
+        names.append(manifest.landmark_stage.graph)
     described = manifest.model_copy(
         update={
             "model_id": f"{manifest.model_id}-int8",

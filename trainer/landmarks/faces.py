@@ -19,6 +19,8 @@ MARGIN = 24.0
 """Of a canvas, around the crop of 112 pixels."""
 SMALLEST_FACE = 20
 """Shorter side of a box in pixels; below, a label of a landmark is a guess."""
+SUSPECTED = 0.3
+"""Score from which on a second face in the picture may be one."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -68,7 +70,7 @@ def _from_pictures(
     chosen = np.random.default_rng(seed).permutation(len(paths))[:at_most]
     for index in track(chosen, description="finding faces"):
         pixels = decode(paths[index].read_bytes(), ImageLimits())
-        found = finder.detect([pixels])[0]
+        found = [face for face in finder.detect([pixels])[0] if face.score >= SUSPECTED]
         if len(found) == 1 and found[0].score >= min_score and found[0].landmarks is not None:
             yield pixels, found[0].landmarks[:, :2]
 

@@ -1,0 +1,166 @@
+"""The landmark refiner: where the points are in its samples, what its loss wants, and that it runs in the service."""
+
+import json
+import math
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.errors import StartupError
+from service.inference.bundle import read_detector
+from service.inference.detector import YoloFaceDetector
+from service.inference.engine import Detection
+from service.inference.graph import RuntimeOptions
+from service.inference.landmarks import LandmarkRefiner
+from service.settings import BUNDLES
+from tests.photos import COLLINS, HOPPER, encoded, pixels
+from trainer.landmarks import export, training
+from trainer.landmarks.config import LandmarkConfig
+from trainer.landmarks.faces import Faces, found_faces, join, labelled_faces
+from trainer.landmarks.model import EYES, Deployed, laplace_loss
+from trainer.landmarks.model import LandmarkRefiner as Net
+from trainer.landmarks.samples import Samples, mirrored, rough_crop, template
+
+
+@pytest.fixture(scope="module")
+def faces(identity_folder: Path) -> Faces:
+    finder = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
+    return found_faces(identity_folder, finder, 0.3, 24)
+
+
+def test_the_loss_is_least_where_the_scale_is_the_error() -> None:
+    """Of a Laplace distribution in the plane: 2 log b + d / b is least at b = d / 2."""
+    points = torch.zeros(1, 5, 2)
+    wrong = torch.cat([torch.full((1, 5, 1), 0.1), torch.zeros(1, 5, 1)], dim=2)
+    losses = {
+        scale: float(laplace_loss(torch.cat([wrong, torch.full((1, 5, 1), math.log(scale))], dim=2), points))
+        for scale in (0.02, 0.05, 0.12)
+    }
+    assert min(losses, key=losses.__getitem__) == 0.05
+
+
+def test_mirrored_twice_is_as_before() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)
+    points = template(160)
+    once_picture, once = mirrored(picture, points)
+    assert once[0, 0] < once[1, 0]
+    assert once[3, 0] < once[4, 0]
+    back, twice = mirrored(once_picture, once)
+    assert (back == picture).all()
+    np.testing.assert_allclose(twice, points)
+
+
+def test_the_true_points_are_where_the_sample_says() -> None:
+    """White dots on the landmarks of a black canvas lie in the crop where the sample's points do."""
+    points = template(160)
+    for number in range(5):
+        picture = np.zeros((160, 160, 3), np.uint8)
+        x, y = points[number].round().astype(int)
+        picture[y - 2 : y + 3, x - 2 : x + 3] = 255
+        config = LandmarkConfig()
+        crop, inside = rough_crop(picture, points, config, np.random.default_rng(number))
+        weight = crop[..., 0].astype(float)
+        rows, columns = np.indices(weight.shape)
+        centre = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+        np.testing.assert_allclose(centre, inside[number], atol=1)
+
+
+def test_a_sample_is_varied_in_training_alone(faces: Faces) -> None:
+    config = LandmarkConfig()
+    varied, fixed = Samples(faces, config, True), Samples(faces, config, False)
+    assert not torch.equal(varied[0][0], varied[0][0])
+    assert torch.equal(fixed[0][0], fixed[0][0])
+    assert fixed[0][1].shape == (5, 2)
+
+
+def test_faces_come_from_labels_and_from_pictures(faces: Faces, tmp_path: Path) -> None:
+    assert len(faces) >= 20
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "images" / "train" / "a.jpg").write_bytes(encoded(pixels(COLLINS)))
+    line = "0 0.43 0.23 0.2 0.25 0.40 0.20 2 0.47 0.20 2 0.44 0.24 2 0.41 0.28 2 0.46 0.28 2\n"
+    (tmp_path / "labels" / "train" / "a.txt").write_text(line + "0 0.9 0.9 0.01 0.01\n")
+    labelled = labelled_faces(tmp_path, "train")
+    assert len(labelled) == 1
+    np.testing.assert_allclose(labelled.landmarks[0].mean(axis=0), template(160).mean(axis=0), atol=4)
+    assert len(join([faces, labelled])) == len(faces) + 1
+
+
+@pytest.mark.slow
+def test_train_export_and_run(faces: Faces, tmp_path: Path) -> None:
+    config = LandmarkConfig(input_size=32, width=8, epochs=30, batch_size=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        best = training.train(config, faces, faces, tmp_path / "run")
+        settings = tmp_path / "landmarks.yaml"
+        settings.write_text("input_size: 32\nwidth: 8\n")
+        bundle = tmp_path / "bundle"
+        shutil.copytree(BUNDLES / "detector", bundle)
+        manifest = export.export(best, settings, bundle)
+    errors = [line.split(",")[1] for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]]
+    told = [float(error) for error in errors if error]
+    assert told[-1] < told[0] / 2
+    assert manifest.landmark_stage is not None
+
+    net = training.load(best, config)
+    crops = np.stack([sample[0].numpy() for sample in (Samples(faces, config, False)[row] for row in range(4))])
+    eager = Deployed(net).eval()(torch.from_numpy(crops).float()).detach().numpy()
+    refiner = LandmarkRefiner(bundle, manifest.landmark_stage, RuntimeOptions())
+    np.testing.assert_allclose(refiner._graph.run(crops.astype(np.float32)), eager, atol=2e-2)
+    assert ((eager.reshape(-1, 3)[:, 2] > 0) & (eager.reshape(-1, 3)[:, 2] <= 1)).all()
+
+    found = YoloFaceDetector(bundle, RuntimeOptions()).detect([pixels(COLLINS), pixels(HOPPER)])
+    for detections in found:
+        landmarks = detections[0].landmarks
+        assert landmarks is not None
+        left, top, right, bottom = detections[0].box
+        assert ((landmarks[:, :2] > [left, top]) & (landmarks[:, :2] < [right, bottom])).all()
+
+
+def test_an_untrained_net_has_the_shapes_it_should() -> None:
+    outputs = Net(32, 4)(torch.zeros(3, 3, 32, 32))
+    assert outputs.shape == (3, 5, 3)
+    assert pytest.approx(0.22, abs=0.01) == EYES
+
+
+def test_the_shipped_refiner_puts_points_right_again() -> None:
+    """Rough landmarks, each a tenth of the eye distance off, come back to where the clean ones are."""
+    stage = read_detector(BUNDLES / "detector").landmark_stage
+    assert stage is not None
+    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
+    refiner = LandmarkRefiner(BUNDLES / "detector", stage, RuntimeOptions())
+    rng = np.random.default_rng(0)
+    for path in (COLLINS, HOPPER):
+        (face, *_) = detector.detect([pixels(path)])[0]
+        assert face.landmarks is not None
+        eyes = float(np.linalg.norm(face.landmarks[0, :2] - face.landmarks[1, :2]))
+        rough = face.landmarks.copy()
+        rough[:, :2] += rng.normal(0, 0.1 * eyes, (5, 2))
+        ((refined,),) = refiner.refine([pixels(path)], [[Detection(face.box, face.score, rough)]])
+        assert refined.landmarks is not None
+        after = np.linalg.norm(refined.landmarks[:, :2] - face.landmarks[:, :2], axis=1) / eyes
+        before = np.linalg.norm(rough[:, :2] - face.landmarks[:, :2], axis=1) / eyes
+        assert after.mean() < before.mean() / 2
+
+
+def test_landmarks_in_one_place_stay_as_they_are() -> None:
+    stage = read_detector(BUNDLES / "detector").landmark_stage
+    assert stage is not None
+    refiner = LandmarkRefiner(BUNDLES / "detector", stage, RuntimeOptions())
+    same = Detection((0, 0, 10, 10), 0.9, np.ones((5, 3), np.float32))
+    none = Detection((0, 0, 10, 10), 0.9, None)
+    assert refiner.refine([pixels(COLLINS)], [[same, none]]) == [[same, none]]
+    assert refiner.refine([], []) == []
+
+
+def test_a_stage_without_its_file_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(BUNDLES / "detector", tmp_path / "bundle")
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    del manifest["files"][manifest["landmark_stage"]["graph"]]
+    (tmp_path / "bundle" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StartupError, match="no hash of the graph"):
+        read_detector(tmp_path / "bundle")
