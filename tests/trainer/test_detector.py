@@ -103,6 +103,9 @@ def test_average_precision_of_a_worked_example(tmp_path: Path) -> None:
     assert measured.faces == 2
     assert measured.ap50 == pytest.approx(0.5 + 0.5 * 2 / 3)
     assert measured.recall_at_precision_90 == pytest.approx(0.5)
+    assert measured.at(0.75) == (0.5, 0.5)
+    assert measured.at(0.95) == (1.0, 0.0)
+    assert measured.best_score() == pytest.approx(0.7)
     bands = by_size(seen)
     assert [bands[name].faces for name in bands] == [0, 0, 2, 0]
     assert bands["64-128 px"].ap50 == measured.ap50

@@ -92,7 +92,7 @@ def test_faces_come_from_labels_and_from_pictures(faces: Faces, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_train_export_and_run(faces: Faces, tmp_path: Path) -> None:
-    config = LandmarkConfig(input_size=32, width=8, epochs=30, batch_size=8)
+    config = LandmarkConfig(input_size=32, width=8, epochs=30, batch_size=8, workers=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         best = training.train(config, faces, faces, tmp_path / "run")

@@ -43,13 +43,26 @@ class Seen:
 
 @dataclass(frozen=True)
 class DetectionFigures:
-    """`ap50`: area under the interpolated precision-recall curve at IoU 0.5."""
+    """`ap50`: area under the interpolated precision-recall curve at IoU 0.5. `scores` fall along the curve."""
 
     faces: int
     ap50: float
     recall_at_precision_90: float
     recall: Floats
     precision: Floats
+    scores: Floats
+
+    def at(self, score: float) -> tuple[float, float]:
+        """Precision and recall of the detections from this score on."""
+        count = int((self.scores >= score).sum())
+        return (float(self.precision[count - 1]), float(self.recall[count - 1])) if count else (1.0, 0.0)
+
+    def best_score(self) -> float:
+        """From which on precision and recall together (F1) are best."""
+        if not self.scores.size:
+            return 1.0
+        f1 = 2 * self.precision * self.recall / np.maximum(self.precision + self.recall, 1e-9)
+        return float(self.scores[int(np.argmax(f1))])
 
 
 def look(finder: FaceFinder, data: Path, split: str) -> list[Seen]:
@@ -136,4 +149,5 @@ def _figures(scores: npt.NDArray[np.float64], hits: npt.NDArray[np.bool_], faces
         float(precise.max()) if precise.size else 0.0,
         recall.astype(np.float32),
         precision.astype(np.float32),
+        scores[order].astype(np.float32),
     )

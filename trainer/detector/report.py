@@ -33,6 +33,7 @@ class SplitReport:
     by_size: dict[str, DetectionFigures]
     landmarks: float | None
     milliseconds: float
+    min_score: float
 
 
 def measure(
@@ -57,7 +58,7 @@ def measure(
         if reference is not None and name != reference:
             error = _landmarks(seen[name], contestant, seen[reference], contestants[reference])
         per_picture = 1000 * spent[name] / max(len(seen[name]), 1)
-        reports[name] = SplitReport(figures(seen[name]), by_size(seen[name]), error, per_picture)
+        reports[name] = SplitReport(figures(seen[name]), by_size(seen[name]), error, per_picture, contestant.min_score)
         sheets.save(sheets.misses(seen[name], contestant.min_score), output / f"{split}-missed-{_slug(name)}.jpg")
         sheets.save(sheets.false_alarms(seen[name], contestant.min_score), output / f"{split}-false-{_slug(name)}.jpg")
     plots.precision_recall({name: report.figures for name, report in reports.items()}, split, output / f"{split}.png")
@@ -121,6 +122,15 @@ def _landmarks(
 
 def _counting(found: Sequence[Detection], contestant: Contestant) -> list[Detection]:
     return [face for face in found if face.score >= contestant.min_score]
+
+
+def _working(report: SplitReport) -> str:
+    precision, recall = report.figures.at(report.min_score)
+    best = report.figures.best_score()
+    return (
+        f"precision {precision:.3f} and recall {recall:.3f} at its working score {report.min_score:.2f}; together they "
+        f"are best at {best:.2f}."
+    )
 
 
 def _cells(report: SplitReport) -> list[str]:

@@ -25,6 +25,7 @@ class LandmarkConfig(BaseModel):
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
+    workers: int = Field(1, ge=0, description="processes that make samples")
     seed: int = 0
     jitter: float = Field(0.1, ge=0)
     rotation_degrees: float = Field(15.0, ge=0, le=180)

@@ -22,9 +22,9 @@ class LandmarkRefiner(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         channels = [width, 2 * width, 3 * width, 4 * width]
-        layers: list[nn.Module] = []
-        before = 3
-        for channel in channels:
+        layers: list[nn.Module] = [_convolution(3, width, 2)]
+        before = width
+        for channel in channels[1:]:
             layers += [_convolution(before, channel, 2), _Residual(channel)]
             before = channel
         self.features = nn.Sequential(*layers)

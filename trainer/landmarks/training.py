@@ -64,8 +64,16 @@ def train(config: LandmarkConfig, faces: Faces, validation: Faces, output: Path,
         callbacks=[best],
         logger=CSVLogger(output, name="", version=""),
         enable_model_summary=False,
+        precision="bf16-mixed",
     )
-    loader = DataLoader(Samples(faces, config, varied=True), config.batch_size, shuffle=True, drop_last=True)
+    loader = DataLoader(
+        Samples(faces, config, varied=True),
+        config.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+    )
     held_out = DataLoader(Samples(validation, config, varied=False), config.batch_size)
     trainer.fit(RefinerTraining(config), loader, held_out, ckpt_path=last if resume else None)
     return Path(best.best_model_path)
