@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from alembic import context
-from sqlalchemy import Engine, create_engine, pool, text
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, Engine, create_engine, pool, text
+from sqlalchemy.exc import OperationalError
 
 from service.gallery.schema import include_object, serves_already
 from service.gallery.server import database_url
@@ -16,6 +18,8 @@ from service.settings import load_settings
 LOCK = 0x6D6967
 """Key of the advisory lock that lines up processes which migrate at once."""
 POLL_S = 0.2
+LOCK_TIMEOUT = "3s"
+ATTEMPTS = 20
 log = logging.getLogger("alembic.env")
 
 
@@ -51,6 +55,26 @@ def run_offline() -> None:
         context.run_migrations()
 
 
+def run_patiently(connection: Connection) -> None:
+    """Give up a lock that is not to be had soon, and ask for it again.
+
+    A migration that waits for its table behind a long statement makes everybody wait who comes after it.
+    """
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    connection.commit()
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+        except OperationalError as error:
+            if attempt == ATTEMPTS or not isinstance(error.orig, LockNotAvailable):
+                raise
+            log.warning("a table is in use; trying again (%d of %d)", attempt, ATTEMPTS)
+            time.sleep(attempt)
+        else:
+            return
+
+
 def run_online() -> None:
     with url_in_use() as url:
         engine = create_engine(url, poolclass=pool.NullPool, hide_parameters=True)
@@ -64,8 +88,7 @@ def run_online() -> None:
                 transaction_per_migration=True,
             )
             if not serves_already(connection):
-                with context.begin_transaction():
-                    context.run_migrations()
+                run_patiently(connection)
         engine.dispose()
 
 

@@ -90,7 +90,8 @@ def restore(
 ) -> None:
     """Bring a backup into the database, all of it or nothing, and migrate it to this release.
 
-    Stop the service before you replace what it uses. Who was erased after the backup was made is back then.
+    Stop the service before you replace what it uses. Who was erased, and which key was revoked, after the backup was
+    made is back then.
     """
     from service.gallery import dump, schema
     from service.gallery.server import database_url

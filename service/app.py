@@ -28,7 +28,7 @@ from service.api.schemas import ProblemView
 from service.api.startup import PlainStartupFailure
 from service.engines import build_engine
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
-from service.gallery import ann, keys, schema
+from service.gallery import ann, idempotency, keys, schema
 from service.gallery import collections as gallery_collections
 from service.gallery.database import Database
 from service.gallery.keyring import KeyRing
@@ -38,6 +38,7 @@ from service.inference.bundle import EmbedderManifest, embedding_fingerprint, re
 from service.inference.engine import Engine
 from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
+from service.recognition.duplicates import Lines
 from service.recognition.gate import QualityGate
 from service.settings import Settings, load_settings
 
@@ -103,7 +104,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         await _prepare_gallery(settings, database, engine, manifest)
         await engine.start()
         stack.push_async_callback(engine.stop)
-        maintenance = asyncio.create_task(_maintain_indexes(settings, database))
+        maintenance = asyncio.create_task(_maintain(settings, database))
         stack.push_async_callback(_cancel, maintenance)
         precision = settings.inference.precision
         recognition = settings.recognition
@@ -123,6 +124,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
                 recognition.max_brightness,
                 recognition.min_quality,
             ),
+            lines=Lines(),
             precision=precision,
             release=schema.this_release(),
             keys=KeyRing(database) if settings.server.keys_required else None,
@@ -161,15 +163,17 @@ async def _prepare_gallery(settings: Settings, database: Database, engine: Engin
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
 
 
-async def _maintain_indexes(settings: Settings, database: Database) -> None:
-    """Give collections that have grown large their index, and take it from those that have shrunk."""
+async def _maintain(settings: Settings, database: Database) -> None:
+    """Give collections that have grown large their index, take it from those that have shrunk, forget old answers."""
     build_from = settings.database.ann_build_from
     while True:
         await asyncio.sleep(settings.database.ann_check_every_s)
         try:
+            async with database.transaction() as connection:
+                await idempotency.purge(connection)
             await ann.maintain(database, build_from, build_from // 2)
         except Exception as error:  # the database may be away; searches are exact until it works
-            log.warning("indexes could not be maintained: %s", str(error).partition("\n")[0])
+            log.warning("the gallery could not be maintained: %s", str(error).partition("\n")[0])
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -1,7 +1,8 @@
 """`python -m tools.fused_probes`: what several pictures of one person do to the errors of a comparison.
 
 Pictures of people that the model never saw are fused, n at a time, into one probe: the normalised mean of their
-embeddings. It is compared with single templates at the thresholds that were calibrated for single probes.
+embeddings. It is compared with single templates at the threshold that the service takes for so many pictures: each
+counts as a comparison.
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from service.gallery.templates import centroid_of
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
+from service.inference.rates import rate_of_one
 from service.settings import BUNDLES
 from trainer.archives import unpack
 from trainer.embedder.calibration import held_out_sample
@@ -23,7 +25,7 @@ from trainer.embedder.split import Part
 from trainer.tables import table
 
 Floats = npt.NDArray[np.float32]
-FUSED = (1, 2, 3, 5)
+FUSED = (1, 2, 3, 5, 8)
 RATES = (1e-2, 1e-3, 1e-4)
 DRAWS = 20
 
@@ -40,11 +42,11 @@ def main(
     calibration = embedder.manifest.calibration
     if calibration is None:
         raise typer.BadParameter("the embedder has no calibration")
-    thresholds = [calibration.threshold_for(rate) for rate in RATES]
     names = np.array(sample.names)
     people = [rows for rows in (np.flatnonzero(names == name) for name in np.unique(names)) if len(rows) > max(FUSED)]
     rows = []
     for count in FUSED:
+        thresholds = [calibration.threshold_for(rate_of_one(rate, count)) for rate in RATES]
         impostor, genuine = _scores(sample.embeddings, names, people, count)
         cells = [f"{(impostor >= at).mean():.2g}" for at in thresholds]
         rows.append((str(count), *cells, *(f"{(genuine >= at).mean():.4f}" for at in thresholds)))

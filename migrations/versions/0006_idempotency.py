@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["collection_id", "identity_id"],
             ["identity.collection_id", "identity.id"],
-            name="fk_idempotency_collection_id",
+            name="fk_idempotency_collection_id_identity_id",
             ondelete="CASCADE",
         ),
     )

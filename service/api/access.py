@@ -27,6 +27,15 @@ class Access:
         """The only collection that the caller may know of; None: all."""
         return None if self.key is None else self.key.collection
 
+    def may_name_others(self) -> bool:
+        """Whether the caller may learn who else is enrolled."""
+        return self.key is None or bool(self.key.scopes & {Scope.SEARCH, Scope.MANAGE})
+
+    def require_all_collections(self, what: str) -> None:
+        """Raises NotAllowed where the key is for one collection."""
+        if self.collection is not None:
+            raise NotAllowed(f"{what} tells of the database as a whole, and the key is for {self.collection!r} only")
+
     def enter(self, collection: str | None) -> None:
         """Raises NotAllowed where the key is for another collection; None stands for all of them."""
         if self.key is not None and self.key.collection not in (None, collection):

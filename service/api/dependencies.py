@@ -16,6 +16,7 @@ from service.gallery.schema import Release
 from service.inference.bundle import EmbedderManifest, Precision
 from service.inference.engine import Engine, HostedEngine, ImageInput, Observation
 from service.recognition.deciding import Deciding
+from service.recognition.duplicates import Lines
 from service.recognition.gate import QualityGate
 
 
@@ -36,6 +37,7 @@ class Registry:
     deciding: Deciding
     bundle: ModelBundle
     gate: QualityGate
+    lines: Lines
     precision: Precision
     release: Release
     keys: KeyRing | None

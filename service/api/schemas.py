@@ -422,7 +422,10 @@ class RegisterAnswer(BaseModel):
     created: bool
     template_count: int
     images: list[ImageOutcomeView]
-    look_alikes: list[LookAlikeView] = Field([], description="others who match, where the collection looks for them")
+    look_alike_count: int = Field(0, description="others who match, where the collection looks for them")
+    look_alikes: list[LookAlikeView] = Field(
+        [], description="who they are, for keys that may search; an answer that is given again names nobody"
+    )
 
 
 class DecisionView(BaseModel):

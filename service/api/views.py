@@ -59,7 +59,8 @@ def outcome_view(outcome: ImageOutcome) -> ImageOutcomeView:
     )
 
 
-def register_answer(enrolment: Enrolment, collection: str) -> RegisterAnswer:
+def register_answer(enrolment: Enrolment, collection: str, named: bool) -> RegisterAnswer:
+    """`named`: whether the caller learns who looks alike, or only how many."""
     identity = enrolment.identity
     return RegisterAnswer(
         identity_id=identity.id,
@@ -76,8 +77,9 @@ def register_answer(enrolment: Enrolment, collection: str) -> RegisterAnswer:
                 label=candidate.label,
                 score=round(candidate.score, 6),
             )
-            for candidate in enrolment.look_alikes
+            for candidate in (enrolment.look_alikes if named else [])
         ],
+        look_alike_count=len(enrolment.look_alikes),
     )
 
 

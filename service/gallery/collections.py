@@ -59,11 +59,11 @@ async def create(connection: AsyncConnection, name: str, model_id: str, **choice
     return Collection(**row._mapping)
 
 
-async def get(connection: AsyncConnection, name: str) -> Collection:
-    """Raises CollectionNotFound."""
+async def get(connection: AsyncConnection, name: str, pointer: str = "/collection") -> Collection:
+    """`pointer`: where the request names it. Raises CollectionNotFound."""
     row = (await connection.execute(select(collection).where(collection.c.name == name))).one_or_none()
     if row is None:
-        raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/collection")
+        raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer=pointer)
     return Collection(**row._mapping)
 
 

@@ -42,12 +42,12 @@ class _Reader:
             raise _invalid("a filter is an object of fields and what they must be", pointer)
         if depth > MAX_DEPTH:
             raise _invalid(f"filters go {MAX_DEPTH} levels deep at most", pointer)
-        return and_(true(), *(self._item(name, value, f"{pointer}/{name}", depth) for name, value in wish.items()))
+        return and_(
+            true(), *(self._item(name, value, f"{pointer}/{_part(name)}", depth) for name, value in wish.items())
+        )
 
     def _item(self, name: str, value: object, pointer: str, depth: int) -> Condition:
-        self._conditions += 1
-        if self._conditions > MAX_CONDITIONS:
-            raise _invalid(f"a filter has at most {MAX_CONDITIONS} conditions", pointer)
+        self._count(1, pointer)
         if name in ("$and", "$or"):
             if not isinstance(value, list) or not value:
                 raise _invalid(f"{name} takes a list of filters", pointer)
@@ -56,10 +56,15 @@ class _Reader:
         if name == "$not":
             return not_(self.all_of(value, pointer, depth + 1))
         if name.startswith("$"):
-            raise _invalid(f"{name} is not known here; combine filters with $and, $or and $not", pointer)
-        return self._field(name.split("."), value, pointer)
+            raise _invalid("not known here; combine filters with $and, $or and $not", pointer)
+        return self._conditions_on(name.split("."), value, pointer)
 
-    def _field(self, path: list[str], value: object, pointer: str) -> Condition:
+    def _count(self, conditions: int, pointer: str) -> None:
+        self._conditions += conditions
+        if self._conditions > MAX_CONDITIONS:
+            raise _invalid(f"a filter has at most {MAX_CONDITIONS} conditions and values", pointer)
+
+    def _conditions_on(self, path: list[str], value: object, pointer: str) -> Condition:
         if not all(path):
             raise _invalid("a field's name must not be empty", pointer)
         if not isinstance(value, Mapping):
@@ -67,9 +72,11 @@ class _Reader:
         if not value:
             raise _invalid('a field needs an operator, such as {"$gte": 3}', pointer)
         parts = []
+        self._count(len(value) - 1, pointer)
         for name, operand in value.items():
+            self._count(len(operand) if isinstance(operand, list) else 0, pointer)
             if name not in OPERATORS:
-                raise _invalid(f"{name} is not an operator; there are {', '.join(OPERATORS)}", f"{pointer}/{name}")
+                raise _invalid(f"not an operator; there are {', '.join(OPERATORS)}", f"{pointer}/{_part(name)}")
             parts.append(OPERATORS[name](path, operand, f"{pointer}/{name}"))
         return and_(*parts)
 
@@ -77,6 +84,11 @@ class _Reader:
 def _equal(path: list[str], value: Scalar) -> Condition:
     """By containment, for which there is an index."""
     return identity.c.metadata.contains(_nested(path, value))
+
+
+def _field(path: list[str]) -> ColumnElement[Any]:
+    """The names travel as parameters: in an array literal quotes, braces and commas would have a meaning."""
+    return func.jsonb_extract_path(identity.c.metadata, *path, type_=JSONB)
 
 
 def _nested(path: list[str], value: object) -> dict[str, Any]:
@@ -95,7 +107,7 @@ def _ordered(compare: Callable[[Any, Any], Condition]) -> Callable[[list[str], o
     def condition(path: list[str], value: object, pointer: str) -> Condition:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise _invalid("takes a number or a text", pointer)
-        field = identity.c.metadata[tuple(path)]
+        field = _field(path)
         kind = "string" if isinstance(value, str) else "number"
         # jsonb has an order across types, and only values of one type are to be compared. An absent field must make
         # this false and not unknown, which its opposite would be as well.
@@ -107,7 +119,7 @@ def _ordered(compare: Callable[[Any, Any], Condition]) -> Callable[[list[str], o
 def _exists(path: list[str], value: object, pointer: str) -> Condition:
     if not isinstance(value, bool):
         raise _invalid("takes true or false", pointer)
-    field = identity.c.metadata[tuple(path)]
+    field = _field(path)
     return field.is_not(None) if value else field.is_(None)
 
 
@@ -133,6 +145,11 @@ def _scalar(value: object, pointer: str) -> Scalar:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise _invalid("must be a text, a number, true, false or null", pointer)
+
+
+def _part(name: str) -> str:
+    """A part of a JSON pointer (RFC 6901), shortened: a name may be long."""
+    return name[:64].replace("~", "~0").replace("/", "~1")
 
 
 def _invalid(words: str, pointer: str) -> InvalidFilter:

@@ -8,9 +8,11 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import Conflict
 from service.gallery.tables import idempotency
 
 KEPT_HOURS = 24
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,21 @@ async def claim(
 
     Whoever comes with a key that another transaction has taken waits until that one ends: then its answer is there, or,
     where it failed, the key is free.
+
+    Raises:
+        Conflict: the key came and went all the time.
     """
-    expired = (idempotency.c.collection_id == collection_id) & (idempotency.c.created_at <= _oldest())
-    await connection.execute(delete(idempotency).where(expired))
+    mine = (idempotency.c.collection_id == collection_id) & (idempotency.c.key == key)
     values = {"collection_id": collection_id, "key": key, "request_sha256": request_sha256}
     statement = insert(idempotency).values(values).on_conflict_do_nothing().returning(idempotency.c.key)
-    if (await connection.execute(statement)).one_or_none() is not None:
-        return None
-    return await find(connection, collection_id, key)
+    for _ in range(ATTEMPTS):
+        await connection.execute(delete(idempotency).where(mine, idempotency.c.created_at <= _oldest()))
+        if (await connection.execute(statement)).one_or_none() is not None:
+            return None
+        if (kept := await find(connection, collection_id, key)) is not None:
+            return kept
+        # The row that was in the way went with its person before it was read.
+    raise Conflict("the person of this Idempotency-Key is being changed; send the request again")
 
 
 async def keep(
@@ -55,7 +64,14 @@ async def keep(
 ) -> None:
     """Store the answer under a claimed key. It goes with the person whom it is about."""
     statement = update(idempotency).where(idempotency.c.collection_id == collection_id, idempotency.c.key == key)
-    await connection.execute(statement.values(identity_id=identity_id, answer=answer))
+    done = await connection.execute(statement.values(identity_id=identity_id, answer=answer))
+    if done.rowcount != 1:
+        raise Conflict("the Idempotency-Key was lost meanwhile; send the request again")
+
+
+async def purge(connection: AsyncConnection) -> int:
+    """Forget all answers that have expired; how many there were."""
+    return (await connection.execute(delete(idempotency).where(idempotency.c.created_at <= _oldest()))).rowcount
 
 
 def _oldest() -> Any:

@@ -2,16 +2,17 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, exists, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import IdentityExists, IdentityNotFound, NothingLeft, TemplateNotFound
+from service.errors import CollectionNotFound, IdentityExists, IdentityNotFound, NothingLeft, TemplateNotFound
 from service.gallery import identities, templates
 from service.gallery.collections import Collection
-from service.gallery.tables import centroid, identity, template
+from service.gallery.tables import centroid, collection, idempotency, identity, template
 
 
 async def merge(
@@ -28,6 +29,9 @@ async def merge(
     moved = 0
     for other in others:
         moved += await _take_over(connection, collection_id, other, into)
+    kept = update(idempotency).where(idempotency.c.collection_id == collection_id)
+    # Who sends the request again that made one of the others gets its answer, and not the person back.
+    await connection.execute(kept.where(idempotency.c.identity_id.in_(others)).values(identity_id=into))
     people = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(others))
     await connection.execute(people)
     await _touch(connection, collection_id, into)
@@ -76,12 +80,17 @@ async def split(
 async def move(connection: AsyncConnection, origin: Collection, target: Collection, identity_id: uuid.UUID) -> None:
     """Take a person with templates and centroids to another collection; the id stays.
 
+    Whoever moves people decides; the target's rules for newcomers are not asked.
+
     Raises:
         IdentityNotFound, IdentityExists
     """
     await _lock(connection, origin.id, [identity_id])
     person = await identities.get(connection, origin.id, identity_id)
-    await _add(connection, target.id, identity_id, person.external_id, person.label, person.metadata)
+    await connection.execute(
+        select(collection.c.id).where(collection.c.id == target.id).with_for_update(read=True, key_share=True)
+    )
+    await _add(connection, target.id, identity_id, person.external_id, person.label, person.metadata, person.created_at)
     for table in (template, centroid):
         names = [column.name for column in table.columns if column.name != "collection_id"]
         rows = select(literal(target.id), *(table.c[name] for name in names)).where(
@@ -92,7 +101,13 @@ async def move(connection: AsyncConnection, origin: Collection, target: Collecti
 
 
 async def _lock(connection: AsyncConnection, collection_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> None:
-    """In one order for everybody, so that nobody waits for one who waits. Raises IdentityNotFound."""
+    """The collection first and then people in one order, so that nobody waits for one who waits.
+
+    Raises:
+        IdentityNotFound
+    """
+    whole = select(collection.c.id).where(collection.c.id == collection_id)
+    await connection.execute(whole.with_for_update(read=True, key_share=True))
     statement = (
         select(identity.c.id)
         .where(identity.c.collection_id == collection_id, identity.c.id.in_(ids))
@@ -127,11 +142,16 @@ async def _add(
     external_id: str,
     label: str | None,
     metadata: dict[str, Any] | None,
+    created_at: datetime | None = None,
 ) -> None:
-    values = {"external_id": external_id, "label": label or external_id, "metadata": metadata or {}}
+    values: dict[str, Any] = {"external_id": external_id, "label": label or external_id, "metadata": metadata or {}}
+    if created_at is not None:
+        values["created_at"] = created_at
     try:
         await connection.execute(insert(identity).values(collection_id=collection_id, id=identity_id, **values))
     except IntegrityError as error:
+        if "uq_identity" not in str(error.orig):
+            raise CollectionNotFound("the collection was deleted meanwhile", pointer="/to") from error
         raise IdentityExists(
             f"somebody is enrolled as {external_id!r} already; choose another external_id, or merge the two",
             pointer="/external_id",

@@ -1,5 +1,6 @@
 """YOLO face detection on an ONNX graph: letterbox, run, read the boxes and landmarks, drop overlaps."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,12 @@ ENLARGEABLE = 1.25
 """A picture up to this much larger than an input size is still given to it."""
 
 
-TILE_OVERLAP = 160
-"""Pixels that neighbouring tiles share: a face up to this size lies whole in one of them, a larger one is found in the
-picture as a whole."""
+MAX_TILES = 64
+"""For one picture; of a larger one, tiles show more, and smaller."""
+TILE_OVERLAP = 0.25
+"""Of a tile that neighbours share, at least. A face up to this size lies whole in one of them."""
+FOUND_IN_WHOLE_PX = 20
+"""A face of this size in the shrunken picture is found there; the overlap is no smaller in the picture's pixels."""
 TILES_AT_ONCE = 8
 PART = 0.6
 """A box of a tile that lies so far within a larger one, and is so much smaller, shows a part of that face."""
@@ -105,9 +109,10 @@ class YoloFaceDetector:
         fitting = (size for size in self._graphs if max(width, height) <= size * ENLARGEABLE)
         yield _View(row, picture, next(fitting, largest))
         if self._tiling and max(width, height) > largest * ENLARGEABLE:
-            for top in tile_starts(height, largest, TILE_OVERLAP):
-                for left in tile_starts(width, largest, TILE_OVERLAP):
-                    yield _View(row, picture[top : top + largest, left : left + largest], largest, left, top)
+            side, tops, lefts = _tiles(height, width, largest)
+            for top in tops:
+                for left in lefts:
+                    yield _View(row, picture[top : top + side, left : left + side], largest, left, top)
 
     def _run(self, size: int, views: Sequence[_View]) -> Iterator[tuple[_View, _Candidates]]:
         squares, boxings = zip(*(letterbox(view.pixels, size) for view in views), strict=True)
@@ -151,6 +156,18 @@ class YoloFaceDetector:
             Detection(tuple(float(value) for value in boxes[row]), float(scores[row]), landmarks[row])  # type: ignore[arg-type]
             for row in suppress_overlaps(boxes, scores, self.manifest.max_iou)
         ]
+
+
+def _tiles(height: int, width: int, input_size: int) -> tuple[int, list[int], list[int]]:
+    """Side of the tiles, and where their rows and columns begin: `MAX_TILES` of them at most."""
+    side = input_size
+    while True:
+        found_in_whole = FOUND_IN_WHOLE_PX * max(height, width) / input_size
+        overlap = min(round(max(TILE_OVERLAP * side, found_in_whole)), side // 2)
+        tops, lefts = tile_starts(height, side, overlap), tile_starts(width, side, overlap)
+        if len(tops) * len(lefts) <= MAX_TILES:
+            return side, tops, lefts
+        side = math.ceil(side * 1.25)
 
 
 def _without_parts(tile: _Candidates, whole: _Candidates) -> _Candidates:

@@ -64,18 +64,29 @@ class Deciding:
                 **error.extensions,
             ) from None
 
-    async def for_duplicates(self, connection: AsyncConnection, collection: Collection) -> Decision:
+    def require_duplicates_decidable(self) -> None:
+        """A rule about duplicates needs a calibration. Raises FmrNotCalibrated."""
+        if self.policy.range is None:
+            raise FmrNotCalibrated(
+                "whether a newcomer is a duplicate is decided by an error rate, and the loaded model has no "
+                "calibration for the precision in use; set `duplicates` to `allow`",
+                pointer="/duplicates",
+            )
+
+    async def for_duplicates(self, connection: AsyncConnection, collection: Collection, pictures: int) -> Decision:
         """The decision whether a new person is another one: at the asked FPIR, or the strictest that was measured.
+
+        Each of the newcomer's pictures is compared with everybody, and any match counts.
 
         Raises:
             FmrNotCalibrated: nothing was measured.
         """
         size = await self.sizes.of(connection, collection.id, collection.model_id)
-        comparisons = Comparisons(size.people, size.templates)
+        comparisons = Comparisons(size.people, size.templates, pictures)
+        self.require_duplicates_decidable()
+        assert self.policy.range is not None
         try:
             return self.policy.decide(OperatingPoint("fpir", self.duplicate_fpir), comparisons)
         except FmrNotCalibrated:
-            if self.policy.range is None:
-                raise
             strictest = self.policy.threshold_for("fmr", self.policy.range[0])
             return self.policy.decide(OperatingPoint("threshold", strictest), comparisons)

@@ -1,8 +1,11 @@
 """Is a person who is being enrolled here already, under another name?"""
 
+import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from enum import StrEnum
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +31,25 @@ class DuplicatePolicy(StrEnum):
     """The person is not enrolled, and the problem names those who look alike."""
 
 
+class Lines:
+    """Lets those of this process who enrol where duplicates matter wait in line before they take a connection.
+
+    In the database they line up as well, with those of other processes; there each who waits holds a connection.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def of(self, collection: Collection) -> AsyncIterator[None]:
+        if collection.duplicates == DuplicatePolicy.ALLOW:
+            yield
+            return
+        lock = self._locks.setdefault(collection.id, asyncio.Lock())
+        async with lock:
+            yield
+
+
 async def look_alikes(
     connection: AsyncConnection,
     deciding: Deciding,
@@ -43,7 +65,7 @@ async def look_alikes(
     Raises:
         FmrNotCalibrated: the model has no calibration.
     """
-    decision = await deciding.for_duplicates(connection, collection)
+    decision = await deciding.for_duplicates(connection, collection, len(embeddings))
     found: dict[uuid.UUID, Candidate] = {}
     for embedding in embeddings:
         near = await nearest(connection, collection.id, collection.model_id, embedding, LOOKED_AT)

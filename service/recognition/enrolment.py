@@ -15,7 +15,7 @@ from service.gallery.database import Database
 from service.gallery.search import Candidate
 from service.inference.engine import Box, Engine, Face, ImageInput, Observation
 from service.recognition.deciding import Deciding
-from service.recognition.duplicates import DuplicatePolicy, look_alikes
+from service.recognition.duplicates import DuplicatePolicy, Lines, look_alikes
 from service.recognition.gate import QualityGate, QualityMode, gate_for
 from service.recognition.subject import subject_face
 
@@ -70,7 +70,7 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRequest:
-    """`force`: faces that the gate refuses are enrolled all the same."""
+    """`force`: faces that the gate refuses are enrolled all the same. `named`: the caller may learn who looks alike."""
 
     collection: str
     external_id: str
@@ -78,6 +78,7 @@ class EnrolmentRequest:
     metadata: dict[str, Any] | None
     images: Sequence[ImageInput]
     force: bool = False
+    named: bool = True
     once: Once | None = None
 
 
@@ -89,6 +90,7 @@ class Enroller:
     engine: Engine
     gate: QualityGate
     deciding: Deciding
+    lines: Lines
 
     async def enrol(self, request: EnrolmentRequest) -> Enrolment | Replay:
         """Store one template for each picture whose face passes the gate, and bring the centroid up to date.
@@ -121,7 +123,9 @@ class Enroller:
         self, collection: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
     ) -> Enrolment | Replay:
         once = request.once
-        async with self.database.transaction() as connection:
+        async with self.lines.of(collection), self.database.transaction() as connection:
+            collection = await collections.get(connection, request.collection)  # its rules may have changed
+            require_loaded(collection, self.engine)
             if once is not None:
                 kept = await idempotency.claim(connection, collection.id, once.key, once.request_sha256)
                 if (replay := _replay(once, kept)) is not None:
@@ -153,7 +157,7 @@ class Enroller:
             embeddings = [sample.embedding for sample in samples]
             alike = await look_alikes(connection, self.deciding, collection, identity_id, embeddings)
         if alike and created and policy is DuplicatePolicy.REJECT:
-            raise _duplicate(request.external_id, alike)
+            raise _duplicate(request.external_id, alike if request.named else [])
         model_id = self.engine.model_id
         ids = await templates.add(connection, collection.id, identity_id, model_id, samples)
         if any(ids):
@@ -191,7 +195,7 @@ def _outcome(
 
 
 def _duplicate(external_id: str, alike: Sequence[Candidate]) -> DuplicatePerson:
-    names = ", ".join(repr(candidate.external_id) for candidate in alike[:3])
+    names = ", ".join(repr(candidate.external_id) for candidate in alike[:3]) or "somebody who is enrolled"
     return DuplicatePerson(
         f"{external_id!r} looks like {names}, and the collection rejects duplicates: register the picture under that "
         "id, or merge the two, or change the collection's `duplicates`",

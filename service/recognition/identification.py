@@ -43,7 +43,7 @@ class Identification:
 class SearchRequest:
     """`images`: of one person, fused into one probe. `metadata_filter`: as `service.gallery.filters` reads it.
 
-    `explain`: tell how the database searched.
+    `explain`: tell how the database searched. `listed`: the caller gave a list, which errors point into.
     """
 
     collection: str
@@ -52,6 +52,7 @@ class SearchRequest:
     top_k: int
     metadata_filter: Mapping[str, Any] | None = None
     explain: bool = False
+    listed: bool = False
 
 
 async def identify(database: Database, engine: Engine, deciding: Deciding, request: SearchRequest) -> Identification:
@@ -85,7 +86,7 @@ async def identify(database: Database, engine: Engine, deciding: Deciding, reque
 
 
 def _pointers(request: SearchRequest) -> list[str]:
-    return ["/image"] if len(request.images) == 1 else [f"/images/{index}" for index in range(len(request.images))]
+    return [f"/images/{index}" for index in range(len(request.images))] if request.listed else ["/image"]
 
 
 def _probes(request: SearchRequest, observations: Sequence[Observation]) -> list[list[Face]]:

@@ -14,6 +14,7 @@ from service.inference.engine import FaceChoice, ImageInput
 from service.inference.local import LocalEngine
 from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
+from service.recognition.duplicates import Lines
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, Once, Replay
 from service.recognition.gate import QualityGate
 from service.settings import BUNDLES
@@ -184,10 +185,10 @@ async def test_a_crash_between_commit_and_answer(client: httpx.Client, database:
 
     image = ImageInput(COLLINS.read_bytes(), FaceChoice.ONLY)
     wish = EnrolmentRequest(name, "collins", None, None, [image], once=Once("k", b"\x01" * 32, render))
-    made = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes())).enrol(wish)
+    made = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines()).enrol(wish)
     assert isinstance(made, Enrolment)
     del made
-    again = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes())).enrol(wish)
+    again = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines()).enrol(wish)
     assert isinstance(again, Replay)
     listed = client.get("/identities", params={"collection": name}).json()["identities"]
     assert [again.answer["id"]] == [identity["id"] for identity in listed]

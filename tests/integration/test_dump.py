@@ -12,10 +12,10 @@ from sqlalchemy import text
 from service.errors import StartupError
 from service.gallery import collections, dump, schema
 from service.gallery.database import Database
+from service.gallery.dump import TABLES
 from tests.integration.test_gallery import enrol, unit
 
 pytestmark = pytest.mark.anyio
-TABLES = ("model", "collection", "identity", "template", "centroid", "api_key", "schema_serves", "alembic_version")
 
 
 def made(postgres_url: str, name: str) -> str:
@@ -78,7 +78,7 @@ async def test_a_dump_takes_the_place_of_what_is_there_or_changes_nothing(
     changed = content(filled)
     cut = tmp_path / "cut.dump"
     cut.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(StartupError, match="pg_restore failed"):
+    with pytest.raises(StartupError, match=r"failed|no registry"):
         dump.restore(filled, cut, replace=True)
     assert content(filled) == changed != before
     dump.restore(filled, file, replace=True)
@@ -87,8 +87,11 @@ async def test_a_dump_takes_the_place_of_what_is_there_or_changes_nothing(
 
 async def test_a_failed_backup_leaves_no_file(postgres_url: str, tmp_path: Path) -> None:
     missing = postgres_url.replace("/registry?", "/nothing_here?")
-    with pytest.raises(StartupError, match="pg_dump failed"):
+    with pytest.raises((StartupError, psycopg.OperationalError)):
         dump.backup(missing, tmp_path / "x.dump")
+    empty = made(postgres_url, "restored")
+    with pytest.raises(StartupError, match="holds no registry"):
+        dump.backup(empty, tmp_path / "x.dump")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,3 +111,28 @@ async def test_the_command_line_does_the_same(filled: str, postgres_url: str, tm
     target = made(postgres_url, "restored")
     assert "restored" in run(target, "restore", file)
     assert content(target) == content(filled)
+
+
+async def test_a_dump_of_an_older_release_takes_a_newer_ones_place(postgres_url: str, tmp_path: Path) -> None:
+    """A later schema has foreign keys that the older one's dump knows nothing of. What is not ours stays."""
+    old, target = made(postgres_url, "dumped"), made(postgres_url, "restored")
+    schema.upgrade(old, "0005")
+    dump.backup(old, tmp_path / "old.dump")
+    schema.upgrade(target)
+    with psycopg.connect(target.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE somebody_elses AS SELECT 1 AS x")
+    dump.restore(target, tmp_path / "old.dump", replace=True)
+    with psycopg.connect(target.replace("postgresql+psycopg", "postgresql")) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0005",)
+        assert connection.execute("SELECT x FROM somebody_elses").fetchone() == (1,)
+    schema.upgrade(target)
+
+
+async def test_a_dump_of_a_later_release_is_refused_untouched(filled: str, tmp_path: Path) -> None:
+    with psycopg.connect(filled.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'later'")
+    dump.backup(filled, tmp_path / "later.dump")
+    before = content(filled)
+    with pytest.raises(StartupError, match="later release"):
+        dump.restore(filled, tmp_path / "later.dump", replace=True)
+    assert content(filled) == before

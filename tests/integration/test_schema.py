@@ -70,7 +70,7 @@ def test_no_migration_deadlocks_with_requests(empty_database: str) -> None:
         return done
 
     with ThreadPoolExecutor(4) as pool:
-        clients = [pool.submit(use, list(statements)) for statements in orders * 2]
+        clients = [pool.submit(use, list(statements)) for statements in (*orders, orders[0])]
         try:
             schema.upgrade(empty_database)
         finally:
@@ -191,3 +191,17 @@ def test_an_index_build_that_was_cut_off_is_made_again(empty_database: str) -> N
         schema.upgrade(empty_database)
         valid = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name])
         assert valid.fetchone() == (True,)
+
+
+def test_a_table_in_use_is_waited_for_in_short_turns(empty_database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody reads `collection` for longer than a migration waits at once; it comes through afterwards."""
+    schema.upgrade(empty_database, "0004")
+    libpq = empty_database.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(libpq) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT count(*) FROM collection")
+        migration = pool.submit(schema.upgrade, empty_database)
+        with pytest.raises(TimeoutError):
+            migration.result(timeout=3.5)
+        reader.commit()
+        migration.result(timeout=20)
+    assert "idempotency" in tables(empty_database)

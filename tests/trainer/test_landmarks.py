@@ -101,6 +101,7 @@ def test_train_export_and_run(faces: Faces, tmp_path: Path) -> None:
         bundle = tmp_path / "bundle"
         shutil.copytree(BUNDLES / "detector", bundle)
         manifest = export.export(best, settings, bundle)
+        assert export.export(best, settings, bundle) == manifest  # in the place of the first
     errors = [line.split(",")[1] for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]]
     told = [float(error) for error in errors if error]
     assert told[-1] < told[0] / 2

@@ -14,15 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import track
 
 from service.inference.engine import FaceFinder
-from service.vision.image import ImageLimits, Pixels, decode
+from service.vision.image import Pixels
 from trainer.detector.labels import LabelledFace, write_labels
+from trainer.pictures import pictures_below, read_picture
 
 Floats = npt.NDArray[np.float32]
 ATTEMPTS = 200
 SMALLEST_SCENE = 48
 SUSPECTED = 0.3
 """Score from which on a second face in a canvas may be one."""
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class CompositeConfig(BaseModel):
@@ -79,7 +79,7 @@ def compose(
 
 
 class _Portraits:
-    """Canvases with their face, labelled when first asked for; round and round."""
+    """Canvases with their face, labelled as they are asked for; round and round."""
 
     def __init__(self, paths: list[Path], finder: FaceFinder, min_score: float) -> None:
         self._paths = paths
@@ -91,7 +91,8 @@ class _Portraits:
         for _ in range(len(self._paths)):
             path = self._paths[self._next % len(self._paths)]
             self._next += 1
-            pixels = decode(path.read_bytes(), ImageLimits())
+            if (pixels := read_picture(path)) is None:
+                continue
             found = [face for face in self._finder.detect([pixels])[0] if face.score >= SUSPECTED]
             if len(found) == 1 and found[0].score >= self._min_score and found[0].landmarks is not None:
                 return pixels, LabelledFace(np.array(found[0].box, np.float32), found[0].landmarks.copy())
@@ -108,7 +109,8 @@ class _Scenery:
 
     def take(self) -> Pixels:
         for _ in range(ATTEMPTS):
-            pixels = decode(self._paths[self._rng.integers(len(self._paths))].read_bytes(), ImageLimits())
+            if (pixels := read_picture(self._paths[self._rng.integers(len(self._paths))])) is None:
+                continue
             side = int(self._rng.uniform(0.2, 0.6) * min(pixels.shape[:2]))
             top, left = (int(self._rng.integers(length - side + 1)) for length in pixels.shape[:2])
             square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
@@ -118,7 +120,7 @@ class _Scenery:
 
 
 def _drawn(folder: Path, at_most: int, rng: np.random.Generator) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = pictures_below(folder)
     return [found[index] for index in rng.permutation(len(found))[:at_most]]
 
 

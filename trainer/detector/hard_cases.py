@@ -15,11 +15,12 @@ import numpy.typing as npt
 from rich.progress import track
 
 from service.inference.engine import Detection, FaceFinder
-from service.vision.image import ImageLimits, Pixels, decode
+from service.vision.image import Pixels
 from service.vision.quality import asymmetry
 from trainer.detector import sheets
 from trainer.detector.background import background
 from trainer.detector.labels import LabelledFace
+from trainer.pictures import pictures_below, read_picture
 
 Floats = npt.NDArray[np.float32]
 RIGHT_LANDMARKS = 0.15
@@ -55,12 +56,13 @@ def portraits(folder: Path, finder: FaceFinder, min_score: float, at_most: int, 
     Raises:
         ValueError: there is none.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+    paths = pictures_below(folder)
     taken: list[Portrait] = []
     for index in np.random.default_rng(seed).permutation(len(paths)):
         if len(taken) == at_most:
             break
-        pixels = decode(paths[index].read_bytes(), ImageLimits())
+        if (pixels := read_picture(paths[index])) is None:
+            continue
         found = [face for face in finder.detect([pixels])[0] if face.score >= min_score]
         if len(found) == 1 and found[0].landmarks is not None:
             taken.append(Portrait(pixels, LabelledFace(np.array(found[0].box, np.float32), found[0].landmarks)))

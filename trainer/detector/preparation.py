@@ -15,8 +15,8 @@ from service.vision.geometry import iou
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector import sheets
 from trainer.detector.labels import LANDMARKS, LabelledFace, read_labels, write_labels
+from trainer.pictures import SUFFIXES, pictures_below
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic"}
 SAME_FACE_IOU = 0.4
 """A machine's and a person's box of one face overlap at least so much; people and machines draw differently."""
 NEW_FACE_IOU = 0.1
@@ -52,7 +52,7 @@ def prepare(
     Raises:
         ValueError: the folder has no pictures.
     """
-    paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = pictures_below(pictures)
     if not paths:
         raise ValueError(f"{pictures} has no pictures ({', '.join(sorted(SUFFIXES))})")
     for split in ("train", "val"):

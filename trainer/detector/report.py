@@ -90,9 +90,8 @@ def markdown(splits: Mapping[str, Mapping[str, SplitReport]], alarms: Mapping[st
         rows = [[name, *_cells(report)] for name, report in reports.items()]
         lines += [f"## {split}", "", table(head, rows), "", f"![precision and recall]({split}.png)", ""]
         for name in reports:
-            lines.append(
-                f"{name}: [missed]({split}-missed-{_slug(name)}.jpg), [false alarms]({split}-false-{_slug(name)}.jpg)"
-            )
+            missed, false = (f"{split}-{kind}-{_slug(name)}.jpg" for kind in ("missed", "false"))
+            lines.append(f"{name}: {_working(reports[name])} [Missed]({missed}), [false alarms]({false}).\n")
         lines.append("")
     lines += ["Landmarks: median distance from the reference's, in parts of the distance between the eyes.", ""]
     if alarms:

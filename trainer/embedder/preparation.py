@@ -13,7 +13,7 @@ from rich.progress import track
 from service.errors import RegistryError
 from service.inference.engine import FaceChoice, FaceFinder
 from service.inference.selection import select
-from service.vision.alignment import TEMPLATE_112, similarity_transform
+from service.vision.alignment import TEMPLATE_112, similarity_transform, trust
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.embedder.augmentation import CROP
 from trainer.embedder.canvases import CANVAS
@@ -71,7 +71,8 @@ def make_canvas(data: bytes, detector: FaceFinder, choice: FaceChoice) -> Pixels
     landmarks = detections[chosen[0]].landmarks
     if landmarks is None:
         raise ValueError("the detector gives no landmarks")
-    transform = similarity_transform(landmarks[:, :2], TEMPLATE_112 + np.float32((CANVAS - CROP) / 2))
+    target = TEMPLATE_112 + np.float32((CANVAS - CROP) / 2)
+    transform = similarity_transform(landmarks[:, :2], target, trust(landmarks[:, 2]))  # as the service aligns
     return cv2.warpAffine(pixels, transform, (CANVAS, CANVAS), borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 

@@ -19,7 +19,8 @@ OPSET = 18
 def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifest:
     """Write the refiner's graph into a detector bundle and describe it in the manifest."""
     config = LandmarkConfig.load(config_file)
-    graph = bundle / GRAPH
+    manifest = read_detector(bundle)
+    graph = bundle / f".{GRAPH}.partial"
     example = torch.zeros(2, 3, config.input_size, config.input_size)
     torch.onnx.export(
         Deployed(load(checkpoint, config)).eval(),
@@ -34,7 +35,6 @@ def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifes
         verbose=False,
     )
     store_weights_as_half(graph)
-    manifest = read_detector(bundle)
     stage = LandmarkStage(
         graph=GRAPH,
         input_size=config.input_size,
@@ -43,5 +43,6 @@ def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifes
     )
     files = {manifest.graph: manifest.files[manifest.graph], GRAPH: file_sha256(graph)}
     described = manifest.model_copy(update={"landmark_stage": stage, "files": files})
+    graph.rename(bundle / GRAPH)
     write_manifest(bundle, described)
     return described

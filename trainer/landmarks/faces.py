@@ -12,6 +12,7 @@ from service.inference.engine import FaceFinder
 from service.vision.alignment import align_with_margin
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector.labels import read_labels
+from trainer.pictures import pictures_below, read_picture
 
 Floats = npt.NDArray[np.float32]
 CANVAS = 160
@@ -21,7 +22,6 @@ SMALLEST_FACE = 20
 """Shorter side of a box in pixels; below, a label of a landmark is a guess."""
 SUSPECTED = 0.3
 """Score from which on a second face in the picture may be one."""
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,11 @@ def _from_labels(data: Path, split: str) -> Iterator[tuple[Pixels, Floats]]:
 def _from_pictures(
     folder: Path, finder: FaceFinder, min_score: float, at_most: int, seed: int
 ) -> Iterator[tuple[Pixels, Floats]]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = pictures_below(folder)
     chosen = np.random.default_rng(seed).permutation(len(paths))[:at_most]
     for index in track(chosen, description="finding faces"):
-        pixels = decode(paths[index].read_bytes(), ImageLimits())
+        if (pixels := read_picture(paths[index])) is None:
+            continue
         found = [face for face in finder.detect([pixels])[0] if face.score >= SUSPECTED]
         if len(found) == 1 and found[0].score >= min_score and found[0].landmarks is not None:
             yield pixels, found[0].landmarks[:, :2]

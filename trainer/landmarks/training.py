@@ -52,7 +52,13 @@ def train(config: LandmarkConfig, faces: Faces, validation: Faces, output: Path,
 
     Raises:
         FileNotFoundError: there is nothing to resume.
+        ValueError: there are too few faces.
     """
+    if len(faces) < config.batch_size or not len(validation):
+        raise ValueError(
+            f"{len(faces)} faces to learn from and {len(validation)} to choose by: at least a batch of "
+            f"{config.batch_size} and one to choose by are needed"
+        )
     last = output / "last.ckpt"
     if resume and not last.exists():
         raise FileNotFoundError(f"nothing to resume: {last} does not exist")

@@ -38,6 +38,7 @@ async def create_collection(request: Request, registry: RegistryDependency, acce
     access.enter(None)
     body = await read_body(request, CollectionBody)
     registry.deciding.require_resolvable(body.operating_point)
+    _require_decidable(registry, body.duplicates)
     async with registry.database.transaction() as connection:
         made = await collections.create(
             connection, body.name, registry.engine.model_id, **body.model_dump(mode="json", exclude={"name"})
@@ -52,6 +53,7 @@ async def change_collection(
     """Its default rate, and what it asks of newcomers. People who are enrolled stay as they are."""
     access.enter(name)
     body = await read_body(request, CollectionChange)
+    _require_decidable(registry, body.duplicates)
     async with registry.database.transaction() as connection:
         changed = await collections.change(connection, name, **body.choices)
         if body.operating_point is not None:  # which the gallery may be too large for already
@@ -68,6 +70,11 @@ async def delete_collection(
     async with registry.database.transaction() as connection:
         deleted = await collections.remove(connection, name)
     return CollectionDeletionAnswer(name=name, identities_deleted=deleted)
+
+
+def _require_decidable(registry: RegistryDependency, duplicates: DuplicatePolicy | None) -> None:
+    if duplicates not in (None, DuplicatePolicy.ALLOW):
+        registry.deciding.require_duplicates_decidable()
 
 
 def _view(collection: collections.Collection, identities: int) -> CollectionView:

@@ -42,18 +42,20 @@ async def register(
         for data, box in zip(body.images, boxes, strict=True)
     ]
     once = None
+    named = access.may_name_others()
     if idempotency_key is not None:
-        once = Once(idempotency_key, digest(body), lambda enrolment: _answer(enrolment, body).model_dump(mode="json"))
-    wish = EnrolmentRequest(body.collection, body.key, body.label, body.metadata, images, body.force, once)
-    result = await Enroller(registry.database, engine, registry.gate, registry.deciding).enrol(wish)
+        once = Once(idempotency_key, digest(body), lambda enrolment: _kept(enrolment, body))
+    wish = EnrolmentRequest(body.collection, body.key, body.label, body.metadata, images, body.force, named, once)
+    result = await Enroller(registry.database, engine, registry.gate, registry.deciding, registry.lines).enrol(wish)
     if isinstance(result, Replay):
         response.headers["Idempotency-Replayed"] = "true"
         answer = RegisterAnswer.model_validate(result.answer)
     else:
-        answer = _answer(result, body)
+        answer = register_answer(result, body.collection, named)
     response.status_code = 201 if answer.created else 200
     return answer
 
 
-def _answer(enrolment: Enrolment, body: RegisterBody) -> RegisterAnswer:
-    return register_answer(enrolment, body.collection)
+def _kept(enrolment: Enrolment, body: RegisterBody) -> dict[str, Any]:
+    """The answer without the names of others: it may be kept longer than they are enrolled."""
+    return register_answer(enrolment, body.collection, named=False).model_dump(mode="json")

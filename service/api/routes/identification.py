@@ -26,8 +26,12 @@ async def search(
     """
     body = await read_body(request, SearchBody)
     access.enter(body.collection)
+    if body.explain:  # an index has rows of other collections, and their number would tell of them
+        access.require_all_collections("`explain`")
     images = [ImageInput(data, body.face, body.box, cropped=body.detector == "none") for data in body.pictures]
-    wish = SearchRequest(body.collection, images, body.operating_point, body.top_k, body.filter, body.explain)
+    wish = SearchRequest(
+        body.collection, images, body.operating_point, body.top_k, body.filter, body.explain, body.images is not None
+    )
     identification = await identify(registry.database, engine, registry.deciding, wish)
     answer = search_answer(identification, engine.model_id, registry.precision)
     for result in answer.results:

@@ -58,7 +58,7 @@ async def move(
     access.enter(body.to)
     async with registry.database.transaction() as connection:
         origin = await collections.get(connection, collection.name)
-        target = await collections.get(connection, body.to)
+        target = await collections.get(connection, body.to, "/to")
         if origin.model_id != target.model_id:
             raise OtherModel(
                 f"{origin.name!r} belongs to model {origin.model_id!r} and {target.name!r} to {target.model_id!r}: "
