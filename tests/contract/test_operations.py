@@ -287,4 +287,4 @@ def test_every_reference_in_the_openapi_document_resolves(client: httpx.Client) 
     assert names <= set(schemas)
     assert "$defs" not in response.text
     form = response.json()["paths"]["/search"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert form["properties"]["image"]["format"] == "binary"
+    assert form["properties"]["image"]["anyOf"][0]["format"] == "binary"
