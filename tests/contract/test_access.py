@@ -240,3 +240,47 @@ async def test_a_key_that_was_valid_is_trusted_while_the_database_is_away(
         await ring.find(secret)
     await there.close()
     await away.close()
+
+
+def test_a_key_that_only_enrols_learns_nobodys_name(ask: Callable[..., httpx.Response]) -> None:
+    """Else it could ask who anybody is by pretending to enrol them."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    manager, enroller = new_key(), new_key(Scope.ENROL)
+    assert ask(manager, "POST", "/collections", json={"name": name, "duplicates": "reject"}).status_code == 201
+    photo = {"images": COLLINS.read_bytes()}
+
+    def enrol(key: str, label: str) -> httpx.Response:
+        return ask(key, "POST", "/register", data={"collection": name, "label": label}, files=photo)
+
+    assert enrol(manager, "secret-name").status_code == 201
+    told, untold = enrol(manager, "other"), enrol(enroller, "other")
+    assert (told.status_code, untold.status_code) == (409, 409)
+    assert told.json()["duplicates"][0]["external_id"] == "secret-name"
+    assert "secret-name" not in untold.text
+    assert ask(manager, "PATCH", f"/collections/{name}", json={"duplicates": "warn"}).status_code == 200
+    warned = enrol(enroller, "other")
+    assert (warned.status_code, warned.json()["look_alike_count"]) == (201, 1)
+    assert "secret-name" not in warned.text
+
+
+def test_explain_is_for_keys_of_all_collections(ask: Callable[..., httpx.Response]) -> None:
+    """An index counts rows of other collections as well."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    assert ask(new_key(), "POST", "/collections", json={"name": name}).status_code == 201
+    wish = {"data": {"collection": name, "explain": "true"}, "files": {"image": COLLINS.read_bytes()}}
+    refused = ask(new_key(Scope.SEARCH, collection=name), "POST", "/search", **wish)
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+    assert ask(new_key(Scope.SEARCH), "POST", "/search", **wish).status_code == 200
+
+
+def test_a_person_moves_only_between_collections_of_the_key(ask: Callable[..., httpx.Response]) -> None:
+    ours, theirs = (f"test-{uuid.uuid4().hex[:12]}" for _ in range(2))
+    manager = new_key()
+    for name in (ours, theirs):
+        assert ask(manager, "POST", "/collections", json={"name": name}).status_code == 201
+    form = {"data": {"collection": ours, "label": "x"}, "files": {"images": COLLINS.read_bytes()}}
+    person = ask(manager, "POST", "/register", **form).json()["identity_id"]
+    bound = new_key(Scope.MANAGE, collection=ours)
+    path = f"/identities/{person}/move"
+    assert ask(bound, "POST", path, params={"collection": ours}, json={"to": theirs}).status_code == 403
+    assert ask(bound, "POST", path, params={"collection": theirs}, json={"to": ours}).status_code == 403

@@ -1,11 +1,13 @@
 """What a collection asks of newcomers, and requests that arrive more than once."""
 
+import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from service.gallery.database import Database
 from service.gallery.size import GallerySizes
@@ -19,6 +21,8 @@ from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest,
 from service.recognition.gate import QualityGate
 from service.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
+
+AGE = text("UPDATE idempotency SET created_at = now() - interval '25 hours' WHERE key = 'old'")
 
 
 class Direct:
@@ -192,3 +196,47 @@ async def test_a_crash_between_commit_and_answer(client: httpx.Client, database:
     assert isinstance(again, Replay)
     listed = client.get("/identities", params={"collection": name}).json()["identities"]
     assert [again.answer["id"]] == [identity["id"] for identity in listed]
+
+
+@pytest.mark.anyio
+async def test_a_key_whose_answer_goes_while_it_is_claimed_is_claimed_again(
+    client: httpx.Client, collection_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person is deleted between the insert that met the kept answer and the look at it."""
+    from service.gallery import collections, idempotency
+
+    key = "k"
+    first = register(client, collection_name, "collins", COLLINS.read_bytes(), key).json()
+    find, looks = idempotency.find, []
+
+    async def too_late(connection: object, collection_id: uuid.UUID, name: str) -> object:
+        looks.append(name)
+        if len(looks) == 1:
+            path = f"/identities/{first['identity_id']}"
+            await asyncio.to_thread(client.delete, path, params={"collection": collection_name})
+        return await find(connection, collection_id, name)
+
+    monkeypatch.setattr(idempotency, "find", too_late)
+    async with database.transaction() as connection:
+        found = await collections.get(connection, collection_name)
+        assert await idempotency.claim(connection, found.id, key, b"\x02" * 32) is None
+        assert len(looks) == 1
+        count = text("SELECT count(*) FROM idempotency WHERE key = :key AND collection_id = :collection")
+        row = await connection.execute(count, {"key": key, "collection": found.id})
+        assert row.scalar_one() == 1
+
+
+@pytest.mark.anyio
+async def test_expired_answers_are_forgotten(client: httpx.Client, collection_name: str, database: Database) -> None:
+    from service.gallery import idempotency
+
+    assert register(client, collection_name, "collins", COLLINS.read_bytes(), "old").status_code == 201
+    async with database.transaction() as connection:
+        await connection.execute(AGE)
+    again = register(client, collection_name, "collins", brighter(COLLINS, 0.9), "old")
+    assert again.status_code == 200, again.text
+    async with database.transaction() as connection:
+        await connection.execute(
+            text("UPDATE idempotency SET created_at = now() - interval '25 hours' WHERE key='old'")
+        )
+        assert await idempotency.purge(connection) >= 1

@@ -54,3 +54,10 @@ def test_a_person_is_enrolled_without_a_quality(uncalibrated: httpx.Client) -> N
     # Nothing is asked for in this change, so nothing needs to be known.
     assert uncalibrated.patch("/collections/uncalibrated", json={}).status_code == 200
     assert uncalibrated.patch("/collections/uncalibrated", json={"fmr": 0.01}).json()["code"] == "fmr_not_calibrated"
+
+
+def test_a_rule_about_duplicates_is_refused_when_it_is_set(uncalibrated: httpx.Client) -> None:
+    refused = uncalibrated.post("/collections", json={"name": "never-made", "duplicates": "reject"})
+    assert (refused.status_code, refused.json()["pointer"]) == (422, "/duplicates")
+    assert "never-made" not in uncalibrated.get("/collections").text
+    assert uncalibrated.patch("/collections/default", json={"duplicates": "warn"}).status_code == 422
