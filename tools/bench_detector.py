@@ -18,6 +18,7 @@ from rich.progress import track
 from service.inference.detector import ENLARGEABLE, YoloFaceDetector
 from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions, open_graph
+from service.inference.landmarks import LandmarkRefiner
 from service.settings import BUNDLES
 from service.vision.geometry import letterbox
 from service.vision.image import ImageLimits, decode
@@ -91,11 +92,19 @@ def _ap50(finder: FaceFinder, pictures: list[Labelled]) -> float:
 
 def _shares(sample: list[Labelled]) -> str:
     """Where the time of a picture goes: decoding its file, scaling, the graph with its input, reading the boxes."""
-    parts: dict[str, list[float]] = {"decode": [], "letterbox": [], "graph": [], "input tensor, boxes, NMS": []}
+    parts: dict[str, list[float]] = {
+        "decode": [],
+        "letterbox": [],
+        "graph": [],
+        "input tensor, boxes, NMS": [],
+        "landmarks": [],
+    }
     options = RuntimeOptions("openvino", "bf16", 2)
     bundle = BUNDLES / "detector"
     served = YoloFaceDetector(bundle, options, min_score=None)
-    sizes = served.manifest.input_sizes
+    sizes, stage = served.manifest.input_sizes, served.manifest.landmark_stage
+    assert stage is not None
+    second = LandmarkRefiner(bundle, stage, options)
     graphs = {size: open_graph(bundle / served.manifest.graph, size, options) for size in sizes}
     for picture in sample:
         data = picture.path.read_bytes()
@@ -105,7 +114,9 @@ def _shares(sample: list[Labelled]) -> str:
         parts["letterbox"].append(_seconds(letterbox, picture.pixels, size))
         parts["graph"].append(_seconds(graphs[size].run, tensor))
         whole = _seconds(served.detect, [picture.pixels])
-        parts["input tensor, boxes, NMS"].append(whole - parts["letterbox"][-1] - parts["graph"][-1])
+        parts["landmarks"].append(_seconds(second.refine, [picture.pixels], served.detect([picture.pixels])))
+        known = parts["letterbox"][-1] + parts["graph"][-1] + parts["landmarks"][-1]
+        parts["input tensor, boxes, NMS"].append(max(whole - known, 0.0))
     medians = {name: 1000 * statistics.median(times) for name, times in parts.items()}
     whole = sum(medians.values())
     return table(("part", "ms", "share"), [(name, f"{ms:.2f}", f"{ms / whole:.0%}") for name, ms in medians.items()])
