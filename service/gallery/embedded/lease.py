@@ -103,14 +103,34 @@ class EmbeddedPostgres:
                 f"Another process has been starting the embedded database for too long: {error}"
             ) from error
         try:
-            if self._locks.keeping.is_free():
-                self._launch_keeper()
-            self._await_ready()
+            self._bring_up()
         except BaseException:
             self._locks.lease.release()
             raise
         finally:
             self._locks.starting.release()
+
+    def _bring_up(self) -> None:
+        """Return when the server answers. A keeper that was killed a moment ago still holds its lock, and its server's
+        file still says that it is ready: then nobody answers, and we look again."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            if self._locks.keeping.is_free():
+                self._launch_keeper()
+            self._await_ready()
+            try:
+                self._connect().close()
+            except psycopg.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise StartupError(f"The embedded database does not answer: {error}") from error
+                time.sleep(0.05)
+            else:
+                return
+
+    def _connect(self) -> "psycopg.Connection[tuple[object, ...]]":
+        return psycopg.connect(
+            host=str(self._cluster.socket_folder), port=PORT, user=SUPERUSER, dbname="postgres", autocommit=True
+        )
 
     def _launch_keeper(self) -> None:
         command = [sys.executable, "-m", "service.gallery.embedded.keeper", str(self._root)]
@@ -128,9 +148,7 @@ class EmbeddedPostgres:
             time.sleep(0.02)
 
     def _create_database(self) -> None:
-        with psycopg.connect(
-            host=str(self._cluster.socket_folder), port=PORT, user=SUPERUSER, dbname="postgres", autocommit=True
-        ) as db:
+        with self._connect() as db:
             if db.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
                 try:
                     db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
