@@ -62,19 +62,18 @@ def by_squared_length(embeddings: Floats, lengths: Floats) -> Floats:
 
 def without_outliers(embeddings: Floats, _: Floats) -> Floats:
     """Templates that point elsewhere than the others do are left out, two of five at most."""
-    total = embeddings.sum(axis=0)
-    rest = total[None] - embeddings
-    agreement = (embeddings * rest).sum(axis=1) / np.linalg.norm(rest, axis=1)
-    kept = agreement >= OUTLIER * np.median(agreement)
-    return centroid_of(embeddings[kept])
+    return centroid_of(embeddings[_agreeing(embeddings)])
 
 
 def both(embeddings: Floats, lengths: Floats) -> Floats:
-    total = embeddings.sum(axis=0)
-    rest = total[None] - embeddings
-    agreement = (embeddings * rest).sum(axis=1) / np.linalg.norm(rest, axis=1)
-    kept = agreement >= OUTLIER * np.median(agreement)
+    kept = _agreeing(embeddings)
     return by_length(embeddings[kept], lengths[kept])
+
+
+def _agreeing(embeddings: Floats) -> npt.NDArray[np.bool_]:
+    rest = embeddings.sum(axis=0)[None] - embeddings
+    agreement = (embeddings * rest).sum(axis=1) / np.linalg.norm(rest, axis=1)
+    return np.asarray(agreement >= OUTLIER * np.median(agreement))
 
 
 WAYS: dict[str, Callable[[Floats, Floats], Floats]] = {

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from service.errors import InvalidRequest
+from service.gallery.explaining import Step
 from service.gallery.search import Plan
 from service.inference.bundle import Calibration, Interval
 from service.inference.engine import FaceChoice
@@ -458,20 +459,11 @@ class CandidateView(BaseModel):
     template_count: int
 
 
-class StepView(BaseModel):
-    node: str
-    on: str | None
-    index: str | None
-    rows: int
-    milliseconds: float
-    depth: int
-
-
 class ExplanationView(BaseModel):
     plan: Plan = Field(description="exact: every centroid was compared; ann: through the collection's HNSW index")
     shortlist: int = Field(description="people by centroid whose templates were compared at most")
     ms: float
-    steps: list[StepView] = Field(description="PostgreSQL's plan, outermost first, without conditions")
+    steps: list[Step] = Field(description="PostgreSQL's plan, outermost first, without conditions")
 
 
 class FaceMatchesView(BaseModel):

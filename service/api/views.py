@@ -12,7 +12,6 @@ from service.api.schemas import (
     LookAlikeView,
     RegisterAnswer,
     SearchAnswer,
-    StepView,
     VerifyAnswer,
 )
 from service.gallery.identities import Identity
@@ -131,8 +130,8 @@ def search_answer(identification: Identification, model_id: str, precision: str)
 def _explanation(found: Found) -> ExplanationView | None:
     if found.steps is None:
         return None
-    steps = [StepView.model_validate(step, from_attributes=True) for step in found.steps]
-    return ExplanationView(plan=found.plan, shortlist=found.shortlist, ms=steps[0].milliseconds, steps=steps)
+    whole = found.steps[0].milliseconds
+    return ExplanationView(plan=found.plan, shortlist=found.shortlist, ms=whole, steps=found.steps)
 
 
 def _decision(threshold: float, fmr: Rate | None, fpir: Rate | None, model_id: str, precision: str) -> dict[str, Any]:

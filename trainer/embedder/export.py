@@ -13,9 +13,7 @@ from service.inference.graph import RuntimeOptions, open_graph
 from trainer.embedder.augmentation import CROP
 from trainer.embedder.formats import Format, require_parity, write
 from trainer.embedder.training import load_encoder
-from trainer.half_storage import store_weights_as_half
-
-OPSET = 20
+from trainer.onnx_graph import write_graph
 
 
 def export(
@@ -30,19 +28,7 @@ def export(
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
     example = torch.rand(2, 3, CROP, CROP) * 2 - 1
-    torch.onnx.export(
-        encoder,
-        (example,),
-        graph,
-        input_names=["crops"],
-        output_names=["embeddings"],
-        dynamic_shapes={"x": {0: torch.export.Dim("pictures", min=1, max=4096)}},
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    store_weights_as_half(graph)
+    write_graph(encoder, example, graph, "embeddings")
     for backend in ("openvino", "onnxruntime"):
         require_parity(encoder, backend, open_graph(graph, CROP, RuntimeOptions(backend=backend)).run)
     for kind in also:

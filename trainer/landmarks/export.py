@@ -6,14 +6,13 @@ from pathlib import Path
 import torch
 
 from service.inference.bundle import DetectorManifest, LandmarkStage, file_sha256, read_detector, write_manifest
-from trainer.half_storage import store_weights_as_half
 from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import MARGIN
 from trainer.landmarks.model import Deployed
 from trainer.landmarks.training import load
+from trainer.onnx_graph import write_graph
 
 GRAPH = "landmarks.onnx"
-OPSET = 18
 
 
 def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifest:
@@ -22,19 +21,7 @@ def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifes
     manifest = read_detector(bundle)
     graph = bundle / f".{GRAPH}.partial"
     example = torch.zeros(2, 3, config.input_size, config.input_size)
-    torch.onnx.export(
-        Deployed(load(checkpoint, config)).eval(),
-        (example,),
-        str(graph),
-        input_names=["crops"],
-        output_names=["landmarks"],
-        dynamic_shapes={"crops": {0: torch.export.Dim("faces", min=1, max=1024)}},
-        opset_version=OPSET,
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
-    store_weights_as_half(graph)
+    write_graph(Deployed(load(checkpoint, config)).eval(), example, graph, "landmarks")
     stage = LandmarkStage(
         graph=GRAPH,
         input_size=config.input_size,
