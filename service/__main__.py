@@ -57,6 +57,20 @@ def worker(
     _serve("service.worker:from_environment", chosen.host, chosen.port, timeout_keep_alive=75, access_log=False)
 
 
+@app.command()
+def jobs() -> None:
+    """Work on jobs, such as bulk enrolments, in a process of its own. Set REGISTRY_JOBS__IN_API=false on the APIs then.
+
+    Any number of them share the work. They need the database, the models or a worker, and the folder of uploads.
+    """
+    import asyncio
+
+    from service.app import work_on_jobs
+    from service.settings import load_settings
+
+    asyncio.run(work_on_jobs(load_settings()))
+
+
 @database.command()
 def upgrade() -> None:
     """Bring the schema to this release's revision (`alembic upgrade head` does the same)."""
@@ -100,6 +114,7 @@ def restore(
     settings = load_settings()
     with database_url(settings.database_url, settings.postgres_folder) as url:
         dump.restore(url, file, replace)
+        schema.install_queue(url)
         schema.upgrade(url)
     typer.echo(f"restored; the schema is at revision {schema.this_release().wanted}")
 

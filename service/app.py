@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,6 +22,7 @@ from service.api.routes import (
     health,
     identification,
     identities,
+    jobs,
     models,
     regrouping,
     verification,
@@ -28,17 +31,25 @@ from service.api.schemas import ProblemView
 from service.api.startup import PlainStartupFailure
 from service.engines import build_engine
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
-from service.gallery import ann, idempotency, keys, schema
 from service.gallery import collections as gallery_collections
+from service.gallery import keys, schema
 from service.gallery.database import Database
+from service.gallery.jobs import Job
 from service.gallery.keyring import KeyRing
 from service.gallery.server import database_url
 from service.gallery.size import GallerySizes
 from service.inference.bundle import EmbedderManifest, embedding_fingerprint, read_embedder
 from service.inference.engine import Engine
+from service.jobs import runner
+from service.jobs.enrolling import BulkEnrolment
+from service.jobs.housekeeping import Housekeeping
+from service.jobs.queue import MAINTAIN, PORTION, PREPARE, Queue, Work
+from service.jobs.sources import Archive, Folder, PictureSource
+from service.jobs.uploads import Uploads
 from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
 from service.recognition.duplicates import Lines
+from service.recognition.enrolment import Enroller
 from service.recognition.gate import QualityGate
 from service.settings import Settings, load_settings
 
@@ -55,7 +66,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_registry(settings) as registry:
+        async with contextlib.AsyncExitStack() as stack:
+            registry = await stack.enter_async_context(open_registry(settings))
+            if settings.jobs.in_api:
+                running = asyncio.create_task(run_jobs(settings, registry))
+                stack.push_async_callback(_cancel, running)
             app.state.registry = registry
             yield
 
@@ -65,10 +80,11 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
-    for module in (enrolment, verification, identification, identities, regrouping, collections, models, health):
+    for module in (enrolment, verification, identification, identities, regrouping, collections, jobs, models, health):
         app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    archives = {f"{jobs.router.prefix}{jobs.ENROLMENTS}": settings.limits.max_archive_bytes}
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, archives=archives)
     app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if _is_open(settings) else None)
     app.add_middleware(RequestId)
     app.add_middleware(Measured)
@@ -104,8 +120,6 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         await _prepare_gallery(settings, database, engine, manifest)
         await engine.start()
         stack.push_async_callback(engine.stop)
-        maintenance = asyncio.create_task(_maintain(settings, database))
-        stack.push_async_callback(_cancel, maintenance)
         precision = settings.inference.precision
         recognition = settings.recognition
         policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", recognition.fmr))
@@ -127,6 +141,9 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             lines=Lines(),
             precision=precision,
             release=schema.this_release(),
+            queue=Queue(database.url),
+            uploads=Uploads(settings.uploads_folder),
+            import_root=settings.jobs.import_root,
             keys=KeyRing(database) if settings.server.keys_required else None,
         )
 
@@ -163,20 +180,51 @@ async def _prepare_gallery(settings: Settings, database: Database, engine: Engin
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
 
 
-async def _maintain(settings: Settings, database: Database) -> None:
-    """Give collections that have grown large their index, take it from those that have shrunk, forget old answers."""
-    build_from = settings.database.ann_build_from
-    while True:
-        await asyncio.sleep(settings.database.ann_check_every_s)
-        try:
-            async with database.transaction() as connection:
-                await idempotency.purge(connection)
-            await ann.maintain(database, build_from, build_from // 2)
-        except Exception as error:  # the database may be away; searches are exact until it works
-            log.warning("the gallery could not be maintained: %s", str(error).partition("\n")[0])
+async def work_on_jobs(settings: Settings) -> None:
+    """What `python -m service jobs` does: no port, jobs only, until it is told to stop."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    async with open_registry(settings) as registry:
+        running = asyncio.create_task(run_jobs(settings, registry))
+        stopping = asyncio.create_task(told.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(stopping)
+        await _cancel(running)
 
 
-async def _cancel(task: "asyncio.Task[None]") -> None:
+async def run_jobs(settings: Settings, registry: Registry) -> None:
+    """Work on jobs until cancelled, beside the requests or in a process of its own."""
+    enroller = Enroller(registry.database, registry.engine, registry.gate, registry.deciding, registry.lines)
+
+    def open_source(job: Job) -> PictureSource:
+        if "folder" in job.request:
+            return Folder(Path(job.request["folder"]))
+        return Archive(registry.uploads.path(job.id))
+
+    enrolment = BulkEnrolment(
+        registry.database,
+        enroller,
+        registry.queue,
+        open_source,
+        registry.uploads.drop,
+        settings.limits.max_image_bytes,
+        settings.jobs.parallel,
+    )
+    house = Housekeeping(
+        registry.database,
+        registry.queue,
+        registry.uploads,
+        settings.database.ann_build_from,
+        settings.jobs.keep_days,
+    )
+    work: dict[str, Work] = {PREPARE: enrolment.prepare, PORTION: enrolment.portion, MAINTAIN: house}
+    queue = Queue(registry.database.url, registry.uploads.name, work, enrolment.gave_up)
+    await runner.run(queue, settings.database.ann_check_every_s, house.sweep)
+
+
+async def _cancel(task: "asyncio.Task[Any]") -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -6,7 +6,8 @@ RegistryError                 answered over HTTP as application/problem+json (RF
 ├── ForeignOrigin, NotAllowed 403
 ├── NotFound                  404
 ├── Conflict                  409
-└── Unavailable               503 with Retry-After
+├── Unavailable               503 with Retry-After
+└── StorageFull               507
 StartupError                  the process can't start; the words say what to do
 
 `docs/problems.md` has a paragraph on every code, and a test keeps it so.
@@ -109,6 +110,10 @@ class IdempotencyKeyReused(InvalidRequest):
     code, title, status = "idempotency_key_reused", "The key was used for another request", 422
 
 
+class ArchiveUnreadable(InvalidRequest):
+    code, title, status = "archive_unreadable", "The archive or folder can't be worked on", 422
+
+
 class ForeignOrigin(RegistryError):
     code, title, status = "foreign_origin", "The request comes from a web page of another site", 403
 
@@ -143,6 +148,10 @@ class IdentityNotFound(NotFound):
 
 class TemplateNotFound(NotFound):
     code, title, status = "template_not_found", "The identity has no such template", 404
+
+
+class JobNotFound(NotFound):
+    code, title, status = "job_not_found", "There is no such job in the collection", 404
 
 
 class MethodNotAllowed(RegistryError):
@@ -198,6 +207,10 @@ class EngineUnavailable(Unavailable):
 class DatabaseUnavailable(Unavailable):
     code, title, status = "database_unavailable", "The database can't be reached", 503
     retry_after_s = 2
+
+
+class StorageFull(RegistryError):
+    code, title, status = "storage_full", "The service has no room for this", 507
 
 
 class InternalError(RegistryError):

@@ -28,6 +28,7 @@ REFUSED = Counter("registry_refused_pictures", "Pictures that found the queue fu
 # By label, so that a process which asks no workers doesn't report that it has none.
 WORKERS = Gauge("registry_workers_ready", "Workers that this API may ask", ("behind",), multiprocess_mode="livemin")
 WORKERS_LOST = Counter("registry_workers_lost", "Requests to a worker that broke off or were refused as foreign")
+JOB_ROWS = Counter("registry_job_rows", "Rows of jobs that are done", ("kind", "status"))
 
 
 def answer() -> Response:

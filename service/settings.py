@@ -169,9 +169,22 @@ class RecognitionSettings(_Section):
     min_quality: float = Field(0.05, ge=0, le=1, description="share of the model's reference faces that are worse")
 
 
+class JobSettings(_Section):
+    in_api: bool = Field(True, description="the API's processes work on jobs too; off where `service jobs` does")
+    uploads: Path | None = Field(
+        None, description="folder for uploaded archives, seen by every process; unset: below `data_dir`"
+    )
+    import_root: Path | None = Field(
+        None, description="folder of the server's below which jobs may enrol; unset: uploaded archives only"
+    )
+    parallel: int = Field(4, ge=1, le=64, description="people whom one task enrols at once")
+    keep_days: int = Field(7, ge=1, description="how long finished jobs and the results of their rows are kept")
+
+
 class LimitSettings(_Section):
     max_body_bytes: int = Field(32 * 1024**2, ge=1024)
     max_image_bytes: int = Field(20 * 1024**2, ge=1024)
+    max_archive_bytes: int = Field(4 * 1024**3, ge=1024, description="of a bulk enrolment's zip")
     max_image_pixels: int = Field(50_000_000, ge=1024)
 
 
@@ -188,6 +201,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     worker: WorkerSettings = WorkerSettings()
     recognition: RecognitionSettings = RecognitionSettings()
+    jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
 
     @property
@@ -197,6 +211,10 @@ class Settings(BaseSettings):
     @property
     def postgres_folder(self) -> Path:
         return self.data_dir / "postgres"
+
+    @property
+    def uploads_folder(self) -> Path:
+        return self.jobs.uploads or self.data_dir / "uploads"
 
     @property
     def migrates_on_start(self) -> bool:

@@ -59,8 +59,18 @@ def data_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def settings(postgres_url: str) -> Settings:
-    return load_settings(database={"url": postgres_url}, limits={"max_body_bytes": 8 * 1024**2})
+def import_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the server's that bulk enrolments may read."""
+    return tmp_path_factory.mktemp("import")
+
+
+@pytest.fixture(scope="session")
+def settings(postgres_url: str, import_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return load_settings(
+        database={"url": postgres_url},
+        limits={"max_body_bytes": 8 * 1024**2},
+        jobs={"uploads": tmp_path_factory.mktemp("uploads"), "import_root": import_root},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ class Access:
             raise NotAllowed(f"the key {self.key.name!r} is for the collection {self.key.collection!r} only")
 
 
-def _require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
+def require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
     """A dependency that lets in who has a key with the scope; None: with any key.
 
     It runs before anything of the body is read.
@@ -67,9 +67,9 @@ def _require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
     return access
 
 
-AnyAccess = Annotated[Access, Depends(_require(None))]
-EnrolAccess = Annotated[Access, Depends(_require(Scope.ENROL))]
-VerifyAccess = Annotated[Access, Depends(_require(Scope.VERIFY))]
-SearchAccess = Annotated[Access, Depends(_require(Scope.SEARCH))]
-ManageAccess = Annotated[Access, Depends(_require(Scope.MANAGE))]
-MetricsAccess = Annotated[Access, Depends(_require(Scope.METRICS))]
+AnyAccess = Annotated[Access, Depends(require(None))]
+EnrolAccess = Annotated[Access, Depends(require(Scope.ENROL))]
+VerifyAccess = Annotated[Access, Depends(require(Scope.VERIFY))]
+SearchAccess = Annotated[Access, Depends(require(Scope.SEARCH))]
+ManageAccess = Annotated[Access, Depends(require(Scope.MANAGE))]
+MetricsAccess = Annotated[Access, Depends(require(Scope.METRICS))]

@@ -28,6 +28,11 @@ class _InMemoryParser(MultiPartParser):
     spool_max_size = 1024**3
 
 
+def media_type(request: Request) -> str:
+    """What the body is said to be, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read_body(request: Request, document: type[Body]) -> Body:
     """Parse and check the body.
 
@@ -35,7 +40,7 @@ async def read_body(request: Request, document: type[Body]) -> Body:
         UnsupportedMediaType, MalformedBody
         pydantic.ValidationError: the document does not have the expected form.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == JSON or kind.endswith("+json"):
         body = await request.body()
         if len(body) < LARGE:

@@ -15,6 +15,8 @@ from service.gallery.keyring import KeyRing
 from service.gallery.schema import Release
 from service.inference.bundle import EmbedderManifest, Precision
 from service.inference.engine import Engine, HostedEngine, ImageInput, Observation
+from service.jobs.queue import Queue
+from service.jobs.uploads import Uploads
 from service.recognition.deciding import Deciding
 from service.recognition.duplicates import Lines
 from service.recognition.gate import QualityGate
@@ -40,6 +42,9 @@ class Registry:
     lines: Lines
     precision: Precision
     release: Release
+    queue: Queue
+    uploads: Uploads
+    import_root: Path | None
     keys: KeyRing | None
     """None: the service asks for no keys."""
 

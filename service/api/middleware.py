@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -104,17 +105,21 @@ def _name_of(host: str) -> str:
 class BodyLimit:
     """Refuses a body that declares, or turns out to have, more bytes than allowed."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, archives: Mapping[str, int] | None = None) -> None:
+        """`archives`: for zip files that are sent to these paths, which go to the disk as they come, other limits."""
         self._app = app
         self._max_bytes = max_bytes
+        self._archives = archives or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            await problem(self._error(), Request(scope))(scope, receive, send)
+        headers = Headers(scope=scope)
+        limit = self._limit(scope["path"], headers)
+        declared = headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > limit:
+            await problem(_too_large(limit), Request(scope))(scope, receive, send)
             return
         received = 0
 
@@ -122,13 +127,16 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise self._error()
+            if received > limit:
+                raise _too_large(limit)
             return message
 
         await self._app(scope, receive_counted, send)
 
-    def _error(self) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"at most {self._max_bytes:,} bytes are allowed in one request; send fewer or smaller images"
-        )
+    def _limit(self, path: str, headers: Headers) -> int:
+        is_archive = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/zip"
+        return self._archives.get(path, self._max_bytes) if is_archive else self._max_bytes
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"at most {limit:,} bytes are allowed in this request; send fewer or smaller images")

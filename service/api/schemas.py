@@ -107,11 +107,11 @@ Fpir = Annotated[
 Threshold = Annotated[float, Field(ge=-1, le=1, description="lowest comparison score that counts as a match")]
 
 
-def _example(**values: Any) -> ConfigDict:
+def example(**values: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"example": values})
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
@@ -123,12 +123,12 @@ class _Body(BaseModel):
         return values
 
 
-class _Choosing(_Body):
+class _Choosing(Body):
     face: FaceChoice = FaceChoice.STRONGEST
     detector: Detector = "yolo"
 
 
-class _Rates(_Body):
+class _Rates(Body):
     """At most one error rate, or where a body has it a threshold."""
 
     fmr: Fmr | None = None
@@ -171,7 +171,7 @@ def _require_box(face: FaceChoice, box: object, name: str) -> None:
 class RegisterBody(_Choosing):
     """Enrol one person from one or more pictures."""
 
-    model_config = _example(label="ada", images=["<JPEG as Base64>"], metadata={"team": "engines"})
+    model_config = example(label="ada", images=["<JPEG as Base64>"], metadata={"team": "engines"})
 
     face: FaceChoice = FaceChoice.ONLY
     collection: CollectionName = "default"
@@ -206,7 +206,7 @@ class RegisterBody(_Choosing):
 class VerifyBody(_Deciding):
     """Compare two pictures, or one picture with an enrolled identity."""
 
-    model_config = _example(image_a="<JPEG as Base64>", image_b="<JPEG as Base64>", fmr=0.001)
+    model_config = example(image_a="<JPEG as Base64>", image_b="<JPEG as Base64>", fmr=0.001)
 
     image_a: ImageBytes
     image_b: ImageBytes | None = None
@@ -238,7 +238,7 @@ class VerifyBody(_Deciding):
 class SearchBody(_Deciding):
     """Find the enrolled people nearest to a face; `face=all` searches for every face of the picture."""
 
-    model_config = _example(image="<JPEG as Base64>", top_k=3)
+    model_config = example(image="<JPEG as Base64>", top_k=3)
 
     collection: CollectionName = "default"
     image: ImageBytes | None = None
@@ -277,7 +277,7 @@ DUPLICATES = "when a newcomer looks like somebody enrolled: don't look, name the
 class CollectionBody(_Rates):
     """A new collection; with `fmr` or `fpir`, requests that ask for nothing are decided by it."""
 
-    model_config = _example(name="staff", fpir=0.01, quality="strict", duplicates="reject")
+    model_config = example(name="staff", fpir=0.01, quality="strict", duplicates="reject")
 
     name: CollectionName
     quality: QualityMode = Field(QualityMode.STANDARD, description=QUALITY)
@@ -287,7 +287,7 @@ class CollectionBody(_Rates):
 class CollectionChange(_Rates):
     """What is left out stays as it is; a rate of null is taken away, so that the service's own default applies."""
 
-    model_config = _example(fmr=0.0001, duplicates="warn")
+    model_config = example(fmr=0.0001, duplicates="warn")
 
     quality: QualityMode | None = Field(None, description=QUALITY)
     duplicates: DuplicatePolicy | None = Field(None, description=DUPLICATES)
@@ -335,10 +335,10 @@ class MergeAnswer(IdentityView):
     templates_moved: int
 
 
-class IdentityChange(_Body):
+class IdentityChange(Body):
     """What is left out stays as it is. Embeddings are not touched."""
 
-    model_config = _example(label="Ada Lovelace", metadata={"floor": 3})
+    model_config = example(label="Ada Lovelace", metadata={"floor": 3})
 
     label: Name | None = None
     metadata: Metadata | None = None
@@ -348,10 +348,10 @@ MAX_MERGED = 100
 MAX_SPLIT = 1000
 
 
-class MergeBody(_Body):
+class MergeBody(Body):
     """Who else the person is."""
 
-    model_config = _example(identities=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"])
+    model_config = example(identities=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"])
 
     identities: list[uuid.UUID] = Field(min_length=1, max_length=MAX_MERGED)
 
@@ -361,10 +361,10 @@ class MergeBody(_Body):
             raise InvalidRequest("`identities` are other people, each named once", pointer="/identities")
 
 
-class SplitBody(_Body):
+class SplitBody(Body):
     """Which templates are somebody else's, and who that is."""
 
-    model_config = _example(template_ids=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"], external_id="grace")
+    model_config = example(template_ids=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"], external_id="grace")
 
     template_ids: list[uuid.UUID] = Field(min_length=1, max_length=MAX_SPLIT)
     external_id: Name
@@ -372,10 +372,10 @@ class SplitBody(_Body):
     metadata: Metadata | None = None
 
 
-class MoveBody(_Body):
+class MoveBody(Body):
     """Where the person goes."""
 
-    model_config = _example(to="alumni")
+    model_config = example(to="alumni")
 
     to: CollectionName
 

@@ -11,6 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, IdentityNotFound
+from service.gallery import jobs
+from service.gallery.paging import Place
 from service.gallery.tables import identity, template
 
 
@@ -23,14 +25,6 @@ class Identity:
     created_at: datetime
     updated_at: datetime
     template_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in the order of enrolment."""
-
-    created_at: datetime
-    id: uuid.UUID
 
 
 async def lock_or_create(
@@ -135,11 +129,12 @@ async def page(
 
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:
     """Delete a person with all templates and centroids; how many templates there were. Raises IdentityNotFound."""
-    count = (await get(connection, collection_id, identity_id)).template_count
+    person = await get(connection, collection_id, identity_id)
+    await jobs.forget_person(connection, collection_id, identity_id, person.external_id)
     statement = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
     if (await connection.execute(statement)).rowcount == 0:
         raise IdentityNotFound(f"there is no identity {identity_id} in this collection")  # another request was faster
-    return count
+    return person.template_count
 
 
 def _with_count(collection_id: uuid.UUID) -> Select[Any]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, NullPool, create_engine, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SchemaItem
 
 from service.errors import StartupError
+from service.gallery import queue_schema
 from service.gallery.ann import PREFIX
 from service.gallery.tables import schema_serves
 
@@ -35,6 +36,13 @@ def alembic_config(url: str) -> Config:
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema to a revision; several processes may do so at once (an advisory lock lines them up)."""
     command.upgrade(alembic_config(url), revision)
+
+
+def install_queue(url: str) -> None:
+    """Make the job queue's schema where there is none: a backup holds the jobs, and not what waits in the queue."""
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        queue_schema.install(connection)
 
 
 @dataclass(frozen=True, slots=True)

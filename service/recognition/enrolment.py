@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,6 +80,8 @@ class EnrolmentRequest:
     force: bool = False
     named: bool = True
     once: Once | None = None
+    record: Callable[[AsyncConnection, Enrolment], Awaitable[None]] | None = None
+    """Writes more in the same transaction: both are stored, or neither."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ class Enroller:
                 if (replay := _replay(once, kept)) is not None:
                     return replay
             enrolment = await self._write(connection, collection, request, outcomes)
+            if request.record is not None:
+                await request.record(connection, enrolment)
             if once is not None:
                 answer = once.render(enrolment)
                 await idempotency.keep(connection, collection.id, once.key, enrolment.identity.id, answer)

@@ -1,19 +1,14 @@
 """/identities"""
 
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from sqlalchemy.ext.asyncio import AsyncConnection
+from fastapi import APIRouter, Query, Request
 
-from service.api.access import ManageAccess
 from service.api.bodies import operation, read_body
-from service.api.cursor import decode, encode
-from service.api.dependencies import RegistryDependency
+from service.api.collection import InCollection
+from service.api.cursor import Cursor, Limit, cut, decode, encode
 from service.api.schemas import (
-    CollectionName,
     DeletionAnswer,
     IdentitiesAnswer,
     IdentityChange,
@@ -24,49 +19,25 @@ from service.api.schemas import (
     TemplateView,
 )
 from service.api.views import identity_view
-from service.gallery import collections, identities, templates
-from service.gallery.collections import DEFAULT
+from service.gallery import identities, templates
 
 router = APIRouter(prefix="/identities", tags=["gallery"])
-
-
-class _OneCollection:
-    """The collection that a request is about, once the caller's key has been found to be for it."""
-
-    def __init__(
-        self,
-        registry: RegistryDependency,
-        access: ManageAccess,
-        collection: Annotated[CollectionName, Query()] = DEFAULT,
-    ) -> None:
-        access.enter(collection)
-        self._registry, self.name = registry, collection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[tuple[AsyncConnection, uuid.UUID]]:
-        """A transaction and the collection's id. Raises CollectionNotFound."""
-        async with self._registry.database.transaction() as connection:
-            yield connection, (await collections.get(connection, self.name)).id
-
-
-InCollection = Annotated[_OneCollection, Depends()]
 
 
 @router.get("", summary="The enrolled people, page by page")
 async def list_identities(
     collection: InCollection,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
     label: Annotated[Name | None, Query(description="only people with exactly this label")] = None,
     external_id: Annotated[Name | None, Query(description="only the person with this id of yours")] = None,
 ) -> IdentitiesAnswer:
     """In the order in which they were enrolled. A page begins after its cursor, whatever came or went meanwhile."""
-    after = None if cursor is None else decode(cursor)
+    after = decode(cursor)
     async with collection.transaction() as (connection, collection_id):
-        page = await identities.page(connection, collection_id, limit + 1, after, label, external_id)
-    is_last = len(page) <= limit
-    views = [identity_view(identity) for identity in page[:limit]]
-    return IdentitiesAnswer(identities=views, next_cursor=None if is_last else encode(page[limit - 1]))
+        found = await identities.page(connection, collection_id, limit + 1, after, label, external_id)
+    page, next_cursor = cut(found, limit, encode)
+    return IdentitiesAnswer(identities=[identity_view(identity) for identity in page], next_cursor=next_cursor)
 
 
 @router.get("/{identity_id}", summary="One enrolled person")

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 
 from service.api.access import ManageAccess
 from service.api.bodies import operation, read_body
+from service.api.collection import InCollection
 from service.api.dependencies import RegistryDependency
-from service.api.routes.identities import InCollection
 from service.api.schemas import IdentityView, MergeAnswer, MergeBody, MoveBody, SplitBody
 from service.api.views import identity_view
 from service.errors import OtherModel

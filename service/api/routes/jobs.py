@@ -1,0 +1,191 @@
+"""/jobs: work that takes longer than a request"""
+
+import csv
+import io
+import uuid
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from service.api.bodies import JSON, media_type, read_body
+from service.api.collection import EnrolInCollection, OneCollection
+from service.api.cursor import Cursor, Limit, cut, decode, decode_number, encode, encode_text
+from service.api.dependencies import RegistryDependency
+from service.api.job_schemas import (
+    FolderBody,
+    JobDetail,
+    JobRowsAnswer,
+    JobRowView,
+    JobsAnswer,
+    JobView,
+    job_detail,
+    job_view,
+    row_view,
+)
+from service.api.schemas import Detector
+from service.errors import InvalidRequest, UnsupportedMediaType
+from service.gallery import jobs
+from service.gallery.jobs import JobPlace, RowStatus, State
+from service.inference.engine import FaceChoice
+from service.jobs.enrolling import KIND, put_preparation
+from service.jobs.sources import Archive, allowed_folder
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+ZIP = "application/zip"
+ENROLMENTS = "/enrolments"
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            ZIP: {"schema": {"type": "string", "format": "binary"}},
+            JSON: {"schema": FolderBody.model_json_schema()},
+        },
+    }
+}
+ROWS_AT_ONCE = 1000
+
+
+@router.post(ENROLMENTS, status_code=202, openapi_extra=BODY, summary="Enrol many people in the background")
+async def enrol(
+    request: Request,
+    response: Response,
+    registry: RegistryDependency,
+    collection: EnrolInCollection,
+    face: Annotated[FaceChoice, Query(description="which face of each picture; one of them")] = FaceChoice.ONLY,
+    detector: Annotated[Detector, Query()] = "yolo",
+    force: Annotated[bool, Query(description="enrol faces that the quality gate refuses all the same")] = False,
+) -> JobView:
+    """Send a zip of `<person>/<picture>.jpg` as it is (`application/zip`), or name a folder of the server's.
+
+    A `people.csv` at its top (`file,external_id`, also `label,metadata`) says in the folders' place who is who. The
+    answer comes at once; `GET /jobs/{id}` tells how far it is, `/jobs/{id}/rows` what became of each picture.
+    """
+    wish: dict[str, Any] = {"face": _one_face(face).value, "detector": detector, "force": force}
+    async with collection.transaction() as (_, collection_id):
+        place = JobPlace(collection_id, uuid.uuid4())
+    kind = media_type(request)
+    if kind == ZIP:
+        wish["uploads"] = registry.uploads.name
+        file = await registry.uploads.receive(place.id, request.stream())
+    elif kind == JSON:
+        body = await read_body(request, FolderBody)
+        wish["folder"] = str(allowed_folder(registry.import_root, body.folder))
+        file = None
+    else:
+        raise UnsupportedMediaType(f"Content-Type {kind or '(none)'}: send a {ZIP}, or {JSON} with a `folder`")
+    try:
+        if file is not None:
+            Archive(file).close()
+        async with registry.database.transaction() as connection:
+            job = await jobs.create(connection, place, KIND, wish)
+            await put_preparation(registry.queue, connection, job)
+    except BaseException:
+        registry.uploads.drop(place.id)
+        raise
+    response.headers["Location"] = f"/jobs/{job.id}?collection={collection.name}"
+    return job_view(job)
+
+
+@router.get("", summary="Jobs of a collection, newest first")
+async def list_jobs(
+    collection: EnrolInCollection,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: Annotated[State | None, Query(description="only jobs in this state")] = None,
+) -> JobsAnswer:
+    after = decode(cursor)
+    async with collection.transaction() as (connection, collection_id):
+        found = await jobs.page(connection, collection_id, limit + 1, after, state)
+    page, next_cursor = cut(found, limit, encode)
+    return JobsAnswer(jobs=[job_view(job) for job in page], next_cursor=next_cursor)
+
+
+@router.get("/{job_id}", summary="How far a job is")
+async def read(job_id: uuid.UUID, collection: EnrolInCollection) -> JobDetail:
+    async with collection.transaction() as (connection, collection_id):
+        place = JobPlace(collection_id, job_id)
+        return job_detail(await jobs.get(connection, place), await jobs.progress(connection, place))
+
+
+@router.post("/{job_id}/cancel", summary="End a job")
+async def cancel(job_id: uuid.UUID, registry: RegistryDependency, collection: EnrolInCollection) -> JobView:
+    """Who is enrolled already stays so; rows that were not done yet stay undone."""
+    async with collection.transaction() as (connection, collection_id):
+        cancelled = await jobs.cancel(connection, JobPlace(collection_id, job_id))
+    registry.uploads.drop(job_id)
+    return job_view(cancelled)
+
+
+@router.get("/{job_id}/rows", summary="What became of each row, page by page")
+async def list_rows(
+    job_id: uuid.UUID,
+    collection: EnrolInCollection,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    status: Annotated[RowStatus | None, Query(description="only rows with this status")] = None,
+) -> JobRowsAnswer:
+    after = decode_number(cursor)
+    async with collection.transaction() as (connection, collection_id):
+        place = JobPlace(collection_id, job_id)
+        await jobs.get(connection, place)
+        found = await jobs.rows_page(connection, place, limit + 1, -1 if after is None else after, status)
+    page, next_cursor = cut(found, limit, lambda row: encode_text(str(row.number)))
+    return JobRowsAnswer(rows=[row_view(row) for row in page], next_cursor=next_cursor)
+
+
+@router.get("/{job_id}/rows.jsonl", summary="Every row, one JSON document a line", response_class=StreamingResponse)
+async def rows_as_lines(
+    job_id: uuid.UUID, collection: EnrolInCollection, status: Annotated[RowStatus | None, Query()] = None
+) -> StreamingResponse:
+    place = await _place(job_id, collection)
+    lines = (row.model_dump_json() + "\n" async for row in _all_rows(collection, place, status))
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+@router.get("/{job_id}/rows.csv", summary="Every row as CSV", response_class=StreamingResponse)
+async def rows_as_csv(
+    job_id: uuid.UUID, collection: EnrolInCollection, status: Annotated[RowStatus | None, Query()] = None
+) -> StreamingResponse:
+    place = await _place(job_id, collection)
+
+    async def lines() -> AsyncIterator[str]:
+        yield _csv_line(list(JobRowView.model_fields))
+        async for row in _all_rows(collection, place, status):
+            yield _csv_line(["" if value is None else str(value) for value in row.model_dump(mode="json").values()])
+
+    return StreamingResponse(lines(), media_type="text/csv; charset=utf-8")
+
+
+async def _place(job_id: uuid.UUID, collection: OneCollection) -> JobPlace:
+    """Raises JobNotFound, before the first line is sent."""
+    async with collection.transaction() as (connection, collection_id):
+        place = JobPlace(collection_id, job_id)
+        await jobs.get(connection, place)
+    return place
+
+
+async def _all_rows(collection: OneCollection, place: JobPlace, status: RowStatus | None) -> AsyncIterator[JobRowView]:
+    """A transaction for each page, so that a slow reader keeps nothing open."""
+    after = -1
+    while True:
+        async with collection.transaction() as (connection, _):
+            rows = await jobs.rows_page(connection, place, ROWS_AT_ONCE, after, status)
+        for row in rows:
+            yield row_view(row)
+        if len(rows) < ROWS_AT_ONCE:
+            return
+        after = rows[-1].number
+
+
+def _csv_line(values: list[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
+
+
+def _one_face(face: FaceChoice) -> FaceChoice:
+    if face in (FaceChoice.ALL, FaceChoice.BOX):
+        raise InvalidRequest("a job enrols one face of each picture: strongest, largest or only", pointer="/face")
+    return face

@@ -1,0 +1,69 @@
+"""What has to be done now and then, by one process of all."""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery import ann, idempotency, jobs
+from service.gallery.database import Database
+from service.gallery.jobs import Job, JobPlace, State
+from service.jobs.enrolling import put_portions, put_preparation
+from service.jobs.queue import QUEUE, Queue
+from service.jobs.uploads import Uploads
+
+LEFTOVER_S = 3600
+"""Age from which on an archive that no job knows is one that a killed process left."""
+
+
+@dataclass(frozen=True)
+class Housekeeping:
+    """Indexes for collections that have grown, and an end for what has had its time."""
+
+    database: Database
+    queue: Queue
+    uploads: Uploads
+    ann_build_from: int
+    keep_days: int
+
+    async def __call__(self) -> None:
+        async with self.database.transaction() as connection:
+            await idempotency.purge(connection)
+        async with self.database.transaction() as connection:
+            await jobs.purge(connection, self.keep_days)
+        await self._resume()
+        await ann.maintain(self.database, self.ann_build_from, self.ann_build_from // 2)
+
+    async def _resume(self) -> None:
+        """Hand over again what the queue knows nothing of, as after a backup was restored."""
+        async with self.database.transaction() as connection:
+            queued = await _queued(connection)
+            for job in await jobs.unfinished(connection):
+                if job.id not in queued:
+                    await self._put_again(connection, job)
+
+    async def sweep(self) -> None:
+        """Delete archives that no job needs any more. Every process does so in its own folder."""
+        async with self.database.transaction() as connection:
+            unfinished = await jobs.unfinished(connection)
+        await asyncio.to_thread(self.uploads.sweep, {job.id for job in unfinished}, LEFTOVER_S)
+
+    async def _put_again(self, connection: AsyncConnection, job: Job) -> None:
+        place = JobPlace(job.collection_id, job.id)
+        if job.state is State.WAITING:
+            await put_preparation(self.queue, connection, job)
+        elif (numbers := await jobs.waiting_numbers(connection, place)) is not None:
+            await put_portions(self.queue, connection, job, *numbers)
+        else:
+            await jobs.finish_if_done(connection, place)
+
+
+async def _queued(connection: AsyncConnection) -> set[uuid.UUID]:
+    """Jobs of which a task waits or runs."""
+    query = text(
+        "SELECT DISTINCT args->>'job_id' FROM procrastinate.procrastinate_jobs "
+        "WHERE queue_name LIKE :queue || '%' AND status IN ('todo', 'doing') AND args ? 'job_id'"
+    )
+    return {uuid.UUID(row[0]) for row in await connection.execute(query, {"queue": QUEUE})}

@@ -1,0 +1,150 @@
+"""The queue of long work, on Procrastinate: what is handed over is kept in PostgreSQL and delivered at least once."""
+
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, JobAborted
+from procrastinate.jobs import Job as QueuedJob
+from psycopg_pool import PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import Unavailable
+from service.gallery import queue_schema
+
+PREPARE, PORTION, MAINTAIN = "prepare", "portion", "maintain"
+QUEUE = "registry"
+HIGH = 10
+"""Priority of the housekeeping; tasks have 0."""
+ATTEMPTS = 10
+LONGEST_PAUSE_S = 60
+CONCURRENCY = 2
+GRACE_S = 5.0
+"""For what runs when the process is stopped; what it had not done yet is done elsewhere or later."""
+OUTAGES = (ConnectorException, PoolTimeout, psycopg.Error, OSError)
+HEARTBEAT_S = 2.0
+STALLED_AFTER_S = 10.0
+"""A worker that has not been heard of for so long is taken for dead, and its tasks are given to others."""
+
+log = logging.getLogger(__name__)
+Work = Callable[..., Awaitable[None]]
+
+
+class _Again(BaseRetryStrategy):
+    """Tries again, later each time; at once where the process was only stopped."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision | None:
+        if not isinstance(exception, Exception) or isinstance(exception, JobAborted):
+            return RetryDecision(retry_in={"seconds": 0})
+        if job.attempts >= ATTEMPTS and not isinstance(exception, Unavailable):
+            return None
+        return RetryDecision(retry_in={"seconds": min(2**job.attempts, LONGEST_PAUSE_S)})
+
+
+class Queue:
+    """Hands tasks over and runs them.
+
+    Args:
+        url: of the database.
+        folder: name of the folder of uploads that this process can read; None: of none.
+        work: what is done for a task of each name, with the task's arguments.
+        gave_up: told the arguments of a task that failed time and again.
+    """
+
+    def __init__(
+        self, url: str, folder: str | None = None, work: Mapping[str, Work] | None = None, gave_up: Work | None = None
+    ) -> None:
+        self._listens = [QUEUE] if folder is None else [QUEUE, _of_folder(folder)]
+        self._app = App(
+            connector=PsycopgConnector(
+                conninfo=url.replace("postgresql+psycopg://", "postgresql://", 1),
+                kwargs={
+                    "options": f"-c search_path={queue_schema.SCHEMA},public",
+                    "application_name": "identity-registry-jobs",
+                },
+                min_size=1,
+                max_size=3,
+                timeout=10,
+            )
+        )
+        for name, act in (work or {}).items():
+            self._app.task(name=name, retry=_Again(), pass_context=True)(_task(act, gave_up))
+
+    async def put(
+        self,
+        connection: AsyncConnection,
+        name: str,
+        arguments: Sequence[Mapping[str, Any]],
+        folder: str | None = None,
+    ) -> None:
+        """Hand tasks over in the caller's transaction: they are delivered once it is committed, or never.
+
+        `folder`: only processes that can read this folder of uploads get them.
+        """
+        raw = await connection.get_raw_connection()
+        queue = QUEUE if folder is None else _of_folder(folder)
+        configured = self._app.configure_task(name, queue=queue, connection=raw.driver_connection, allow_unknown=True)
+        before = await connection.run_sync(queue_schema.enter)
+        await configured.batch_defer_async(*map(dict, arguments))
+        await connection.run_sync(queue_schema.leave, before)
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Connected to the database. Raises OUTAGES."""
+        async with self._app.open_async():
+            yield
+
+    async def run(self) -> None:
+        """Work until cancelled. Returns, or raises OUTAGES, where the database goes away."""
+        await self._app.run_worker_async(
+            queues=self._listens,
+            concurrency=CONCURRENCY,
+            delete_jobs="successful",
+            install_signal_handlers=False,
+            shutdown_graceful_timeout=GRACE_S,
+            update_heartbeat_interval=HEARTBEAT_S,
+            stalled_worker_timeout=STALLED_AFTER_S,
+        )
+
+    async def put_maintenance(self) -> None:
+        """Hand over the housekeeping, unless it waits already."""
+        task = self._app.configure_task(
+            MAINTAIN, queue=QUEUE, priority=HIGH, lock=MAINTAIN, queueing_lock=MAINTAIN, allow_unknown=True
+        )
+        with contextlib.suppress(AlreadyEnqueued):
+            await task.defer_async()
+
+    async def pick_up_stalled(self) -> int:
+        """Give the tasks of workers that died to others; how many."""
+        stalled = list(await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S))
+        for job in stalled:
+            await self._app.job_manager.retry_job(job)
+        return len(stalled)
+
+
+def _task(act: Work, gave_up: Work | None) -> Work:
+    async def run(context: JobContext, **arguments: Any) -> None:
+        try:
+            await act(**arguments)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("a task %r failed", context.job.task_name)
+            if context.job.attempts >= ATTEMPTS and gave_up is not None:
+                await gave_up(**arguments)
+            raise
+
+    return run
+
+
+def _of_folder(name: str) -> str:
+    return f"{QUEUE}-{name}"
+
+
+def arguments_of(collection_id: uuid.UUID, job_id: uuid.UUID, **more: int) -> dict[str, Any]:
+    """A task's arguments: ids and numbers, nothing about people."""
+    return {"collection_id": str(collection_id), "job_id": str(job_id), **more}

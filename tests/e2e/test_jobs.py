@@ -1,0 +1,99 @@
+"""Workers that are killed with -9 in the middle of a bulk enrolment: no row is lost, none is done twice."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from tests.photos import COLLINS, HOPPER, encoded, pixels
+from tests.server import running_api, wait_for
+
+PEOPLE = 80
+PER_PERSON = 3
+
+
+def archive() -> bytes:
+    """Real faces under many names, each picture another."""
+    random = np.random.default_rng(0)
+    faces = [pixels(path) for path in (COLLINS, HOPPER)]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for number in range(PEOPLE * PER_PERSON):
+            face = faces[number % 2].astype(np.float32) * random.uniform(0.7, 1.1)
+            file.writestr(f"p{number // PER_PERSON:04}/{number}.jpg", encoded(face.clip(0, 255).astype(np.uint8)))
+    return buffer.getvalue()
+
+
+def worker(data: Path, url: str) -> "subprocess.Popen[bytes]":
+    settings = {
+        "REGISTRY_DATA_DIR": str(data),
+        "REGISTRY_CONFIG": str(data / "service.yaml"),
+        "REGISTRY_DATABASE__URL": url,
+        "REGISTRY_DATABASE__ANN_CHECK_EVERY_S": "1",
+    }
+    with (data / "jobs.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "service", "jobs"], env=os.environ | settings, stdout=log, stderr=log
+        )
+
+
+@pytest.mark.timeout(300)
+def test_killed_workers_lose_no_row_and_enrol_none_twice(data_folder: Path, postgres_url: str) -> None:
+    libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(libpq, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE killed")
+    url = postgres_url.replace("/registry?", "/killed?")
+    environment = {
+        "REGISTRY_JOBS__IN_API": "false",
+        "REGISTRY_DATABASE__URL": url,
+        "REGISTRY_DATABASE__MIGRATE_ON_START": "true",
+    }
+    workers: list[subprocess.Popen[bytes]] = []
+    with running_api(data_folder, **environment) as api:
+        taken = api.client.post(
+            "/jobs/enrolments", content=archive(), headers={"content-type": "application/zip"}, params={"force": True}
+        )
+        address = taken.headers["location"]
+
+        def done() -> int:
+            return int(api.client.get(address).json()["done"])
+
+        try:
+            workers = [worker(data_folder, url), worker(data_folder, url)]
+            wait_for(lambda: done() > 30, 60)
+            for process in workers:
+                process.send_signal(signal.SIGKILL)
+            for process in workers:
+                process.wait()
+            reached = done()
+            assert reached < PEOPLE * PER_PERSON, "the job was done before its workers were killed"
+            time.sleep(0.5)
+            assert done() == reached
+            workers = [worker(data_folder, url)]
+            wait_for(lambda: api.client.get(address).json()["state"] == "done", 120)
+            job = api.client.get(address).json()
+        finally:
+            for process in workers:
+                process.terminate()
+            codes = [process.wait(40) for process in workers]
+    log = (data_folder / "jobs.log").read_text()
+    assert codes == [0], log
+    assert job["counts"] == {"accepted": PEOPLE * PER_PERSON, "duplicate": 0, "rejected": 0, "failed": 0}, log
+    with psycopg.connect(libpq.replace("/registry?", "/killed?")) as connection:
+        query = (
+            "SELECT count(*), count(DISTINCT t.id), count(DISTINCT t.identity_id), count(r.number) FROM template t "
+            "LEFT JOIN job_row r ON r.template_id = t.id AND r.identity_id = t.identity_id"
+        )
+        total = PEOPLE * PER_PERSON
+        assert connection.execute(query).fetchone() == (total, total, PEOPLE, total)
+        wrong = "SELECT count(*) FROM centroid WHERE template_count <> %s"
+        assert connection.execute(wrong, [PER_PERSON]).fetchone() == (0,)
+    assert list((data_folder / "uploads").glob("*-*")) == []
