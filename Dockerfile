@@ -11,7 +11,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN groupadd --system --gid 10001 registry \
     && useradd --system --uid 10001 --gid registry --home-dir /app --shell /usr/sbin/nologin registry \
     && install -d -o registry -g registry -m 0755 /app /secrets/db /secrets/api /secrets/worker /first-key \
-    && install -d -o registry -g registry -m 0711 /var/lib/identity-registry
+    && install -d -o registry -g registry -m 0711 /var/lib/identity-registry \
+    && install -d -o registry -g registry -m 0700 /var/lib/identity-registry/uploads
 WORKDIR /app
 
 FROM base AS packages

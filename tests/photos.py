@@ -2,6 +2,8 @@
 
 import base64
 import io
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +38,11 @@ def b64(data: bytes) -> str:
 
 def brighter(path: Path, factor: float) -> bytes:
     return encoded((pixels(path).astype(np.float32) * factor).clip(0, 255).astype(np.uint8), quality=92)
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()

@@ -55,9 +55,9 @@ class Stack:
     def execute(self, service: str, *command: str, index: int = 1) -> str:
         return self.compose("exec", "-T", "--index", str(index), service, *command)
 
-    def kill_worker(self, index: int = 1) -> None:
+    def kill(self, service: str, index: int = 1) -> None:
         """As a crash does: `docker kill` would count as a wish, after which nothing is restarted."""
-        self.compose("exec", "-T", "--index", str(index), "worker", "python", "-c", KILL_PYTHON, check=False)
+        self.compose("exec", "-T", "--index", str(index), service, "python", "-c", KILL_PYTHON, check=False)
 
     def kill_database(self) -> None:
         self.compose("exec", "-T", "--user", "postgres", "db", "sh", "-c", KILL_POSTGRES, check=False)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.compose.stack import Stack
-from tests.photos import BUS, COLLINS, HOPPER
+from tests.photos import BUS, COLLINS, HOPPER, brighter, zipped
 from tests.server import wait_for
 
 LOAD_S = float(os.environ.get("LOAD_S", "15"))
@@ -109,6 +109,19 @@ def test_containers_have_no_more_than_they_need(stack: Stack) -> None:
     assert password not in environment + stack.compose("logs")
 
 
+def test_a_bulk_enrolment_outlives_its_container(stack: Stack, registry: httpx.Client) -> None:
+    files = {f"bulk-{number:03}/1.jpg": brighter(HOPPER, 0.7 + number / 500) for number in range(150)}
+    query = {"collection": "bulk", "force": True}
+    assert registry.post("/collections", json={"name": "bulk"}).status_code == 201
+    headers = {"content-type": "application/zip"}
+    taken = registry.post("/jobs/enrolments", params=query, content=zipped(files), headers=headers)
+    address = taken.headers["location"]
+    wait_for(lambda: registry.get(address).json()["done"] > 10, 60)
+    stack.kill("jobs")
+    wait_for(lambda: registry.get(address).json()["state"] == "done", 120)
+    assert registry.get(address).json()["counts"] == {"accepted": 150, "duplicate": 0, "rejected": 0, "failed": 0}
+
+
 def test_two_workers_share_the_work(stack: Stack, registry: httpx.Client) -> None:
     stack.up("--scale", "worker=2")
     time.sleep(2)
@@ -144,7 +157,7 @@ def test_a_worker_killed_under_load_costs_nobody_an_error(stack: Stack, registry
         try:
             for index in (1, 2):
                 time.sleep(LOAD_S / 3)
-                stack.kill_worker(index)
+                stack.kill("worker", index)
                 wait_for(lambda: not all_ready(), 10)
                 wait_for(all_ready, 60)
         finally:

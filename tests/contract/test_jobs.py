@@ -5,7 +5,6 @@ import io
 import json
 import time
 import uuid
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,10 @@ import httpx
 import pytest
 
 from service.settings import Settings
-from tests.photos import BUS, COLLINS, HOPPER, b64, brighter, encoded, pixels
+from tests.photos import BUS, COLLINS, HOPPER, b64, brighter, encoded, pixels, zipped
 
 ZIP = {"content-type": "application/zip"}
 PEOPLE = {"collins": COLLINS.read_bytes(), "hopper": HOPPER.read_bytes()}
-
-
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def start(client: httpx.Client, collection: str, files: Mapping[str, bytes] | bytes, **options: Any) -> str:
