@@ -23,6 +23,10 @@ keys = typer.Typer(no_args_is_help=True, help="API keys: made here, shown once, 
 app.add_typer(keys, name="keys")
 
 
+audit = typer.Typer(no_args_is_help=True, help="The audit trail: who did what to whose data.")
+app.add_typer(audit, name="audit")
+
+
 @app.command()
 def api(
     host: Annotated[str | None, typer.Option(help="Address to bind to.")] = None,
@@ -58,7 +62,11 @@ def worker(
 
 
 @app.command()
-def jobs() -> None:
+def jobs(
+    alive: Annotated[
+        Path | None, typer.Option(help="File that is touched every five seconds while all is well, for health checks.")
+    ] = None,
+) -> None:
     """Work on jobs, such as bulk enrolments, in a process of its own. Set REGISTRY_JOBS__IN_API=false on the APIs then.
 
     Any number of them share the work. They need the database, the models or a worker, and the folder of uploads.
@@ -68,7 +76,7 @@ def jobs() -> None:
     from service.app import work_on_jobs
     from service.settings import load_settings
 
-    asyncio.run(work_on_jobs(load_settings()))
+    asyncio.run(work_on_jobs(load_settings(), alive))
 
 
 @database.command()
@@ -119,6 +127,22 @@ def restore(
     typer.echo(f"restored; the schema is at revision {schema.this_release().wanted}")
 
 
+@database.command()
+def purge() -> None:
+    """Take the bytes of erased people out of the database's files. Nobody can read or write while it runs.
+
+    Rewrites the tables that hold biometric data and builds their indexes anew: about as long as restoring a backup.
+    """
+    from service.gallery import purging
+    from service.gallery.server import database_url
+    from service.settings import load_settings
+
+    settings = load_settings()
+    with database_url(settings.database_url, settings.postgres_folder) as url:
+        for line in purging.purge(url):
+            typer.echo(line)
+
+
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="What it is for; shown in lists and refusals.")] = "first",
@@ -159,6 +183,29 @@ def revoke_key(key_id: Annotated[uuid.UUID, typer.Argument(help="Its id, from `k
     if not operations.revoke(key_id):
         raise StartupError(f"there is no valid key {key_id}")
     typer.echo(f"revoked {key_id}")
+
+
+@audit.command("verify")
+def verify_audit(
+    heads: Annotated[Path | None, typer.Option(help="What `audit heads` wrote before, kept elsewhere since.")] = None,
+) -> None:
+    """Go through every chain: is any entry altered, missing, put in, or the end cut off?"""
+    from service import audit as operations
+
+    verdicts = operations.verify(heads)
+    for verdict in verdicts:
+        words = f"whole, {verdict.entries:,} entries" if verdict.problem is None else f"BROKEN: {verdict.problem}"
+        typer.echo(f"{verdict.collection_id}  {words}")
+    if any(verdict.problem for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@audit.command("heads")
+def export_heads(output: Annotated[Path, typer.Argument(help="New file (JSON).")]) -> None:
+    """Write down where every chain ends. Kept where nobody can change it, it shows later what was cut off."""
+    from service import audit as operations
+
+    typer.echo(f"{output}: the ends of {operations.export_heads(output)} chains")
 
 
 @gallery.command()

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from starlette.types import ASGIApp
 
@@ -17,6 +18,7 @@ from service.api.dependencies import ModelBundle, Registry
 from service.api.middleware import BodyLimit, Measured, RequestId, SameOrigin
 from service.api.problems import MEDIA_TYPE, install_handlers
 from service.api.routes import (
+    audit,
     collections,
     enrolment,
     health,
@@ -29,6 +31,7 @@ from service.api.routes import (
 )
 from service.api.schemas import ProblemView
 from service.api.startup import PlainStartupFailure
+from service.audit_key import open_trail
 from service.engines import build_engine
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
 from service.gallery import collections as gallery_collections
@@ -49,15 +52,17 @@ from service.jobs.uploads import Uploads
 from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
 from service.recognition.duplicates import Lines
-from service.recognition.enrolment import Enroller
 from service.recognition.gate import QualityGate
+from service.recognition.reads import Reads
 from service.settings import Settings, load_settings
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+ROUTES = (enrolment, verification, identification, identities, regrouping, collections, jobs, audit, models, health)
 PROBLEM: dict[str, Any] = {
     "description": "A problem; docs/problems.md explains each code",
     "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema()}},
 }
+ALIVE_EVERY_S = 5
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +85,18 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
-    for module in (enrolment, verification, identification, identities, regrouping, collections, jobs, models, health):
+    for module in (
+        enrolment,
+        verification,
+        identification,
+        identities,
+        regrouping,
+        collections,
+        jobs,
+        audit,
+        models,
+        health,
+    ):
         app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
     archives = {f"{jobs.router.prefix}{jobs.ENROLMENTS}": settings.limits.max_archive_bytes}
@@ -120,6 +136,11 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         await _prepare_gallery(settings, database, engine, manifest)
         await engine.start()
         stack.push_async_callback(engine.stop)
+        trail = open_trail(settings)
+        reads = Reads(database, trail)
+        writing = asyncio.create_task(reads.run())
+        stack.push_async_callback(_last_reads, reads)
+        stack.push_async_callback(_cancel, writing)
         precision = settings.inference.precision
         recognition = settings.recognition
         policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", recognition.fmr))
@@ -141,6 +162,8 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             lines=Lines(),
             precision=precision,
             release=schema.this_release(),
+            trail=trail,
+            reads=reads,
             queue=Queue(database.url),
             uploads=Uploads(settings.uploads_folder),
             import_root=settings.jobs.import_root,
@@ -180,23 +203,33 @@ async def _prepare_gallery(settings: Settings, database: Database, engine: Engin
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
 
 
-async def work_on_jobs(settings: Settings) -> None:
-    """What `python -m service jobs` does: no port, jobs only, until it is told to stop."""
+async def work_on_jobs(settings: Settings, alive: Path | None = None) -> None:
+    """What `python -m service jobs` does: no port, jobs only, until it is told to stop. `alive`: see `_tell_alive`."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.set)
     async with open_registry(settings) as registry:
         running = asyncio.create_task(run_jobs(settings, registry))
+        telling = asyncio.create_task(_tell_alive(registry, alive))
         stopping = asyncio.create_task(told.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(stopping)
-        await _cancel(running)
+        for task in (telling, stopping, running):
+            await _cancel(task)
+
+
+async def _tell_alive(registry: Registry, file: Path | None) -> None:
+    """Touch a file as long as the database answers, for those who look whether a process without a port is well."""
+    while file is not None:
+        with contextlib.suppress(DatabaseUnavailable):
+            async with registry.database.transaction() as connection:
+                await connection.execute(text("SELECT 1"))
+            await asyncio.to_thread(file.touch)
+        await asyncio.sleep(ALIVE_EVERY_S)
 
 
 async def run_jobs(settings: Settings, registry: Registry) -> None:
     """Work on jobs until cancelled, beside the requests or in a process of its own."""
-    enroller = Enroller(registry.database, registry.engine, registry.gate, registry.deciding, registry.lines)
 
     def open_source(job: Job) -> PictureSource:
         if "folder" in job.request:
@@ -205,7 +238,7 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
 
     enrolment = BulkEnrolment(
         registry.database,
-        enroller,
+        registry.enroller(registry.engine),
         registry.queue,
         open_source,
         registry.uploads.drop,
@@ -216,12 +249,19 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
         registry.database,
         registry.queue,
         registry.uploads,
+        registry.trail,
         settings.database.ann_build_from,
         settings.jobs.keep_days,
     )
     work: dict[str, Work] = {PREPARE: enrolment.prepare, PORTION: enrolment.portion, MAINTAIN: house}
     queue = Queue(registry.database.url, registry.uploads.name, work, enrolment.gave_up)
     await runner.run(queue, settings.database.ann_check_every_s, house.sweep)
+
+
+async def _last_reads(reads: Reads) -> None:
+    """What was noted since the last time."""
+    with contextlib.suppress(DatabaseUnavailable):
+        await reads.flush()
 
 
 async def _cancel(task: "asyncio.Task[Any]") -> None:

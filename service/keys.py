@@ -1,9 +1,8 @@
 """What `python -m service keys` does."""
 
-import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -11,13 +10,11 @@ from typing import TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import RegistryError, StartupError
-from service.gallery import collections, keys, schema
-from service.gallery.database import Database
+from service.errors import StartupError
+from service.gallery import collections, keys
 from service.gallery.keys import ApiKey
-from service.gallery.server import database_url
+from service.operating import in_transaction
 from service.scopes import Scope
-from service.settings import load_settings
 
 LOCK = 0x6B6579
 """Key of the advisory lock by which of several that make the first key only one does."""
@@ -44,36 +41,17 @@ def create(
             _write(output, secret)
         return secret
 
-    return _in_transaction(make)
+    return in_transaction(make)
 
 
 def list_all() -> Sequence[ApiKey]:
     """Every key, oldest first."""
-    return _in_transaction(keys.list_all)
+    return in_transaction(keys.list_all)
 
 
 def revoke(key_id: uuid.UUID) -> bool:
     """Whether there was such a valid key."""
-    return _in_transaction(lambda connection: keys.revoke(connection, key_id))
-
-
-def _in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    settings = load_settings()
-
-    async def run(url: str) -> Result:
-        database = Database(url)
-        try:
-            async with database.transaction() as connection:
-                return await act(connection)
-        except RegistryError as error:
-            raise StartupError(error.detail) from error
-        finally:
-            await database.close()
-
-    with database_url(settings.database_url, settings.postgres_folder) as url:
-        if settings.migrates_on_start:
-            schema.upgrade(url)
-        return asyncio.run(run(url))
+    return in_transaction(lambda connection: keys.revoke(connection, key_id))
 
 
 def _write(file: Path, secret: str) -> None:

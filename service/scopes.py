@@ -9,4 +9,6 @@ class Scope(StrEnum):
     SEARCH = "search"
     MANAGE = "manage"
     """Read, change and delete identities and collections."""
+    AUDIT = "audit"
+    """Read the audit trail."""
     METRICS = "metrics"

@@ -169,6 +169,15 @@ class RecognitionSettings(_Section):
     min_quality: float = Field(0.05, ge=0, le=1, description="share of the model's reference faces that are worse")
 
 
+class AuditSettings(_Section):
+    key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="of the audit trail's codes, outside the database and the same for all services on it; unset: made "
+        "in `data_dir` with the embedded database, else no trail is kept",
+    )
+
+
 class JobSettings(_Section):
     in_api: bool = Field(True, description="the API's processes work on jobs too; off where `service jobs` does")
     uploads: Path | None = Field(
@@ -201,6 +210,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     worker: WorkerSettings = WorkerSettings()
     recognition: RecognitionSettings = RecognitionSettings()
+    audit: AuditSettings = AuditSettings()
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
 

@@ -69,6 +69,7 @@ def settings(postgres_url: str, import_root: Path, tmp_path_factory: pytest.Temp
     return load_settings(
         database={"url": postgres_url},
         limits={"max_body_bytes": 8 * 1024**2},
+        audit={"key": "the audit key of the tests, long enough"},
         jobs={"uploads": tmp_path_factory.mktemp("uploads"), "import_root": import_root},
     )
 

@@ -1,7 +1,8 @@
-"""The installation's secrets, made once: the database's password and the token that API and workers share.
+"""The installation's secrets, made once: the database's password, the token that API and workers share, and the key of
+the audit trail.
 
 Each container sees only the folder that it needs. A file of the same name below /given is used instead of a made-up
-secret: `database-password`, `worker-token`.
+secret: `database-password`, `worker-token`, `audit-key`.
 """
 
 import secrets
@@ -27,11 +28,13 @@ def secret(name: str, kept: Path) -> str:
 def main() -> None:
     password = secret("database-password", KEPT / "db" / "password")
     token = secret("worker-token", KEPT / "worker" / "registry_inference__worker_token")
+    audit_key = secret("audit-key", KEPT / "api" / "registry_audit__key")
     files = {
         # PostgreSQL reads it under an account of its own; only its container mounts this folder.
         KEPT / "db" / "password": (password, 0o444),
         KEPT / "worker" / "registry_inference__worker_token": (token, 0o400),
         KEPT / "api" / "registry_inference__worker_token": (token, 0o400),
+        KEPT / "api" / "registry_audit__key": (audit_key, 0o400),
         KEPT / "api" / "registry_database__url": (URL.format(password=quote(password, safe="")), 0o400),
     }
     for file, (text, mode) in files.items():

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.dependencies import RegistryDependency
 from service.errors import NotAllowed, Unauthorized
+from service.gallery.audit import Actor
 from service.gallery.keys import ApiKey
 from service.scopes import Scope
 
@@ -26,6 +27,11 @@ class Access:
     def collection(self) -> str | None:
         """The only collection that the caller may know of; None: all."""
         return None if self.key is None else self.key.collection
+
+    def actor(self, request: Request) -> Actor:
+        """Who asks, for the audit trail."""
+        request_id = request.scope.get("request_id")
+        return Actor(None, None, request_id) if self.key is None else Actor(self.key.id, self.key.name, request_id)
 
     def may_name_others(self) -> bool:
         """Whether the caller may learn who else is enrolled."""
@@ -72,4 +78,5 @@ EnrolAccess = Annotated[Access, Depends(require(Scope.ENROL))]
 VerifyAccess = Annotated[Access, Depends(require(Scope.VERIFY))]
 SearchAccess = Annotated[Access, Depends(require(Scope.SEARCH))]
 ManageAccess = Annotated[Access, Depends(require(Scope.MANAGE))]
+AuditAccess = Annotated[Access, Depends(require(Scope.AUDIT))]
 MetricsAccess = Annotated[Access, Depends(require(Scope.METRICS))]

@@ -50,7 +50,7 @@ def decode_text(cursor: str | None) -> str | None:
 
 def decode_number(cursor: str | None) -> int | None:
     """Raises InvalidRequest."""
-    return _decoded(cursor, int)
+    return _decoded(cursor, _number)
 
 
 def cut(page: list[Item], limit: int, cursor_of: Callable[[Item], str]) -> tuple[list[Item], str | None]:
@@ -68,6 +68,13 @@ def _decoded(cursor: str | None, read: Callable[[str], Where]) -> Where | None:
         return read(words)
     except (binascii.Error, ValueError, OverflowError):
         raise InvalidRequest("the cursor is not one that this service gave out", pointer="/cursor") from None
+
+
+def _number(words: str) -> int:
+    number = int(words)
+    if not 0 <= number < 2**31:
+        raise ValueError
+    return number
 
 
 def _place(words: str) -> Place:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from service.api.problems import ClientGoneError
 from service.errors import RegistryError
+from service.gallery.audit import Trail
 from service.gallery.database import Database
 from service.gallery.keyring import KeyRing
 from service.gallery.schema import Release
@@ -19,7 +20,9 @@ from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
 from service.recognition.deciding import Deciding
 from service.recognition.duplicates import Lines
+from service.recognition.enrolment import Enroller
 from service.recognition.gate import QualityGate
+from service.recognition.reads import Reads
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,17 @@ class Registry:
     lines: Lines
     precision: Precision
     release: Release
+    trail: Trail
+    reads: Reads
     queue: Queue
     uploads: Uploads
     import_root: Path | None
     keys: KeyRing | None
     """None: the service asks for no keys."""
+
+    def enroller(self, engine: Engine) -> Enroller:
+        """Enrols with this engine."""
+        return Enroller(self.database, engine, self.gate, self.deciding, self.lines, self.trail)
 
 
 class AttentiveEngine:

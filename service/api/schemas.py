@@ -8,9 +8,19 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from service.api.audit_schemas import EntryView
 from service.errors import InvalidRequest
 from service.gallery.explaining import Step
 from service.gallery.search import Plan
@@ -87,6 +97,9 @@ ImageBytes = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+RetainUntil = Annotated[
+    AwareDatetime, Field(description="erase the person after this time", examples=["2027-12-31T23:59:59Z"])
+]
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 BoxCorners = Annotated[
     tuple[Coordinate, Coordinate, Coordinate, Coordinate],
@@ -180,6 +193,7 @@ class RegisterBody(_Choosing):
     metadata: Metadata | None = None
     images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_IMAGES)]
     boxes: list[BoxCorners] | None = Field(None, max_length=MAX_IMAGES, description="with face=box: one for each image")
+    retain_until: RetainUntil | None = None
     force: bool = Field(False, description="enrol faces that the quality gate refuses all the same")
 
     @model_validator(mode="before")
@@ -329,6 +343,7 @@ class IdentityView(BaseModel):
     template_count: int
     created_at: datetime
     updated_at: datetime
+    retain_until: datetime | None = Field(None, description="the person is erased after this time")
 
 
 class MergeAnswer(IdentityView):
@@ -342,6 +357,16 @@ class IdentityChange(Body):
 
     label: Name | None = None
     metadata: Metadata | None = None
+    retain_until: RetainUntil | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The columns to set; `retain_until` of null is taken away."""
+        chosen = {"label": self.label, "metadata": self.metadata}
+        changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        if "retain_until" in self.model_fields_set:
+            changes["retain_until"] = self.retain_until
+        return changes
 
 
 MAX_MERGED = 100
@@ -513,9 +538,43 @@ class CollectionsAnswer(BaseModel):
     collections: list[CollectionView]
 
 
+class StoredEmbedding(BaseModel):
+    """A template or centroid with its numbers."""
+
+    id: uuid.UUID | None = Field(description="of the template; null: a centroid")
+    model_id: str
+    embedding: str = Field(description="little-endian float32, Base64")
+    box: list[float] | None
+    detection_score: float | None
+    quality: float | None
+    source_sha256: str | None = Field(description="of the picture and the place of the face in it, hexadecimal")
+    created_at: datetime | None
+
+
+class HoldingsAnswer(BaseModel):
+    """Everything that the registry holds on a person. Biometric data: handle it as such."""
+
+    identity: IdentityView
+    templates: list[StoredEmbedding]
+    centroids: list[StoredEmbedding]
+    kept_answers: list[dict[str, Any]] = Field(description="answers kept for requests that come again")
+    job_rows: list[dict[str, Any]] = Field(description="results of bulk enrolments")
+    audit: list[EntryView] = Field(description="what was done, up to 10,000 entries")
+
+
+class ReceiptView(BaseModel):
+    """An entry of the audit trail; kept outside, it proves later that the trail is the one it was."""
+
+    number: int
+    at: datetime
+    code: str = Field(description="HMAC-SHA256 over the entry and all before it, hexadecimal")
+
+
 class DeletionAnswer(BaseModel):
     identity_id: uuid.UUID
     templates_deleted: int
+    deleted: dict[str, int] = Field(description="rows by kind")
+    receipt: ReceiptView | None = Field(description="null: the service keeps no audit trail")
 
 
 class ProblemView(BaseModel):

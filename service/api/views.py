@@ -1,19 +1,30 @@
 """From the use cases' results to the API's documents."""
 
+import base64
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from service.api.audit_schemas import entry_view
 from service.api.schemas import (
     CandidateView,
+    DeletionAnswer,
     ExplanationView,
     FaceMatchesView,
     FaceView,
+    HoldingsAnswer,
     IdentityView,
     ImageOutcomeView,
     LookAlikeView,
+    ReceiptView,
     RegisterAnswer,
     SearchAnswer,
+    StoredEmbedding,
     VerifyAnswer,
 )
+from service.gallery.erasure import Receipt
+from service.gallery.holdings import Holdings
 from service.gallery.identities import Identity
 from service.gallery.search import Found
 from service.inference.bundle import Interval
@@ -153,3 +164,39 @@ def _interval(rate: Rate) -> Interval | None:
 def _significant(rate: float) -> float:
     """Four digits: no rate is known better."""
     return float(f"{rate:.4g}")
+
+
+def deletion_answer(receipt: Receipt) -> DeletionAnswer:
+    entry = receipt.entry
+    view = None if entry is None else ReceiptView(number=entry.number, at=entry.at, code=entry.code.hex())
+    return DeletionAnswer(
+        identity_id=receipt.identity_id,
+        templates_deleted=receipt.deleted["templates"],
+        deleted=receipt.deleted,
+        receipt=view,
+    )
+
+
+def holdings_answer(held: Holdings) -> HoldingsAnswer:
+    return HoldingsAnswer(
+        identity=identity_view(held.identity),
+        templates=[_stored(row) for row in held.templates],
+        centroids=[_stored(row) for row in held.centroids],
+        kept_answers=[{"key": row["key"], "answer": row["answer"], "at": row["created_at"]} for row in held.answers],
+        job_rows=[{name: value for name, value in row.items() if name != "collection_id"} for row in held.job_rows],
+        audit=[entry_view(entry) for entry in held.audit],
+    )
+
+
+def _stored(row: Mapping[str, Any]) -> StoredEmbedding:
+    digest = row.get("source_sha256")
+    return StoredEmbedding(
+        id=row.get("id"),
+        model_id=row["model_id"],
+        embedding=base64.b64encode(np.asarray(row["embedding"], "<f4").tobytes()).decode(),
+        box=row.get("box"),
+        detection_score=row.get("detection_score"),
+        quality=row.get("quality"),
+        source_sha256=None if digest is None else digest.hex(),
+        created_at=row.get("created_at"),
+    )

@@ -84,8 +84,8 @@ async def line_up(connection: AsyncConnection, collection_id: uuid.UUID) -> None
     await connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-async def remove(connection: AsyncConnection, name: str) -> int:
-    """Delete a collection with everybody in it; how many people that were.
+async def remove(connection: AsyncConnection, name: str) -> tuple[uuid.UUID, int]:
+    """Delete a collection with everybody in it; its id, and how many people that were.
 
     Raises:
         CollectionNotFound, Conflict: it is the default one, which there always is.
@@ -97,7 +97,7 @@ async def remove(connection: AsyncConnection, name: str) -> int:
     await connection.execute(select(collection.c.id).where(collection.c.id == found.id).with_for_update())
     people = (await connection.execute(delete(identity).where(identity.c.collection_id == found.id))).rowcount
     await connection.execute(delete(collection).where(collection.c.id == found.id))
-    return people
+    return found.id, people
 
 
 async def list_all(connection: AsyncConnection) -> Sequence[tuple[Collection, int]]:

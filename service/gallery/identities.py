@@ -24,6 +24,7 @@ class Identity:
     metadata: dict[str, Any]
     created_at: datetime
     updated_at: datetime
+    retain_until: datetime | None
     template_count: int
 
 
@@ -33,11 +34,12 @@ async def lock_or_create(
     external_id: str,
     label: str | None,
     metadata: dict[str, Any] | None,
+    retain_until: datetime | None = None,
 ) -> tuple[uuid.UUID, bool]:
     """The identity's id and whether it is new. Its row stays locked until the transaction ends.
 
     The lock lines up those who enrol the same person at once, so that each recomputes the centroid from all
-    templates. `None` leaves an existing label or metadata as it is.
+    templates. `None` leaves what an existing person has as it is.
 
     Raises:
         CollectionNotFound: it went while we were looking at the pictures.
@@ -48,8 +50,9 @@ async def lock_or_create(
         "external_id": external_id,
         "label": label if label is not None else external_id,
         "metadata": metadata or {},
+        "retain_until": retain_until,
     }
-    changed = {"label": label, "metadata": metadata}
+    changed = {"label": label, "metadata": metadata, "retain_until": retain_until}
     changes = {name: value for name, value in changed.items() if value is not None}
     statement = (
         insert(identity)
@@ -94,14 +97,9 @@ async def lock(connection: AsyncConnection, collection_id: uuid.UUID, identity_i
 
 
 async def change(
-    connection: AsyncConnection,
-    collection_id: uuid.UUID,
-    identity_id: uuid.UUID,
-    label: str | None,
-    metadata: dict[str, Any] | None,
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, **changes: Any
 ) -> Identity:
-    """Set label and metadata, None: as it is. No row with an embedding is touched. Raises IdentityNotFound."""
-    changes = {name: value for name, value in (("label", label), ("metadata", metadata)) if value is not None}
+    """Set columns of a person. No row with an embedding is touched. Raises IdentityNotFound."""
     if changes:
         statement = update(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
         await connection.execute(statement.values(**changes, updated_at=func.now()))

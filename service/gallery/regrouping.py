@@ -90,7 +90,16 @@ async def move(connection: AsyncConnection, origin: Collection, target: Collecti
     await connection.execute(
         select(collection.c.id).where(collection.c.id == target.id).with_for_update(read=True, key_share=True)
     )
-    await _add(connection, target.id, identity_id, person.external_id, person.label, person.metadata, person.created_at)
+    await _add(
+        connection,
+        target.id,
+        identity_id,
+        person.external_id,
+        person.label,
+        person.metadata,
+        created_at=person.created_at,
+        retain_until=person.retain_until,
+    )
     for table in (template, centroid):
         names = [column.name for column in table.columns if column.name != "collection_id"]
         rows = select(literal(target.id), *(table.c[name] for name in names)).where(
@@ -142,11 +151,10 @@ async def _add(
     external_id: str,
     label: str | None,
     metadata: dict[str, Any] | None,
-    created_at: datetime | None = None,
+    **times: datetime | None,
 ) -> None:
     values: dict[str, Any] = {"external_id": external_id, "label": label or external_id, "metadata": metadata or {}}
-    if created_at is not None:
-        values["created_at"] = created_at
+    values |= {name: value for name, value in times.items() if value is not None}
     try:
         await connection.execute(insert(identity).values(collection_id=collection_id, id=identity_id, **values))
     except IntegrityError as error:

@@ -8,6 +8,7 @@ from pgvector.sqlalchemy import Vector
 from sqlalchemy import (
     ARRAY,
     REAL,
+    BigInteger,
     CheckConstraint,
     Column,
     DateTime,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -78,9 +80,11 @@ identity = Table(
     Column("metadata", JSONB, nullable=False, server_default="{}"),
     _created_at(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("retain_until", DateTime(timezone=True), nullable=True),
     PrimaryKeyConstraint("collection_id", "id"),
     UniqueConstraint("collection_id", "external_id"),
     Index("ix_identity_collection_id_created_at_id", "collection_id", "created_at", "id"),
+    Index("ix_identity_retain_until", "retain_until", postgresql_where=text("retain_until IS NOT NULL")),
     Index("ix_identity_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
 )
 
@@ -180,6 +184,40 @@ job_row = Table(
     CheckConstraint("status IN ('accepted', 'duplicate', 'rejected', 'failed')", name="known_status"),
     # By it a person who is erased is found here as well.
     Index("ix_job_row_collection_id_external_id", "collection_id", "external_id"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    # No reference to collection or person: an entry outlives both.
+    Column("collection_id", Uuid, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("key_id", Uuid, nullable=True),
+    Column("key_name", Text, nullable=True),
+    Column("request_id", Text, nullable=True),
+    Column("identity_id", Uuid, nullable=True),
+    Column("details", JSONB, nullable=False),
+    Column("code", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("collection_id", "number"),
+    Index(
+        "ix_audit_collection_id_identity_id_number",
+        "collection_id",
+        "identity_id",
+        "number",
+        postgresql_where=text("identity_id IS NOT NULL"),
+    ),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("collection_id", Uuid, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("code", LargeBinary, nullable=False),
+    Column("seal", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("collection_id"),
 )
 
 api_key = Table(

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, InternalError, JobNotFound, RegistryError, Unavailable
 from service.gallery import jobs
+from service.gallery.audit import Actor
 from service.gallery.database import Database
 from service.gallery.jobs import Job, JobPlace, JobRow, RowResult, RowsTakenError, RowStatus, State
 from service.inference.engine import FaceChoice, ImageInput
@@ -191,6 +192,7 @@ class BulkEnrolment:
             [ImageInput(data, choice, cropped=cropped) for _, data in readable],
             force=job.request["force"],
             named=False,  # what is kept here must not outlast the people it names
+            actor=Actor.from_json(job.request["actor"]),
             record=record,
         )
         try:

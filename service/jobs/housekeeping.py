@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery import ann, idempotency, jobs
+from service.gallery import ann, erasure, idempotency, jobs
+from service.gallery.audit import Trail
 from service.gallery.database import Database
 from service.gallery.jobs import Job, JobPlace, State
 from service.jobs.enrolling import put_portions, put_preparation
@@ -25,6 +26,7 @@ class Housekeeping:
     database: Database
     queue: Queue
     uploads: Uploads
+    trail: Trail
     ann_build_from: int
     keep_days: int
 
@@ -33,8 +35,20 @@ class Housekeeping:
             await idempotency.purge(connection)
         async with self.database.transaction() as connection:
             await jobs.purge(connection, self.keep_days)
+        await self._expire()
         await self._resume()
         await ann.maintain(self.database, self.ann_build_from, self.ann_build_from // 2)
+
+    async def _expire(self) -> None:
+        """Erase those who were to be kept until now."""
+        while True:
+            async with self.database.transaction() as connection:
+                people = await erasure.expired(connection)
+            for collection_id, identity_id in people:
+                async with self.database.transaction() as connection:
+                    await erasure.expire(connection, self.trail, collection_id, identity_id)
+            if len(people) < erasure.EXPIRED_AT_ONCE:
+                return
 
     async def _resume(self) -> None:
         """Hand over again what the queue knows nothing of, as after a backup was restored."""

@@ -2,14 +2,17 @@
 
 import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import DuplicatePerson, IdempotencyKeyReused, ModelNotLoaded, NoImageAccepted, RegistryError
 from service.gallery import collections, idempotency, identities, templates
+from service.gallery.audit import SERVICE, Action, Actor, Event, Trail
 from service.gallery.collections import Collection
 from service.gallery.database import Database
 from service.gallery.search import Candidate
@@ -80,6 +83,8 @@ class EnrolmentRequest:
     force: bool = False
     named: bool = True
     once: Once | None = None
+    retain_until: datetime | None = None
+    actor: Actor = SERVICE
     record: Callable[[AsyncConnection, Enrolment], Awaitable[None]] | None = None
     """Writes more in the same transaction: both are stored, or neither."""
 
@@ -93,6 +98,7 @@ class Enroller:
     gate: QualityGate
     deciding: Deciding
     lines: Lines
+    trail: Trail
 
     async def enrol(self, request: EnrolmentRequest) -> Enrolment | Replay:
         """Store one template for each picture whose face passes the gate, and bring the centroid up to date.
@@ -138,6 +144,7 @@ class Enroller:
             if once is not None:
                 answer = once.render(enrolment)
                 await idempotency.keep(connection, collection.id, once.key, enrolment.identity.id, answer)
+            await self.trail.append(connection, collection.id, [_event(request, enrolment)])
         return enrolment
 
     async def _write(
@@ -154,7 +161,7 @@ class Enroller:
         accepted = [index for index, outcome in enumerate(outcomes) if outcome.status == "accepted"]
         samples = [_sample(request.images[index], outcomes[index]) for index in accepted]
         identity_id, created = await identities.lock_or_create(
-            connection, collection.id, request.external_id, request.label, request.metadata
+            connection, collection.id, request.external_id, request.label, request.metadata, request.retain_until
         )
         alike: list[Candidate] = []
         if policy is not DuplicatePolicy.ALLOW:
@@ -171,6 +178,12 @@ class Enroller:
             outcomes[index] = replace(outcomes[index], status=status, template_id=template_id)
         identity = await identities.get(connection, collection.id, identity_id)
         return Enrolment(identity, created, outcomes, alike)
+
+
+def _event(request: EnrolmentRequest, enrolment: Enrolment) -> Event:
+    counts = Counter(image.status for image in enrolment.images)
+    details = {"created": enrolment.created, "forced": request.force, **counts}
+    return Event(Action.ENROL, request.actor, enrolment.identity.id, details)
 
 
 def _replay(once: Once, kept: idempotency.KeptAnswer | None) -> Replay | None:

@@ -278,4 +278,4 @@ def test_both_profiles_are_whole() -> None:
         result = subprocess.run(
             command, env=os.environ | {"COMPOSE_PROFILES": profile}, capture_output=True, text=True, check=True
         )
-        assert set(result.stdout.split()) == {"secrets", "db", "migrate", "api", worker}
+        assert set(result.stdout.split()) == {"secrets", "db", "migrate", "api", "jobs", worker}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from service.gallery.audit import Trail
 from service.gallery.database import Database
 from service.gallery.size import GallerySizes
 from service.inference.bundle import read_embedder
@@ -189,10 +190,14 @@ async def test_a_crash_between_commit_and_answer(client: httpx.Client, database:
 
     image = ImageInput(COLLINS.read_bytes(), FaceChoice.ONLY)
     wish = EnrolmentRequest(name, "collins", None, None, [image], once=Once("k", b"\x01" * 32, render))
-    made = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines()).enrol(wish)
+    made = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines(), Trail(None)).enrol(
+        wish
+    )
     assert isinstance(made, Enrolment)
     del made
-    again = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines()).enrol(wish)
+    again = await Enroller(
+        database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines(), Trail(None)
+    ).enrol(wish)
     assert isinstance(again, Replay)
     listed = client.get("/identities", params={"collection": name}).json()["identities"]
     assert [again.answer["id"]] == [identity["id"] for identity in listed]

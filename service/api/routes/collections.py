@@ -16,6 +16,7 @@ from service.api.schemas import (
     CollectionView,
 )
 from service.gallery import collections
+from service.gallery.audit import Action, Event
 from service.gallery.size import count
 from service.recognition.duplicates import DuplicatePolicy
 from service.recognition.gate import QualityMode
@@ -43,6 +44,8 @@ async def create_collection(request: Request, registry: RegistryDependency, acce
         made = await collections.create(
             connection, body.name, registry.engine.model_id, **body.model_dump(mode="json", exclude={"name"})
         )
+        event = Event(Action.COLLECTION_CREATE, access.actor(request), details={"name": made.name})
+        await registry.trail.append(connection, made.id, [event])
     return _view(made, 0)
 
 
@@ -59,16 +62,22 @@ async def change_collection(
         if body.operating_point is not None:  # which the gallery may be too large for already
             await registry.deciding.in_gallery(connection, changed, body.operating_point)
         size = await count(connection, changed.id, changed.model_id)
+        event = Event(Action.COLLECTION_CHANGE, access.actor(request), details=body.choices)
+        await registry.trail.append(connection, changed.id, [event])
     return _view(changed, size.people)
 
 
 @router.delete("/{name}", summary="Delete a collection with everybody in it")
 async def delete_collection(
-    name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
+    request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
 ) -> CollectionDeletionAnswer:
+    """Its audit trail stays."""
     access.enter(name)
     async with registry.database.transaction() as connection:
-        deleted = await collections.remove(connection, name)
+        collection_id, deleted = await collections.remove(connection, name)
+        details = {"name": name, "identities": deleted}
+        event = Event(Action.COLLECTION_DELETE, access.actor(request), details=details)
+        await registry.trail.append(connection, collection_id, [event])
     return CollectionDeletionAnswer(name=name, identities_deleted=deleted)
 
 

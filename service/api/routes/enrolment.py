@@ -12,7 +12,7 @@ from service.api.idempotency import IdempotencyKey, digest
 from service.api.schemas import BoxCorners, RegisterAnswer, RegisterBody
 from service.api.views import register_answer
 from service.inference.engine import ImageInput
-from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, Once, Replay
+from service.recognition.enrolment import Enrolment, EnrolmentRequest, Once, Replay
 
 router = APIRouter(tags=["recognition"])
 KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": RegisterAnswer, "description": "The identity existed already"}}
@@ -45,8 +45,19 @@ async def register(
     named = access.may_name_others()
     if idempotency_key is not None:
         once = Once(idempotency_key, digest(body), lambda enrolment: _kept(enrolment, body))
-    wish = EnrolmentRequest(body.collection, body.key, body.label, body.metadata, images, body.force, named, once)
-    result = await Enroller(registry.database, engine, registry.gate, registry.deciding, registry.lines).enrol(wish)
+    wish = EnrolmentRequest(
+        body.collection,
+        body.key,
+        body.label,
+        body.metadata,
+        images,
+        body.force,
+        named,
+        once,
+        retain_until=body.retain_until,
+        actor=access.actor(request),
+    )
+    result = await registry.enroller(engine).enrol(wish)
     if isinstance(result, Replay):
         response.headers["Idempotency-Replayed"] = "true"
         answer = RegisterAnswer.model_validate(result.answer)

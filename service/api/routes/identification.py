@@ -7,6 +7,7 @@ from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import SearchAnswer, SearchBody
 from service.api.views import search_answer
+from service.gallery.audit import Action, Event
 from service.inference.engine import ImageInput
 from service.metrics import DECISIONS
 from service.recognition.identification import SearchRequest, identify
@@ -34,7 +35,9 @@ async def search(
     )
     identification = await identify(registry.database, engine, registry.deciding, wish)
     answer = search_answer(identification, engine.model_id, registry.precision)
-    for result in answer.results:
-        found = any(candidate.match for candidate in result.candidates)
-        DECISIONS.labels("search", str(found).lower()).inc()
+    matches = [any(candidate.match for candidate in result.candidates) for result in answer.results]
+    for match in matches:
+        DECISIONS.labels("search", str(match).lower()).inc()
+    details = {"pictures": len(images), "faces": len(matches), "matches": sum(matches)}
+    registry.reads.note(body.collection, Event(Action.SEARCH, access.actor(request), details=details))
     return answer

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query, Request
 from service.api.bodies import operation, read_body
 from service.api.collection import InCollection
 from service.api.cursor import Cursor, Limit, cut, decode, encode
+from service.api.dependencies import RegistryDependency
 from service.api.schemas import (
     DeletionAnswer,
+    HoldingsAnswer,
     IdentitiesAnswer,
     IdentityChange,
     IdentityView,
@@ -18,8 +20,10 @@ from service.api.schemas import (
     TemplatesAnswer,
     TemplateView,
 )
-from service.api.views import identity_view
-from service.gallery import identities, templates
+from service.api.views import deletion_answer, holdings_answer, identity_view
+from service.gallery import erasure, identities, templates
+from service.gallery.audit import Action
+from service.gallery.holdings import holdings
 
 router = APIRouter(prefix="/identities", tags=["gallery"])
 
@@ -47,10 +51,24 @@ async def read(identity_id: uuid.UUID, collection: InCollection) -> IdentityView
 
 
 @router.delete("/{identity_id}", summary="Delete a person with all templates")
-async def delete(identity_id: uuid.UUID, collection: InCollection) -> DeletionAnswer:
+async def delete(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> DeletionAnswer:
+    """Centroids, metadata, kept answers and rows of jobs go along. The answer is a receipt.
+
+    The rows are gone at once; `python -m service db purge` also takes their bytes out of the database's files.
+    """
     async with collection.transaction() as (connection, collection_id):
-        deleted = await identities.remove(connection, collection_id, identity_id)
-    return DeletionAnswer(identity_id=identity_id, templates_deleted=deleted)
+        receipt = await erasure.erase(connection, registry.trail, collection_id, identity_id, collection.actor)
+    return deletion_answer(receipt)
+
+
+@router.get("/{identity_id}/export", summary="Everything that is held on a person")
+async def export(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> HoldingsAnswer:
+    """For whoever has a right to know, and to take along. The only answer with embeddings in it; it is audited."""
+    await registry.reads.flush()
+    async with collection.transaction() as (connection, collection_id):
+        held = await holdings(connection, collection_id, identity_id)
+        await collection.record(connection, collection_id, Action.EXPORT, identity_id)
+    return holdings_answer(held)
 
 
 @router.patch("/{identity_id}", openapi_extra=operation(IdentityChange), summary="Change a person's label or metadata")
@@ -61,7 +79,9 @@ async def change(
 ) -> IdentityView:
     body = await read_body(request, IdentityChange)
     async with collection.transaction() as (connection, collection_id):
-        changed = await identities.change(connection, collection_id, identity_id, body.label, body.metadata)
+        changed = await identities.change(connection, collection_id, identity_id, **body.changes)
+        fields = sorted(body.changes)
+        await collection.record(connection, collection_id, Action.CHANGE, identity_id, fields=fields)
     return identity_view(changed)
 
 
@@ -84,4 +104,5 @@ async def delete_template(
     async with collection.transaction() as (connection, collection_id):
         await identities.lock(connection, collection_id, identity_id)
         left = await templates.remove(connection, collection_id, identity_id, template_id)
+        await collection.record(connection, collection_id, Action.DELETE_TEMPLATE, identity_id, left=left)
     return TemplateDeletionAnswer(template_id=template_id, templates_left=left)

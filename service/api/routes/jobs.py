@@ -27,6 +27,7 @@ from service.api.job_schemas import (
 from service.api.schemas import Detector
 from service.errors import InvalidRequest, UnsupportedMediaType
 from service.gallery import jobs
+from service.gallery.audit import Action
 from service.gallery.jobs import JobPlace, RowStatus, State
 from service.inference.engine import FaceChoice
 from service.jobs.enrolling import KIND, put_preparation
@@ -63,6 +64,7 @@ async def enrol(
     answer comes at once; `GET /jobs/{id}` tells how far it is, `/jobs/{id}/rows` what became of each picture.
     """
     wish: dict[str, Any] = {"face": _one_face(face).value, "detector": detector, "force": force}
+    wish["actor"] = collection.actor.to_json()
     async with collection.transaction() as (_, collection_id):
         place = JobPlace(collection_id, uuid.uuid4())
     kind = media_type(request)
@@ -81,6 +83,7 @@ async def enrol(
         async with registry.database.transaction() as connection:
             job = await jobs.create(connection, place, KIND, wish)
             await put_preparation(registry.queue, connection, job)
+            await collection.record(connection, place.collection_id, Action.JOB_START, job=str(job.id))
     except BaseException:
         registry.uploads.drop(place.id)
         raise
@@ -114,6 +117,7 @@ async def cancel(job_id: uuid.UUID, registry: RegistryDependency, collection: En
     """Who is enrolled already stays so; rows that were not done yet stay undone."""
     async with collection.transaction() as (connection, collection_id):
         cancelled = await jobs.cancel(connection, JobPlace(collection_id, job_id))
+        await collection.record(connection, collection_id, Action.JOB_CANCEL, job=str(job_id))
     registry.uploads.drop(job_id)
     return job_view(cancelled)
 

@@ -12,6 +12,7 @@ from service.api.schemas import IdentityView, MergeAnswer, MergeBody, MoveBody, 
 from service.api.views import identity_view
 from service.errors import OtherModel
 from service.gallery import collections, identities, regrouping
+from service.gallery.audit import Action
 
 router = APIRouter(prefix="/identities", tags=["gallery"])
 
@@ -26,6 +27,8 @@ async def merge(request: Request, identity_id: uuid.UUID, collection: InCollecti
     async with collection.transaction() as (connection, collection_id):
         moved = await regrouping.merge(connection, collection_id, identity_id, body.identities)
         merged = await identities.get(connection, collection_id, identity_id)
+        others = sorted(map(str, body.identities))
+        await collection.record(connection, collection_id, Action.MERGE, identity_id, identities=others)
     return MergeAnswer(**identity_view(merged).model_dump(), templates_moved=moved)
 
 
@@ -42,7 +45,9 @@ async def split(request: Request, identity_id: uuid.UUID, collection: InCollecti
         made = await regrouping.split(
             connection, collection_id, identity_id, body.template_ids, body.external_id, body.label, body.metadata
         )
-        return identity_view(await identities.get(connection, collection_id, made))
+        person = await identities.get(connection, collection_id, made)
+        await collection.record(connection, collection_id, Action.SPLIT, identity_id, made=str(made))
+    return identity_view(person)
 
 
 @router.post("/{identity_id}/move", openapi_extra=operation(MoveBody), summary="Take a person to another collection")
@@ -67,4 +72,9 @@ async def move(
             )
         if origin.id != target.id:
             await regrouping.move(connection, origin, target, identity_id)
-        return identity_view(await identities.get(connection, target.id, identity_id))
+        moved = await identities.get(connection, target.id, identity_id)
+        sides = {origin.id: (Action.MOVE_OUT, target.id), target.id: (Action.MOVE_IN, origin.id)}
+        for side in sorted(sides):  # in one order, so that two who move the opposite ways don't wait for each other
+            action, other = sides[side]
+            await collection.record(connection, side, action, identity_id, other=str(other))
+    return identity_view(moved)

@@ -7,6 +7,7 @@ from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import VerifyAnswer, VerifyBody
 from service.api.views import verify_answer
+from service.gallery.audit import Action, Event
 from service.inference.engine import ImageInput
 from service.metrics import DECISIONS
 from service.recognition.verification import IdentityReference, verify_identity, verify_images
@@ -35,5 +36,8 @@ async def verify(
     else:
         reference = IdentityReference(body.collection, body.identity_id, body.external_id)
         verification = await verify_identity(registry.database, engine, registry.deciding, asked, image_a, reference)
+    identity_id = None if verification.identity is None else verification.identity.id
+    event = Event(Action.VERIFY, access.actor(request), identity_id, {"match": verification.match})
+    registry.reads.note(body.collection, event)
     DECISIONS.labels("verify", str(verification.match).lower()).inc()
     return verify_answer(verification, engine.model_id, registry.precision)

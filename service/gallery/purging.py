@@ -1,0 +1,64 @@
+"""Taking the bytes of what was deleted out of PostgreSQL's files, and telling where they may still be."""
+
+import time
+from collections.abc import Iterator
+
+import psycopg
+
+TABLES = ("template", "centroid", "identity", "idempotency", "job_row")
+"""Those whose rows hold, or point at, a face."""
+
+
+def purge(url: str) -> Iterator[str]:
+    """Rewrite the tables and their indexes without dead rows; yields what was done and what is left, for the operator.
+
+    A deleted row's bytes stay in its page, and an index entry's in the index, until something else takes their place.
+    `VACUUM FULL` writes new files with the living rows only and deletes the old ones. Each table is locked while it is
+    rewritten.
+    """
+    with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True) as connection:
+        for table in TABLES:
+            before, started = _size(connection, table), time.monotonic()
+            connection.execute(f"VACUUM (FULL, ANALYZE) {table}")
+            seconds = time.monotonic() - started
+            yield f"{table}: {before / 1e6:.1f} MB -> {_size(connection, table) / 1e6:.1f} MB in {seconds:.1f} s"
+        connection.execute("SELECT pg_switch_wal()")
+        connection.execute("CHECKPOINT")
+        yield from _what_is_left(connection)
+
+
+def _size(connection: "psycopg.Connection[tuple[int, ...]]", table: str) -> int:
+    row = connection.execute("SELECT pg_total_relation_size(%s::regclass)", [table]).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _what_is_left(connection: "psycopg.Connection[tuple[int, ...]]") -> Iterator[str]:
+    yield "gone from tables and indexes: every row that was deleted before"
+    try:
+        row = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM pg_ls_waldir()").fetchone()
+        assert row is not None
+        words = f"{row[0]} files, {row[1] / 1e6:.0f} MB"
+    except psycopg.errors.InsufficientPrivilege:
+        words = "this account may not see how much"
+    limit, archive, slots = (
+        _one(connection, query)
+        for query in ("SHOW max_wal_size", "SHOW archive_mode", "SELECT count(*) FROM pg_replication_slots")
+    )
+    yield (
+        f"may still be in the write-ahead log ({words}) until its files are written over, by about {limit} of "
+        "further changes"
+    )
+    if archive != "off" or slots != 0:
+        yield f"archived or replicated elsewhere (archive_mode {archive}, {slots} slots): until those copies expire"
+    yield "still in backups that were made before: until you delete them"
+    yield (
+        "the files' old blocks on the disk: until the file system uses them again, or, where the disk is encrypted, "
+        "until its key is destroyed"
+    )
+
+
+def _one(connection: "psycopg.Connection[tuple[int, ...]]", query: str) -> object:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,39 @@
+"""What the commands of operators share: the configured database, for one thing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import RegistryError, StartupError
+from service.gallery import schema
+from service.gallery.database import Database
+from service.gallery.server import database_url
+from service.settings import load_settings
+
+Result = TypeVar("Result")
+
+
+def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    """Do one thing in one transaction on the configured database, which is migrated where it would be at a start.
+
+    Raises:
+        StartupError
+    """
+    settings = load_settings()
+
+    async def run(url: str) -> Result:
+        database = Database(url)
+        try:
+            async with database.transaction() as connection:
+                return await act(connection)
+        except RegistryError as error:
+            raise StartupError(error.detail) from error
+        finally:
+            await database.close()
+
+    with database_url(settings.database_url, settings.postgres_folder) as url:
+        if settings.migrates_on_start:
+            schema.upgrade(url)
+        return asyncio.run(run(url))

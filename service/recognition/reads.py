@@ -1,0 +1,81 @@
+"""What was only looked at, written down a little later: a search must not wait for the end of the audit chain."""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from service.errors import CollectionNotFound, DatabaseUnavailable
+from service.gallery import collections
+from service.gallery.audit import SERVICE, Action, Event, Trail
+from service.gallery.database import Database
+
+EVERY_S = 0.5
+MOST_KEPT = 20_000
+AT_ONCE = 1000
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    collection: str
+    event: Event
+
+
+class Reads:
+    """Collects what verified and searched, and writes it down in batches; twice a second, and when it is closed.
+
+    A process that is killed takes the last half second along. While the database is away entries wait, up to 20,000;
+    how many had to be given up then is an entry itself.
+    """
+
+    def __init__(self, database: Database, trail: Trail) -> None:
+        self._database, self._trail = database, trail
+        self._waiting: deque[_Read] = deque()
+        self._lost: dict[str, int] = {}
+
+    def note(self, collection: str, event: Event) -> None:
+        """Keep an event about a collection."""
+        if not self._trail.is_kept:
+            return
+        if len(self._waiting) >= MOST_KEPT:
+            dropped = self._waiting.popleft().collection
+            self._lost[dropped] = self._lost.get(dropped, 0) + 1
+        self._waiting.append(_Read(collection, event))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.flush()
+            except DatabaseUnavailable as error:
+                log.warning("%d audit entries wait: %s", len(self._waiting), error.detail)
+            except Exception:
+                log.exception("audit entries could not be written")
+
+    async def flush(self) -> None:
+        """Write down what waits. Raises DatabaseUnavailable; nothing is lost then."""
+        while self._waiting or self._lost:
+            portion = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+            lost, self._lost = self._lost, {}
+            try:
+                await self._write(portion, lost)
+            except BaseException:
+                self._waiting.extendleft(reversed(portion))
+                self._lost = {name: lost.get(name, 0) + self._lost.get(name, 0) for name in lost | self._lost}
+                raise
+
+    async def _write(self, portion: list[_Read], lost: dict[str, int]) -> None:
+        events: dict[str, list[Event]] = {
+            name: [Event(Action.LOST, SERVICE, details={"entries": count})] for name, count in lost.items()
+        }
+        for read in portion:
+            events.setdefault(read.collection, []).append(read.event)
+        for name, some in sorted(events.items()):
+            async with self._database.transaction() as connection:
+                try:
+                    collection_id = (await collections.get(connection, name)).id
+                except CollectionNotFound:  # deleted meanwhile: there is nobody left whom it concerns
+                    continue
+                await self._trail.append(connection, collection_id, some)
