@@ -36,7 +36,7 @@ def _size(connection: "psycopg.Connection[tuple[int, ...]]", table: str) -> int:
 def _what_is_left(connection: "psycopg.Connection[tuple[int, ...]]") -> Iterator[str]:
     yield "gone from tables and indexes: every row that was deleted before"
     try:
-        row = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM pg_ls_waldir()").fetchone()
+        row = connection.execute("SELECT count(*), coalesce(sum(size), 0)::bigint FROM pg_ls_waldir()").fetchone()
         assert row is not None
         words = f"{row[0]} files, {row[1] / 1e6:.0f} MB"
     except psycopg.errors.InsufficientPrivilege:

@@ -1,0 +1,98 @@
+"""Where the bytes of an embedding are after its person was erased, looked for in PostgreSQL's own files."""
+
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from service.gallery import ann, collections, erasure, identities, purging, schema, templates
+from service.gallery.audit import SERVICE, Trail
+from service.gallery.collections import Collection
+from service.gallery.database import Database
+from service.gallery.embedded.lease import EmbeddedPostgres
+
+pytestmark = pytest.mark.anyio
+DIM = 512  # long enough for PostgreSQL to store it apart (TOAST)
+
+
+def unit(random: np.random.Generator, count: int) -> np.ndarray:
+    vectors = random.normal(size=(count, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+async def enrol(database: Database, collection: Collection, name: str, embeddings: np.ndarray) -> uuid.UUID:
+    async with database.transaction() as connection:
+        identity_id, _ = await identities.lock_or_create(connection, collection.id, name, None, None)
+        samples = [
+            templates.NewTemplate(uuid.uuid4().bytes * 2, embedding, (0, 0, 9, 9), 0.9, 0.5) for embedding in embeddings
+        ]
+        await templates.add(connection, collection.id, identity_id, "wide", samples)
+        await templates.recompute_centroid(connection, collection.id, identity_id, "wide")
+    return identity_id
+
+
+def holding(root: Path, needle: bytes) -> set[str]:
+    """Files of the server in which the bytes stand, by kind."""
+    kinds = set()
+    for file in root.rglob("*"):
+        if file.is_file() and needle in file.read_bytes():
+            kinds.add("log" if "pg_wal" in file.parts else "tables and indexes")
+    return kinds
+
+
+async def checkpoint(database: Database) -> None:
+    async with database.autocommit() as connection:
+        await connection.execute(text("CHECKPOINT"))
+
+
+async def test_the_bytes_of_an_erased_person_are_found_and_then_gone(data_folder: Path) -> None:
+    root = data_folder / "postgres"
+    with EmbeddedPostgres(root) as url:
+        schema.upgrade(url)
+        database = Database(url)
+        async with database.transaction() as connection:
+            await collections.add_model(connection, "wide", DIM, "0" * 64)
+            collection = await collections.create(connection, "people", "wide")
+        random = np.random.default_rng(3)
+        for number in range(40):
+            await enrol(database, collection, f"p{number}", unit(random, 2))
+        victim = unit(random, 2)
+        identity_id = await enrol(database, collection, "victim", victim)
+        await ann.maintain(database, build_from=10, drop_below=1)
+        await checkpoint(database)
+
+        mean = templates.centroid_of(victim)
+        stored = {
+            "template": victim[0].tobytes(),
+            "centroid": mean.tobytes(),
+            "index": mean.astype(np.float16).tobytes(),
+        }
+        needles = {name: data[len(data) // 4 : len(data) // 4 + 48] for name, data in stored.items()}
+        for name, needle in needles.items():
+            assert "tables and indexes" in holding(root, needle), name
+        assert "log" in holding(root, needles["template"])
+
+        await erased(database, collection, identity_id)
+        await checkpoint(database)
+        assert any("tables and indexes" in holding(root, needle) for needle in needles.values()), "gone without a purge"
+
+        told = list(purging.purge(url))
+        await checkpoint(database)
+        for name, needle in needles.items():
+            left = holding(root, needle)
+            assert "tables and indexes" not in left, (name, left)
+        assert any("write-ahead log" in line for line in told)
+        assert await ann_is_ready(database, collection)
+        await database.close()
+
+
+async def erased(database: Database, collection: Collection, identity_id: uuid.UUID) -> None:
+    async with database.transaction() as connection:
+        await erasure.erase(connection, Trail(None), collection.id, identity_id, SERVICE)
+
+
+async def ann_is_ready(database: Database, collection: Collection) -> bool:
+    async with database.transaction() as connection:
+        return await ann.is_ready(connection, collection.id, "wide")
