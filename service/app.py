@@ -20,6 +20,8 @@ from service.api.problems import MEDIA_TYPE, install_handlers
 from service.api.routes import (
     audit,
     collections,
+    corrections,
+    embedding,
     enrolment,
     health,
     identification,
@@ -57,7 +59,20 @@ from service.recognition.reads import Reads
 from service.settings import Settings, load_settings
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-ROUTES = (enrolment, verification, identification, identities, regrouping, collections, jobs, audit, models, health)
+ROUTES = (
+    enrolment,
+    verification,
+    identification,
+    embedding,
+    identities,
+    regrouping,
+    corrections,
+    collections,
+    jobs,
+    audit,
+    models,
+    health,
+)
 PROBLEM: dict[str, Any] = {
     "description": "A problem; docs/problems.md explains each code",
     "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema()}},
@@ -85,18 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
-    for module in (
-        enrolment,
-        verification,
-        identification,
-        identities,
-        regrouping,
-        collections,
-        jobs,
-        audit,
-        models,
-        health,
-    ):
+    for module in ROUTES:
         app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
     archives = {f"{jobs.router.prefix}{jobs.ENROLMENTS}": settings.limits.max_archive_bytes}

@@ -110,6 +110,10 @@ class IdempotencyKeyReused(InvalidRequest):
     code, title, status = "idempotency_key_reused", "The key was used for another request", 422
 
 
+class EmbeddingRefused(InvalidRequest):
+    code, title, status = "embedding_refused", "The embedding can't be compared with ours", 422
+
+
 class ArchiveUnreadable(InvalidRequest):
     code, title, status = "archive_unreadable", "The archive or folder can't be worked on", 422
 
@@ -148,6 +152,10 @@ class IdentityNotFound(NotFound):
 
 class TemplateNotFound(NotFound):
     code, title, status = "template_not_found", "The identity has no such template", 404
+
+
+class CorrectionNotFound(NotFound):
+    code, title, status = "correction_not_found", "The identity has no such correction", 404
 
 
 class JobNotFound(NotFound):

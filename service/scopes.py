@@ -9,6 +9,8 @@ class Scope(StrEnum):
     SEARCH = "search"
     MANAGE = "manage"
     """Read, change and delete identities and collections."""
+    EMBEDDINGS = "embeddings"
+    """Get embeddings, and send them in the place of pictures."""
     AUDIT = "audit"
     """Read the audit trail."""
     METRICS = "metrics"

@@ -9,12 +9,12 @@ from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from service.errors import MalformedBody, UnsupportedMediaType
+from service.errors import InvalidFilter, MalformedBody, UnsupportedMediaType
 
 Body = TypeVar("Body", bound=BaseModel)
 JSON, MULTIPART = "application/json", "multipart/form-data"
 LISTS = {"images"}
-JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b", "identities", "template_ids", "filter"}
+JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b", "identities", "template_ids", "filter", "embeddings"}
 LARGE = 256 * 1024
 """Bytes from which on a body is read on another thread, so that others are answered meanwhile."""
 MAX_PARTS = 128
@@ -49,6 +49,17 @@ async def read_body(request: Request, document: type[Body]) -> Body:
     if kind == MULTIPART:
         return document.model_validate(await _read_form(request))
     raise UnsupportedMediaType(f"Content-Type {kind or '(none)'}: send {JSON} with Base64 images, or {MULTIPART}")
+
+
+def metadata_filter(words: str) -> dict[str, Any]:
+    """A filter in the address. Raises InvalidFilter."""
+    try:
+        value = from_json(words)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidFilter("the filter is not a JSON object", pointer="/filter")
+    return value
 
 
 def operation(document: type[BaseModel]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import struct
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -33,6 +34,7 @@ from service.recognition.gate import QualityMode
 MAX_TOP_K = 1000
 MAX_IMAGES = 32
 MAX_FUSED = 8
+MAX_DIM = 4096
 MAX_METADATA_CHARS = 16_384
 MAX_FIELDS = 50
 
@@ -94,6 +96,39 @@ ImageBytes = Annotated[
         }
     ),
 ]
+
+
+def _embedding_bytes(value: object) -> object:
+    """Little-endian float32, as Base64 or as a list of numbers."""
+    if isinstance(value, list):
+        if not 0 < len(value) <= MAX_DIM or not all(isinstance(item, int | float) for item in value):
+            raise PydanticCustomError("not_an_embedding", "must be a list of up to 4,096 numbers, or Base64")
+        try:
+            return struct.pack(f"<{len(value)}f", *value)
+        except (struct.error, OverflowError):
+            raise PydanticCustomError("not_an_embedding", "must be numbers of single precision") from None
+    data = _image_bytes(value)
+    if isinstance(data, bytes) and (len(data) % 4 or len(data) > 4 * MAX_DIM):
+        raise PydanticCustomError("not_an_embedding", "must be little-endian float32 numbers, up to 4,096 of them")
+    return data
+
+
+EmbeddingBytes = Annotated[
+    bytes,
+    BeforeValidator(_embedding_bytes),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "contentEncoding": "base64"},
+                {"type": "array", "items": {"type": "number"}, "maxItems": 4096},
+            ],
+            "description": "of length one; little-endian float32 as Base64, or a list of numbers",
+        }
+    ),
+]
+ModelId = Annotated[
+    str, Field(min_length=1, max_length=256, description="of the model that made the embedding; needed with one")
+]
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -125,7 +160,7 @@ def example(**values: Any) -> ConfigDict:
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="base64")
 
     @model_validator(mode="before")
     @classmethod
@@ -191,7 +226,11 @@ class RegisterBody(_Choosing):
     external_id: Name | None = Field(None, description="your key for the person; the same key is the same person")
     label: Name | None = Field(None, description="name to show; alone it is the key as well")
     metadata: Metadata | None = None
-    images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_IMAGES)]
+    images: Annotated[list[ImageBytes], Field(max_length=MAX_IMAGES)] = []
+    embeddings: Annotated[list[EmbeddingBytes], Field(max_length=MAX_IMAGES)] = Field(
+        [], description="in the place of `images`, computed elsewhere with the same model"
+    )
+    model_id: ModelId | None = None
     boxes: list[BoxCorners] | None = Field(None, max_length=MAX_IMAGES, description="with face=box: one for each image")
     retain_until: RetainUntil | None = None
     force: bool = Field(False, description="enrol faces that the quality gate refuses all the same")
@@ -205,6 +244,8 @@ class RegisterBody(_Choosing):
     def _is_complete(self) -> Self:
         if self.external_id is None and self.label is None:
             raise PydanticCustomError("no_key", "`external_id` or `label` is needed")
+        if bool(self.images) == bool(self.embeddings):
+            raise PydanticCustomError("no_picture", "either `images` or `embeddings` are needed")
         if self.face is FaceChoice.ALL:
             raise PydanticCustomError("one_face", "register enrols one face of each picture; face=all is for search")
         _require_box(self.face, self.boxes, "boxes")
@@ -222,8 +263,11 @@ class VerifyBody(_Deciding):
 
     model_config = example(image_a="<JPEG as Base64>", image_b="<JPEG as Base64>", fmr=0.001)
 
-    image_a: ImageBytes
+    image_a: ImageBytes | None = None
     image_b: ImageBytes | None = None
+    embedding_a: EmbeddingBytes | None = Field(None, description="in the place of `image_a`")
+    embedding_b: EmbeddingBytes | None = Field(None, description="in the place of `image_b`")
+    model_id: ModelId | None = None
     box_a: BoxCorners | None = None
     box_b: BoxCorners | None = None
     collection: CollectionName = "default"
@@ -237,13 +281,18 @@ class VerifyBody(_Deciding):
 
     @model_validator(mode="after")
     def _has_two_sides(self) -> Self:
-        if sum(side is not None for side in (self.image_b, self.identity_id, self.external_id)) != 1:
+        if (self.image_a is None) == (self.embedding_a is None):
+            raise PydanticCustomError("no_picture", "either `image_a` or `embedding_a` is needed")
+        others = (self.image_b, self.embedding_b, self.identity_id, self.external_id)
+        if sum(side is not None for side in others) != 1:
             raise PydanticCustomError(
-                "two_sides", "`image_a` is compared with exactly one of `image_b`, `identity_id` and `external_id`"
+                "two_sides",
+                "`image_a` is compared with exactly one of `image_b`, `embedding_b`, `identity_id` and `external_id`",
             )
         if self.face is FaceChoice.ALL:
             raise PydanticCustomError("one_face", "verify compares one face of each picture; face=all is for search")
-        _require_box(self.face, self.box_a, "box_a")
+        if self.image_a is not None:
+            _require_box(self.face, self.box_a, "box_a")
         if self.image_b is not None:
             _require_box(self.face, self.box_b, "box_b")
         return self
@@ -259,6 +308,8 @@ class SearchBody(_Deciding):
     images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_FUSED)] | None = Field(
         None, description="in place of `image`: several pictures of one person, fused into one probe"
     )
+    embedding: EmbeddingBytes | None = Field(None, description="in the place of `image`")
+    model_id: ModelId | None = None
     box: BoxCorners | None = None
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
     filter: Metadata | None = Field(
@@ -270,13 +321,14 @@ class SearchBody(_Deciding):
 
     @model_validator(mode="after")
     def _has_its_pictures(self) -> Self:
-        if (self.image is None) == (self.images is None):
-            raise PydanticCustomError("one_probe", "either `image` or `images` is needed")
+        if sum(probe is not None for probe in (self.image, self.images, self.embedding)) != 1:
+            raise PydanticCustomError("one_probe", "one of `image`, `images` and `embedding` is needed")
         if len(self.pictures) > 1 and self.face in (FaceChoice.ALL, FaceChoice.BOX):
             raise PydanticCustomError(
                 "one_face", "several pictures are of one person: face=all and face=box are for one"
             )
-        _require_box(self.face, self.box, "box")
+        if self.embedding is None:
+            _require_box(self.face, self.box, "box")
         return self
 
     @property
@@ -416,6 +468,66 @@ class TemplateView(BaseModel):
 
 class TemplatesAnswer(BaseModel):
     templates: list[TemplateView]
+    next_cursor: str | None
+
+
+class CorrectionBody(_Choosing):
+    """A face that is not the person's."""
+
+    model_config = example(image="<JPEG as Base64>")
+
+    image: ImageBytes | None = None
+    embedding: EmbeddingBytes | None = Field(None, description="in the place of `image`")
+    model_id: ModelId | None = None
+    box: BoxCorners | None = None
+
+    @model_validator(mode="after")
+    def _is_one_face(self) -> Self:
+        if (self.image is None) == (self.embedding is None):
+            raise PydanticCustomError("no_picture", "either `image` or `embedding` is needed")
+        if self.face is FaceChoice.ALL:
+            raise PydanticCustomError("one_face", "a correction is about one face")
+        if self.image is not None:
+            _require_box(self.face, self.box, "box")
+        return self
+
+
+class CorrectionView(BaseModel):
+    id: uuid.UUID
+    model_id: str
+    created_at: datetime
+
+
+class CorrectionsAnswer(BaseModel):
+    corrections: list[CorrectionView]
+    next_cursor: str | None
+
+
+class EmbedBody(_Choosing):
+    """A picture whose faces are embedded; nothing is stored."""
+
+    model_config = example(image="<JPEG as Base64>", face="all")
+
+    image: ImageBytes
+    box: BoxCorners | None = None
+
+    @model_validator(mode="after")
+    def _has_its_box(self) -> Self:
+        _require_box(self.face, self.box, "box")
+        return self
+
+
+class EmbeddedFaceView(BaseModel):
+    face: FaceView
+    embedding: str = Field(description="of length one; little-endian float32, Base64")
+
+
+class EmbedAnswer(BaseModel):
+    model_id: str
+    dim: int
+    precision: str
+    faces: list[EmbeddedFaceView]
+    faces_found: int
 
 
 class TemplateDeletionAnswer(BaseModel):
@@ -467,7 +579,8 @@ class DecisionView(BaseModel):
 class VerifyAnswer(DecisionView):
     match: bool
     score: float = Field(description="cosine similarity, -1 to 1")
-    face_a: FaceView
+    corrected: bool = Field(description="somebody said of a face nearer to this one that it is another person's")
+    face_a: FaceView | None
     face_b: FaceView | None = None
     identity: IdentityView | None = None
 
@@ -478,6 +591,7 @@ class CandidateView(BaseModel):
     label: str
     metadata: dict[str, Any]
     match: bool
+    corrected: bool = Field(description="somebody said of a face nearer to the probe that it is not this person's")
     score: float = Field(description="cosine similarity to the nearest template; the decision is by this one")
     threshold: float = Field(description="what the score is compared with: an `fmr` asks more of several templates")
     centroid_score: float = Field(description="cosine similarity to the centroid")
@@ -492,7 +606,7 @@ class ExplanationView(BaseModel):
 
 
 class FaceMatchesView(BaseModel):
-    face: FaceView = Field(description="of the first picture")
+    face: FaceView | None = Field(description="of the first picture; null: an embedding was given")
     fused: int = Field(1, description="pictures that the probe was made of")
     agreement: float | None = Field(None, description="lowest cosine similarity between two of the fused pictures")
     candidates: list[CandidateView]
@@ -536,6 +650,7 @@ class CalibrationAnswer(BaseModel):
 
 class CollectionsAnswer(BaseModel):
     collections: list[CollectionView]
+    next_cursor: str | None
 
 
 class StoredEmbedding(BaseModel):
@@ -557,6 +672,7 @@ class HoldingsAnswer(BaseModel):
     identity: IdentityView
     templates: list[StoredEmbedding]
     centroids: list[StoredEmbedding]
+    corrections: list[StoredEmbedding] = Field(description="faces that are said not to be the person's")
     kept_answers: list[dict[str, Any]] = Field(description="answers kept for requests that come again")
     job_rows: list[dict[str, Any]] = Field(description="results of bulk enrolments")
     audit: list[EntryView] = Field(description="what was done, up to 10,000 entries")

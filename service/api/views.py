@@ -10,6 +10,8 @@ from service.api.audit_schemas import entry_view
 from service.api.schemas import (
     CandidateView,
     DeletionAnswer,
+    EmbedAnswer,
+    EmbeddedFaceView,
     ExplanationView,
     FaceMatchesView,
     FaceView,
@@ -28,7 +30,8 @@ from service.gallery.holdings import Holdings
 from service.gallery.identities import Identity
 from service.gallery.search import Found
 from service.inference.bundle import Interval
-from service.inference.engine import Detection, Face
+from service.inference.engine import Detection, Face, Observation
+from service.recognition.deciding import matches
 from service.recognition.decision import Rate
 from service.recognition.enrolment import Enrolment, ImageOutcome
 from service.recognition.identification import Identification
@@ -45,7 +48,12 @@ def detection_view(detection: Detection, quality: float | None = None) -> FaceVi
     )
 
 
-def face_view(face: Face) -> FaceView:
+def face_view(face: Face) -> FaceView | None:
+    """None: the caller gave an embedding, and no face was seen."""
+    return None if face.given else seen_face(face)
+
+
+def seen_face(face: Face) -> FaceView:
     score = face.quality.score
     return detection_view(face.detection, None if score is None else round(score, 4))
 
@@ -97,6 +105,7 @@ def verify_answer(verification: Verification, model_id: str, precision: str) -> 
     return VerifyAnswer(
         match=verification.match,
         score=round(verification.score, 6),
+        corrected=verification.corrected,
         face_a=face_view(verification.face_a),
         face_b=None if verification.face_b is None else face_view(verification.face_b),
         identity=None if verification.identity is None else identity_view(verification.identity),
@@ -108,26 +117,27 @@ def search_answer(identification: Identification, model_id: str, precision: str)
     decision = identification.decision
     results = [
         FaceMatchesView(
-            face=face_view(matches.faces[0]),
-            fused=len(matches.faces),
-            agreement=None if matches.agreement is None else round(matches.agreement, 6),
+            face=face_view(one.faces[0]),
+            fused=len(one.faces),
+            agreement=None if one.agreement is None else round(one.agreement, 6),
             candidates=[
                 CandidateView(
                     identity_id=candidate.id,
                     external_id=candidate.external_id,
                     label=candidate.label,
                     metadata=candidate.metadata,
-                    match=decision.accepts(candidate.score, candidate.template_count),
+                    match=matches(decision, candidate),
+                    corrected=candidate.overruled,
                     score=round(candidate.score, 6),
                     threshold=decision.threshold_at(candidate.score, candidate.template_count),
                     centroid_score=round(candidate.centroid_score, 6),
                     template_count=candidate.template_count,
                 )
-                for candidate in matches.found.candidates
+                for candidate in one.found.candidates
             ],
-            explain=_explanation(matches.found),
+            explain=_explanation(one.found),
         )
-        for matches in identification.matches
+        for one in identification.matches
     ]
     return SearchAnswer(
         results=results,
@@ -177,11 +187,26 @@ def deletion_answer(receipt: Receipt) -> DeletionAnswer:
     )
 
 
+def embedding_text(vector: object) -> str:
+    """Little-endian float32, Base64."""
+    return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
+
+
+def embed_answer(observation: Observation, model_id: str, dim: int, precision: str) -> EmbedAnswer:
+    faces = [
+        EmbeddedFaceView(face=seen_face(face), embedding=embedding_text(face.embedding)) for face in observation.faces
+    ]
+    return EmbedAnswer(
+        model_id=model_id, dim=dim, precision=precision, faces=faces, faces_found=len(observation.detections)
+    )
+
+
 def holdings_answer(held: Holdings) -> HoldingsAnswer:
     return HoldingsAnswer(
         identity=identity_view(held.identity),
         templates=[_stored(row) for row in held.templates],
         centroids=[_stored(row) for row in held.centroids],
+        corrections=[_stored(row) for row in held.corrections],
         kept_answers=[{"key": row["key"], "answer": row["answer"], "at": row["created_at"]} for row in held.answers],
         job_rows=[{name: value for name, value in row.items() if name != "collection_id"} for row in held.job_rows],
         audit=[entry_view(entry) for entry in held.audit],
@@ -193,7 +218,7 @@ def _stored(row: Mapping[str, Any]) -> StoredEmbedding:
     return StoredEmbedding(
         id=row.get("id"),
         model_id=row["model_id"],
-        embedding=base64.b64encode(np.asarray(row["embedding"], "<f4").tobytes()).decode(),
+        embedding=embedding_text(row["embedding"]),
         box=row.get("box"),
         detection_score=row.get("detection_score"),
         quality=row.get("quality"),

@@ -100,16 +100,29 @@ async def remove(connection: AsyncConnection, name: str) -> tuple[uuid.UUID, int
     return found.id, people
 
 
-async def list_all(connection: AsyncConnection) -> Sequence[tuple[Collection, int]]:
-    """Every collection with its number of identities, by name."""
-    count = func.count(identity.c.id)
-    statement = (
-        select(collection, count)
-        .outerjoin(identity, identity.c.collection_id == collection.c.id)
-        .group_by(collection.c.id)
-        .order_by(collection.c.name)
-    )
-    rows = await connection.execute(statement)
+async def page(
+    connection: AsyncConnection,
+    limit: int,
+    after: str | None = None,
+    only: str | None = None,
+    prefix: str | None = None,
+) -> Sequence[tuple[Collection, int]]:
+    """Up to `limit` collections by name, each with its number of identities, beginning after a name.
+
+    Only that one, or those whose names begin so.
+    """
+    chosen = select(collection).order_by(collection.c.name).limit(limit)
+    if after is not None:
+        chosen = chosen.where(collection.c.name > after)
+    if only is not None:
+        chosen = chosen.where(collection.c.name == only)
+    if prefix is not None:
+        chosen = chosen.where(collection.c.name.startswith(prefix, autoescape=True))
+    rows = chosen.subquery()
+    count = select(func.count()).where(identity.c.collection_id == rows.c.id).scalar_subquery()
+    statement = select(rows, count.label("people")).order_by(rows.c.name)
+    names = [field.name for field in fields(Collection)]
     return [
-        (Collection(**{field.name: getattr(row, field.name) for field in fields(Collection)}), row[-1]) for row in rows
+        (Collection(**{name: getattr(row, name) for name in names}), row.people)
+        for row in await connection.execute(statement)
     ]

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery import identities
 from service.gallery.audit import SERVICE, Action, Actor, Entry, Event, Trail
-from service.gallery.tables import centroid, idempotency, identity, job_row, template
+from service.gallery.tables import centroid, correction, idempotency, identity, job_row, template
 
 EXPIRED_AT_ONCE = 200
 
@@ -70,7 +70,7 @@ async def expire(connection: AsyncConnection, trail: Trail, collection_id: uuid.
 
 
 def _counts(collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str) -> dict[str, Select[Any]]:
-    tables = {"templates": template, "centroids": centroid, "answers": idempotency}
+    tables = {"templates": template, "centroids": centroid, "corrections": correction, "answers": idempotency}
     counts = {
         name: select(func.count()).where(table.c.collection_id == collection_id, table.c.identity_id == identity_id)
         for name, table in tables.items()

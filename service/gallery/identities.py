@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, literal_column, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, IdentityNotFound
 from service.gallery import jobs
-from service.gallery.paging import Place
+from service.gallery.paging import Place, after_place
 from service.gallery.tables import identity, template
 
 
@@ -113,16 +113,20 @@ async def page(
     after: Place | None = None,
     label: str | None = None,
     external_id: str | None = None,
+    among: ColumnElement[bool] | None = None,
 ) -> list[Identity]:
-    """Up to `limit` people in the order of their enrolment, beginning after a place; those with that label or id."""
-    statement = _with_count(collection_id).order_by(identity.c.created_at, identity.c.id).limit(limit)
+    """Up to `limit` people in the order of their enrolment, beginning after a place.
+
+    Those with that label, that id, or who fulfil a condition on `identity`.
+    """
+    statement = _with_count(collection_id)
     if label is not None:
         statement = statement.where(identity.c.label == label)
     if external_id is not None:
         statement = statement.where(identity.c.external_id == external_id)
-    if after is not None:
-        statement = statement.where(tuple_(identity.c.created_at, identity.c.id) > (after.created_at, after.id))
-    return [_identity(row) for row in await connection.execute(statement)]
+    if among is not None:
+        statement = statement.where(among)
+    return [_identity(row) for row in await connection.execute(after_place(statement, identity, after, limit))]
 
 
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:

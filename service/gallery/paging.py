@@ -3,6 +3,9 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, Table, tuple_
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +14,10 @@ class Place:
 
     created_at: datetime
     id: uuid.UUID
+
+
+def after_place(statement: Select[Any], table: Table, after: Place | None, limit: int | None) -> Select[Any]:
+    """Up to `limit` rows in the order of making, beginning after a place."""
+    if after is not None:
+        statement = statement.where(tuple_(table.c.created_at, table.c.id) > (after.created_at, after.id))
+    return statement.order_by(table.c.created_at, table.c.id).limit(limit)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-TABLES = ("template", "centroid", "identity", "idempotency", "job_row")
+TABLES = ("template", "centroid", "correction", "identity", "idempotency", "job_row")
 """Those whose rows hold, or point at, a face."""
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CollectionNotFound, IdentityExists, IdentityNotFound, NothingLeft, TemplateNotFound
 from service.gallery import identities, templates
 from service.gallery.collections import Collection
-from service.gallery.tables import centroid, collection, idempotency, identity, template
+from service.gallery.tables import centroid, collection, correction, idempotency, identity, template
 
 
 async def merge(
@@ -32,6 +32,8 @@ async def merge(
     kept = update(idempotency).where(idempotency.c.collection_id == collection_id)
     # Who sends the request again that made one of the others gets its answer, and not the person back.
     await connection.execute(kept.where(idempotency.c.identity_id.in_(others)).values(identity_id=into))
+    theirs = update(correction).where(correction.c.collection_id == collection_id)
+    await connection.execute(theirs.where(correction.c.identity_id.in_(others)).values(identity_id=into))
     people = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(others))
     await connection.execute(people)
     await _touch(connection, collection_id, into)
@@ -100,7 +102,7 @@ async def move(connection: AsyncConnection, origin: Collection, target: Collecti
         created_at=person.created_at,
         retain_until=person.retain_until,
     )
-    for table in (template, centroid):
+    for table in (template, centroid, correction):
         names = [column.name for column in table.columns if column.name != "collection_id"]
         rows = select(literal(target.id), *(table.c[name] for name in names)).where(
             table.c.collection_id == origin.id, table.c.identity_id == identity_id

@@ -13,8 +13,9 @@ from sqlalchemy import CTE, ColumnElement, Select, cast, func, lateral, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery import ann
+from service.gallery.corrections import overrules
 from service.gallery.explaining import Step, explain
-from service.gallery.tables import centroid, identity, template
+from service.gallery.tables import centroid, correction, identity, template
 
 Floats = npt.NDArray[np.float32]
 SMALLEST_SHORTLIST = 100
@@ -49,6 +50,13 @@ class Candidate:
     score: float
     centroid_score: float
     template_count: int
+    counter_score: float | None = None
+    """Cosine to the nearest face that somebody said is not this person's."""
+
+    @property
+    def overruled(self) -> bool:
+        """Whether a correction says that the probe is somebody else."""
+        return overrules(self.counter_score, self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,7 @@ def _reranked(shortlist: CTE, collection_id: uuid.UUID, model_id: str, probe: Fl
             template.c.model_id == model_id,
         )
     )
-    return (
+    ranked = (
         select(
             identity.c.id,
             identity.c.external_id,
@@ -165,4 +173,16 @@ def _reranked(shortlist: CTE, collection_id: uuid.UUID, model_id: str, probe: Fl
         .join(best, best.c.template_count > 0)
         .order_by(best.c.score.desc(), shortlist.c.centroid_score.desc(), identity.c.id)
         .limit(top_k)
+        .cte("ranked")
     )
+    counter = (
+        select(func.max(-correction.c.embedding.max_inner_product(probe)))
+        .where(
+            correction.c.collection_id == collection_id,
+            correction.c.identity_id == ranked.c.id,
+            correction.c.model_id == model_id,
+        )
+        .scalar_subquery()
+    )
+    order = ranked.c.score.desc(), ranked.c.centroid_score.desc(), ranked.c.id
+    return select(*ranked.c, counter.label("counter_score")).order_by(*order)

@@ -127,6 +127,16 @@ centroid = Table(
     PrimaryKeyConstraint("collection_id", "identity_id", "model_id"),
 )
 
+correction = Table(
+    "correction",
+    metadata,
+    *_embedding_columns(),
+    Column("id", Uuid, nullable=False),
+    _created_at(),
+    PrimaryKeyConstraint("collection_id", "id"),
+    Index("ix_correction_collection_id_identity_id", "collection_id", "identity_id"),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import TemplateNotFound
+from service.gallery.paging import Place, after_place
 from service.gallery.tables import centroid, identity, template
 
 Floats = npt.NDArray[np.float32]
@@ -69,16 +70,19 @@ async def add(
 
 
 async def list_of(
-    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    limit: int | None = None,
+    after: Place | None = None,
 ) -> Sequence[StoredTemplate]:
-    """A person's templates without their embeddings, oldest first."""
+    """A person's templates without their embeddings, oldest first; up to `limit`, beginning after a place."""
     columns = [template.c[field.name] for field in fields(StoredTemplate)]
-    statement = (
-        select(*columns)
-        .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
-        .order_by(template.c.created_at, template.c.id)
-    )
-    return [StoredTemplate(**row._mapping) for row in await connection.execute(statement)]
+    statement = select(*columns).where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
+    return [
+        StoredTemplate(**row._mapping)
+        for row in await connection.execute(after_place(statement, template, after, limit))
+    ]
 
 
 async def remove(

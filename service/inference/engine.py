@@ -32,12 +32,16 @@ class FaceChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """A picture as it came, and which of its faces to embed. `cropped`: the whole picture is one aligned face."""
+    """A picture as it came, and which of its faces to embed.
+
+    `cropped`: the whole picture is one aligned face. `given`: an embedding in the picture's place; no engine gets it.
+    """
 
     data: bytes
     choice: FaceChoice = FaceChoice.STRONGEST
     box: Box | None = None
     cropped: bool = False
+    given: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,15 @@ class FaceFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A detected face with its quality and its normalised (dim,) float32 embedding."""
+    """A detected face with its quality and its normalised (dim,) float32 embedding.
+
+    `given`: only the embedding is known.
+    """
 
     detection: Detection
     quality: Quality
     embedding: Floats
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from service.errors import FmrNotCalibrated
 from service.gallery import collections
 from service.gallery.collections import Collection
 from service.gallery.database import Database
+from service.gallery.search import Candidate
 from service.gallery.size import GallerySizes
 from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
 
@@ -90,3 +91,8 @@ class Deciding:
         except FmrNotCalibrated:
             strictest = self.policy.threshold_for("fmr", self.policy.range[0])
             return self.policy.decide(OperatingPoint("threshold", strictest), comparisons)
+
+
+def matches(decision: Decision, candidate: Candidate) -> bool:
+    """Whether the decision accepts an enrolled person, whom no correction speaks against."""
+    return decision.accepts(candidate.score, candidate.template_count) and not candidate.overruled

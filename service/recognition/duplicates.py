@@ -70,7 +70,11 @@ async def look_alikes(
     for embedding in embeddings:
         near = await nearest(connection, collection.id, collection.model_id, embedding, LOOKED_AT)
         for candidate in near.candidates:
-            if candidate.id == identity_id or not decision.accepts(candidate.score, candidate.template_count):
+            if (
+                candidate.id == identity_id
+                or candidate.overruled
+                or not decision.accepts(candidate.score, candidate.template_count)
+            ):
                 continue
             known = found.get(candidate.id)
             if known is None or candidate.score > known.score:

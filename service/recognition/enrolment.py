@@ -10,7 +10,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import DuplicatePerson, IdempotencyKeyReused, ModelNotLoaded, NoImageAccepted, RegistryError
+from service.errors import (
+    DuplicatePerson,
+    FaceRejected,
+    IdempotencyKeyReused,
+    ModelNotLoaded,
+    NoImageAccepted,
+    RegistryError,
+)
 from service.gallery import collections, idempotency, identities, templates
 from service.gallery.audit import SERVICE, Action, Actor, Event, Trail
 from service.gallery.collections import Collection
@@ -20,6 +27,7 @@ from service.inference.engine import Box, Engine, Face, ImageInput, Observation
 from service.recognition.deciding import Deciding
 from service.recognition.duplicates import DuplicatePolicy, Lines, look_alikes
 from service.recognition.gate import QualityGate, QualityMode, gate_for
+from service.recognition.given import look
 from service.recognition.subject import subject_face
 
 SAME_FACE_PX = 32
@@ -113,7 +121,7 @@ class Enroller:
             if (replay := await self._answered(connection, collection, request.once)) is not None:
                 return replay
         require_loaded(collection, self.engine)
-        observations = await self.engine.observe(request.images)
+        observations = await look(self.engine, request.images)
         gate = gate_for(QualityMode(collection.quality), self.gate)
         outcomes = [
             _outcome(gate, image, result, f"/images/{index}", request.force)
@@ -203,12 +211,29 @@ def _outcome(
         face = subject_face(image, result, pointer)
     except RegistryError as error:
         return ImageOutcome("rejected", error=error.at(pointer))
+    if face.given:
+        return _given_outcome(gate, face, pointer, force)
     refusal = None if gate is None else gate.refusal(face)
     if refusal is None:
         return ImageOutcome("accepted", face)
     if force:
         return ImageOutcome("accepted", face, overridden=tuple(refusal.extensions["reasons"]))
     return ImageOutcome("rejected", error=refusal.at(pointer))
+
+
+def _given_outcome(gate: QualityGate | None, face: Face, pointer: str, force: bool) -> ImageOutcome:
+    """The gate can't look at a face of which there is only an embedding."""
+    if gate is None or force:
+        return ImageOutcome("accepted", face)
+    return ImageOutcome(
+        "rejected",
+        error=FaceRejected(
+            "the collection looks at the quality of faces, and an embedding shows none: send `force`, or set the "
+            "collection's `quality` to `off`",
+            pointer=pointer,
+            reasons=["unseen"],
+        ),
+    )
 
 
 def _duplicate(external_id: str, alike: Sequence[Candidate]) -> DuplicatePerson:

@@ -16,6 +16,7 @@ from service.inference.engine import Detection, Engine, Face, FaceChoice, ImageI
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint
 from service.recognition.enrolment import require_loaded
+from service.recognition.given import look
 from service.recognition.subject import require_observation, subject_face
 
 
@@ -68,7 +69,7 @@ async def identify(database: Database, engine: Engine, deciding: Deciding, reque
         decision = await deciding.in_gallery(connection, collection, request.asked, len(request.images))
     observations = [
         require_observation(result, pointer)
-        for result, pointer in zip(await engine.observe(request.images), _pointers(request), strict=True)
+        for result, pointer in zip(await look(engine, request.images), _pointers(request), strict=True)
     ]
     probes = _probes(request, observations)
     started = time.perf_counter()

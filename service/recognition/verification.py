@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.errors import IdentityNotFound
-from service.gallery import collections, identities, templates
+from service.gallery import collections, corrections, identities, templates
 from service.gallery.database import Database
 from service.inference.engine import Engine, Face, ImageInput
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint, Rate
 from service.recognition.enrolment import require_loaded
+from service.recognition.given import look
 from service.recognition.subject import subject_face
 
 
@@ -19,7 +20,8 @@ from service.recognition.subject import subject_face
 class Verification:
     """`face_b` is None where the probe was compared with an enrolled identity.
 
-    `threshold` and `fmr` are those of this comparison: with all templates of an identity.
+    `threshold` and `fmr` are those of this comparison: with all templates of an identity. `corrected`: somebody said of
+    a face nearer to the probe that it is not this person's.
     """
 
     match: bool
@@ -30,6 +32,7 @@ class Verification:
     face_a: Face
     face_b: Face | None = None
     identity: identities.Identity | None = None
+    corrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ async def verify_images(engine: Engine, decision: Decision, image_a: ImageInput,
         RegistryError: about the picture that its pointer names.
     """
     faces = []
-    results = await engine.observe([image_a, image_b])
+    results = await look(engine, [image_a, image_b])
     for image, result, pointer in zip((image_a, image_b), results, ("/image_a", "/image_b"), strict=True):
         faces.append(subject_face(image, result, pointer))
     score = float(np.dot(faces[0].embedding, faces[1].embedding))
@@ -72,16 +75,21 @@ async def verify_identity(
         collection = await collections.get(connection, reference.collection)
         require_loaded(collection, engine)
         decision = await deciding.in_gallery(connection, collection, asked)
-    face = subject_face(image, (await engine.observe([image]))[0], "/image_a")
+    face = subject_face(image, (await look(engine, [image]))[0], "/image_a")
     async with database.transaction() as connection:
         if reference.identity_id is not None:
             identity = await identities.get(connection, collection.id, reference.identity_id)
         else:
             identity = await identities.get_by_external_id(connection, collection.id, reference.external_id or "")
         best = await templates.best_score(connection, collection.id, identity.id, engine.model_id, face.embedding)
+        counter = await corrections.nearest_score(
+            connection, collection.id, identity.id, engine.model_id, face.embedding
+        )
     if best is None:
         raise IdentityNotFound(f"identity {identity.id} has no template of model {engine.model_id!r}")
     score, count = best
     threshold = decision.threshold_at(score, count)
     fmr = decision.fmr_against(count)
-    return Verification(score >= threshold, score, threshold, fmr, decision, face, identity=identity)
+    corrected = corrections.overrules(counter, score)
+    match = score >= threshold and not corrected
+    return Verification(match, score, threshold, fmr, decision, face, identity=identity, corrected=corrected)

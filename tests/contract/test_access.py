@@ -88,6 +88,8 @@ def test_a_scope_is_good_for_its_own_operations(scope: Scope, ask: Callable[...,
         Scope.VERIFY: ask(key, "POST", "/verify", json={}),
         Scope.SEARCH: ask(key, "POST", "/search", json={}),
         Scope.MANAGE: ask(key, "GET", f"/identities/{uuid.uuid4()}"),
+        Scope.EMBEDDINGS: ask(key, "POST", "/embed", json={}),
+        Scope.AUDIT: ask(key, "GET", "/audit"),
         Scope.METRICS: ask(key, "GET", "/metrics"),
     }
     allowed = {name for name, answer in outcomes.items() if answer.status_code != 403}

@@ -230,7 +230,7 @@ async def test_a_collection_is_made_once_and_found_by_name(database: Database, c
             await collections.create(connection, collection.name, "tiny")
         with pytest.raises(CollectionNotFound):
             await collections.get(connection, "no-such-collection")
-        assert (collection, 0) in await collections.list_all(connection)
+        assert [(collection, 0)] == await collections.page(connection, 2, prefix=collection.name)
 
 
 async def test_one_model_id_stands_for_one_model(database: Database, collection: Collection) -> None:

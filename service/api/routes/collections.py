@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from service.api.access import ManageAccess
 from service.api.bodies import operation, read_body
+from service.api.cursor import Cursor, Limit, cut, decode_text, encode_text
 from service.api.dependencies import RegistryDependency
 from service.api.schemas import (
     CollectionBody,
@@ -24,13 +25,33 @@ from service.recognition.gate import QualityMode
 router = APIRouter(prefix="/collections", tags=["gallery"])
 
 
-@router.get("", summary="All collections")
-async def list_collections(registry: RegistryDependency, access: ManageAccess) -> CollectionsAnswer:
+@router.get("", summary="The collections by name, page by page")
+async def list_collections(
+    registry: RegistryDependency,
+    access: ManageAccess,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    prefix: Annotated[
+        str | None, Query(max_length=63, pattern=r"^[A-Za-z0-9._-]*$", description="only names that begin so")
+    ] = None,
+) -> CollectionsAnswer:
     """Those that the key is for."""
+    after = decode_text(cursor)
     async with registry.database.transaction() as connection:
-        found = await collections.list_all(connection)
-    views = [_view(collection, identities) for collection, identities in found]
-    return CollectionsAnswer(collections=[view for view in views if access.collection in (None, view.name)])
+        found = await collections.page(connection, limit + 1, after, access.collection, prefix)
+    page, next_cursor = cut(list(found), limit, lambda item: encode_text(item[0].name))
+    return CollectionsAnswer(collections=[_view(*item) for item in page], next_cursor=next_cursor)
+
+
+@router.get("/{name}", summary="One collection")
+async def read_collection(
+    name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
+) -> CollectionView:
+    access.enter(name)
+    async with registry.database.transaction() as connection:
+        found = await collections.get(connection, name, "/name")
+        size = await count(connection, found.id, found.model_id)
+    return _view(found, size.people)
 
 
 @router.post("", openapi_extra=operation(CollectionBody), status_code=201, summary="Make a collection")

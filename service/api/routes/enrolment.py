@@ -1,6 +1,5 @@
 """POST /register"""
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,9 +8,9 @@ from service.api.access import EnrolAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.idempotency import IdempotencyKey, digest
-from service.api.schemas import BoxCorners, RegisterAnswer, RegisterBody
+from service.api.inputs import Inputs
+from service.api.schemas import RegisterAnswer, RegisterBody
 from service.api.views import register_answer
-from service.inference.engine import ImageInput
 from service.recognition.enrolment import Enrolment, EnrolmentRequest, Once, Replay
 
 router = APIRouter(tags=["recognition"])
@@ -36,11 +35,7 @@ async def register(
     """
     body = await read_body(request, RegisterBody)
     access.enter(body.collection)
-    boxes: Sequence[BoxCorners | None] = body.boxes or [None] * len(body.images)
-    images = [
-        ImageInput(data, body.face, box, cropped=body.detector == "none")
-        for data, box in zip(body.images, boxes, strict=True)
-    ]
+    images = Inputs(engine, access).of_register(body)
     once = None
     named = access.may_name_others()
     if idempotency_key is not None:

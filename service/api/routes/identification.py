@@ -5,10 +5,10 @@ from fastapi import APIRouter, Request
 from service.api.access import SearchAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
+from service.api.inputs import Inputs
 from service.api.schemas import SearchAnswer, SearchBody
 from service.api.views import search_answer
 from service.gallery.audit import Action, Event
-from service.inference.engine import ImageInput
 from service.metrics import DECISIONS
 from service.recognition.identification import SearchRequest, identify
 
@@ -29,7 +29,7 @@ async def search(
     access.enter(body.collection)
     if body.explain:  # an index has rows of other collections, and their number would tell of them
         access.require_all_collections("`explain`")
-    images = [ImageInput(data, body.face, body.box, cropped=body.detector == "none") for data in body.pictures]
+    images = Inputs(engine, access).of_search(body)
     wish = SearchRequest(
         body.collection, images, body.operating_point, body.top_k, body.filter, body.explain, body.images is not None
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from service.api.bodies import operation, read_body
+from service.api.bodies import metadata_filter, operation, read_body
 from service.api.collection import InCollection
 from service.api.cursor import Cursor, Limit, cut, decode, encode
 from service.api.dependencies import RegistryDependency
@@ -23,6 +23,7 @@ from service.api.schemas import (
 from service.api.views import deletion_answer, holdings_answer, identity_view
 from service.gallery import erasure, identities, templates
 from service.gallery.audit import Action
+from service.gallery.filters import condition_of
 from service.gallery.holdings import holdings
 
 router = APIRouter(prefix="/identities", tags=["gallery"])
@@ -35,11 +36,15 @@ async def list_identities(
     cursor: Cursor = None,
     label: Annotated[Name | None, Query(description="only people with exactly this label")] = None,
     external_id: Annotated[Name | None, Query(description="only the person with this id of yours")] = None,
+    filter: Annotated[  # noqa: A002  the name that a search has for it
+        str | None, Query(max_length=16_384, description="only people whose metadata fulfil this JSON, as in a search")
+    ] = None,
 ) -> IdentitiesAnswer:
     """In the order in which they were enrolled. A page begins after its cursor, whatever came or went meanwhile."""
     after = decode(cursor)
+    among = None if filter is None else condition_of(metadata_filter(filter))
     async with collection.transaction() as (connection, collection_id):
-        found = await identities.page(connection, collection_id, limit + 1, after, label, external_id)
+        found = await identities.page(connection, collection_id, limit + 1, after, label, external_id, among)
     page, next_cursor = cut(found, limit, encode)
     return IdentitiesAnswer(identities=[identity_view(identity) for identity in page], next_cursor=next_cursor)
 
@@ -85,13 +90,18 @@ async def change(
     return identity_view(changed)
 
 
-@router.get("/{identity_id}/templates", summary="What is stored of a person's pictures")
-async def list_templates(identity_id: uuid.UUID, collection: InCollection) -> TemplatesAnswer:
-    """Without embeddings, which never leave the database."""
+@router.get("/{identity_id}/templates", summary="What is stored of a person's pictures, page by page")
+async def list_templates(
+    identity_id: uuid.UUID, collection: InCollection, limit: Limit = 1000, cursor: Cursor = None
+) -> TemplatesAnswer:
+    """Without embeddings."""
+    after = decode(cursor)
     async with collection.transaction() as (connection, collection_id):
         await identities.get(connection, collection_id, identity_id)
-        stored = await templates.list_of(connection, collection_id, identity_id)
-    return TemplatesAnswer(templates=[TemplateView.model_validate(item, from_attributes=True) for item in stored])
+        stored = await templates.list_of(connection, collection_id, identity_id, limit + 1, after)
+    page, next_cursor = cut(list(stored), limit, encode)
+    views = [TemplateView.model_validate(item, from_attributes=True) for item in page]
+    return TemplatesAnswer(templates=views, next_cursor=next_cursor)
 
 
 @router.delete("/{identity_id}/templates/{template_id}", summary="Delete one picture's template")

@@ -5,10 +5,10 @@ from fastapi import APIRouter, Request
 from service.api.access import VerifyAccess
 from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
+from service.api.inputs import Inputs
 from service.api.schemas import VerifyAnswer, VerifyBody
 from service.api.views import verify_answer
 from service.gallery.audit import Action, Event
-from service.inference.engine import ImageInput
 from service.metrics import DECISIONS
 from service.recognition.verification import IdentityReference, verify_identity, verify_images
 
@@ -27,10 +27,8 @@ async def verify(
     body = await read_body(request, VerifyBody)
     access.enter(body.collection)
     asked = body.operating_point
-    cropped = body.detector == "none"
-    image_a = ImageInput(body.image_a, body.face, body.box_a, cropped)
-    if body.image_b is not None:
-        image_b = ImageInput(body.image_b, body.face, body.box_b, cropped)
+    image_a, image_b = Inputs(engine, access).of_verify(body)
+    if image_b is not None:
         decision = await registry.deciding.between_pictures(registry.database, body.collection, asked)
         verification = await verify_images(engine, decision, image_a, image_b)
     else:

@@ -1,0 +1,64 @@
+"""/identities/{id}/corrections: "this is not that person\""""
+
+import uuid
+
+from fastapi import APIRouter, Request
+
+from service.api.bodies import operation, read_body
+from service.api.collection import InCollection
+from service.api.cursor import Cursor, Limit, cut, decode, encode
+from service.api.dependencies import EngineDependency
+from service.api.inputs import Inputs
+from service.api.schemas import CorrectionBody, CorrectionsAnswer, CorrectionView
+from service.gallery import collections, corrections, identities
+from service.gallery.audit import Action
+from service.recognition.enrolment import require_loaded
+from service.recognition.given import look
+from service.recognition.subject import subject_face
+
+router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["gallery"])
+
+
+@router.post(
+    "", openapi_extra=operation(CorrectionBody), status_code=201, summary="Say that a face is not the person's"
+)
+async def correct(
+    request: Request, identity_id: uuid.UUID, collection: InCollection, engine: EngineDependency
+) -> CorrectionView:
+    """Later searches and verifications don't match the person where the probe is nearer to this face than to theirs.
+
+    The face's embedding is kept until the correction, or the person, is deleted.
+    """
+    body = await read_body(request, CorrectionBody)
+    image = Inputs(engine, collection.access).of_correction(body)
+    async with collection.transaction() as (connection, collection_id):
+        require_loaded(await collections.get(connection, collection.name), engine)
+        await identities.get(connection, collection_id, identity_id)
+    face = subject_face(image, (await look(engine, [image]))[0], "/image")
+    async with collection.transaction() as (connection, collection_id):
+        await identities.lock(connection, collection_id, identity_id)
+        made = await corrections.add(connection, collection_id, identity_id, engine.model_id, face.embedding)
+        await collection.record(connection, collection_id, Action.CORRECT, identity_id, correction=str(made.id))
+    return CorrectionView.model_validate(made, from_attributes=True)
+
+
+@router.get("", summary="Faces that are said not to be the person's")
+async def list_corrections(
+    identity_id: uuid.UUID, collection: InCollection, limit: Limit = 100, cursor: Cursor = None
+) -> CorrectionsAnswer:
+    """Without embeddings."""
+    after = decode(cursor)
+    async with collection.transaction() as (connection, collection_id):
+        await identities.get(connection, collection_id, identity_id)
+        found = await corrections.page(connection, collection_id, identity_id, limit + 1, after)
+    page, next_cursor = cut(list(found), limit, encode)
+    views = [CorrectionView.model_validate(item, from_attributes=True) for item in page]
+    return CorrectionsAnswer(corrections=views, next_cursor=next_cursor)
+
+
+@router.delete("/{correction_id}", status_code=204, summary="Take a correction back")
+async def delete(identity_id: uuid.UUID, correction_id: uuid.UUID, collection: InCollection) -> None:
+    async with collection.transaction() as (connection, collection_id):
+        await corrections.remove(connection, collection_id, identity_id, correction_id)
+        details = {"taken_back": str(correction_id)}
+        await collection.record(connection, collection_id, Action.CORRECT, identity_id, **details)

@@ -1,0 +1,29 @@
+"""POST /embed"""
+
+from fastapi import APIRouter, Request
+
+from service.api.access import EmbeddingsAccess
+from service.api.bodies import operation, read_body
+from service.api.dependencies import EngineDependency, RegistryDependency
+from service.api.schemas import EmbedAnswer, EmbedBody
+from service.api.views import embed_answer
+from service.inference.engine import FaceChoice, ImageInput
+from service.recognition.subject import require_observation, subject_face
+
+router = APIRouter(tags=["recognition"])
+
+
+@router.post("/embed", openapi_extra=operation(EmbedBody), summary="The embeddings of a picture's faces")
+async def embed(
+    request: Request, registry: RegistryDependency, engine: EngineDependency, access: EmbeddingsAccess
+) -> EmbedAnswer:
+    """For those who compare elsewhere. Nothing is stored. An embedding is biometric data: a face can be drawn from it.
+
+    What is got here can be sent to `/register`, `/verify` and `/search` in the place of a picture, with its `model_id`.
+    """
+    body = await read_body(request, EmbedBody)
+    image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none")
+    [result] = await engine.observe([image])
+    if body.face is not FaceChoice.ALL:
+        subject_face(image, result, "/image")
+    return embed_answer(require_observation(result, "/image"), engine.model_id, engine.dim, registry.precision)
