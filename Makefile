@@ -12,12 +12,14 @@ IDENTITIES ?=
 NAMELESS ?=
 WEIGHTS ?=
 NAMELESS_FOLDER ?= .
+PEOPLE_ENROLLED ?= 100000
+COLLECTIONS ?= 100
 MODEL ?= mobilefacenet-mine
 CONFIG ?= configs/train.yaml
 PROVENANCE ?= configs/provenance-own.yaml
 PEOPLE = $(foreach source,$(IDENTITIES),--identities $(source))
 
-.PHONY: help setup demo serve test compose-test check train bench clean lock
+.PHONY: help setup demo serve test compose-test check train bench bench-gallery clean lock
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +66,10 @@ train: setup ## an embedder from IDENTITIES= (folders or zips of <identity>/<can
 
 bench: setup ## what a request costs, next to its parts and to YuNet (if named by YUNET=)
 	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")
+
+bench-gallery: setup ## 1:N search at size, next to numpy and FAISS; PEOPLE_ENROLLED= and COLLECTIONS= for more than 100,000 and 100
+	@$(RUN) -m pip install --quiet --disable-pip-version-check faiss-cpu
+	@$(RUN) -m tools.bench_gallery --people $(PEOPLE_ENROLLED) --collections $(COLLECTIONS)
 
 lock: ## requirements.lock from what is installed, and the images' lock files with hashes
 	@bash tools/lock.sh $(RUN)
