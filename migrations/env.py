@@ -10,7 +10,8 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
-from service.gallery.schema import include_object, serves_already
+from service.gallery import roles
+from service.gallery.schema import include_object, is_at_head, serves_already
 from service.gallery.server import database_url
 from service.gallery.tables import metadata
 from service.settings import load_settings
@@ -27,7 +28,11 @@ def url_in_use() -> AbstractContextManager[str]:
     if given := context.config.attributes.get("url"):
         return nullcontext(given)
     settings = load_settings()
-    return database_url(settings.database_url, settings.postgres_folder)
+    return database_url(settings.owner_url, settings.postgres_folder)
+
+
+def password_of_app() -> str | None:
+    return None if "url" in context.config.attributes else load_settings().app_password
 
 
 @contextmanager
@@ -89,6 +94,10 @@ def run_online() -> None:
             )
             if not serves_already(connection):
                 run_patiently(connection)
+                if is_at_head(connection):
+                    connection.commit()
+                    with connection.begin():
+                        roles.ensure(connection, password_of_app())
         engine.dispose()
 
 

@@ -87,7 +87,7 @@ def upgrade() -> None:
     from service.settings import load_settings
 
     settings = load_settings()
-    with database_url(settings.database_url, settings.postgres_folder) as url:
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
         schema.upgrade(url)
         typer.echo(f"the schema is at revision {schema.this_release().wanted}")
 
@@ -100,7 +100,7 @@ def backup(output: Annotated[Path, typer.Argument(help="File to write. It is bio
     from service.settings import load_settings
 
     settings = load_settings()
-    with database_url(settings.database_url, settings.postgres_folder) as url:
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
         size = dump.backup(url, output)
     typer.echo(f"{output}: {size / 1e6:.1f} MB")
 
@@ -120,9 +120,9 @@ def restore(
     from service.settings import load_settings
 
     settings = load_settings()
-    with database_url(settings.database_url, settings.postgres_folder) as url:
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
         dump.restore(url, file, replace)
-        schema.install_queue(url)
+        schema.after_restore(url)
         schema.upgrade(url)
     typer.echo(f"restored; the schema is at revision {schema.this_release().wanted}")
 
@@ -138,7 +138,7 @@ def purge() -> None:
     from service.settings import load_settings
 
     settings = load_settings()
-    with database_url(settings.database_url, settings.postgres_folder) as url:
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
         for line in purging.purge(url):
             typer.echo(line)
 
@@ -228,7 +228,7 @@ def report(
     default = OperatingPoint("fmr", settings.recognition.fmr)
     policy = DecisionPolicy(manifest.calibration, settings.inference.precision, default)
     asked = OperatingPoint.one_of(threshold=threshold)
-    with database_url(settings.database_url, settings.postgres_folder) as url:
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
         typer.echo(f"written: {run.report(url, manifest, policy, collection, output, asked)}")
 
 

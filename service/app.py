@@ -37,7 +37,7 @@ from service.audit_key import open_trail
 from service.engines import build_engine
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
 from service.gallery import collections as gallery_collections
-from service.gallery import keys, schema
+from service.gallery import keys, roles, schema
 from service.gallery.database import Database
 from service.gallery.jobs import Job
 from service.gallery.keyring import KeyRing
@@ -133,7 +133,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         manifest = await asyncio.to_thread(read_embedder, settings.embedder.bundle)
         loading = asyncio.create_task(asyncio.to_thread(build_engine, settings, manifest))
         try:
-            database = await _open_database(settings, stack)
+            owner, database = await _open_databases(settings, stack)
             engine = await loading
         finally:
             loading.cancel()
@@ -152,6 +152,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             log.warning("requests must say what they are decided by, since the default can't be kept: %s", problem)
         yield Registry(
             database=database,
+            owner=owner,
             engine=engine,
             deciding=Deciding(policy, GallerySizes(), recognition.duplicate_fpir),
             bundle=ModelBundle(settings.embedder.bundle, manifest),
@@ -175,26 +176,48 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         )
 
 
-async def _open_database(settings: Settings, stack: contextlib.AsyncExitStack) -> Database:
-    server = database_url(settings.database_url, settings.postgres_folder)
-    url = await asyncio.to_thread(server.__enter__)
+async def _open_databases(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Database, Database]:
+    """The database as its owner sees it, for indexes, and as the service does, behind the second wall; migrated."""
+    server = database_url(settings.owner_url, settings.postgres_folder)
+    owner_url = await asyncio.to_thread(server.__enter__)
     stack.push_async_callback(asyncio.to_thread, server.__exit__, None, None, None)
-    database = Database(url, settings.database.pool_size, settings.database.pool_timeout_s)
+    owner = Database(owner_url, pool_size=2)
+    stack.push_async_callback(owner.close)
+    try:
+        if settings.migrates_on_start:
+            await asyncio.to_thread(schema.upgrade, owner_url)
+        database = await _behind_the_wall(settings, owner)
+    except (DatabaseUnavailable, OperationalError) as error:
+        raise StartupError(f"The database can't be reached: {error.__cause__ or error}") from error
     stack.push_async_callback(database.close)
-    return database
+    return owner, database
+
+
+async def _behind_the_wall(settings: Settings, owner: Database) -> Database:
+    """The account of `database.url` where another one owns the tables, else the rights of the service's account."""
+    size = settings.database.pool_size, settings.database.pool_timeout_s
+    if settings.database.owner_url is not None:
+        return Database(settings.database_url or owner.url, *size)
+    async with owner.transaction() as connection:
+        has_role = await roles.exists(connection)
+    if not has_role:
+        return Database(owner.url, *size)
+    if settings.database_url is None:
+        return Database(roles.as_app(owner.url), *size)
+    return Database(owner.url, *size, role=roles.APP)
 
 
 async def _prepare_gallery(settings: Settings, database: Database, engine: Engine, manifest: EmbedderManifest) -> None:
     """Migrate where asked to, then check what this release relies on, once, before the first request."""
     try:
         release = schema.this_release()
-        if settings.migrates_on_start:
-            await asyncio.to_thread(schema.upgrade, database.url)
         async with database.transaction() as connection:
             if problem := await schema.schema_problem(connection, release):
                 raise StartupError(f"The database is not ready: {problem}")
             if settings.server.keys_required and not await keys.any_valid(connection):
                 log.warning("every request will be refused, since there is no API key: `python -m service keys create`")
+            if not await roles.is_walled(connection):
+                log.warning("no second wall: the account sees every collection's rows (docs/operations.md, Accounts)")
             await schema.require_pgvector(connection)
             await gallery_collections.add_model(
                 connection, engine.model_id, engine.dim, embedding_fingerprint(manifest)
@@ -251,6 +274,7 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
     )
     house = Housekeeping(
         registry.database,
+        registry.owner,
         registry.queue,
         registry.uploads,
         registry.trail,

@@ -33,7 +33,7 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Resul
         finally:
             await database.close()
 
-    with database_url(settings.database_url, settings.postgres_folder) as url:
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
         if settings.migrates_on_start:
             schema.upgrade(url)
         return asyncio.run(run(url))

@@ -25,6 +25,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.errors import StartupError
+from service.gallery.roles import APP
 from service.inference.bundle import Precision
 from service.inference.graph import Backend, Device
 
@@ -82,13 +83,18 @@ class DatabaseSettings(_Section):
     url: SecretStr | None = Field(
         None, description="postgresql+psycopg://…; unset: the service runs its own PostgreSQL below `data_dir`"
     )
+    owner_url: SecretStr | None = Field(
+        None,
+        description="account that migrates and builds indexes; unset: `url`, whose connections then take on the rights "
+        "of registry_app for everything else",
+    )
     pool_size: int = Field(10, ge=1)
     pool_timeout_s: float = Field(5.0, gt=0)
     migrate_on_start: bool | None = Field(None, description="unset: with the embedded server only")
     ann_build_from: int = Field(10_000, ge=1, description="identities from which on a collection gets an HNSW index")
     ann_check_every_s: float = Field(60.0, gt=0)
 
-    @field_validator("url")
+    @field_validator("url", "owner_url")
     @classmethod
     def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
         try:
@@ -217,6 +223,20 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str | None:
         return None if self.database.url is None else self.database.url.get_secret_value()
+
+    @property
+    def owner_url(self) -> str | None:
+        """Of the account that owns the tables."""
+        given = self.database.owner_url
+        return self.database_url if given is None else given.get_secret_value()
+
+    @property
+    def app_password(self) -> str | None:
+        """Of the service's account, where it logs in by itself."""
+        if self.database.owner_url is None or self.database_url is None:
+            return None
+        url = make_url(self.database_url)
+        return url.password if url.username == APP else None
 
     @property
     def postgres_folder(self) -> Path:

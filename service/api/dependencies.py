@@ -35,9 +35,10 @@ class ModelBundle:
 
 @dataclass(frozen=True)
 class Registry:
-    """The long-lived parts."""
+    """The long-lived parts. `owner`: the database as the owner of its tables sees it; requests never use it."""
 
     database: Database
+    owner: Database
     engine: HostedEngine
     deciding: Deciding
     bundle: ModelBundle

@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionExists, CollectionNotFound, Conflict, StartupError
+from service.gallery import roles
 from service.gallery.tables import collection, identity, model
 
 DEFAULT = "default"
@@ -56,15 +57,15 @@ async def create(connection: AsyncConnection, name: str, model_id: str, **choice
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise CollectionExists(f"a collection {name!r} exists already", pointer="/name")
-    return Collection(**row._mapping)
+    return await _entered(connection, row)
 
 
 async def get(connection: AsyncConnection, name: str, pointer: str = "/collection") -> Collection:
-    """`pointer`: where the request names it. Raises CollectionNotFound."""
+    """The collection, whose rows can be seen from now on. `pointer`: where it is named. Raises CollectionNotFound."""
     row = (await connection.execute(select(collection).where(collection.c.name == name))).one_or_none()
     if row is None:
         raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer=pointer)
-    return Collection(**row._mapping)
+    return await _entered(connection, row)
 
 
 async def change(connection: AsyncConnection, name: str, **choices: Any) -> Collection:
@@ -75,7 +76,7 @@ async def change(connection: AsyncConnection, name: str, **choices: Any) -> Coll
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/name")
-    return Collection(**row._mapping)
+    return await _entered(connection, row)
 
 
 async def line_up(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
@@ -109,7 +110,7 @@ async def page(
 ) -> Sequence[tuple[Collection, int]]:
     """Up to `limit` collections by name, each with its number of identities, beginning after a name.
 
-    Only that one, or those whose names begin so.
+    Only that one, or those whose names begin so. The transaction must be for everything.
     """
     chosen = select(collection).order_by(collection.c.name).limit(limit)
     if after is not None:
@@ -126,3 +127,8 @@ async def page(
         (Collection(**{name: getattr(row, name) for name in names}), row.people)
         for row in await connection.execute(statement)
     ]
+
+
+async def _entered(connection: AsyncConnection, row: Row[Any]) -> Collection:
+    await roles.enter(connection, row.id)
+    return Collection(**row._mapping)

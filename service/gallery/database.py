@@ -1,5 +1,6 @@
 """Connections and transactions, and what becomes of their failures."""
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service.errors import DatabaseUnavailable
+from service.gallery import roles
 
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_S = 30
@@ -17,10 +19,15 @@ OUTAGE_CLASSES = {"08", "40", "53", "55", "57"}
 
 
 class Database:
-    """A pool of connections to one PostgreSQL database."""
+    """A pool of connections to one PostgreSQL database.
 
-    def __init__(self, url: str, pool_size: int = 10, pool_timeout_s: float = 5.0) -> None:
+    Args:
+        role: account whose rights every connection has, in the place of those of who logs in.
+    """
+
+    def __init__(self, url: str, pool_size: int = 10, pool_timeout_s: float = 5.0, role: str | None = None) -> None:
         self.url = url
+        options = f"-c statement_timeout={STATEMENT_TIMEOUT_S}s" + (f" -c role={role}" if role else "")
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -33,14 +40,20 @@ class Database:
                 "application_name": "identity-registry",
                 # A database that hangs must not hang its clients with it.
                 "tcp_user_timeout": STATEMENT_TIMEOUT_S * 1000,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s",
+                "options": options,
             },
             hide_parameters=True,
         )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, within: uuid.UUID | None = None, everything: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed where the block ends, rolled back where it raises.
+
+        Args:
+            within: a collection whose rows are meant; `collections.get` enters one as well.
+            everything: what is done concerns all collections.
 
         Raises:
             DatabaseUnavailable: no connection could be had, it broke on the way, or the server had no room or time.
@@ -48,6 +61,10 @@ class Database:
         committing = False
         try:
             async with self.engine.connect() as connection, connection.begin():
+                if within is not None:
+                    await roles.enter(connection, within)
+                if everything:
+                    await roles.enter_everything(connection)
                 yield connection
                 committing = True
         except (PoolTimeout, OSError) as error:

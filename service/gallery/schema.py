@@ -38,8 +38,8 @@ def upgrade(url: str, revision: str = "head") -> None:
     command.upgrade(alembic_config(url), revision)
 
 
-def install_queue(url: str) -> None:
-    """Make the job queue's schema where there is none: a backup holds the jobs, and not what waits in the queue."""
+def after_restore(url: str) -> None:
+    """Make what a backup does not hold: the job queue's schema."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
         queue_schema.install(connection)
@@ -83,6 +83,11 @@ def serves_already(connection: Connection) -> bool:
         raise StartupError(problem)
     log.warning("the schema is at revision %s of a later release and serves this one (%s)", revision, release.wanted)
     return True
+
+
+def is_at_head(connection: Connection) -> bool:
+    """Whether the schema is the one that this release was written for."""
+    return _revision(connection) == this_release().wanted
 
 
 async def schema_problem(connection: AsyncConnection, release: Release) -> str | None:

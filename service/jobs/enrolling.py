@@ -56,11 +56,11 @@ class BulkEnrolment:
         try:
             rows = await asyncio.to_thread(self._list, job)
         except RegistryError as error:
-            async with self.database.transaction() as connection:
+            async with self.database.transaction(within=place.collection_id) as connection:
                 await jobs.fail(connection, place, error.detail)
             self.drop_source(place.id)
             return
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(within=place.collection_id) as connection:
             job = await jobs.get(connection, place, lock=True)
             if job.state is not State.WAITING:
                 return
@@ -75,7 +75,7 @@ class BulkEnrolment:
         source: PictureSource | None = None
         try:
             while (job := await self._in_state(place, State.RUNNING)) is not None:
-                async with self.database.transaction() as connection:
+                async with self.database.transaction(within=place.collection_id) as connection:
                     name = await jobs.collection_name(connection, place.collection_id)
                     rows = await jobs.waiting_rows(connection, place, first, last, ROWS_AT_ONCE)
                 if not rows:
@@ -89,7 +89,7 @@ class BulkEnrolment:
         except RegistryError as error:
             if isinstance(error, Unavailable):
                 raise
-            async with self.database.transaction() as connection:
+            async with self.database.transaction(within=place.collection_id) as connection:
                 await jobs.fail(connection, place, error.detail)
         finally:
             if source is not None:
@@ -98,8 +98,8 @@ class BulkEnrolment:
 
     async def gave_up(self, collection_id: str, job_id: str, **_: int) -> None:
         """A task failed time and again: so does the job."""
-        async with self.database.transaction() as connection:
-            place = JobPlace(uuid.UUID(collection_id), uuid.UUID(job_id))
+        place = JobPlace(uuid.UUID(collection_id), uuid.UUID(job_id))
+        async with self.database.transaction(within=place.collection_id) as connection:
             await jobs.fail(connection, place, "something went wrong inside the service; its log tells more")
 
     def _list(self, job: Job) -> list[jobs.NewRow]:
@@ -111,14 +111,14 @@ class BulkEnrolment:
 
     async def _in_state(self, place: JobPlace, state: State) -> Job | None:
         try:
-            async with self.database.transaction() as connection:
+            async with self.database.transaction(within=place.collection_id) as connection:
                 job = await jobs.get(connection, place)
         except JobNotFound:  # the collection was deleted
             return None
         return job if job.state is state else None
 
     async def _end(self, place: JobPlace) -> None:
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(within=place.collection_id) as connection:
             await jobs.finish_if_done(connection, place)
             try:
                 ended = (await jobs.get(connection, place)).state not in jobs.UNFINISHED
@@ -205,7 +205,7 @@ class BulkEnrolment:
     async def _finish(self, place: JobPlace, results: Sequence[RowResult]) -> None:
         if not results:
             return
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(within=place.collection_id) as connection:
             await jobs.finish_rows(connection, place, results)
         for result in results:
             JOB_ROWS.labels(KIND, result.status).inc()

@@ -21,9 +21,13 @@ LEFTOVER_S = 3600
 
 @dataclass(frozen=True)
 class Housekeeping:
-    """Indexes for collections that have grown, and an end for what has had its time."""
+    """Indexes for collections that have grown, and an end for what has had its time.
+
+    `owner`: of the tables, who alone may build indexes.
+    """
 
     database: Database
+    owner: Database
     queue: Queue
     uploads: Uploads
     trail: Trail
@@ -31,28 +35,28 @@ class Housekeeping:
     keep_days: int
 
     async def __call__(self) -> None:
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(everything=True) as connection:
             await idempotency.purge(connection)
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(everything=True) as connection:
             await jobs.purge(connection, self.keep_days)
         await self._expire()
         await self._resume()
-        await ann.maintain(self.database, self.ann_build_from, self.ann_build_from // 2)
+        await ann.maintain(self.owner, self.ann_build_from, self.ann_build_from // 2)
 
     async def _expire(self) -> None:
         """Erase those who were to be kept until now."""
         while True:
-            async with self.database.transaction() as connection:
+            async with self.database.transaction(everything=True) as connection:
                 people = await erasure.expired(connection)
             for collection_id, identity_id in people:
-                async with self.database.transaction() as connection:
+                async with self.database.transaction(everything=True) as connection:
                     await erasure.expire(connection, self.trail, collection_id, identity_id)
             if len(people) < erasure.EXPIRED_AT_ONCE:
                 return
 
     async def _resume(self) -> None:
         """Hand over again what the queue knows nothing of, as after a backup was restored."""
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(everything=True) as connection:
             queued = await _queued(connection)
             for job in await jobs.unfinished(connection):
                 if job.id not in queued:
@@ -60,7 +64,7 @@ class Housekeeping:
 
     async def sweep(self) -> None:
         """Delete archives that no job needs any more. Every process does so in its own folder."""
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(everything=True) as connection:
             unfinished = await jobs.unfinished(connection)
         await asyncio.to_thread(self.uploads.sweep, {job.id for job in unfinished}, LEFTOVER_S)
 

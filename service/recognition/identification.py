@@ -73,7 +73,7 @@ async def identify(database: Database, engine: Engine, deciding: Deciding, reque
     ]
     probes = _probes(request, observations)
     started = time.perf_counter()
-    async with database.transaction() as connection:
+    async with database.transaction(within=collection.id) as connection:
         matches = []
         for faces in probes:
             probe, agreement = _fuse(faces)

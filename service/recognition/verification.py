@@ -76,7 +76,7 @@ async def verify_identity(
         require_loaded(collection, engine)
         decision = await deciding.in_gallery(connection, collection, asked)
     face = subject_face(image, (await look(engine, [image]))[0], "/image_a")
-    async with database.transaction() as connection:
+    async with database.transaction(within=collection.id) as connection:
         if reference.identity_id is not None:
             identity = await identities.get(connection, collection.id, reference.identity_id)
         else:

@@ -37,7 +37,7 @@ async def list_collections(
 ) -> CollectionsAnswer:
     """Those that the key is for."""
     after = decode_text(cursor)
-    async with registry.database.transaction() as connection:
+    async with registry.database.transaction(everything=True) as connection:
         found = await collections.page(connection, limit + 1, after, access.collection, prefix)
     page, next_cursor = cut(list(found), limit, lambda item: encode_text(item[0].name))
     return CollectionsAnswer(collections=[_view(*item) for item in page], next_cursor=next_cursor)

@@ -80,7 +80,7 @@ async def enrol(
     try:
         if file is not None:
             Archive(file).close()
-        async with registry.database.transaction() as connection:
+        async with registry.database.transaction(within=place.collection_id) as connection:
             job = await jobs.create(connection, place, KIND, wish)
             await put_preparation(registry.queue, connection, job)
             await collection.record(connection, place.collection_id, Action.JOB_START, job=str(job.id))
