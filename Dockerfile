@@ -10,7 +10,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 # Folders that volumes are mounted on: a new volume takes the owner from here.
 RUN groupadd --system --gid 10001 registry \
     && useradd --system --uid 10001 --gid registry --home-dir /app --shell /usr/sbin/nologin registry \
-    && install -d -o registry -g registry -m 0755 /app /secrets/db /secrets/api /secrets/worker /first-key \
+    && install -d -o registry -g registry -m 0755 /app /secrets/db /secrets/api /secrets/owner /secrets/worker /first-key \
     && install -d -o registry -g registry -m 0711 /var/lib/identity-registry \
     && install -d -o registry -g registry -m 0700 /var/lib/identity-registry/uploads
 WORKDIR /app

@@ -74,9 +74,12 @@ def jobs(
     import asyncio
 
     from service.app import work_on_jobs
+    from service.logs import configure
     from service.settings import load_settings
 
-    asyncio.run(work_on_jobs(load_settings(), alive))
+    settings = load_settings()
+    configure(settings.server.log)
+    asyncio.run(work_on_jobs(settings, alive))
 
 
 @database.command()
@@ -149,13 +152,14 @@ def create_key(
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeatable. Default: everything.")] = None,
     collection: Annotated[str | None, typer.Option(help="The only collection that it is for.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="How long it is valid. Default: until revoked.")] = None,
+    rate: Annotated[int | None, typer.Option(min=1, help="Requests a minute. Default: server.rate.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write it to this new file instead of showing it.")] = None,
     if_none: Annotated[bool, typer.Option("--if-none", help="Only where there is no valid key yet.")] = False,
 ) -> None:
     """Make a key. This is the only time that it can be read."""
     from service import keys as operations
 
-    secret = operations.create(name, scope or list(Scope), collection, days, output, only_first=if_none)
+    secret = operations.create(name, scope or list(Scope), collection, days, output, if_none, rate)
     if secret is None:
         typer.echo("there is a valid key already; none was made")
     elif output is None:
@@ -259,6 +263,9 @@ def _counted_together(processes: int) -> Iterator[None]:
 def _serve(factory: str, host: str, port: int, processes: int = 1, **options: Any) -> None:
     import uvicorn
 
+    from service.logs import configuration
+    from service.settings import load_settings
+
     uvicorn.run(
         factory,
         factory=True,
@@ -267,6 +274,7 @@ def _serve(factory: str, host: str, port: int, processes: int = 1, **options: An
         workers=processes,
         timeout_graceful_shutdown=30,
         server_header=False,
+        log_config=configuration(load_settings().server.log),
         **options,
     )
 

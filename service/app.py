@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from service.api.dependencies import ModelBundle, Registry
 from service.api.middleware import BodyLimit, Measured, RequestId, SameOrigin
 from service.api.problems import MEDIA_TYPE, install_handlers
+from service.api.rates import Rates
 from service.api.routes import (
     audit,
     collections,
@@ -57,6 +58,7 @@ from service.recognition.duplicates import Lines
 from service.recognition.gate import QualityGate
 from service.recognition.reads import Reads
 from service.settings import Settings, load_settings
+from service.tracing import Tracing
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 ROUTES = (
@@ -91,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
             if settings.jobs.in_api:
                 running = asyncio.create_task(run_jobs(settings, registry))
                 stack.push_async_callback(_cancel, running)
+            stack.enter_context(tracing.of(registry.database, registry.owner))
             app.state.registry = registry
             yield
 
@@ -100,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
+    tracing = Tracing(app, settings.server.traces_to)
     for module in ROUTES:
         app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
@@ -172,6 +176,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             queue=Queue(database.url),
             uploads=Uploads(settings.uploads_folder),
             import_root=settings.jobs.import_root,
+            rates=Rates(settings.server.rate),
             keys=KeyRing(database) if settings.server.keys_required else None,
         )
 

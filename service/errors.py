@@ -6,6 +6,7 @@ RegistryError                 answered over HTTP as application/problem+json (RF
 ├── ForeignOrigin, NotAllowed 403
 ├── NotFound                  404
 ├── Conflict                  409
+├── TooManyRequests           429 with Retry-After
 ├── Unavailable               503 with Retry-After
 └── StorageFull               507
 StartupError                  the process can't start; the words say what to do
@@ -124,6 +125,14 @@ class ForeignOrigin(RegistryError):
 
 class Unauthorized(RegistryError):
     code, title, status = "unauthorized", "The request has no valid key", 401
+
+
+class TooManyRequests(RegistryError):
+    code, title, status = "too_many_requests", "The key has used up its rate", 429
+
+    def __init__(self, detail: str, *, wait_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = wait_s
 
 
 class NotAllowed(RegistryError):

@@ -22,7 +22,13 @@ Result = TypeVar("Result")
 
 
 def create(
-    name: str, scopes: Sequence[Scope], collection: str | None, days: int | None, output: Path | None, only_first: bool
+    name: str,
+    scopes: Sequence[Scope],
+    collection: str | None,
+    days: int | None,
+    output: Path | None,
+    only_first: bool,
+    requests_per_minute: int | None = None,
 ) -> str | None:
     """The new key's secret, also written to `output`; None where `only_first` and there was a valid one.
 
@@ -36,7 +42,7 @@ def create(
         if only_first and await keys.any_valid(connection):
             return None
         place = None if collection is None else (await collections.get(connection, collection)).id
-        secret = await keys.create(connection, name, scopes, place, expires_at)
+        secret = await keys.create(connection, name, scopes, place, expires_at, requests_per_minute)
         if output is not None:  # before the commit: a key that nobody can read must not exist
             _write(output, secret)
         return secret

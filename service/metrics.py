@@ -28,6 +28,17 @@ REFUSED = Counter("registry_refused_pictures", "Pictures that found the queue fu
 # By label, so that a process which asks no workers doesn't report that it has none.
 WORKERS = Gauge("registry_workers_ready", "Workers that this API may ask", ("behind",), multiprocess_mode="livemin")
 WORKERS_LOST = Counter("registry_workers_lost", "Requests to a worker that broke off or were refused as foreign")
+SCORES = Histogram(
+    "registry_scores",
+    "Cosine similarity of compared pairs, and of probes to the best candidate",
+    ("operation",),
+    buckets=[-0.1, 0, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
+)
+GALLERY = Gauge(
+    "registry_gallery_rows", "Rows of a table, as PostgreSQL estimates", ("table",), multiprocess_mode="max"
+)
+TASKS = Gauge("registry_job_tasks", "Tasks in the job queue", ("state",), multiprocess_mode="max")
+POOL = Gauge("registry_pool_connections", "Connections to the database", ("state",), multiprocess_mode="livesum")
 JOB_ROWS = Counter("registry_job_rows", "Rows of jobs that are done", ("kind", "status"))
 
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RegistryError, StartupError
@@ -30,6 +32,10 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Resul
                 return await act(connection)
         except RegistryError as error:
             raise StartupError(error.detail) from error
+        except ProgrammingError as error:
+            if not isinstance(error.orig, InsufficientPrivilege):
+                raise
+            raise StartupError("this account of the database may not: name its owner in database.owner_url") from error
         finally:
             await database.close()
 

@@ -28,6 +28,7 @@ from service.errors import StartupError
 from service.gallery.roles import APP
 from service.inference.bundle import Precision
 from service.inference.graph import Backend, Device
+from service.logs import LogFormat
 
 PREFIX = "REGISTRY_"
 BUNDLES = Path(__file__).parent / "bundles"
@@ -67,6 +68,19 @@ class ServerSettings(_Section):
     allow_unauthenticated: bool = Field(
         False, description="no keys although the port is not on loopback; a proxy must keep strangers out"
     )
+
+    rate: int | None = Field(
+        None, ge=1, description="requests a minute that a key may make, where it has no rate of its own; by process"
+    )
+    log: LogFormat = "text"
+    traces_to: str | None = Field(None, description="http://collector:4318: OpenTelemetry traces by OTLP over HTTP")
+
+    @field_validator("traces_to")
+    @classmethod
+    def _is_an_origin(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_origin(value)
+        return value
 
     @property
     def on_loopback(self) -> bool:

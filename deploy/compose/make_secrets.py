@@ -2,7 +2,7 @@
 the audit trail.
 
 Each container sees only the folder that it needs. A file of the same name below /given is used instead of a made-up
-secret: `database-password`, `worker-token`, `audit-key`.
+secret: `database-password`, `app-password`, `worker-token`, `audit-key`.
 """
 
 import secrets
@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 GIVEN, KEPT = Path("/given"), Path("/secrets")
-URL = "postgresql+psycopg://registry:{password}@db:5432/registry"
+URL = "postgresql+psycopg://{user}:{password}@db:5432/registry"
 
 
 def secret(name: str, kept: Path) -> str:
@@ -25,17 +25,28 @@ def secret(name: str, kept: Path) -> str:
     return secrets.token_hex(32)
 
 
+def address(user: str, password: str) -> str:
+    return URL.format(user=user, password=quote(password, safe=""))
+
+
 def main() -> None:
     password = secret("database-password", KEPT / "db" / "password")
     token = secret("worker-token", KEPT / "worker" / "registry_inference__worker_token")
+    app_password = secret("app-password", KEPT / "owner" / "app-password")
     audit_key = secret("audit-key", KEPT / "api" / "registry_audit__key")
+    services = {
+        "registry_database__url": address("registry_app", app_password),
+        "registry_inference__worker_token": token,
+        "registry_audit__key": audit_key,
+    }
+    # Only who migrates, builds indexes and makes keys knows the account that owns the tables.
+    owners = services | {"registry_database__owner_url": address("registry", password), "app-password": app_password}
     files = {
         # PostgreSQL reads it under an account of its own; only its container mounts this folder.
         KEPT / "db" / "password": (password, 0o444),
         KEPT / "worker" / "registry_inference__worker_token": (token, 0o400),
-        KEPT / "api" / "registry_inference__worker_token": (token, 0o400),
-        KEPT / "api" / "registry_audit__key": (audit_key, 0o400),
-        KEPT / "api" / "registry_database__url": (URL.format(password=quote(password, safe="")), 0o400),
+        **{KEPT / "api" / name: (text, 0o400) for name, text in services.items()},
+        **{KEPT / "owner" / name: (text, 0o400) for name, text in owners.items()},
     }
     for file, (text, mode) in files.items():
         if file.is_file() and file.read_text() == text:

@@ -66,6 +66,7 @@ def require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
             raise Unauthorized("send an API key, as `X-API-Key: ir_…` or `Authorization: Bearer ir_…`")
         if (key := await registry.keys.find(secret)) is None:
             raise Unauthorized("the API key is unknown, has expired or was revoked")
+        registry.rates.count(key)
         if scope is not None and scope not in key.scopes:
             raise NotAllowed(f"the key {key.name!r} lacks the scope {scope.value!r}")
         return Access(key)

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.api.problems import ClientGoneError
+from service.api.rates import Rates
 from service.errors import RegistryError
 from service.gallery.audit import Trail
 from service.gallery.database import Database
@@ -51,6 +52,7 @@ class Registry:
     queue: Queue
     uploads: Uploads
     import_root: Path | None
+    rates: Rates
     keys: KeyRing | None
     """None: the service asks for no keys."""
 

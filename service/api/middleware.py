@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import logs
 from service.api.problems import problem
 from service.errors import BodyTooLarge, ForeignOrigin
 from service.metrics import REQUESTS
@@ -31,6 +32,7 @@ class RequestId:
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
         scope["request_id"] = given if ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        logs.REQUEST_ID.set(scope["request_id"])
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -67,7 +69,12 @@ class Measured:
             operation = "other" if route is None else f"{scope['method']} {route.path}"
             if operation.partition(" ")[0] not in METHODS:
                 operation = "other"
-            REQUESTS.labels(operation, status).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            REQUESTS.labels(operation, status).observe(seconds)
+            told = {"operation": operation, "status": status, "ms": round(seconds * 1000, 1)}
+            request_id = scope.get("request_id")
+            words = "%s %s in %.1f ms, request %s"
+            logs.access.info(words, operation, status, told["ms"], request_id, extra=told | {"request_id": request_id})
 
 
 class SameOrigin:

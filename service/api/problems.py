@@ -20,6 +20,7 @@ from service.errors import (
     MethodNotAllowed,
     NotFound,
     RegistryError,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
 )
@@ -52,7 +53,7 @@ def problem(error: RegistryError, request: Request | None = None) -> ProblemResp
         document["pointer"] = error.pointer
     if request is not None:
         document["request_id"] = request.scope.get("request_id")
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable | TooManyRequests) else {}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     if document.get("request_id"):

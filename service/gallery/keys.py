@@ -21,7 +21,10 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key. `collection` None: it is good for every collection."""
+    """What is known of a key. `collection` None: it is good for every collection.
+
+    `requests_per_minute` None: what the settings say.
+    """
 
     id: uuid.UUID
     name: str
@@ -30,6 +33,7 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    requests_per_minute: int | None = None
 
     @property
     def has_expired(self) -> bool:
@@ -47,6 +51,7 @@ async def create(
     scopes: Items[Scope],
     collection_id: uuid.UUID | None = None,
     expires_at: datetime | None = None,
+    requests_per_minute: int | None = None,
 ) -> str:
     """Make a key and return its secret, which is stored nowhere."""
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
@@ -57,6 +62,7 @@ async def create(
         "scopes": sorted(scope.value for scope in scopes),
         "collection_id": collection_id,
         "expires_at": expires_at,
+        "requests_per_minute": requests_per_minute,
     }
     await connection.execute(insert(api_key).values(row))
     return secret
@@ -110,4 +116,5 @@ def _key(row: Row[Any]) -> ApiKey:
         row.created_at,
         row.expires_at,
         row.revoked_at,
+        row.requests_per_minute,
     )

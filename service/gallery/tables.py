@@ -241,6 +241,7 @@ api_key = Table(
     _created_at(),
     Column("expires_at", DateTime(timezone=True), nullable=True),
     Column("revoked_at", DateTime(timezone=True), nullable=True),
+    Column("requests_per_minute", Integer, nullable=True),
 )
 
 schema_serves = Table(

@@ -11,6 +11,7 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, JobAborted
 from procrastinate.jobs import Job as QueuedJob
 from psycopg_pool import PoolTimeout
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import Unavailable
@@ -148,3 +149,13 @@ def _of_folder(name: str) -> str:
 def arguments_of(collection_id: uuid.UUID, job_id: uuid.UUID, **more: int) -> dict[str, Any]:
     """A task's arguments: ids and numbers, nothing about people."""
     return {"collection_id": str(collection_id), "job_id": str(job_id), **more}
+
+
+async def queued_tasks(connection: AsyncConnection) -> dict[str, int]:
+    """How many tasks wait, and how many are worked on."""
+    query = text(
+        "SELECT count(*) FILTER (WHERE status = 'todo'), count(*) FILTER (WHERE status = 'doing') "
+        "FROM procrastinate.procrastinate_jobs WHERE status IN ('todo', 'doing')"
+    )
+    waiting, running = (await connection.execute(query)).one()
+    return {"waiting": waiting, "running": running}

@@ -1,6 +1,7 @@
 """GET /healthz, /readyz and /metrics"""
 
 import asyncio
+import contextlib
 from typing import Literal
 
 from fastapi import APIRouter
@@ -12,6 +13,8 @@ from service.api.access import MetricsAccess
 from service.api.dependencies import RegistryDependency
 from service.errors import DatabaseUnavailable, Unavailable
 from service.gallery.schema import schema_problem
+from service.gallery.size import estimated_rows
+from service.jobs.queue import queued_tasks
 
 PATIENCE_S = 5
 router = APIRouter(tags=["health"])
@@ -55,6 +58,14 @@ async def readyz(registry: RegistryDependency) -> Ready:
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
-async def prometheus(_: MetricsAccess) -> Response:
-    """Latencies, queue, batches, decisions, workers. No biometric data."""
+async def prometheus(registry: RegistryDependency, _: MetricsAccess) -> Response:
+    """Latencies, queues, batches, decisions, scores, sizes, workers; nothing that tells one person from another."""
+    for state, count in registry.database.pool.items():
+        metrics.POOL.labels(state).set(count)
+    with contextlib.suppress(DatabaseUnavailable, TimeoutError):
+        async with asyncio.timeout(PATIENCE_S), registry.database.transaction() as connection:
+            for table, rows in (await estimated_rows(connection)).items():
+                metrics.GALLERY.labels(table).set(rows)
+            for state, tasks in (await queued_tasks(connection)).items():
+                metrics.TASKS.labels(state).set(tasks)
     return metrics.answer()

@@ -9,7 +9,7 @@ from service.api.inputs import Inputs
 from service.api.schemas import SearchAnswer, SearchBody
 from service.api.views import search_answer
 from service.gallery.audit import Action, Event
-from service.metrics import DECISIONS
+from service.metrics import DECISIONS, SCORES
 from service.recognition.identification import SearchRequest, identify
 
 router = APIRouter(tags=["recognition"])
@@ -38,6 +38,9 @@ async def search(
     matches = [any(candidate.match for candidate in result.candidates) for result in answer.results]
     for match in matches:
         DECISIONS.labels("search", str(match).lower()).inc()
+    for result in answer.results:
+        if result.candidates:
+            SCORES.labels("search").observe(result.candidates[0].score)
     details = {"pictures": len(images), "faces": len(matches), "matches": sum(matches)}
     registry.reads.note(body.collection, Event(Action.SEARCH, access.actor(request), details=details))
     return answer

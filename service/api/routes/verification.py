@@ -9,7 +9,7 @@ from service.api.inputs import Inputs
 from service.api.schemas import VerifyAnswer, VerifyBody
 from service.api.views import verify_answer
 from service.gallery.audit import Action, Event
-from service.metrics import DECISIONS
+from service.metrics import DECISIONS, SCORES
 from service.recognition.verification import IdentityReference, verify_identity, verify_images
 
 router = APIRouter(tags=["recognition"])
@@ -37,5 +37,6 @@ async def verify(
     identity_id = None if verification.identity is None else verification.identity.id
     event = Event(Action.VERIFY, access.actor(request), identity_id, {"match": verification.match})
     registry.reads.note(body.collection, event)
+    SCORES.labels("verify").observe(verification.score)
     DECISIONS.labels("verify", str(verification.match).lower()).inc()
     return verify_answer(verification, engine.model_id, registry.precision)

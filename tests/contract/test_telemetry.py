@@ -1,0 +1,111 @@
+"""What operators see: rates of keys, log lines, figures and traces; none of them with a face or a name in it."""
+
+import asyncio
+import http.server
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.gallery import keys
+from service.gallery.database import Database
+from service.scopes import Scope
+from service.settings import Settings
+from tests.conftest import serving
+from tests.contract.test_operations import register
+from tests.photos import COLLINS, b64
+from tests.server import running_api, wait_for
+
+FACE = COLLINS.read_bytes()
+
+
+def test_a_key_has_its_rate(settings: Settings, postgres_url: str) -> None:
+    async def make(rate: int | None) -> str:
+        database = Database(postgres_url)
+        async with database.transaction() as connection:
+            secret = await keys.create(connection, "rated", [Scope.MANAGE], requests_per_minute=rate)
+        await database.close()
+        return secret
+
+    guarded = settings.model_copy(
+        update={"server": settings.server.model_copy(update={"require_keys": True, "rate": 5})}
+    )
+    own, default = asyncio.run(make(2)), asyncio.run(make(None))
+    with serving(create_app(guarded)) as client:
+        for key, allowed in ((own, 2), (default, 5)):
+            statuses = [client.get("/models", headers={"x-api-key": key}).status_code for _ in range(allowed + 2)]
+            assert statuses == [200] * allowed + [429] * 2
+        refused = client.get("/models", headers={"x-api-key": own})
+        assert refused.json()["code"] == "too_many_requests"
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert client.get("/healthz").status_code == 200
+
+
+def test_the_log_is_json_when_asked_for(data_folder: Path) -> None:
+    with running_api(data_folder, REGISTRY_SERVER__LOG="json") as api:
+        body = {"label": "a-name-that-is-not-logged", "images": [b64(FACE)]}
+        api.client.post("/register", json=body, headers={"x-request-id": "the-one-we-look-for"})
+        api.client.get("/identities", params={"label": "a-name-that-is-not-logged"})
+    documents = [json.loads(line) for line in api.log.read_text().splitlines()]
+    [one] = [item for item in documents if item.get("request_id") == "the-one-we-look-for"]
+    assert (one["logger"], one["operation"], one["status"]) == ("registry.access", "POST /register", 201)
+    assert one["ms"] > 0
+    assert "a-name-that-is-not-logged" not in api.log.read_text()
+
+
+def test_figures_of_gallery_pool_scores_and_queue(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "Collins", FACE)
+    client.post("/search", json={"collection": collection_name, "image": b64(FACE)})
+    told = client.get("/metrics").text
+    for name in (
+        'registry_gallery_rows{table="identity"}',
+        'registry_pool_connections{state="used"}',
+        'registry_job_tasks{state="waiting"}',
+        'registry_scores_count{operation="search"}',
+    ):
+        assert name in told
+    assert collection_name not in told
+    assert "Collins" not in told
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[str, list[bytes]]]:
+    """A real HTTP server that takes what an OpenTelemetry collector would."""
+    received: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", received
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_traces_are_sent_when_asked_for(data_folder: Path, collector: tuple[str, list[bytes]]) -> None:
+    address, received = collector
+    name = f"person-{uuid.uuid4().hex}"
+    with running_api(data_folder, REGISTRY_SERVER__TRACES_TO=address) as api:
+        assert api.client.post("/register", json={"label": name, "images": [b64(FACE)]}).status_code == 201
+        assert api.client.get("/identities", params={"label": name}).json()["identities"]
+        assert api.stop() == 0
+    wait_for(lambda: bool(received), 10)
+    spans = b"".join(received)
+    assert b"POST /register" in spans
+    assert b"INSERT" in spans
+    assert b"identity-registry" in spans
+    assert name.encode() not in spans
