@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float32]
 SMALLEST_SHORTLIST = 100
 SHORTLIST_PER_RESULT = 4
 EF_SEARCH = 800
-"""HNSW's candidate list. With it a search through the index lost none of 500 mates among 100,000 people (512-d, clustered,
-`make bench-gallery`); with 200 it lost 3.4 % of them, in half the time."""
+"""HNSW's candidate list. With it a search through the index lost none of 500 mates among 100,000 people (512-d,
+clustered, `make bench-gallery`); with 200 it lost 3.4 % of them, in half the time."""
 FILTERED_EXACTLY = 20_000
 """People up to whom a filtered search compares all who fulfil the filter (about 20 ms at 512 dimensions)."""
 MAX_SCANNED = 200_000
