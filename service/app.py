@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from service.api.dependencies import ModelBundle, Registry
 from service.api.middleware import BodyLimit, Measured, RequestId, SameOrigin
-from service.api.problems import MEDIA_TYPE, install_handlers
+from service.api.problems import MEDIA_TYPE, install_handlers, problem_examples
 from service.api.rates import Rates
 from service.api.routes import (
     audit,
@@ -77,7 +77,7 @@ ROUTES = (
 )
 PROBLEM: dict[str, Any] = {
     "description": "A problem; docs/problems.md explains each code",
-    "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema()}},
+    "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema(), "examples": problem_examples()}},
 }
 ALIVE_EVERY_S = 5
 log = logging.getLogger(__name__)

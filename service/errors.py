@@ -234,12 +234,13 @@ class InternalError(RegistryError):
     code, title, status = "internal_error", "Something went wrong inside the service", 500
 
 
+def all_errors(kind: type[RegistryError] = RegistryError) -> Iterator[type[RegistryError]]:
+    """Every kind of error that can be answered."""
+    for child in kind.__subclasses__():
+        yield child
+        yield from all_errors(child)
+
+
 def error_class(code: str) -> type[RegistryError]:
     """The class with this code; one that this release doesn't know is an InternalError."""
-
-    def below(kind: type[RegistryError]) -> Iterator[type[RegistryError]]:
-        for child in kind.__subclasses__():
-            yield child
-            yield from below(child)
-
-    return next((kind for kind in below(RegistryError) if kind.code == code), InternalError)
+    return next((kind for kind in all_errors() if kind.code == code), InternalError)

@@ -23,6 +23,7 @@ from service.errors import (
     TooManyRequests,
     Unauthorized,
     Unavailable,
+    all_errors,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -59,6 +60,24 @@ def problem(error: RegistryError, request: Request | None = None) -> ProblemResp
     if document.get("request_id"):
         headers["X-Request-Id"] = str(document["request_id"])
     return ProblemResponse(document | error.extensions, status_code=error.status, headers=headers)
+
+
+def problem_examples() -> dict[str, Any]:
+    """One problem document of every code, for the OpenAPI page."""
+    return {
+        kind.code: {
+            "summary": kind.title,
+            "value": {
+                "type": f"urn:identity-registry:problem:{kind.code}",
+                "title": kind.title,
+                "status": kind.status,
+                "code": kind.code,
+                "detail": f"what happened and what to change; docs/problems.md has a paragraph on {kind.code}",
+                "request_id": "0b0f5cf1f4a34b06a6b0a4a1f4f1d7a2",
+            },
+        }
+        for kind in all_errors()
+    }
 
 
 def from_validation(error: ValidationError | RequestValidationError) -> RegistryError:

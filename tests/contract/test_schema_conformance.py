@@ -1,0 +1,75 @@
+"""What the OpenAPI document says is what the service does, whatever is sent (Schemathesis)."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import psycopg
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from pydantic import SecretStr
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from service.app import create_app
+from service.gallery import keys
+from service.gallery import schema as gallery_schema
+from service.gallery.database import Database
+from service.scopes import Scope
+from service.settings import Settings, load_settings
+from tests.conftest import serving
+
+EXAMPLES = 12
+TOO_STRICT = positive_data_acceptance
+"""It wants everything to be accepted that fits the document; which text is a picture, or which of several fields go
+together, no JSON Schema says."""
+
+
+@pytest.fixture(scope="module")
+def fuzzed(settings: Settings) -> Iterator[httpx.Client]:
+    """A service on a database of its own: everything that the document has is tried on it."""
+    url = str(settings.database_url)
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE fuzzed")
+    own = url.replace("/registry?", "/fuzzed?")
+    gallery_schema.upgrade(own)
+    database = settings.database.model_copy(update={"url": SecretStr(own)})
+    server = settings.server.model_copy(update={"require_keys": True})
+    changed = settings.model_copy(update={"database": database, "server": server})
+    with serving(create_app(changed)) as client:
+        client.headers["x-api-key"] = asyncio.run(_key(own))
+        yield client
+
+
+async def _key(url: str) -> str:
+    database = Database(url)
+    async with database.transaction() as connection:
+        secret = await keys.create(connection, "fuzzer", list(Scope))
+    await database.close()
+    return secret
+
+
+DOCUMENT = schemathesis.openapi.from_dict(create_app(load_settings()).openapi())
+OPERATIONS = [result.ok() for result in DOCUMENT.get_all_operations()]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+def test_the_service_is_as_its_document_says(fuzzed: httpx.Client, operation: schemathesis.APIOperation) -> None:
+    @hypothesis_settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy())
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate(
+            base_url=str(fuzzed.base_url),
+            headers={"X-API-Key": fuzzed.headers["x-api-key"]},
+            excluded_checks=[TOO_STRICT],
+        )
+
+    check()
