@@ -27,7 +27,7 @@ def test_the_first_requests_as_pasted(data_folder: Path, tmp_path: Path) -> None
         assert shell.stdout.count('"status":"accepted"') == 1
         assert '"match":false' in shell.stdout
         assert "problem" not in shell.stdout
-        python = block("python", "httpx").replace("http://127.0.0.1:8000", here)
+        python = block("python", "service.client").replace("http://127.0.0.1:8000", here)
         result = subprocess.run(
             [sys.executable, "-c", python], cwd=tmp_path, capture_output=True, text=True, check=True
         )
