@@ -284,6 +284,7 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
         registry.uploads,
         registry.trail,
         settings.database.ann_build_from,
+        settings.database.ann_memory_mb,
         settings.jobs.keep_days,
     )
     work: dict[str, Work] = {PREPARE: enrolment.prepare, PORTION: enrolment.portion, MAINTAIN: house}

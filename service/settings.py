@@ -106,6 +106,11 @@ class DatabaseSettings(_Section):
     pool_timeout_s: float = Field(5.0, gt=0)
     migrate_on_start: bool | None = Field(None, description="unset: with the embedded server only")
     ann_build_from: int = Field(10_000, ge=1, description="identities from which on a collection gets an HNSW index")
+    ann_memory_mb: int | None = Field(
+        None,
+        ge=64,
+        description="for building an index, about 3 KB a person of 512 dimensions; unset: as the server says",
+    )
     ann_check_every_s: float = Field(60.0, gt=0)
 
     @field_validator("url", "owner_url")

@@ -214,7 +214,7 @@ async def searched(
     return times, found, scores, plan
 
 
-async def one_collection(url: str, gallery: Gallery, truth: Truth) -> tuple[Row, str]:
+async def one_collection(url: str, gallery: Gallery, truth: Truth, memory_mb: int) -> tuple[Row, str]:
     """Everybody in one collection, through its HNSW index."""
     database = Database(url)
     async with database.transaction() as connection:
@@ -222,7 +222,7 @@ async def one_collection(url: str, gallery: Gallery, truth: Truth) -> tuple[Row,
     ids = [uuid.UUID(int=number + 1) for number in range(len(gallery.people))]
     loaded = await asyncio.to_thread(load, url, collection, ids, gallery.people, "loading by COPY")
     started = time.perf_counter()
-    await ann.maintain(database, build_from=1, drop_below=0)
+    await ann.maintain(database, build_from=1, drop_below=0, memory_mb=memory_mb)
     built = time.perf_counter() - started
     async with database.autocommit() as plain:
         await plain.execute(text("VACUUM ANALYZE"))
@@ -307,12 +307,8 @@ def main(
     folder.chmod(0o711)
     with EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url)
-        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-            for name, value in {"maintenance_work_mem": f"{memory_mb}MB", "max_wal_size": "8GB"}.items():
-                connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")  # type: ignore[arg-type]
-            connection.execute("SELECT pg_reload_conf()")
         asyncio.run(_prepare(url, dim))
-        for act in (one_collection(url, gallery, truth), many_collections(url, gallery, collections)):
+        for act in (one_collection(url, gallery, truth, memory_mb), many_collections(url, gallery, collections)):
             row, words = _run(act)
             rows.append(row)
             console.print(f"{row.what}: {words}")

@@ -46,9 +46,12 @@ async def is_ready(connection: AsyncConnection, collection_id: uuid.UUID, model_
     return bool((await connection.execute(query, {"name": index_name(collection_id, model_id)})).scalar())
 
 
-async def maintain(database: Database, build_from: int = BUILD_FROM, drop_below: int = DROP_BELOW) -> list[str]:
+async def maintain(
+    database: Database, build_from: int = BUILD_FROM, drop_below: int = DROP_BELOW, memory_mb: int | None = None
+) -> list[str]:
     """Build what large collections lack, drop what shrunken ones no longer need; the names of changed indexes.
 
+    `memory_mb`: for building; where the graph does not fit, building takes many times as long. None: as the server says.
     Returns at once where another process is at it. A failed build leaves an INVALID index behind; it is removed here.
     """
     changed: list[str] = []
@@ -56,6 +59,8 @@ async def maintain(database: Database, build_from: int = BUILD_FROM, drop_below:
         if not (await connection.execute(select(func.pg_try_advisory_lock(LOCK)))).scalar():
             return changed
         try:
+            if memory_mb is not None:
+                await connection.execute(text(f"SET maintenance_work_mem = '{memory_mb}MB'"))
             existing = await _existing(connection)
             for collection_id, model_id, dim, count in await _sizes(connection):
                 name = index_name(collection_id, model_id)
@@ -70,6 +75,7 @@ async def maintain(database: Database, build_from: int = BUILD_FROM, drop_below:
                 await _drop(connection, name)
                 changed.append(name)
         finally:
+            await connection.execute(text("RESET maintenance_work_mem"))
             await connection.execute(select(func.pg_advisory_unlock(LOCK)))
     return changed
 

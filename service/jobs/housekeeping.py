@@ -32,6 +32,7 @@ class Housekeeping:
     uploads: Uploads
     trail: Trail
     ann_build_from: int
+    ann_memory_mb: int | None
     keep_days: int
 
     async def __call__(self) -> None:
@@ -41,7 +42,7 @@ class Housekeeping:
             await jobs.purge(connection, self.keep_days)
         await self._expire()
         await self._resume()
-        await ann.maintain(self.owner, self.ann_build_from, self.ann_build_from // 2)
+        await ann.maintain(self.owner, self.ann_build_from, self.ann_build_from // 2, self.ann_memory_mb)
 
     async def _expire(self) -> None:
         """Erase those who were to be kept until now."""
