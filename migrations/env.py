@@ -32,7 +32,8 @@ def url_in_use() -> AbstractContextManager[str]:
 
 
 def password_of_app() -> str | None:
-    return None if "url" in context.config.attributes else load_settings().app_password
+    attributes = context.config.attributes
+    return attributes.get("app_password") if "url" in attributes else load_settings().app_password
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def upgrade() -> None:
 
     settings = load_settings()
     with database_url(settings.owner_url, settings.postgres_folder) as url:
-        schema.upgrade(url)
+        schema.upgrade(url, app_password=settings.app_password)
         typer.echo(f"the schema is at revision {schema.this_release().wanted}")
 
 
@@ -126,7 +126,7 @@ def restore(
     with database_url(settings.owner_url, settings.postgres_folder) as url:
         dump.restore(url, file, replace)
         schema.after_restore(url)
-        schema.upgrade(url)
+        schema.upgrade(url, app_password=settings.app_password)
     typer.echo(f"restored; the schema is at revision {schema.this_release().wanted}")
 
 

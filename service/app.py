@@ -36,7 +36,7 @@ from service.api.schemas import ProblemView
 from service.api.startup import PlainStartupFailure
 from service.audit_key import open_trail
 from service.engines import build_engine
-from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError
+from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError, StorageFull
 from service.gallery import collections as gallery_collections
 from service.gallery import keys, roles, schema
 from service.gallery.database import Database
@@ -190,7 +190,7 @@ async def _open_databases(settings: Settings, stack: contextlib.AsyncExitStack) 
     stack.push_async_callback(owner.close)
     try:
         if settings.migrates_on_start:
-            await asyncio.to_thread(schema.upgrade, owner_url)
+            await asyncio.to_thread(schema.upgrade, owner_url, "head", settings.app_password)
         database = await _behind_the_wall(settings, owner)
     except (DatabaseUnavailable, OperationalError) as error:
         raise StartupError(f"The database can't be reached: {error.__cause__ or error}") from error
@@ -288,7 +288,12 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
         settings.jobs.keep_days,
     )
     work: dict[str, Work] = {PREPARE: enrolment.prepare, PORTION: enrolment.portion, MAINTAIN: house}
-    queue = Queue(registry.database.url, registry.uploads.name, work, enrolment.gave_up)
+    try:
+        folder: str | None = registry.uploads.name
+    except StorageFull as error:
+        log.warning("archives can't be kept, and no job with one is worked on: %s (jobs.uploads)", error.detail)
+        folder = None
+    queue = Queue(registry.database.url, folder, work, enrolment.gave_up)
     await runner.run(queue, settings.database.ann_check_every_s, house.sweep)
 
 

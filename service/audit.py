@@ -46,7 +46,7 @@ def verify(heads: Path | None) -> list[Verdict]:
                 verdicts.append(Verdict(collection_id, error.number, str(error)))
         return verdicts
 
-    return in_transaction(check)
+    return in_transaction(check, snapshot=True)
 
 
 def export_heads(file: Path) -> int:

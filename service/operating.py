@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from psycopg.errors import InsufficientPrivilege
+from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RegistryError, StartupError
-from service.gallery import schema
+from service.gallery import roles, schema
 from service.gallery.database import Database
 from service.gallery.server import database_url
 from service.settings import load_settings
@@ -17,8 +18,10 @@ from service.settings import load_settings
 Result = TypeVar("Result")
 
 
-def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot: bool = False) -> Result:
     """Do one thing in one transaction on the configured database, which is migrated where it would be at a start.
+
+    `snapshot`: everything that is read is of one moment.
 
     Raises:
         StartupError
@@ -29,6 +32,9 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Resul
         database = Database(url)
         try:
             async with database.transaction() as connection:
+                if snapshot:
+                    await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+                await roles.enter_everything(connection)
                 return await act(connection)
         except RegistryError as error:
             raise StartupError(error.detail) from error
@@ -41,5 +47,5 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Resul
 
     with database_url(settings.owner_url, settings.postgres_folder) as url:
         if settings.migrates_on_start:
-            schema.upgrade(url)
+            schema.upgrade(url, app_password=settings.app_password)
         return asyncio.run(run(url))

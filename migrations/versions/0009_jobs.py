@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.CheckConstraint("status IN ('accepted', 'duplicate', 'rejected', 'failed')", name="ck_job_row_known_status"),
     )
     op.create_index("ix_job_row_collection_id_external_id", "job_row", ["collection_id", "external_id"])
+    op.create_index("ix_job_row_collection_id_identity_id", "job_row", ["collection_id", "identity_id"])
 
 
 def downgrade() -> None:

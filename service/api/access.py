@@ -1,5 +1,6 @@
 """Who asks, and whether they may."""
 
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -33,9 +34,22 @@ class Access:
         request_id = request.scope.get("request_id")
         return Actor(None, None, request_id) if self.key is None else Actor(self.key.id, self.key.name, request_id)
 
+    @property
+    def own_jobs_only(self) -> uuid.UUID | None:
+        """The key whose jobs alone the caller may know of: results name people. None: everybody's."""
+        return None if self.key is None or self.may_name_others() else self.key.id
+
     def may_name_others(self) -> bool:
         """Whether the caller may learn who else is enrolled."""
         return self.key is None or bool(self.key.scopes & {Scope.SEARCH, Scope.MANAGE})
+
+    def has(self, scope: Scope) -> bool:
+        return self.key is None or scope in self.key.scopes
+
+    def require_scope(self, scope: Scope, pointer: str | None = None) -> None:
+        """Raises NotAllowed."""
+        if self.key is not None and scope not in self.key.scopes:
+            raise NotAllowed(f"the key {self.key.name!r} lacks the scope {scope.value!r}", pointer=pointer)
 
     def require_all_collections(self, what: str) -> None:
         """Raises NotAllowed where the key is for one collection."""
@@ -67,9 +81,10 @@ def require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
         if (key := await registry.keys.find(secret)) is None:
             raise Unauthorized("the API key is unknown, has expired or was revoked")
         registry.rates.count(key)
-        if scope is not None and scope not in key.scopes:
-            raise NotAllowed(f"the key {key.name!r} lacks the scope {scope.value!r}")
-        return Access(key)
+        access = Access(key)
+        if scope is not None:
+            access.require_scope(scope)
+        return access
 
     return access
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.gallery.audit import Action, Entry, Head
+from service.gallery.audit import Entry, Head
 
 
 class EntryView(BaseModel):
     number: int
     at: datetime
-    action: Action
+    action: str
     key_id: uuid.UUID | None = Field(description="the API key; null: the service asks for none, or did it by itself")
     key_name: str | None
     request_id: str | None
@@ -42,7 +42,7 @@ def entry_view(entry: Entry) -> EntryView:
     return EntryView(
         number=entry.number,
         at=entry.at,
-        action=Action(entry.action),
+        action=entry.action,
         key_id=entry.key_id,
         key_name=entry.key_name,
         request_id=entry.request_id,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from service.api.access import Access
 from service.api.schemas import BoxCorners, CorrectionBody, RegisterBody, SearchBody, VerifyBody
-from service.errors import NotAllowed
 from service.inference.engine import Engine, ImageInput
 from service.recognition.given import given
 from service.scopes import Scope
@@ -53,7 +52,5 @@ class Inputs:
         return sides[0], sides[1]
 
     def _given(self, data: bytes, model_id: str | None, pointer: str) -> ImageInput:
-        key = self.access.key
-        if key is not None and Scope.EMBEDDINGS not in key.scopes:
-            raise NotAllowed(f"the key {key.name!r} lacks the scope {Scope.EMBEDDINGS.value!r}", pointer=pointer)
+        self.access.require_scope(Scope.EMBEDDINGS, pointer)
         return given(data, model_id, self.engine, pointer)

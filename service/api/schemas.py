@@ -672,7 +672,7 @@ class HoldingsAnswer(BaseModel):
     identity: IdentityView
     templates: list[StoredEmbedding]
     centroids: list[StoredEmbedding]
-    corrections: list[StoredEmbedding] = Field(description="faces that are said not to be the person's")
+    corrections: list[CorrectionView] = Field(description="without embeddings: the faces are other people's")
     kept_answers: list[dict[str, Any]] = Field(description="answers kept for requests that come again")
     job_rows: list[dict[str, Any]] = Field(description="results of bulk enrolments")
     audit: list[EntryView] = Field(description="what was done, up to 10,000 entries")

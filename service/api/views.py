@@ -9,6 +9,7 @@ import numpy as np
 from service.api.audit_schemas import entry_view
 from service.api.schemas import (
     CandidateView,
+    CorrectionView,
     DeletionAnswer,
     EmbedAnswer,
     EmbeddedFaceView,
@@ -201,15 +202,15 @@ def embed_answer(observation: Observation, model_id: str, dim: int, precision: s
     )
 
 
-def holdings_answer(held: Holdings) -> HoldingsAnswer:
+def holdings_answer(held: Holdings, with_audit: bool) -> HoldingsAnswer:
     return HoldingsAnswer(
         identity=identity_view(held.identity),
         templates=[_stored(row) for row in held.templates],
         centroids=[_stored(row) for row in held.centroids],
-        corrections=[_stored(row) for row in held.corrections],
+        corrections=[CorrectionView.model_validate(row) for row in held.corrections],
         kept_answers=[{"key": row["key"], "answer": row["answer"], "at": row["created_at"]} for row in held.answers],
         job_rows=[{name: value for name, value in row.items() if name != "collection_id"} for row in held.job_rows],
-        audit=[entry_view(entry) for entry in held.audit],
+        audit=[entry_view(entry) for entry in held.audit] if with_audit else [],
     )
 
 

@@ -172,6 +172,8 @@ def identity(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Operation[
 
 def change_identity(identity_id: uuid.UUID, *, collection: str = DEFAULT, **changes: Any) -> Operation[IdentityView]:
     """Set `label`, `metadata` or `retain_until`."""
+    if isinstance(until := changes.get("retain_until"), datetime):
+        changes["retain_until"] = until.isoformat()
     return Operation("PATCH", f"/identities/{identity_id}", IdentityView, {"collection": collection}, changes)
 
 

@@ -51,7 +51,7 @@ async def maintain(
 ) -> list[str]:
     """Build what large collections lack, drop what shrunken ones no longer need; the names of changed indexes.
 
-    `memory_mb`: for building; where the graph does not fit, building takes many times as long. None: as the server says.
+    `memory_mb`: for building; where the graph does not fit, it takes many times as long. None: as the server says.
     Returns at once where another process is at it. A failed build leaves an INVALID index behind; it is removed here.
     """
     changed: list[str] = []

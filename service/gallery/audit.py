@@ -44,6 +44,7 @@ class Action(StrEnum):
     ENROL = "enrol"
     VERIFY = "verify"
     SEARCH = "search"
+    EMBED = "embed"
     CHANGE = "change"
     ERASE = "erase"
     EXPIRE = "expire"

@@ -7,13 +7,15 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CorrectionNotFound
 from service.gallery.paging import Place, after_place
-from service.gallery.tables import correction
+from service.gallery.tables import correction, template
 
+SURELY_SAME = 0.5
+"""Cosine from which on a correction is taken for a picture of a person. One taken too many is a correction less."""
 Floats = npt.NDArray[np.float32]
 
 
@@ -88,3 +90,22 @@ async def nearest_score(
 def overrules(counter_score: float | None, score: float) -> bool:
     """Whether a probe is nearer to what is not the person than to the person (the nearest neighbour decides)."""
     return counter_score is not None and counter_score > score
+
+
+async def forget_faces(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_ids: Sequence[uuid.UUID],
+    among: Sequence[uuid.UUID] | None = None,
+) -> int:
+    """Delete corrections that show one of these people; how many. `among`: only those that are kept with these."""
+    shown = exists().where(
+        template.c.collection_id == collection_id,
+        template.c.identity_id.in_(identity_ids),
+        template.c.model_id == correction.c.model_id,
+        template.c.embedding.max_inner_product(correction.c.embedding) <= -SURELY_SAME,
+    )
+    statement = delete(correction).where(correction.c.collection_id == collection_id, shown)
+    if among is not None:
+        statement = statement.where(correction.c.identity_id.in_(among))
+    return (await connection.execute(statement)).rowcount

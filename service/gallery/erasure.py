@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery import identities
+from service.gallery import corrections, identities
 from service.gallery.audit import SERVICE, Action, Actor, Entry, Event, Trail
 from service.gallery.tables import centroid, correction, idempotency, identity, job_row, template
 
@@ -38,6 +38,7 @@ async def erase(
         name: (await connection.execute(statement)).scalar_one()
         for name, statement in _counts(collection_id, identity_id, person.external_id).items()
     }
+    deleted["corrections"] += await corrections.forget_faces(connection, collection_id, [identity_id])
     await identities.remove(connection, collection_id, identity_id)
     entries = await trail.append(connection, collection_id, [Event(action, actor, identity_id, deleted)])
     return Receipt(identity_id, deleted, entries[-1] if entries else None)

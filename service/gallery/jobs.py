@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, bindparam, delete, exists, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import Row, Select, and_, bindparam, delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, Conflict, JobNotFound
@@ -132,7 +133,10 @@ async def create(connection: AsyncConnection, place: JobPlace, kind: str, reques
         .values(collection_id=place.collection_id, id=place.id, kind=kind, request=dict(request))
         .returning(job)
     )
-    return _job((await connection.execute(statement)).one())
+    try:
+        return _job((await connection.execute(statement)).one())
+    except IntegrityError as error:
+        raise CollectionNotFound("the collection was deleted meanwhile", pointer="/collection") from error
 
 
 async def get(connection: AsyncConnection, place: JobPlace, lock: bool = False) -> Job:
@@ -158,11 +162,14 @@ async def page(
     limit: int,
     after: Place | None = None,
     state: State | None = None,
+    made_by: uuid.UUID | None = None,
 ) -> list[Job]:
-    """Up to `limit` jobs of a collection, newest first, beginning after a place."""
+    """Up to `limit` jobs of a collection, newest first, beginning after a place; those that a key has made."""
     statement = select(job).where(job.c.collection_id == collection_id)
     if state is not None:
         statement = statement.where(job.c.state == state)
+    if made_by is not None:
+        statement = statement.where(job.c.request["actor"]["key_id"].astext == str(made_by))
     if after is not None:
         statement = statement.where(tuple_(job.c.created_at, job.c.id) < (after.created_at, after.id))
     statement = statement.order_by(job.c.created_at.desc(), job.c.id.desc()).limit(limit)
@@ -288,20 +295,33 @@ async def waiting_numbers(connection: AsyncConnection, place: JobPlace) -> tuple
 
 
 async def purge(connection: AsyncConnection, keep_days: int) -> int:
-    """Forget jobs that ended longer ago, with their rows; how many."""
+    """Forget one job that ended longer ago, with its rows, which may be many; whether there was one."""
     age = func.now() - text(f"interval '{keep_days} days'")
-    return (await connection.execute(delete(job).where(job.c.finished_at < age))).rowcount
+    oldest = select(job.c.id).where(job.c.finished_at < age).order_by(job.c.finished_at).limit(1)
+    return (await connection.execute(delete(job).where(job.c.id.in_(oldest)))).rowcount
+
+
+async def fail_forgotten(connection: AsyncConnection) -> None:
+    """End unfinished jobs of which nothing was done for a day: their archive lies where nobody is any more."""
+    last = select(func.max(job_row.c.done_at)).where(
+        job_row.c.collection_id == job.c.collection_id, job_row.c.job_id == job.c.id
+    )
+    age = func.now() - text("interval '1 day'")
+    moved = func.greatest(job.c.created_at, job.c.started_at, last.scalar_subquery())
+    words = "nobody who can read its archive has worked on it for a day; send it again"
+    statement = update(job).where(job.c.state.in_(UNFINISHED), job.c.created_at < age, moved < age)
+    await connection.execute(statement.values(state=State.FAILED, problem=words, finished_at=func.now()))
 
 
 async def forget_person(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str
 ) -> int:
     """Delete what rows of jobs say of a person; how many did."""
-    statement = delete(job_row).where(
-        job_row.c.collection_id == collection_id,
-        or_(job_row.c.external_id == external_id, job_row.c.identity_id == identity_id),
-    )
-    return (await connection.execute(statement)).rowcount
+    forgotten = 0
+    for theirs in (job_row.c.external_id == external_id, job_row.c.identity_id == identity_id):  # each has its index
+        statement = delete(job_row).where(job_row.c.collection_id == collection_id, theirs)
+        forgotten += (await connection.execute(statement)).rowcount
+    return forgotten
 
 
 def _rows(place: JobPlace) -> Select[Any]:

@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, IdentityExists, IdentityNotFound, NothingLeft, TemplateNotFound
-from service.gallery import identities, templates
+from service.gallery import corrections, identities, jobs, templates
 from service.gallery.collections import Collection
-from service.gallery.tables import centroid, collection, correction, idempotency, identity, template
+from service.gallery.tables import centroid, collection, correction, idempotency, identity, job_row, template
 
 
 async def merge(
@@ -28,10 +28,13 @@ async def merge(
     await _lock(connection, collection_id, [into, *others])
     moved = 0
     for other in others:
+        person = await identities.get(connection, collection_id, other)
+        await jobs.forget_person(connection, collection_id, other, person.external_id)
         moved += await _take_over(connection, collection_id, other, into)
     kept = update(idempotency).where(idempotency.c.collection_id == collection_id)
     # Who sends the request again that made one of the others gets its answer, and not the person back.
     await connection.execute(kept.where(idempotency.c.identity_id.in_(others)).values(identity_id=into))
+    await corrections.forget_faces(connection, collection_id, [into, *others], among=[into, *others])
     theirs = update(correction).where(correction.c.collection_id == collection_id)
     await connection.execute(theirs.where(correction.c.identity_id.in_(others)).values(identity_id=into))
     people = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(others))
@@ -73,6 +76,8 @@ async def split(
         template.c.id.in_(template_ids),
     )
     await connection.execute(moving.values(identity_id=made))
+    results = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.template_id.in_(template_ids))
+    await connection.execute(results.values(identity_id=made, external_id=external_id))
     await _touch(connection, collection_id, origin)
     await _recompute(connection, collection_id, origin)
     await _recompute(connection, collection_id, made)

@@ -45,7 +45,8 @@ def ensure(connection: Connection, password: str | None = None) -> bool:
         raw: DriverConnection[object] = connection.connection.driver_connection  # type: ignore[assignment]
         hashed = raw.pgconn.encrypt_password(password.encode(), APP.encode(), b"scram-sha-256").decode()
         connection.exec_driver_sql(f"ALTER ROLE {APP} PASSWORD '{hashed}'")
-    connection.exec_driver_sql(f"GRANT {APP} TO CURRENT_USER")
+    if not connection.execute(text("SELECT pg_has_role(:name, 'MEMBER')"), {"name": APP}).scalar():
+        connection.exec_driver_sql(f"GRANT {APP} TO CURRENT_USER")
     _let_filters_use_their_index(connection)
     connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public, procrastinate TO {APP}")
     connection.exec_driver_sql(f"GRANT {ALL} ON ALL TABLES IN SCHEMA procrastinate TO {APP}")
@@ -83,10 +84,9 @@ def _made(connection: Connection) -> bool:
 
 
 async def exists(connection: AsyncConnection) -> bool:
-    """Whether there is the service's account."""
-    return bool(
-        (await connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": APP})).scalar()
-    )
+    """Whether there is the service's account, and who is connected may act as it."""
+    query = text("SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = :name")
+    return bool((await connection.execute(query, {"name": APP})).scalar())
 
 
 async def is_walled(connection: AsyncConnection) -> bool:

@@ -33,9 +33,14 @@ def alembic_config(url: str) -> Config:
     return config
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the schema to a revision; several processes may do so at once (an advisory lock lines them up)."""
-    command.upgrade(alembic_config(url), revision)
+def upgrade(url: str, revision: str = "head", app_password: str | None = None) -> None:
+    """Bring the schema to a revision; several processes may do so at once (an advisory lock lines them up).
+
+    `app_password`: of the service's own account, where it logs in with one.
+    """
+    config = alembic_config(url)
+    config.attributes["app_password"] = app_password
+    command.upgrade(config, revision)
 
 
 def after_restore(url: str) -> None:

@@ -194,6 +194,7 @@ job_row = Table(
     CheckConstraint("status IN ('accepted', 'duplicate', 'rejected', 'failed')", name="known_status"),
     # By it a person who is erased is found here as well.
     Index("ix_job_row_collection_id_external_id", "collection_id", "external_id"),
+    Index("ix_job_row_collection_id_identity_id", "collection_id", "identity_id"),
 )
 
 audit = Table(

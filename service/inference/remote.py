@@ -105,7 +105,10 @@ class RemoteEngine:
                     await self._workers.wait()
             except TimeoutError:
                 break
-        raise EngineUnavailable(self.problem or f"{lost} workers broke off one after the other")
+        error = EngineUnavailable(self.problem or f"{lost} workers broke off one after the other")
+        if lost:
+            error.extensions["workers_lost"] = lost
+        raise error
 
     async def _ask_around(self, body: bytes, pictures: int, most_lost: int) -> Results | int:
         """The answer of the first worker that has one, else how many broke off while they had the pictures.

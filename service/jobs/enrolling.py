@@ -4,12 +4,12 @@ import asyncio
 import itertools
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import CollectionNotFound, InternalError, JobNotFound, RegistryError, Unavailable
+from service.errors import CollectionNotFound, EngineUnavailable, InternalError, JobNotFound, RegistryError, Unavailable
 from service.gallery import jobs
 from service.gallery.audit import Actor
 from service.gallery.database import Database
@@ -26,6 +26,8 @@ PORTION_ROWS = 500
 ROWS_AT_ONCE = 64
 PICTURES_TOGETHER = 8
 """Pictures of one person that are enrolled in one transaction."""
+BYTES_TOGETHER = 8 * 1024**2
+"""A larger picture is sent by itself."""
 PAUSES_S = (1, 2, 5, 10, 20)
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class BulkEnrolment:
     drop_source: Callable[[uuid.UUID], None]
     max_bytes: int
     parallel: int = 4
+    alone: set[tuple[uuid.UUID, int]] = field(default_factory=set)
+    """Rows (job, number) over which workers broke off: each is tried by itself."""
 
     async def prepare(self, collection_id: str, job_id: str) -> None:
         """Write down the rows and hand them over in portions."""
@@ -137,18 +141,24 @@ class BulkEnrolment:
             async with room:
                 return await self._enrol(collection, job, place, group, source)
 
-        return all(await asyncio.gather(*(enrol(group) for group in _groups(rows))))
+        outcomes = await asyncio.gather(*(enrol(group) for group in _groups(rows, self.alone)), return_exceptions=True)
+        for outcome in outcomes:  # only once all are done: the source is closed then
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return all(outcomes)
 
     async def _enrol(
         self, collection: str, job: Job, place: JobPlace, group: Sequence[JobRow], source: PictureSource
     ) -> bool:
         try:
-            readable, results = await asyncio.to_thread(self._read, group, source)
-            await self._finish(place, results)
-            if readable:
-                await self._enrol_readable(collection, job, place, readable)
+            for some in _by_bytes(await asyncio.to_thread(self._read, group, source)):
+                await self._finish(place, [item for item in some if isinstance(item, RowResult)])
+                if readable := [item for item in some if not isinstance(item, RowResult)]:
+                    await self._enrol_readable(collection, job, place, readable)
         except RowsTakenError:
             pass  # a worker that was taken for dead was not; it has done them
+        except EngineUnavailable as error:
+            return "workers_lost" in error.extensions and await self._isolate(place, group)
         except (Unavailable, CollectionNotFound):
             return False
         except Exception:
@@ -160,17 +170,28 @@ class BulkEnrolment:
                 return False
         return True
 
-    def _read(
-        self, group: Sequence[JobRow], source: PictureSource
-    ) -> tuple[list[tuple[JobRow, bytes]], list[RowResult]]:
-        readable: list[tuple[JobRow, bytes]] = []
-        unreadable: list[RowResult] = []
+    async def _isolate(self, place: JobPlace, group: Sequence[JobRow]) -> bool:
+        """Workers broke off over these pictures: each is tried by itself, and one that does it again has failed."""
+        key = {(place.id, row.number) for row in group}
+        if len(group) > 1 or not key <= self.alone:
+            self.alone.update(key)
+            return False
+        self.alone.difference_update(key)
+        detail = "the workers broke off over this picture, time and again"
+        await self._finish(
+            place, [RowResult(group[0].number, RowStatus.FAILED, code=InternalError.code, detail=detail)]
+        )
+        return True
+
+    def _read(self, group: Sequence[JobRow], source: PictureSource) -> list[tuple[JobRow, bytes] | RowResult]:
+        """The pictures; of those that can't be read, what becomes of them."""
+        items: list[tuple[JobRow, bytes] | RowResult] = []
         for row in group:
             try:
-                readable.append((row, source.read(row.source, self.max_bytes)))
+                items.append((row, source.read(row.source, self.max_bytes)))
             except RegistryError as error:
-                unreadable.append(_rejected(row, error))
-        return readable, unreadable
+                items.append(_rejected(row, error))
+        return items
 
     async def _enrol_readable(
         self, collection: str, job: Job, place: JobPlace, readable: Sequence[tuple[JobRow, bytes]]
@@ -234,10 +255,30 @@ def _pauses() -> Iterator[int]:
     return itertools.chain(PAUSES_S, itertools.repeat(PAUSES_S[-1]))
 
 
-def _groups(rows: Sequence[JobRow]) -> Iterator[list[JobRow]]:
-    for _, person in itertools.groupby(rows, key=lambda row: row.external_id):
-        while group := list(itertools.islice(person, PICTURES_TOGETHER)):
+def _groups(rows: Sequence[JobRow], alone: Collection[tuple[uuid.UUID, int]]) -> Iterator[list[JobRow]]:
+    """Pictures of one person that are enrolled together."""
+    numbers = {number for _, number in alone}
+    for _, rows_of_person in itertools.groupby(rows, key=lambda row: row.external_id):
+        person = list(rows_of_person)
+        yield from ([row] for row in person if row.number in numbers)
+        rest = iter([row for row in person if row.number not in numbers])
+        while group := list(itertools.islice(rest, PICTURES_TOGETHER)):
             yield group
+
+
+def _by_bytes(items: Sequence[tuple[JobRow, bytes] | RowResult]) -> Iterator[list[tuple[JobRow, bytes] | RowResult]]:
+    """Portions that fit into one request to a worker."""
+    portion: list[tuple[JobRow, bytes] | RowResult] = []
+    size = 0
+    for item in items:
+        more = 0 if isinstance(item, RowResult) else len(item[1])
+        if portion and size + more > BYTES_TOGETHER:
+            yield portion
+            portion, size = [], 0
+        portion.append(item)
+        size += more
+    if portion:
+        yield portion
 
 
 def _result(row: JobRow, outcome: ImageOutcome, enrolment: Enrolment) -> RowResult:

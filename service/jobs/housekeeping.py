@@ -1,6 +1,7 @@
 """What has to be done now and then, by one process of all."""
 
 import asyncio
+import logging
 import uuid
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from service.jobs.enrolling import put_portions, put_preparation
 from service.jobs.queue import QUEUE, Queue
 from service.jobs.uploads import Uploads
 
+log = logging.getLogger(__name__)
 LEFTOVER_S = 3600
 """Age from which on an archive that no job knows is one that a killed process left."""
 
@@ -36,12 +38,27 @@ class Housekeeping:
     keep_days: int
 
     async def __call__(self) -> None:
+        """One chore after the other; what one of them minds does not keep the others from being done."""
+        for chore in (self._expire, self._forget_answers, self._forget_jobs, self._resume, self._index):
+            try:
+                await chore()
+            except Exception as error:
+                log.warning("housekeeping: %s: %s", chore.__name__.strip("_"), str(error).partition("\n")[0])
+
+    async def _forget_answers(self) -> None:
         async with self.database.transaction(everything=True) as connection:
             await idempotency.purge(connection)
+
+    async def _forget_jobs(self) -> None:
+        """Finished ones that had their time; unfinished ones that nobody has worked on for a day."""
         async with self.database.transaction(everything=True) as connection:
-            await jobs.purge(connection, self.keep_days)
-        await self._expire()
-        await self._resume()
+            await jobs.fail_forgotten(connection)
+        purged = 1
+        while purged:
+            async with self.database.transaction(everything=True) as connection:
+                purged = await jobs.purge(connection, self.keep_days)
+
+    async def _index(self) -> None:
         await ann.maintain(self.owner, self.ann_build_from, self.ann_build_from // 2, self.ann_memory_mb)
 
     async def _expire(self) -> None:

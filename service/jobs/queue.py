@@ -1,5 +1,6 @@
 """The queue of long work, on Procrastinate: what is handed over is kept in PostgreSQL and delivered at least once."""
 
+import asyncio
 import contextlib
 import logging
 import uuid
@@ -18,10 +19,9 @@ from service.errors import Unavailable
 from service.gallery import queue_schema
 
 PREPARE, PORTION, MAINTAIN = "prepare", "portion", "maintain"
-QUEUE = "registry"
-HIGH = 10
-"""Priority of the housekeeping; tasks have 0."""
+QUEUE, HOUSE = "registry", "registry-house"
 ATTEMPTS = 10
+MOST_DELIVERIES = 50
 LONGEST_PAUSE_S = 60
 CONCURRENCY = 2
 GRACE_S = 5.0
@@ -68,7 +68,7 @@ class Queue:
                     "application_name": "identity-registry-jobs",
                 },
                 min_size=1,
-                max_size=3,
+                max_size=5,
                 timeout=10,
             )
         )
@@ -100,35 +100,48 @@ class Queue:
             yield
 
     async def run(self) -> None:
-        """Work until cancelled. Returns, or raises OUTAGES, where the database goes away."""
-        await self._app.run_worker_async(
-            queues=self._listens,
-            concurrency=CONCURRENCY,
-            delete_jobs="successful",
-            install_signal_handlers=False,
-            shutdown_graceful_timeout=GRACE_S,
-            update_heartbeat_interval=HEARTBEAT_S,
-            stalled_worker_timeout=STALLED_AFTER_S,
-        )
+        """Work until cancelled. Returns, or raises OUTAGES, where the database goes away.
+
+        The housekeeping has a worker of its own: portions that wait for something must not keep it waiting.
+        """
+        async with asyncio.TaskGroup() as group:
+            for queues, concurrency in ((self._listens, CONCURRENCY), ([HOUSE], 1)):
+                group.create_task(
+                    self._app.run_worker_async(
+                        queues=queues,
+                        concurrency=concurrency,
+                        delete_jobs="successful",
+                        install_signal_handlers=False,
+                        shutdown_graceful_timeout=GRACE_S,
+                        update_heartbeat_interval=HEARTBEAT_S,
+                        stalled_worker_timeout=STALLED_AFTER_S,
+                    )
+                )
 
     async def put_maintenance(self) -> None:
         """Hand over the housekeeping, unless it waits already."""
         task = self._app.configure_task(
-            MAINTAIN, queue=QUEUE, priority=HIGH, lock=MAINTAIN, queueing_lock=MAINTAIN, allow_unknown=True
+            MAINTAIN, queue=HOUSE, lock=MAINTAIN, queueing_lock=MAINTAIN, allow_unknown=True
         )
         with contextlib.suppress(AlreadyEnqueued):
             await task.defer_async()
 
     async def pick_up_stalled(self) -> int:
         """Give the tasks of workers that died to others; how many."""
-        stalled = list(await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S))
-        for job in stalled:
-            await self._app.job_manager.retry_job(job)
-        return len(stalled)
+        manager = self._app.job_manager
+        picked_up = 0
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S):
+            with contextlib.suppress(ConnectorException):  # another process was faster
+                await manager.retry_job(job)
+                picked_up += 1
+        return picked_up
 
 
 def _task(act: Work, gave_up: Work | None) -> Work:
     async def run(context: JobContext, **arguments: Any) -> None:
+        if context.job.attempts >= MOST_DELIVERIES and gave_up is not None:
+            await gave_up(**arguments)  # it brings down the process that works on it, again and again
+            return
         try:
             await act(**arguments)
         except Unavailable:

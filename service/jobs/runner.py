@@ -20,6 +20,8 @@ async def run(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable[N
                 await _work(queue, every_s, own_chores)
         except (*OUTAGES, Unavailable) as error:
             log.warning("the job queue can't be reached: %s", str(error).partition("\n")[0])
+        except Exception:
+            log.exception("working on jobs was interrupted")
         await asyncio.sleep(PAUSE_S)
 
 
@@ -34,7 +36,7 @@ async def _work(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable
         for task in tasks:
             task.cancel()
         for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, Unavailable, *OUTAGES):
+            with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
 
 

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import itertools
 import json
+import struct
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -16,11 +17,11 @@ from service.gallery.jobs import NewRow, RowStatus
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif"}
 MANIFEST = "people.csv"
 MANIFEST_COLUMNS = {"file", "external_id", "label", "metadata"}
-LARGEST_MANIFEST = 256 * 1024**2
+LARGEST_MANIFEST = 32 * 1024**2
 LONGEST_NAME = 256
-UNREADABLE = (KeyError, RuntimeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What zipfile raises for an entry that is not there, is encrypted or broken, or packed in an unknown way."""
-MOST_PICTURES = 1_000_000
+MOST_PICTURES = 200_000
+LARGEST_DIRECTORY = 48 * 1024**2
+"""Bytes of a zip's list of entries, which takes some ten times as much memory once it is read."""
 
 
 class PictureSource(Protocol):
@@ -44,8 +45,9 @@ class Archive:
 
     def __init__(self, file: Path) -> None:
         try:
+            _require_bearable(file)
             self._zip = zipfile.ZipFile(file)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise ArchiveUnreadable(f"the archive is not a zip file that can be read: {error}") from None
         self._lock = threading.Lock()
 
@@ -56,15 +58,7 @@ class Archive:
         try:
             with self._lock, self._zip.open(name) as file:
                 data = file.read(at_most + 1)  # whatever the archive says of its size
-        except (
-            KeyError,
-            RuntimeError,
-            OSError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-            NotImplementedError,
-        ) as error:
+        except Exception as error:  # whatever the unpacker raises for broken, encrypted or unknown entries
             raise ImageUnreadable(f"the archive's entry can't be read: {error}") from None
         return _within(data, at_most)
 
@@ -101,6 +95,26 @@ class Folder:
         pass
 
 
+def _require_bearable(file: Path) -> None:
+    """Look at the end of a zip (PKWARE's APPNOTE, 4.3.14 to 4.3.16) for how long its list of entries is.
+
+    Raises:
+        ArchiveUnreadable: reading it would take too much memory.
+        OSError, ValueError, struct.error: it is no zip.
+    """
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - 65_557))
+        tail = opened.read()
+        end = tail.rindex(b"PK\x05\x06")
+        (size,) = struct.unpack_from("<L", tail, end + 12)
+        if size == 0xFFFFFFFF:
+            (offset,) = struct.unpack_from("<Q", tail, end - 12)
+            opened.seek(offset + 40)
+            (size,) = struct.unpack("<Q", opened.read(8))
+    if size > LARGEST_DIRECTORY:
+        raise ArchiveUnreadable("the archive has far too many entries for one job; make several")
+
+
 def allowed_folder(root: Path | None, wanted: str) -> Path:
     """The folder that a request means.
 
@@ -131,13 +145,14 @@ def rows_of(source: PictureSource) -> list[NewRow]:
         ArchiveUnreadable: there is no picture, or far too many, or the manifest is not as it must be.
     """
     names = source.names()
-    rows = list(_by_manifest(source, names) if MANIFEST in names else _by_folder(names))
+    found = _by_manifest(source, names) if MANIFEST in names else _by_folder(names)
+    rows = list(itertools.islice(found, MOST_PICTURES + 1))
     if not rows:
         raise ArchiveUnreadable(
             f"there is no picture in it: put them as <person>/<picture>.jpg, or name them in {MANIFEST}"
         )
     if len(rows) > MOST_PICTURES:
-        raise ArchiveUnreadable(f"{len(rows):,} pictures are more than the {MOST_PICTURES:,} of one job; make several")
+        raise ArchiveUnreadable(f"there are more than the {MOST_PICTURES:,} pictures of one job; make several")
     return sorted((_checked(row) for row in rows), key=lambda row: row.external_id)
 
 

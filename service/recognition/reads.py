@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from service.errors import CollectionNotFound, DatabaseUnavailable
 from service.gallery import collections
 from service.gallery.audit import SERVICE, Action, Event, Trail
+from service.gallery.collections import DEFAULT
 from service.gallery.database import Database
 
 EVERY_S = 0.5
@@ -55,27 +56,31 @@ class Reads:
                 log.exception("audit entries could not be written")
 
     async def flush(self) -> None:
-        """Write down what waits. Raises DatabaseUnavailable; nothing is lost then."""
+        """Write down what waits, collection by collection.
+
+        Raises:
+            DatabaseUnavailable: what was not written waits on, and nothing else does.
+        """
         while self._waiting or self._lost:
             portion = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
-            lost, self._lost = self._lost, {}
-            try:
-                await self._write(portion, lost)
-            except BaseException:
-                self._waiting.extendleft(reversed(portion))
-                self._lost = {name: lost.get(name, 0) + self._lost.get(name, 0) for name in lost | self._lost}
-                raise
-
-    async def _write(self, portion: list[_Read], lost: dict[str, int]) -> None:
-        events: dict[str, list[Event]] = {
-            name: [Event(Action.LOST, SERVICE, details={"entries": count})] for name, count in lost.items()
-        }
-        for read in portion:
-            events.setdefault(read.collection, []).append(read.event)
-        for name, some in sorted(events.items()):
-            async with self._database.transaction() as connection:
+            names = sorted({read.collection for read in portion} | set(self._lost))
+            for done, name in enumerate(names):
+                lost = self._lost.pop(name, 0)
                 try:
-                    collection_id = (await collections.get(connection, name)).id
-                except CollectionNotFound:  # deleted meanwhile: there is nobody left whom it concerns
-                    continue
-                await self._trail.append(connection, collection_id, some)
+                    await self._write(name, lost, [read.event for read in portion if read.collection == name])
+                except BaseException:
+                    left = set(names[done:])
+                    self._waiting.extendleft(reversed([read for read in portion if read.collection in left]))
+                    if lost:
+                        self._lost[name] = lost + self._lost.get(name, 0)
+                    raise
+
+    async def _write(self, name: str, lost: int, events: list[Event]) -> None:
+        if lost:
+            events = [Event(Action.LOST, SERVICE, details={"entries": lost}), *events]
+        async with self._database.transaction() as connection:
+            try:
+                collection = await collections.get(connection, name)
+            except CollectionNotFound:  # deleted meanwhile, or there never was one: two pictures need none
+                collection = await collections.get(connection, DEFAULT)
+            await self._trail.append(connection, collection.id, events)

@@ -138,11 +138,23 @@ def test_corrections_go_with_the_person(client: httpx.Client, collection_name: s
     query = {"collection": collection_name}
     first = register(client, collection_name, "Collins", FACE).json()["identity_id"]
     second = register(client, collection_name, "Hopper", OTHER).json()["identity_id"]
-    client.post(f"/identities/{second}/corrections", params=query, json={"image": b64(brighter(HOPPER, 0.7))})
+    third = {"image": b64(BUS.read_bytes()), "face": "largest"}
+    client.post(f"/identities/{second}/corrections", params=query, json=third)
+    client.post(f"/identities/{second}/corrections", params=query, json={"image": b64(brighter(COLLINS, 0.7))})
     client.post(f"/identities/{first}/merge", params=query, json={"identities": [second]})
     assert len(client.get(f"/identities/{first}/corrections", params=query).json()["corrections"]) == 1
     assert client.get(f"/identities/{first}/export", params=query).json()["corrections"][0]["model_id"]
     assert client.delete(f"/identities/{first}", params=query).json()["deleted"]["corrections"] == 1
+
+
+def test_corrections_that_show_an_erased_person_go_as_well(client: httpx.Client, collection_name: str) -> None:
+    query = {"collection": collection_name}
+    first = register(client, collection_name, "Collins", FACE).json()["identity_id"]
+    second = register(client, collection_name, "Hopper", OTHER).json()["identity_id"]
+    address = f"/identities/{first}/corrections"
+    client.post(address, params=query, json={"image": b64(brighter(HOPPER, 0.7))})
+    assert client.delete(f"/identities/{second}", params=query).json()["deleted"]["corrections"] == 1
+    assert client.get(address, params=query).json()["corrections"] == []
 
 
 def test_collections_come_page_by_page(client: httpx.Client) -> None:

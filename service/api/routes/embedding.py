@@ -7,6 +7,8 @@ from service.api.bodies import operation, read_body
 from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.schemas import EmbedAnswer, EmbedBody
 from service.api.views import embed_answer
+from service.gallery.audit import Action, Event
+from service.gallery.collections import DEFAULT
 from service.inference.engine import FaceChoice, ImageInput
 from service.recognition.subject import require_observation, subject_face
 
@@ -26,4 +28,7 @@ async def embed(
     [result] = await engine.observe([image])
     if body.face is not FaceChoice.ALL:
         subject_face(image, result, "/image")
-    return embed_answer(require_observation(result, "/image"), engine.model_id, engine.dim, registry.precision)
+    observation = require_observation(result, "/image")
+    event = Event(Action.EMBED, access.actor(request), details={"faces": len(observation.faces)})
+    registry.reads.note(access.collection or DEFAULT, event)
+    return embed_answer(observation, engine.model_id, engine.dim, registry.precision)

@@ -25,6 +25,7 @@ from service.gallery import erasure, identities, templates
 from service.gallery.audit import Action
 from service.gallery.filters import condition_of
 from service.gallery.holdings import holdings
+from service.scopes import Scope
 
 router = APIRouter(prefix="/identities", tags=["gallery"])
 
@@ -68,12 +69,16 @@ async def delete(identity_id: uuid.UUID, collection: InCollection, registry: Reg
 
 @router.get("/{identity_id}/export", summary="Everything that is held on a person")
 async def export(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> HoldingsAnswer:
-    """For whoever has a right to know, and to take along. The only answer with embeddings in it; it is audited."""
+    """For whoever has a right to know, and to take along; embeddings are in it, so the key needs that scope as well.
+
+    What the audit trail says of the person is there for keys that may read it.
+    """
+    collection.access.require_scope(Scope.EMBEDDINGS)
     await registry.reads.flush()
     async with collection.transaction() as (connection, collection_id):
         held = await holdings(connection, collection_id, identity_id)
         await collection.record(connection, collection_id, Action.EXPORT, identity_id)
-    return holdings_answer(held)
+    return holdings_answer(held, with_audit=collection.access.has(Scope.AUDIT))
 
 
 @router.patch("/{identity_id}", openapi_extra=operation(IdentityChange), summary="Change a person's label or metadata")

@@ -1,5 +1,6 @@
 """/jobs: work that takes longer than a request"""
 
+import asyncio
 import csv
 import io
 import uuid
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.api.bodies import JSON, media_type, read_body
 from service.api.collection import EnrolInCollection, OneCollection
@@ -25,10 +27,10 @@ from service.api.job_schemas import (
     row_view,
 )
 from service.api.schemas import Detector
-from service.errors import InvalidRequest, UnsupportedMediaType
+from service.errors import InvalidRequest, JobNotFound, UnsupportedMediaType
 from service.gallery import jobs
 from service.gallery.audit import Action
-from service.gallery.jobs import JobPlace, RowStatus, State
+from service.gallery.jobs import Job, JobPlace, RowStatus, State
 from service.inference.engine import FaceChoice
 from service.jobs.enrolling import KIND, put_preparation
 from service.jobs.sources import Archive, allowed_folder
@@ -79,7 +81,7 @@ async def enrol(
         raise UnsupportedMediaType(f"Content-Type {kind or '(none)'}: send a {ZIP}, or {JSON} with a `folder`")
     try:
         if file is not None:
-            Archive(file).close()
+            await asyncio.to_thread(lambda: Archive(file).close())
         async with registry.database.transaction(within=place.collection_id) as connection:
             job = await jobs.create(connection, place, KIND, wish)
             await put_preparation(registry.queue, connection, job)
@@ -100,7 +102,7 @@ async def list_jobs(
 ) -> JobsAnswer:
     after = decode(cursor)
     async with collection.transaction() as (connection, collection_id):
-        found = await jobs.page(connection, collection_id, limit + 1, after, state)
+        found = await jobs.page(connection, collection_id, limit + 1, after, state, collection.access.own_jobs_only)
     page, next_cursor = cut(found, limit, encode)
     return JobsAnswer(jobs=[job_view(job) for job in page], next_cursor=next_cursor)
 
@@ -109,14 +111,16 @@ async def list_jobs(
 async def read(job_id: uuid.UUID, collection: EnrolInCollection) -> JobDetail:
     async with collection.transaction() as (connection, collection_id):
         place = JobPlace(collection_id, job_id)
-        return job_detail(await jobs.get(connection, place), await jobs.progress(connection, place))
+        return job_detail(await _job(connection, place, collection), await jobs.progress(connection, place))
 
 
 @router.post("/{job_id}/cancel", summary="End a job")
 async def cancel(job_id: uuid.UUID, registry: RegistryDependency, collection: EnrolInCollection) -> JobView:
     """Who is enrolled already stays so; rows that were not done yet stay undone."""
     async with collection.transaction() as (connection, collection_id):
-        cancelled = await jobs.cancel(connection, JobPlace(collection_id, job_id))
+        place = JobPlace(collection_id, job_id)
+        await _job(connection, place, collection)
+        cancelled = await jobs.cancel(connection, place)
         await collection.record(connection, collection_id, Action.JOB_CANCEL, job=str(job_id))
     registry.uploads.drop(job_id)
     return job_view(cancelled)
@@ -133,7 +137,7 @@ async def list_rows(
     after = decode_number(cursor)
     async with collection.transaction() as (connection, collection_id):
         place = JobPlace(collection_id, job_id)
-        await jobs.get(connection, place)
+        await _job(connection, place, collection)
         found = await jobs.rows_page(connection, place, limit + 1, -1 if after is None else after, status)
     page, next_cursor = cut(found, limit, lambda row: encode_text(str(row.number)))
     return JobRowsAnswer(rows=[row_view(row) for row in page], next_cursor=next_cursor)
@@ -162,11 +166,19 @@ async def rows_as_csv(
     return StreamingResponse(lines(), media_type="text/csv; charset=utf-8")
 
 
+async def _job(connection: AsyncConnection, place: JobPlace, collection: OneCollection) -> Job:
+    """The job, where the caller may know of it. Raises JobNotFound."""
+    job = await jobs.get(connection, place)
+    if (key_id := collection.access.own_jobs_only) is not None and job.request["actor"]["key_id"] != str(key_id):
+        raise JobNotFound(f"there is no job {place.id} of this key in this collection")
+    return job
+
+
 async def _place(job_id: uuid.UUID, collection: OneCollection) -> JobPlace:
     """Raises JobNotFound, before the first line is sent."""
     async with collection.transaction() as (connection, collection_id):
         place = JobPlace(collection_id, job_id)
-        await jobs.get(connection, place)
+        await _job(connection, place, collection)
     return place
 
 

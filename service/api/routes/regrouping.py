@@ -4,7 +4,6 @@ import uuid
 
 from fastapi import APIRouter, Request
 
-from service.api.access import ManageAccess
 from service.api.bodies import operation, read_body
 from service.api.collection import InCollection
 from service.api.dependencies import RegistryDependency
@@ -56,11 +55,10 @@ async def move(
     identity_id: uuid.UUID,
     collection: InCollection,
     registry: RegistryDependency,
-    access: ManageAccess,
 ) -> IdentityView:
     """Of the same model. The person's id stays as it is."""
     body = await read_body(request, MoveBody)
-    access.enter(body.to)
+    collection.access.enter(body.to)
     async with registry.database.transaction() as connection:
         origin = await collections.get(connection, collection.name)
         target = await collections.get(connection, body.to, "/to")
