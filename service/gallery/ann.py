@@ -107,6 +107,8 @@ async def _build(connection: AsyncConnection, name: str, collection_id: uuid.UUI
         f"WHERE collection_id = '{collection_id}' AND model_id = '{quoted}'"
     )
     await connection.execute(text(statement))
+    # ANALYZE would copy half-precision embeddings into the statistics of the index's expression.
+    await connection.execute(text(f"ALTER INDEX {name} ALTER COLUMN 1 SET STATISTICS 0"))
 
 
 async def _drop(connection: AsyncConnection, name: str) -> None:

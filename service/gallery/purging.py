@@ -9,6 +9,11 @@ from service.errors import StartupError
 
 TABLES = ("template", "centroid", "correction", "identity", "idempotency", "job_row")
 """Those whose rows hold, or point at, a face."""
+FORGET_STATISTICS = """
+    DELETE FROM pg_statistic WHERE starelid = ANY(%s::regclass[])
+    OR starelid IN (SELECT indexrelid FROM pg_index WHERE indrelid = ANY(%s::regclass[]))
+"""
+"""Of the tables, and of what their indexes are made of."""
 
 
 def purge(url: str) -> Iterator[str]:
@@ -39,7 +44,7 @@ def purge(url: str) -> Iterator[str]:
 def _statistics(connection: "psycopg.Connection[tuple[int, ...]]") -> str:
     """Only a superuser may rewrite the catalog that they are in."""
     try:
-        connection.execute("DELETE FROM pg_statistic WHERE starelid = ANY(%s::regclass[])", [list(TABLES)])
+        connection.execute(FORGET_STATISTICS, [list(TABLES), list(TABLES)])
         connection.execute("VACUUM (FULL) pg_statistic")
         words = "the planner's statistics of these tables were made anew"
     except psycopg.errors.InsufficientPrivilege:

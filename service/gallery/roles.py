@@ -45,8 +45,8 @@ def ensure(connection: Connection, password: str | None = None) -> bool:
         raw: DriverConnection[object] = connection.connection.driver_connection  # type: ignore[assignment]
         hashed = raw.pgconn.encrypt_password(password.encode(), APP.encode(), b"scram-sha-256").decode()
         connection.exec_driver_sql(f"ALTER ROLE {APP} PASSWORD '{hashed}'")
-    if not connection.execute(text("SELECT pg_has_role(:name, 'MEMBER')"), {"name": APP}).scalar():
-        connection.exec_driver_sql(f"GRANT {APP} TO CURRENT_USER")
+    if not _is_member(connection):
+        return False
     _let_filters_use_their_index(connection)
     connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public, procrastinate TO {APP}")
     connection.exec_driver_sql(f"GRANT {ALL} ON ALL TABLES IN SCHEMA procrastinate TO {APP}")
@@ -54,6 +54,19 @@ def ensure(connection: Connection, password: str | None = None) -> bool:
     for table in (*metadata.tables, "alembic_version"):
         connection.exec_driver_sql(f"REVOKE ALL ON {table} FROM {APP}")
         connection.exec_driver_sql(f"GRANT {LESS.get(table, ALL)} ON {table} TO {APP}")
+    return True
+
+
+def _is_member(connection: Connection) -> bool:
+    """Whether the migrating account may act as the service's, which somebody else may have made."""
+    if connection.execute(text("SELECT pg_has_role(:name, 'MEMBER')"), {"name": APP}).scalar():
+        return True
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"GRANT {APP} TO CURRENT_USER")
+    except ProgrammingError as error:
+        log.warning("this account can't act as %s: %s; the service works without the second wall", APP, error.orig)
+        return False
     return True
 
 

@@ -14,11 +14,12 @@ from service.gallery.database import Database
 from service.gallery.embedded.lease import EmbeddedPostgres
 
 pytestmark = pytest.mark.anyio
-DIM = 512  # long enough for PostgreSQL to store it apart (TOAST)
+# 512 numbers are long enough for PostgreSQL to store them apart (TOAST), 128 short enough for its statistics.
+DIMS = (128, 512)
 
 
-def unit(random: np.random.Generator, count: int) -> np.ndarray:
-    vectors = random.normal(size=(count, DIM)).astype(np.float32)
+def unit(random: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    vectors = random.normal(size=(count, dim)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -47,20 +48,23 @@ async def checkpoint(database: Database) -> None:
         await connection.execute(text("CHECKPOINT"))
 
 
-async def test_the_bytes_of_an_erased_person_are_found_and_then_gone(data_folder: Path) -> None:
+@pytest.mark.parametrize("dim", DIMS)
+async def test_the_bytes_of_an_erased_person_are_found_and_then_gone(data_folder: Path, dim: int) -> None:
     root = data_folder / "postgres"
     with EmbeddedPostgres(root) as url:
         schema.upgrade(url)
         database = Database(url)
         async with database.transaction() as connection:
-            await collections.add_model(connection, "wide", DIM, "0" * 64)
+            await collections.add_model(connection, "wide", dim, "0" * 64)
             collection = await collections.create(connection, "people", "wide")
         random = np.random.default_rng(3)
         for number in range(40):
-            await enrol(database, collection, f"p{number}", unit(random, 2))
-        victim = unit(random, 2)
+            await enrol(database, collection, f"p{number}", unit(random, 2, dim))
+        victim = unit(random, 2, dim)
         identity_id = await enrol(database, collection, "victim", victim)
         await ann.maintain(database, build_from=10, drop_below=1)
+        async with database.autocommit() as connection:
+            await connection.execute(text("ANALYZE"))
         await checkpoint(database)
 
         mean = templates.centroid_of(victim)
