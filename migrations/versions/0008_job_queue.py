@@ -15,8 +15,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    queue_schema.install(op.get_bind())
+    context = op.get_context()
+    if context.as_sql:
+        context.impl.static_output(queue_schema.script())
+    else:
+        queue_schema.install(op.get_bind())
 
 
 def downgrade() -> None:
-    queue_schema.remove(op.get_bind())
+    op.execute(f"DROP SCHEMA IF EXISTS {queue_schema.SCHEMA} CASCADE")

@@ -34,6 +34,7 @@ def leave(connection: Connection, before: str) -> None:
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": before})
 
 
-def remove(connection: Connection) -> None:
-    """Drop the queue with all that waits in it."""
-    connection.execute(text(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"))
+def script() -> str:
+    """What `install` does, as text for whoever migrates by hand."""
+    enter = f"CREATE SCHEMA {SCHEMA};\nSET LOCAL search_path = {SCHEMA}, public;"
+    return f"{enter}\n{SchemaManager.get_schema()}\nSET LOCAL search_path = DEFAULT;"

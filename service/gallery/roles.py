@@ -61,13 +61,7 @@ def _is_member(connection: Connection) -> bool:
     """Whether the migrating account may act as the service's, which somebody else may have made."""
     if connection.execute(text("SELECT pg_has_role(:name, 'MEMBER')"), {"name": APP}).scalar():
         return True
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql(f"GRANT {APP} TO CURRENT_USER")
-    except ProgrammingError as error:
-        log.warning("this account can't act as %s: %s; the service works without the second wall", APP, error.orig)
-        return False
-    return True
+    return _allowed(connection, f"GRANT {APP} TO CURRENT_USER", f"this account can't act as {APP}; no second wall")
 
 
 def _let_filters_use_their_index(connection: Connection) -> None:
@@ -77,21 +71,27 @@ def _let_filters_use_their_index(connection: Connection) -> None:
     one of a thousand people fulfil takes ten times as long behind the wall (`python -m tools.bench_wall`). Only a
     superuser may say so; without, filters are slower and no less right.
     """
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql("ALTER FUNCTION pg_catalog.jsonb_contains(jsonb, jsonb) LEAKPROOF")
-    except ProgrammingError:
-        log.info("metadata filters can't use their index behind the second wall: no superuser migrates here")
+    _allowed(
+        connection,
+        "ALTER FUNCTION pg_catalog.jsonb_contains(jsonb, jsonb) LEAKPROOF",
+        "metadata filters can't use their index behind the second wall",
+    )
 
 
 def _made(connection: Connection) -> bool:
     if connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": APP}).scalar():
         return True
+    statement = f"CREATE ROLE {APP} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+    return _allowed(connection, statement, f"the account {APP} can't be made; no second wall")
+
+
+def _allowed(connection: Connection, statement: str, otherwise: str) -> bool:
+    """Whether the migrating account could do it; else it is told what follows."""
     try:
         with connection.begin_nested():
-            connection.exec_driver_sql(f"CREATE ROLE {APP} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS")
+            connection.exec_driver_sql(statement)
     except ProgrammingError as error:
-        log.warning("the account %s can't be made: %s; the service works without the second wall", APP, error.orig)
+        log.warning("%s: %s", otherwise, error.orig)
         return False
     return True
 

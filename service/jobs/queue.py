@@ -1,6 +1,5 @@
 """The queue of long work, on Procrastinate: what is handed over is kept in PostgreSQL and delivered at least once."""
 
-import asyncio
 import contextlib
 import logging
 import uuid
@@ -73,7 +72,9 @@ class Queue:
             )
         )
         for name, act in (work or {}).items():
-            self._app.task(name=name, retry=_Again(), pass_context=True)(_task(act, gave_up))
+            # The housekeeping belongs to no job that could fail; it comes again.
+            told = None if name == MAINTAIN else gave_up
+            self._app.task(name=name, retry=_Again(), pass_context=True)(_task(act, told))
 
     async def put(
         self,
@@ -100,23 +101,23 @@ class Queue:
             yield
 
     async def run(self) -> None:
-        """Work until cancelled. Returns, or raises OUTAGES, where the database goes away.
+        """Work on jobs until cancelled. Returns, or raises OUTAGES, where the database goes away."""
+        await self._run(self._listens, CONCURRENCY)
 
-        The housekeeping has a worker of its own: portions that wait for something must not keep it waiting.
-        """
-        async with asyncio.TaskGroup() as group:
-            for queues, concurrency in ((self._listens, CONCURRENCY), ([HOUSE], 1)):
-                group.create_task(
-                    self._app.run_worker_async(
-                        queues=queues,
-                        concurrency=concurrency,
-                        delete_jobs="successful",
-                        install_signal_handlers=False,
-                        shutdown_graceful_timeout=GRACE_S,
-                        update_heartbeat_interval=HEARTBEAT_S,
-                        stalled_worker_timeout=STALLED_AFTER_S,
-                    )
-                )
+    async def run_house(self) -> None:
+        """As `run`, for the housekeeping: portions that wait for something must not keep it waiting."""
+        await self._run([HOUSE], 1)
+
+    async def _run(self, queues: Sequence[str], concurrency: int) -> None:
+        await self._app.run_worker_async(
+            queues=queues,
+            concurrency=concurrency,
+            delete_jobs="successful",
+            install_signal_handlers=False,
+            shutdown_graceful_timeout=GRACE_S,
+            update_heartbeat_interval=HEARTBEAT_S,
+            stalled_worker_timeout=STALLED_AFTER_S,
+        )
 
     async def put_maintenance(self) -> None:
         """Hand over the housekeeping, unless it waits already."""

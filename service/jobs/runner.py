@@ -26,8 +26,9 @@ async def run(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable[N
 
 
 async def _work(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable[None]]) -> None:
-    """Until one of the two ends, or the caller is cancelled."""
-    tasks = {asyncio.create_task(queue.run()), asyncio.create_task(_keep_house(queue, every_s, own_chores))}
+    """Until one of them ends, as where the database has gone away, or the caller is cancelled."""
+    work = (queue.run(), queue.run_house(), _keep_house(queue, every_s, own_chores))
+    tasks = {asyncio.create_task(one) for one in work}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from service import keys as operations
@@ -21,14 +22,19 @@ from service.gallery.database import Database
 from service.scopes import Scope
 from service.settings import Settings, load_settings
 from tests.conftest import serving
-from tests.photos import COLLINS, HOPPER
+from tests.photos import COLLINS, HOPPER, zipped
 
 OPEN = {"/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
 
 
 @pytest.fixture(scope="module")
-def guarded_settings(postgres_url: str) -> Settings:
-    return load_settings(database={"url": postgres_url}, server={"require_keys": True})
+def guarded_settings(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return load_settings(
+        database={"url": postgres_url},
+        server={"require_keys": True},
+        audit={"key": "the audit key of the tests, long enough"},
+        jobs={"uploads": tmp_path_factory.mktemp("uploads")},
+    )
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -53,8 +59,11 @@ def guarded(guarded_settings: Settings) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def ask(guarded: httpx.Client) -> Callable[..., httpx.Response]:
-    def request(key: str, method: str, path: str, **arguments: object) -> httpx.Response:
-        return guarded.request(method, path, headers={"x-api-key": key}, **arguments)  # type: ignore[arg-type]
+    def request(
+        key: str, method: str, path: str, headers: Mapping[str, str] | None = None, **arguments: object
+    ) -> httpx.Response:
+        given = {"x-api-key": key, **(headers or {})}
+        return guarded.request(method, path, headers=given, **arguments)  # type: ignore[arg-type]
 
     return request
 
@@ -286,3 +295,38 @@ def test_a_person_moves_only_between_collections_of_the_key(ask: Callable[..., h
     path = f"/identities/{person}/move"
     assert ask(bound, "POST", path, params={"collection": ours}, json={"to": theirs}).status_code == 403
     assert ask(bound, "POST", path, params={"collection": theirs}, json={"to": ours}).status_code == 403
+
+
+def test_results_of_jobs_are_for_who_handed_them_over(ask: Callable[..., httpx.Response]) -> None:
+    everywhere, first, second = new_key(), new_key(Scope.ENROL), new_key(Scope.ENROL)
+    name = f"jobs-{uuid.uuid4().hex[:8]}"
+    ask(everywhere, "POST", "/collections", json={"name": name})
+    here = {"collection": name}
+    archive, headers = zipped({"a.jpg": b"broken"}), {"content-type": "application/zip"}
+    made = ask(first, "POST", "/jobs/enrolments", params=here, content=archive, headers=headers)
+    assert made.status_code == 202, made.text
+    path = f"/jobs/{made.json()['id']}"
+    for key, told in ((first, 1), (second, 0), (everywhere, 1)):
+        assert len(ask(key, "GET", "/jobs", params=here).json()["jobs"]) == told
+        for suffix in ("", "/rows", "/rows.csv"):
+            assert ask(key, "GET", f"{path}{suffix}", params=here).status_code == (200 if told else 404)
+    assert ask(second, "POST", f"{path}/cancel", params=here).json()["code"] == "job_not_found"
+
+
+def test_an_export_takes_the_scope_of_embeddings_as_well(ask: Callable[..., httpx.Response]) -> None:
+    photo = {"images": COLLINS.read_bytes()}
+    made = ask(new_key(), "POST", "/register", files=photo, data={"label": uuid.uuid4().hex}).json()["identity_id"]
+    path = f"/identities/{made}/export"
+    assert ask(new_key(Scope.MANAGE), "GET", path).json()["code"] == "not_allowed"
+    told = ask(new_key(Scope.MANAGE, Scope.EMBEDDINGS), "GET", path).json()
+    assert (len(told["templates"]), told["audit"]) == (1, [])
+    assert ask(new_key(Scope.MANAGE, Scope.EMBEDDINGS, Scope.AUDIT), "GET", path).json()["audit"]
+
+
+def test_scopes_of_a_later_release_are_no_error(ask: Callable[..., httpx.Response], postgres_url: str) -> None:
+    key = new_key(Scope.MANAGE)
+    with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
+        connection.execute(
+            "UPDATE api_key SET scopes = scopes || ARRAY['of-the-future'] WHERE scopes = ARRAY['manage']"
+        )
+    assert ask(key, "GET", "/collections").status_code == 200

@@ -205,3 +205,14 @@ def test_a_table_in_use_is_waited_for_in_short_turns(empty_database: str, caplog
         reader.commit()
         migration.result(timeout=20)
     assert "idempotency" in tables(empty_database)
+
+
+def test_the_sql_can_be_had_for_migrating_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    command.upgrade(schema.alembic_config("postgresql+psycopg://"), "head", sql=True)
+    printed = capsys.readouterr().out
+    for words in (
+        "CREATE TABLE procrastinate_jobs",
+        "CREATE TABLE job_row",
+        "CREATE POLICY one_collection ON identity",
+    ):
+        assert words in printed
