@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ from service.api.routes import (
     jobs,
     models,
     regrouping,
+    standby,
     verification,
 )
 from service.api.schemas import ProblemView
 from service.api.startup import PlainStartupFailure
-from service.audit_key import open_trail
 from service.engines import build_engine
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError, StorageFull
 from service.gallery import collections as gallery_collections
@@ -44,14 +44,16 @@ from service.gallery.jobs import Job
 from service.gallery.keyring import KeyRing
 from service.gallery.server import database_url
 from service.gallery.size import GallerySizes
-from service.inference.bundle import EmbedderManifest, embedding_fingerprint, read_embedder
-from service.inference.engine import Engine
-from service.jobs import runner
+from service.inference.bundle import EmbedderManifest, Precision, embedding_fingerprint, read_embedder
+from service.jobs import enrolling, reembedding, runner
 from service.jobs.enrolling import BulkEnrolment
 from service.jobs.housekeeping import Housekeeping
+from service.jobs.portions import Jobs, Kind, model_need
 from service.jobs.queue import MAINTAIN, PORTION, PREPARE, Queue, Work
+from service.jobs.reembedding import Reembedding
 from service.jobs.sources import Archive, Folder, PictureSource
 from service.jobs.uploads import Uploads
+from service.kept_keys import open_trail, open_vault
 from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
 from service.recognition.duplicates import Lines
@@ -70,6 +72,7 @@ ROUTES = (
     regrouping,
     corrections,
     collections,
+    standby,
     jobs,
     audit,
     models,
@@ -134,14 +137,15 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
     """
     async with contextlib.AsyncExitStack() as stack:
         # The models load while the database starts: each takes about a second.
-        manifest = await asyncio.to_thread(read_embedder, settings.embedder.bundle)
-        loading = asyncio.create_task(asyncio.to_thread(build_engine, settings, manifest))
+        bundles = await asyncio.to_thread(_read_bundles, settings.embedder.bundles)
+        manifests = [bundle.manifest for bundle in bundles.values()]
+        loading = asyncio.create_task(asyncio.to_thread(build_engine, settings, manifests))
         try:
             owner, database = await _open_databases(settings, stack)
             engine = await loading
         finally:
             loading.cancel()
-        await _prepare_gallery(settings, database, engine, manifest)
+        await _prepare_gallery(settings, database, manifests)
         await engine.start()
         stack.push_async_callback(engine.stop)
         trail = open_trail(settings)
@@ -151,15 +155,13 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
         stack.push_async_callback(_cancel, writing)
         precision = settings.inference.precision
         recognition = settings.recognition
-        policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", recognition.fmr))
-        if (problem := policy.default_problem()) is not None:
-            log.warning("requests must say what they are decided by, since the default can't be kept: %s", problem)
+        policies = _policies(manifests, precision, recognition.fmr)
         yield Registry(
             database=database,
             owner=owner,
             engine=engine,
-            deciding=Deciding(policy, GallerySizes(), recognition.duplicate_fpir),
-            bundle=ModelBundle(settings.embedder.bundle, manifest),
+            deciding=Deciding(policies, GallerySizes(), recognition.duplicate_fpir),
+            bundles=bundles,
             gate=QualityGate(
                 recognition.min_face_px,
                 recognition.min_sharpness,
@@ -172,6 +174,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             precision=precision,
             release=schema.this_release(),
             trail=trail,
+            vault=open_vault(settings),
             reads=reads,
             queue=Queue(database.url),
             uploads=Uploads(settings.uploads_folder),
@@ -212,7 +215,29 @@ async def _behind_the_wall(settings: Settings, owner: Database) -> Database:
     return Database(owner.url, *size, role=roles.APP)
 
 
-async def _prepare_gallery(settings: Settings, database: Database, engine: Engine, manifest: EmbedderManifest) -> None:
+def _read_bundles(folders: Sequence[Path]) -> dict[str, ModelBundle]:
+    """Raises StartupError: one is not as it must be, or two go by one id."""
+    bundles: dict[str, ModelBundle] = {}
+    for folder in folders:
+        manifest = read_embedder(folder)
+        if manifest.model_id in bundles:
+            raise StartupError(f"{folder} goes by the same model id {manifest.model_id!r} as another bundle")
+        bundles[manifest.model_id] = ModelBundle(folder, manifest)
+    return bundles
+
+
+def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: float) -> dict[str, DecisionPolicy]:
+    policies = {}
+    for manifest in manifests:
+        policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", fmr))
+        if (problem := policy.default_problem()) is not None:
+            words = "requests about model %s must say what they are decided by, since the default can't be kept: %s"
+            log.warning(words, manifest.model_id, problem)
+        policies[manifest.model_id] = policy
+    return policies
+
+
+async def _prepare_gallery(settings: Settings, database: Database, manifests: Sequence[EmbedderManifest]) -> None:
     """Migrate where asked to, then check what this release relies on, once, before the first request."""
     try:
         release = schema.this_release()
@@ -224,13 +249,13 @@ async def _prepare_gallery(settings: Settings, database: Database, engine: Engin
             if not await roles.is_walled(connection):
                 log.warning("no second wall: the account sees every collection's rows (docs/operations.md, Accounts)")
             await schema.require_pgvector(connection)
-            await gallery_collections.add_model(
-                connection, engine.model_id, engine.dim, embedding_fingerprint(manifest)
-            )
+            for one in manifests:
+                fingerprint = embedding_fingerprint(one)
+                await gallery_collections.add_model(connection, one.model_id, one.embedding_dim, fingerprint)
             try:
                 await gallery_collections.get(connection, gallery_collections.DEFAULT)
             except CollectionNotFound:
-                await gallery_collections.create(connection, gallery_collections.DEFAULT, engine.model_id)
+                await gallery_collections.create(connection, gallery_collections.DEFAULT, manifests[0].model_id)
     except (DatabaseUnavailable, OperationalError) as error:
         raise StartupError(f"The database can't be reached: {error.__cause__}") from error
 
@@ -268,10 +293,12 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
             return Folder(Path(job.request["folder"]))
         return Archive(registry.uploads.path(job.id))
 
+    async def keep_house() -> None:
+        await queue.put_maintenance()
+
     enrolment = BulkEnrolment(
         registry.database,
         registry.enroller(registry.engine),
-        registry.queue,
         open_source,
         registry.uploads.drop,
         settings.limits.max_image_bytes,
@@ -287,13 +314,16 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
         settings.database.ann_memory_mb,
         settings.jobs.keep_days,
     )
-    work: dict[str, Work] = {PREPARE: enrolment.prepare, PORTION: enrolment.portion, MAINTAIN: house}
+    embedding = Reembedding(registry.database, registry.engine, registry.vault, keep_house, settings.jobs.parallel)
+    kinds: dict[str, Kind] = {enrolling.KIND: enrolment, reembedding.KIND: embedding}
+    tasks = Jobs(registry.database, registry.queue, kinds)
+    work: dict[str, Work] = {PREPARE: tasks.prepare, PORTION: tasks.portion, MAINTAIN: house}
+    has = [model_need(model_id) for model_id in registry.bundles]
     try:
-        folder: str | None = registry.uploads.name
+        has.append(registry.uploads.name)
     except StorageFull as error:
         log.warning("archives can't be kept, and no job with one is worked on: %s (jobs.uploads)", error.detail)
-        folder = None
-    queue = Queue(registry.database.url, folder, work, enrolment.gave_up)
+    queue = Queue(registry.database.url, has, work, tasks.gave_up)
     await runner.run(queue, settings.database.ann_check_every_s, house.sweep)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.audit_key import open_trail
 from service.errors import StartupError
 from service.gallery import audit
 from service.gallery.audit import ChainBrokenError, Head
+from service.kept_keys import open_trail
 from service.operating import in_transaction
 from service.settings import load_settings
 

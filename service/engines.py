@@ -1,12 +1,14 @@
 """Which engine a process gets: the models in the process itself, or workers elsewhere."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.errors import StartupError
 from service.inference.bundle import EmbedderManifest, embedding_fingerprint
 from service.inference.engine import HostedEngine
+from service.inference.wire import VERSION
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,17 +18,15 @@ MOST_THREADS = 8
 """Past this a single picture gains nothing from more cores."""
 
 
-def build_engine(settings: Settings, manifest: EmbedderManifest) -> HostedEngine:
-    """The engine that the settings ask for, not yet started. Raises StartupError."""
-    return (
-        build_local(settings, settings.server.workers)
-        if not settings.inference.urls
-        else build_remote(settings, manifest)
-    )
+def build_engine(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:
+    """The engine that the settings ask for, not yet started; `manifests` of its models. Raises StartupError."""
+    if settings.inference.urls:
+        return build_remote(settings, manifests)
+    return build_local(settings, settings.server.workers)
 
 
 def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
-    """Load both models; `processes` of this kind share the machine's cores. Raises StartupError."""
+    """Load the models; `processes` of this kind share the machine's cores. Raises StartupError."""
     try:
         from service.inference.detector import YoloFaceDetector
         from service.inference.embedder import FaceEmbedder
@@ -49,26 +49,26 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
         wanted.min_score,
         wanted.tiling,
     )
-    embedder = FaceEmbedder(settings.embedder.bundle, options)
+    embedders = [FaceEmbedder(bundle, options) for bundle in settings.embedder.bundles]
     limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
-    return LocalEngine(detector, embedder, limits, inference.max_batch, inference.max_waiting)
+    return LocalEngine(detector, embedders, limits, inference.max_batch, inference.max_waiting)
 
 
-def build_remote(settings: Settings, manifest: EmbedderManifest) -> HostedEngine:
+def build_remote(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:
     """An engine that asks workers."""
     from service.inference.remote import RemoteEngine
 
     inference = settings.inference
     return RemoteEngine(
-        manifest.model_id,
-        manifest.embedding_dim,
-        model_key(settings, manifest),
+        {manifest.model_id: manifest.embedding_dim for manifest in manifests},
+        models_key(settings, manifests),
         inference.urls,
         inference.token,
         inference.worker_timeout_s,
     )
 
 
-def model_key(settings: Settings, manifest: EmbedderManifest) -> str:
-    """What API and worker must agree on for scores and thresholds to mean the same."""
-    return f"{manifest.model_id}/{settings.inference.precision}/{embedding_fingerprint(manifest)}"
+def models_key(settings: Settings, manifests: Sequence[EmbedderManifest]) -> str:
+    """What API and worker must agree on: how they write, and what each model's scores and thresholds depend on."""
+    models = (f"{one.model_id}/{settings.inference.precision}/{embedding_fingerprint(one)}" for one in manifests)
+    return ",".join([VERSION, *models])

@@ -199,6 +199,22 @@ class DuplicatePerson(Conflict):
     code, title, status = "duplicate_person", "The person seems to be enrolled already", 409
 
 
+class ModelIncomplete(Conflict):
+    code, title, status = "model_incomplete", "The other model does not know everybody yet", 409
+
+
+class CropsUnavailable(Conflict):
+    code, title, status = "crops_unavailable", "The service has no key to keep crops under", 409
+
+
+class NewPhotosNeeded(Conflict):
+    code, title, status = "new_photos_needed", "There is nothing that another model could embed", 409
+
+
+class CropUnreadable(Conflict):
+    code, title, status = "crop_unreadable", "A stored crop can't be decrypted", 409
+
+
 class ModelNotLoaded(Conflict):
     code, title, status = "model_not_loaded", "The collection belongs to a model that is not loaded", 409
 

@@ -56,6 +56,11 @@ def _require_origin(url: str) -> None:
         raise ValueError("takes scheme, host and port only; the secret is inference.worker_token")
 
 
+def _shipped_or(path: Path) -> Path:
+    shipped = BUNDLES / path.name
+    return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_dir() else path
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -138,7 +143,23 @@ class DetectorSettings(_Section):
 
 
 class EmbedderSettings(_Section):
-    bundle: Path = BUNDLES / "embedder"
+    bundle: Path = Field(BUNDLES / "embedder", description="of the main model, which new collections get")
+    more: list[Path] = Field(
+        [], description="bundles of further models, those that collections change to or from; a shipped one by its name"
+    )
+
+    @field_validator("bundle", "more")
+    @classmethod
+    def _may_be_shipped(cls, value: Path | list[Path]) -> Path | list[Path]:
+        """A bundle that comes with the service may be called by its name alone."""
+        if isinstance(value, list):
+            return [_shipped_or(one) for one in value]
+        return _shipped_or(value)
+
+    @property
+    def bundles(self) -> list[Path]:
+        """The main one first."""
+        return [self.bundle, *self.more]
 
 
 class InferenceSettings(_Section):
@@ -203,6 +224,16 @@ class AuditSettings(_Section):
     )
 
 
+class CropSettings(_Section):
+    key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="under which aligned crops are kept where a collection asks for it, outside the database and the "
+        "same for all services on it; unset: made in `data_dir` with the embedded database, else none can be kept",
+    )
+    old_keys: list[SecretStr] = Field([], description="under which crops were kept before; still read")
+
+
 class JobSettings(_Section):
     in_api: bool = Field(True, description="the API's processes work on jobs too; off where `service jobs` does")
     uploads: Path | None = Field(
@@ -236,6 +267,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     recognition: RecognitionSettings = RecognitionSettings()
     audit: AuditSettings = AuditSettings()
+    crops: CropSettings = CropSettings()
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
 

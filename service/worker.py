@@ -17,11 +17,11 @@ from service.api.middleware import BodyLimit, RequestId
 from service.api.problems import install_handlers
 from service.api.routes.health import Alive
 from service.api.startup import PlainStartupFailure
-from service.engines import build_local, model_key
-from service.errors import StartupError, Unauthorized, WrongWorker
+from service.engines import build_local, models_key
+from service.errors import MalformedBody, StartupError, Unauthorized, WrongWorker
 from service.inference.bundle import read_embedder
 from service.inference.engine import Engine
-from service.inference.wire import MEDIA_TYPE, MODEL_HEADER, OBSERVE_PATH, pack_results, unpack_images
+from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_results, unpack_images
 from service.metrics import answer as metrics_answer
 from service.settings import Settings, load_settings
 
@@ -44,10 +44,10 @@ def create_worker(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        manifest = await asyncio.to_thread(read_embedder, settings.embedder.bundle)
+        manifests = [await asyncio.to_thread(read_embedder, bundle) for bundle in settings.embedder.bundles]
         engine = await asyncio.to_thread(build_local, settings)
         await engine.start()
-        app.state.engine, app.state.model = engine, model_key(settings, manifest)
+        app.state.engine, app.state.models = engine, models_key(settings, manifests)
         yield
         await engine.stop()
 
@@ -73,21 +73,24 @@ def require_token(request: Request) -> None:
         raise Unauthorized("the worker expects another token: inference.worker_token must be the same on both sides")
 
 
-def require_model(request: Request) -> None:
-    """Raises WrongWorker."""
-    wanted, ours = request.headers.get(MODEL_HEADER), request.app.state.model
-    if wanted != ours:
-        raise WrongWorker(f"the worker runs {ours}, the API expects {wanted}")
+def require_models(request: Request) -> None:
+    """A worker may have more models than an API knows of, as while both are given a new one. Raises WrongWorker."""
+    wanted, ours = request.headers.get(MODELS_HEADER, ""), request.app.state.models
+    if not set(wanted.split(",")) <= set(ours.split(",")):
+        raise WrongWorker(f"the worker runs {ours}, the API expects {wanted or 'another protocol'}")
 
 
 def get_engine(request: Request) -> Engine:
     return AttentiveEngine(request.app.state.engine, request)
 
 
-@router.post(OBSERVE_PATH, dependencies=[Depends(require_token), Depends(require_model)])
+@router.post(OBSERVE_PATH, dependencies=[Depends(require_token), Depends(require_models)])
 async def observe(request: Request, engine: Annotated[Engine, Depends(get_engine)]) -> Response:
     """Pictures in, faces out, as `service.inference.wire` writes them."""
-    results = await engine.observe(unpack_images(await request.body()))
+    images = unpack_images(await request.body())
+    if unknown := {image.model_id for image in images} - {None, *engine.dims}:
+        raise MalformedBody(f"the worker has no model {unknown.pop()!r}")
+    results = await engine.observe(images)
     return Response(pack_results(results), media_type=MEDIA_TYPE)
 
 
@@ -98,10 +101,10 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", dependencies=[Depends(require_token)])
 async def readyz(request: Request) -> dict[str, str]:
-    """The models are loaded; whoever names a model hears whether it is this one."""
-    if MODEL_HEADER in request.headers:
-        require_model(request)
-    return {"status": "ready", "model": request.app.state.model}
+    """The models are loaded; whoever names models hears whether they are there."""
+    if MODELS_HEADER in request.headers:
+        require_models(request)
+    return {"status": "ready", "models": request.app.state.models}
 
 
 @router.get("/metrics", response_class=Response)

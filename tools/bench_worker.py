@@ -59,7 +59,7 @@ def main(
 async def _compare(seconds: float, ports: list[int], device: str) -> None:
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     settings = load_settings(inference={"worker_url": ",".join(urls)})
-    remote = build_remote(settings, read_embedder(settings.embedder.bundle))
+    remote = build_remote(settings, [read_embedder(settings.embedder.bundle)])
     local: HostedEngine = build_local(settings)
     await local.start()
     await remote.start()

@@ -58,7 +58,7 @@ def main(
     for name, bundle in (("float32", BUNDLES / "embedder"), ("int8", output)):
         options = RuntimeOptions("onnxruntime", threads=1)
         finder = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
-        engine = LocalEngine(finder, FaceEmbedder(bundle, options), ImageLimits())
+        engine = LocalEngine(finder, [FaceEmbedder(bundle, options)], ImageLimits())
         figures = evaluate(engine, folder, None, FaceChoice.STRONGEST)
         size = (bundle / "model.onnx").stat().st_size / 1e6
         tar = figures.tar_at_fmr[1e-3]

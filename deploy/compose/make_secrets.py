@@ -1,8 +1,8 @@
-"""The installation's secrets, made once: the database's password, the token that API and workers share, and the key of
-the audit trail.
+"""The installation's secrets, made once: the database's password, the token that API and workers share, and the keys of
+the audit trail and of stored crops.
 
 Each container sees only the folder that it needs. A file of the same name below /given is used instead of a made-up
-secret: `database-password`, `app-password`, `worker-token`, `audit-key`.
+secret: `database-password`, `app-password`, `worker-token`, `audit-key`, `crops-key`.
 """
 
 import secrets
@@ -34,10 +34,12 @@ def main() -> None:
     token = secret("worker-token", KEPT / "worker" / "registry_inference__worker_token")
     app_password = secret("app-password", KEPT / "owner" / "app-password")
     audit_key = secret("audit-key", KEPT / "api" / "registry_audit__key")
+    crops_key = secret("crops-key", KEPT / "api" / "registry_crops__key")
     services = {
         "registry_database__url": address("registry_app", app_password),
         "registry_inference__worker_token": token,
         "registry_audit__key": audit_key,
+        "registry_crops__key": crops_key,
     }
     # Only who migrates, builds indexes and makes keys knows the account that owns the tables.
     owners = services | {"registry_database__owner_url": address("registry", password), "app-password": app_password}

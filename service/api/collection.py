@@ -13,7 +13,7 @@ from service.api.dependencies import Registry, RegistryDependency
 from service.api.schemas import CollectionName
 from service.gallery import collections
 from service.gallery.audit import Action, Event
-from service.gallery.collections import DEFAULT
+from service.gallery.collections import DEFAULT, Collection
 from service.scopes import Scope
 
 
@@ -26,10 +26,16 @@ class OneCollection:
         self.actor = access.actor(request)
 
     @asynccontextmanager
+    async def opened(self) -> AsyncIterator[tuple[AsyncConnection, Collection]]:
+        """A transaction and the collection. Raises CollectionNotFound."""
+        async with self._registry.database.transaction() as connection:
+            yield connection, await collections.get(connection, self.name)
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[tuple[AsyncConnection, uuid.UUID]]:
         """A transaction and the collection's id. Raises CollectionNotFound."""
-        async with self._registry.database.transaction() as connection:
-            yield connection, (await collections.get(connection, self.name)).id
+        async with self.opened() as (connection, found):
+            yield connection, found.id
 
     async def record(
         self,

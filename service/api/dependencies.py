@@ -1,7 +1,7 @@
 """What the routes work with. Built by the composition root, one for the life of the process."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from service.api.problems import ClientGoneError
 from service.api.rates import Rates
 from service.errors import RegistryError
 from service.gallery.audit import Trail
+from service.gallery.crops import Vault
 from service.gallery.database import Database
 from service.gallery.keyring import KeyRing
 from service.gallery.schema import Release
@@ -19,6 +20,7 @@ from service.inference.bundle import EmbedderManifest, Precision
 from service.inference.engine import Engine, HostedEngine, ImageInput, Observation
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
+from service.recognition.correcting import Corrector
 from service.recognition.deciding import Deciding
 from service.recognition.duplicates import Lines
 from service.recognition.enrolment import Enroller
@@ -28,7 +30,7 @@ from service.recognition.reads import Reads
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """The loaded embedder's bundle: what it says about itself, and the files beside the graph."""
+    """A loaded embedder's bundle: what it says about itself, and the files beside the graph."""
 
     folder: Path
     manifest: EmbedderManifest
@@ -36,36 +38,47 @@ class ModelBundle:
 
 @dataclass(frozen=True)
 class Registry:
-    """The long-lived parts. `owner`: the database as the owner of its tables sees it; requests never use it."""
+    """The long-lived parts.
+
+    Attributes:
+        owner: the database as the owner of its tables sees it; requests never use it.
+        bundles: of the loaded models by their ids, the main one's first.
+        vault: for crops; None: there is no key to keep them under.
+        keys: None: the service asks for none.
+    """
 
     database: Database
     owner: Database
     engine: HostedEngine
     deciding: Deciding
-    bundle: ModelBundle
+    bundles: Mapping[str, ModelBundle]
     gate: QualityGate
     lines: Lines
     precision: Precision
     release: Release
     trail: Trail
+    vault: Vault | None
     reads: Reads
     queue: Queue
     uploads: Uploads
     import_root: Path | None
     rates: Rates
     keys: KeyRing | None
-    """None: the service asks for no keys."""
 
     def enroller(self, engine: Engine) -> Enroller:
         """Enrols with this engine."""
-        return Enroller(self.database, engine, self.gate, self.deciding, self.lines, self.trail)
+        return Enroller(self.database, engine, self.gate, self.deciding, self.lines, self.trail, self.vault)
+
+    def corrector(self, engine: Engine) -> Corrector:
+        """Takes corrections with this engine."""
+        return Corrector(self.database, engine, self.trail, self.vault)
 
 
 class AttentiveEngine:
     """An engine that stops waiting when the request's client has gone, so that its pictures are dropped unseen."""
 
     def __init__(self, engine: Engine, request: Request) -> None:
-        self.model_id, self.dim = engine.model_id, engine.dim
+        self.model_id, self.dims = engine.model_id, engine.dims
         self._engine, self._request = engine, request
 
     async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:

@@ -129,6 +129,7 @@ EmbeddingBytes = Annotated[
 ModelId = Annotated[
     str, Field(min_length=1, max_length=256, description="of the model that made the embedding; needed with one")
 ]
+OneModel = Annotated[str, Field(min_length=1, max_length=256, description="one of GET /models; unset: the main one")]
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -340,6 +341,9 @@ QUALITY = "how good a face must be to be enrolled: anything, what the settings a
 DUPLICATES = "when a newcomer looks like somebody enrolled: don't look, name them in the answer, or refuse"
 
 
+STORE_CROPS = "keep aligned crops of the faces, encrypted, so that another model can embed them"
+
+
 class CollectionBody(_Rates):
     """A new collection; with `fmr` or `fpir`, requests that ask for nothing are decided by it."""
 
@@ -348,6 +352,8 @@ class CollectionBody(_Rates):
     name: CollectionName
     quality: QualityMode = Field(QualityMode.STANDARD, description=QUALITY)
     duplicates: DuplicatePolicy = Field(DuplicatePolicy.ALLOW, description=DUPLICATES)
+    store_crops: bool = Field(False, description=STORE_CROPS)
+    model_id: OneModel | None = None
 
 
 class CollectionChange(_Rates):
@@ -357,12 +363,15 @@ class CollectionChange(_Rates):
 
     quality: QualityMode | None = Field(None, description=QUALITY)
     duplicates: DuplicatePolicy | None = Field(None, description=DUPLICATES)
+    store_crops: bool | None = Field(None, description=STORE_CROPS + "; off deletes those that are there")
 
     @property
     def choices(self) -> dict[str, Any]:
         """The columns to set."""
         chosen = {name: getattr(self, name) for name in ("quality", "duplicates")}
-        changes = {name: value.value for name, value in chosen.items() if value is not None}
+        changes: dict[str, Any] = {name: value.value for name, value in chosen.items() if value is not None}
+        if self.store_crops is not None:
+            changes["store_crops"] = self.store_crops
         if self.model_fields_set & {"fmr", "fpir"}:  # a collection has one default rate at most
             changes |= {"fmr": self.fmr, "fpir": self.fpir}
         return changes
@@ -510,6 +519,7 @@ class EmbedBody(_Choosing):
 
     image: ImageBytes
     box: BoxCorners | None = None
+    model_id: OneModel | None = None
 
     @model_validator(mode="after")
     def _has_its_box(self) -> Self:
@@ -627,6 +637,8 @@ class CollectionView(BaseModel):
     fpir: float | None = Field(description="default false positive identification rate of this collection")
     quality: QualityMode = Field(description=QUALITY)
     duplicates: DuplicatePolicy = Field(description=DUPLICATES)
+    store_crops: bool = Field(description=STORE_CROPS)
+    standby_model_id: str | None = Field(description="embeds every new face as well; null: no other model")
     identity_count: int
     created_at: datetime
 
@@ -666,6 +678,14 @@ class StoredEmbedding(BaseModel):
     created_at: datetime | None
 
 
+class StoredCrop(BaseModel):
+    """A picture of the face, aligned to 112 pixels."""
+
+    source_sha256: str = Field(description="as of the templates that were made of it, hexadecimal")
+    image: str | None = Field(description="PNG, Base64; null: the service has no key that opens it")
+    created_at: datetime
+
+
 class HoldingsAnswer(BaseModel):
     """Everything that the registry holds on a person. Biometric data: handle it as such."""
 
@@ -673,6 +693,7 @@ class HoldingsAnswer(BaseModel):
     templates: list[StoredEmbedding]
     centroids: list[StoredEmbedding]
     corrections: list[CorrectionView] = Field(description="without embeddings: the faces are other people's")
+    crops: list[StoredCrop]
     kept_answers: list[dict[str, Any]] = Field(description="answers kept for requests that come again")
     job_rows: list[dict[str, Any]] = Field(description="results of bulk enrolments")
     audit: list[EntryView] = Field(description="what was done, up to 10,000 entries")

@@ -1,6 +1,7 @@
 """From the use cases' results to the API's documents."""
 
 import base64
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,9 +24,12 @@ from service.api.schemas import (
     ReceiptView,
     RegisterAnswer,
     SearchAnswer,
+    StoredCrop,
     StoredEmbedding,
     VerifyAnswer,
 )
+from service.errors import CropUnreadable
+from service.gallery.crops import Vault
 from service.gallery.erasure import Receipt
 from service.gallery.holdings import Holdings
 from service.gallery.identities import Identity
@@ -102,7 +106,8 @@ def register_answer(enrolment: Enrolment, collection: str, named: bool) -> Regis
     )
 
 
-def verify_answer(verification: Verification, model_id: str, precision: str) -> VerifyAnswer:
+def verify_answer(verification: Verification, precision: str) -> VerifyAnswer:
+    model_id = verification.model_id
     return VerifyAnswer(
         match=verification.match,
         score=round(verification.score, 6),
@@ -114,8 +119,8 @@ def verify_answer(verification: Verification, model_id: str, precision: str) -> 
     )
 
 
-def search_answer(identification: Identification, model_id: str, precision: str) -> SearchAnswer:
-    decision = identification.decision
+def search_answer(identification: Identification, precision: str) -> SearchAnswer:
+    decision, model_id = identification.decision, identification.model_id
     results = [
         FaceMatchesView(
             face=face_view(one.faces[0]),
@@ -202,16 +207,28 @@ def embed_answer(observation: Observation, model_id: str, dim: int, precision: s
     )
 
 
-def holdings_answer(held: Holdings, with_audit: bool) -> HoldingsAnswer:
+def holdings_answer(held: Holdings, vault: Vault | None, with_audit: bool) -> HoldingsAnswer:
+    """`vault`: opens the crops."""
+    theirs = {row["source_sha256"] for row in held.templates}
     return HoldingsAnswer(
         identity=identity_view(held.identity),
         templates=[_stored(row) for row in held.templates],
         centroids=[_stored(row) for row in held.centroids],
         corrections=[CorrectionView.model_validate(row) for row in held.corrections],
+        # Crops of corrections show other people.
+        crops=[_crop(row, vault) for row in held.crops if row["source_sha256"] in theirs],
         kept_answers=[{"key": row["key"], "answer": row["answer"], "at": row["created_at"]} for row in held.answers],
         job_rows=[{name: value for name, value in row.items() if name != "collection_id"} for row in held.job_rows],
         audit=[entry_view(entry) for entry in held.audit] if with_audit else [],
     )
+
+
+def _crop(row: Mapping[str, Any], vault: Vault | None) -> StoredCrop:
+    image = None
+    if vault is not None:
+        with contextlib.suppress(CropUnreadable):
+            image = base64.b64encode(vault.open(row["sealed"], row["source_sha256"])).decode()
+    return StoredCrop(source_sha256=row["source_sha256"].hex(), image=image, created_at=row["created_at"])
 
 
 def _stored(row: Mapping[str, Any]) -> StoredEmbedding:

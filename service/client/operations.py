@@ -33,6 +33,7 @@ from service.api.schemas import (
     TemplateView,
     VerifyAnswer,
 )
+from service.api.standby_schemas import LackingAnswer, LackingPerson, StandbyDeletionAnswer, StandbyView
 
 DEFAULT = "default"
 Picture = bytes | str | Path
@@ -152,9 +153,10 @@ def search(
     return Operation("POST", "/search", SearchAnswer, body=body)
 
 
-def embed(picture: Picture, *, face: str | None = None) -> Operation[EmbedAnswer]:
+def embed(picture: Picture, *, face: str | None = None, model_id: str | None = None) -> Operation[EmbedAnswer]:
     """The embeddings of a picture's faces."""
-    return Operation("POST", "/embed", EmbedAnswer, body=_given(image=_base64(picture), face=face))
+    body = _given(image=_base64(picture), face=face, model_id=model_id)
+    return Operation("POST", "/embed", EmbedAnswer, body=body)
 
 
 def identities(
@@ -259,7 +261,7 @@ def collection(name: str) -> Operation[CollectionView]:
 
 
 def create_collection(name: str, **rules: Any) -> Operation[CollectionView]:
-    """Make a collection; rules are `fmr`, `fpir`, `quality`, `duplicates`."""
+    """Make a collection; rules are `fmr`, `fpir`, `quality`, `duplicates`, `store_crops`, `model_id`."""
     return Operation("POST", "/collections", CollectionView, body={"name": name, **rules}, repeatable=False)
 
 
@@ -271,6 +273,33 @@ def change_collection(name: str, **changes: Any) -> Operation[CollectionView]:
 def delete_collection(name: str) -> Operation[CollectionDeletionAnswer]:
     """Delete a collection with everybody in it."""
     return Operation("DELETE", f"/collections/{name}", CollectionDeletionAnswer, repeatable=False)
+
+
+def change_model(name: str, model_id: str, *, activate: bool = True) -> Operation[JobView]:
+    """Let another model know everybody in a collection, and take the place of its own."""
+    body = {"model_id": model_id, "activate": activate}
+    return Operation("POST", f"/collections/{name}/standby", JobView, body=body, repeatable=False)
+
+
+def standby(name: str) -> Operation[StandbyView]:
+    """The other model of a collection, and whom it knows."""
+    return Operation("GET", f"/collections/{name}/standby", StandbyView)
+
+
+def lacking(name: str) -> Listing[LackingPerson]:
+    """Who needs new photos before the other model can become the collection's own."""
+    return Listing(Operation("GET", f"/collections/{name}/standby/lacking", LackingAnswer), lambda page: page.people)
+
+
+def activate_standby(name: str, *, anyway: bool = False) -> Operation[StandbyView]:
+    """Let a collection's two models change places."""
+    path = f"/collections/{name}/standby/activate"
+    return Operation("POST", path, StandbyView, body={"anyway": anyway}, repeatable=False)
+
+
+def drop_standby(name: str) -> Operation[StandbyDeletionAnswer]:
+    """Forget what a collection's other model made."""
+    return Operation("DELETE", f"/collections/{name}/standby", StandbyDeletionAnswer, repeatable=False)
 
 
 def enrol_archive(

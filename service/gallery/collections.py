@@ -28,6 +28,16 @@ class Collection:
     quality: str
     duplicates: str
     created_at: datetime
+    standby_model_id: str | None = None
+    """Embeds every new face as well, so that it can take the other one's place."""
+    standby_activates: bool = False
+    """It does so by itself as soon as it knows everybody."""
+    store_crops: bool = False
+
+    @property
+    def models(self) -> tuple[str, str | None, bool]:
+        """What a new face is stored as: under which models, and whether as a crop."""
+        return self.model_id, self.standby_model_id, self.store_crops
 
 
 async def add_model(connection: AsyncConnection, model_id: str, dim: int, fingerprint: str) -> None:
@@ -68,6 +78,12 @@ async def get(connection: AsyncConnection, name: str, pointer: str = "/collectio
     return await _entered(connection, row)
 
 
+async def get_held(connection: AsyncConnection, name: str, pointer: str = "/collection") -> Collection:
+    """As `get`, and its models stay what they are until the transaction ends. Raises CollectionNotFound."""
+    await hold_models(connection, (await get(connection, name, pointer)).id)
+    return await get(connection, name, pointer)
+
+
 async def change(connection: AsyncConnection, name: str, **choices: Any) -> Collection:
     """Set columns of a collection. Raises CollectionNotFound."""
     if not choices:
@@ -81,8 +97,21 @@ async def change(connection: AsyncConnection, name: str, **choices: Any) -> Coll
 
 async def line_up(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
     """Whoever else calls this for the collection waits until the transaction ends, and then sees what it wrote."""
-    key = int.from_bytes(collection_id.bytes[:8], "big", signed=True)
-    await connection.execute(select(func.pg_advisory_xact_lock(key)))
+    await connection.execute(select(func.pg_advisory_xact_lock(_key(collection_id.bytes[:8]))))
+
+
+async def hold_models(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
+    """Nobody changes which models the collection has until the transaction ends, which is to write under them."""
+    await connection.execute(select(func.pg_advisory_xact_lock_shared(_key(collection_id.bytes[8:]))))
+
+
+async def change_models(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
+    """Waits for those who hold the models; whoever comes later sees the change."""
+    await connection.execute(select(func.pg_advisory_xact_lock(_key(collection_id.bytes[8:]))))
+
+
+def _key(data: bytes) -> int:
+    return int.from_bytes(data, "big", signed=True)
 
 
 async def remove(connection: AsyncConnection, name: str) -> tuple[uuid.UUID, int]:

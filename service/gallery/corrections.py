@@ -1,5 +1,6 @@
 """Faces that are said not to be a person's: later searches look whether a probe is nearer to one of them."""
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,6 +12,7 @@ from sqlalchemy import delete, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CorrectionNotFound
+from service.gallery import crops
 from service.gallery.paging import Place, after_place
 from service.gallery.tables import correction, template
 
@@ -28,8 +30,18 @@ class Correction:
     created_at: datetime
 
 
+def source_of(face_sha256: bytes) -> bytes:
+    """Tells a correction's face from the same one as somebody's template."""
+    return hashlib.sha256(b"correction" + face_sha256).digest()
+
+
 async def add(
-    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, model_id: str, embedding: Floats
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    model_id: str,
+    embedding: Floats,
+    source_sha256: bytes | None = None,
 ) -> Correction:
     """Keep that a face is not a locked person's."""
     values = {
@@ -39,6 +51,7 @@ async def add(
         "model_id": model_id,
         "dim": len(embedding),
         "embedding": embedding,
+        "source_sha256": source_sha256,
     }
     columns = [correction.c[field.name] for field in fields(Correction)]
     row = (await connection.execute(insert(correction).values(values).returning(*columns))).one()
@@ -49,13 +62,16 @@ async def page(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     identity_id: uuid.UUID,
+    model_id: str,
     limit: int,
     after: Place | None = None,
 ) -> Sequence[Correction]:
-    """Up to `limit` of a person's corrections, oldest first, beginning after a place."""
+    """Up to `limit` of a person's corrections under a model, oldest first, beginning after a place."""
     columns = [correction.c[field.name] for field in fields(Correction)]
     statement = select(*columns).where(
-        correction.c.collection_id == collection_id, correction.c.identity_id == identity_id
+        correction.c.collection_id == collection_id,
+        correction.c.identity_id == identity_id,
+        correction.c.model_id == model_id,
     )
     return [
         Correction(**row._mapping) for row in await connection.execute(after_place(statement, correction, after, limit))
@@ -65,14 +81,16 @@ async def page(
 async def remove(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, correction_id: uuid.UUID
 ) -> None:
-    """Raises CorrectionNotFound."""
-    statement = delete(correction).where(
-        correction.c.collection_id == collection_id,
-        correction.c.identity_id == identity_id,
-        correction.c.id == correction_id,
-    )
-    if (await connection.execute(statement)).rowcount == 0:
+    """Take a correction back, under every model, and its crop. Raises CorrectionNotFound."""
+    is_theirs = correction.c.collection_id == collection_id, correction.c.identity_id == identity_id
+    named = delete(correction).where(*is_theirs, correction.c.id == correction_id)
+    gone = (await connection.execute(named.returning(correction.c.source_sha256))).one_or_none()
+    if gone is None:
         raise CorrectionNotFound(f"identity {identity_id} has no correction {correction_id}")
+    if gone.source_sha256 is not None:
+        same_face = delete(correction).where(*is_theirs, correction.c.source_sha256 == gone.source_sha256)
+        await connection.execute(same_face)
+        await crops.forget(connection, collection_id, identity_id, [gone.source_sha256])
 
 
 async def nearest_score(
@@ -108,4 +126,13 @@ async def forget_faces(
     statement = delete(correction).where(correction.c.collection_id == collection_id, shown)
     if among is not None:
         statement = statement.where(correction.c.identity_id.in_(among))
-    return (await connection.execute(statement)).rowcount
+    gone = await connection.execute(statement.returning(correction.c.identity_id, correction.c.source_sha256))
+    rows = gone.all()
+    for row in rows:
+        if row.source_sha256 is None:
+            continue
+        # One model may have taken the face for theirs and another not: it is forgotten under all of them.
+        same_face = correction.c.identity_id == row.identity_id, correction.c.source_sha256 == row.source_sha256
+        await connection.execute(delete(correction).where(correction.c.collection_id == collection_id, *same_face))
+        await crops.forget(connection, collection_id, row.identity_id, [row.source_sha256])
+    return len(rows)

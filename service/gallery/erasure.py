@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery import corrections, identities
 from service.gallery.audit import SERVICE, Action, Actor, Entry, Event, Trail
-from service.gallery.tables import centroid, correction, idempotency, identity, job_row, template
+from service.gallery.tables import centroid, correction, crop, idempotency, identity, job_row, template
 
 EXPIRED_AT_ONCE = 200
 
@@ -31,7 +31,7 @@ async def erase(
     actor: Actor,
     action: Action = Action.ERASE,
 ) -> Receipt:
-    """Delete a person's templates, centroids, metadata, kept answers and rows of jobs. Raises IdentityNotFound."""
+    """Delete a person with templates, centroids, crops, kept answers and rows of jobs. Raises IdentityNotFound."""
     await identities.lock(connection, collection_id, identity_id)
     person = await identities.get(connection, collection_id, identity_id)
     deleted = {
@@ -71,7 +71,13 @@ async def expire(connection: AsyncConnection, trail: Trail, collection_id: uuid.
 
 
 def _counts(collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str) -> dict[str, Select[Any]]:
-    tables = {"templates": template, "centroids": centroid, "corrections": correction, "answers": idempotency}
+    tables = {
+        "templates": template,
+        "centroids": centroid,
+        "corrections": correction,
+        "crops": crop,
+        "answers": idempotency,
+    }
     counts = {
         name: select(func.count()).where(table.c.collection_id == collection_id, table.c.identity_id == identity_id)
         for name, table in tables.items()

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.gallery import audit, identities
 from service.gallery.audit import Entry
 from service.gallery.identities import Identity
-from service.gallery.tables import centroid, correction, idempotency, job_row, template
+from service.gallery.tables import centroid, correction, crop, idempotency, job_row, template
 
 MOST_ENTRIES = 10_000
 
@@ -23,6 +23,7 @@ class Holdings:
     templates: list[dict[str, Any]]
     centroids: list[dict[str, Any]]
     corrections: list[dict[str, Any]]
+    crops: list[dict[str, Any]]
     answers: list[dict[str, Any]]
     job_rows: list[dict[str, Any]]
     audit: list[Entry]
@@ -42,6 +43,7 @@ async def holdings(connection: AsyncConnection, collection_id: uuid.UUID, identi
         await rows(template, template.c.identity_id == identity_id),
         await rows(centroid, centroid.c.identity_id == identity_id),
         await rows(correction, correction.c.identity_id == identity_id),
+        await rows(crop, crop.c.identity_id == identity_id),
         await rows(idempotency, idempotency.c.identity_id == identity_id),
         await rows(job_row, in_jobs),
         await audit.page(connection, collection_id, MOST_ENTRIES, identity_id=identity_id),

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CollectionNotFound, IdentityNotFound
 from service.gallery import jobs
 from service.gallery.paging import Place, after_place
-from service.gallery.tables import identity, template
+from service.gallery.tables import collection, identity, template
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,16 @@ async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity
 
 
 def _with_count(collection_id: uuid.UUID) -> Select[Any]:
+    """With the number of templates under the collection's own model."""
+    model_id = select(collection.c.model_id).where(collection.c.id == collection_id).scalar_subquery()
     count = (
         select(func.count())
         .select_from(template)
-        .where(template.c.collection_id == identity.c.collection_id, template.c.identity_id == identity.c.id)
+        .where(
+            template.c.collection_id == identity.c.collection_id,
+            template.c.identity_id == identity.c.id,
+            template.c.model_id == model_id,
+        )
         .scalar_subquery()
     )
     return select(identity, count.label("template_count")).where(identity.c.collection_id == collection_id)

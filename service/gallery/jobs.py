@@ -279,6 +279,19 @@ async def cancel(connection: AsyncConnection, place: JobPlace) -> Job:
     return _job((await connection.execute(statement)).one())
 
 
+async def last(connection: AsyncConnection, collection_id: uuid.UUID, kind: str, model_id: str) -> Job | None:
+    """The newest job of a kind that is about a model."""
+    statement = (
+        select(job)
+        .where(job.c.collection_id == collection_id, job.c.kind == kind)
+        .where(job.c.request["model_id"].astext == model_id)
+        .order_by(job.c.created_at.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else _job(row)
+
+
 async def unfinished(connection: AsyncConnection) -> list[Job]:
     """Of all collections, oldest first."""
     statement = select(job).where(job.c.state.in_(UNFINISHED)).order_by(job.c.created_at)
@@ -302,13 +315,13 @@ async def purge(connection: AsyncConnection, keep_days: int) -> int:
 
 
 async def fail_forgotten(connection: AsyncConnection) -> None:
-    """End unfinished jobs of which nothing was done for a day: their archive lies where nobody is any more."""
+    """End unfinished jobs of which nothing was done for a day: nobody is there any more who has what they take."""
     last = select(func.max(job_row.c.done_at)).where(
         job_row.c.collection_id == job.c.collection_id, job_row.c.job_id == job.c.id
     )
     age = func.now() - text("interval '1 day'")
     moved = func.greatest(job.c.created_at, job.c.started_at, last.scalar_subquery())
-    words = "nobody who can read its archive has worked on it for a day; send it again"
+    words = "nobody who can read its archive, or runs its model, has worked on it for a day; send it again"
     statement = update(job).where(job.c.state.in_(UNFINISHED), job.c.created_at < age, moved < age)
     await connection.execute(statement.values(state=State.FAILED, problem=words, finished_at=func.now()))
 

@@ -7,7 +7,7 @@ import psycopg
 
 from service.errors import StartupError
 
-TABLES = ("template", "centroid", "correction", "identity", "idempotency", "job_row")
+TABLES = ("template", "centroid", "correction", "crop", "identity", "idempotency", "job_row")
 """Those whose rows hold, or point at, a face."""
 FORGET_STATISTICS = """
     DELETE FROM pg_statistic WHERE starelid = ANY(%s::regclass[])

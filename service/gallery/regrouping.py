@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, IdentityExists, IdentityNotFound, NothingLeft, TemplateNotFound
-from service.gallery import corrections, identities, jobs, templates
+from service.gallery import corrections, crops, identities, jobs, templates
 from service.gallery.collections import Collection
-from service.gallery.tables import centroid, collection, correction, idempotency, identity, job_row, template
+from service.gallery.tables import centroid, collection, correction, crop, idempotency, identity, job_row, template
 
 
 async def merge(
@@ -31,6 +31,7 @@ async def merge(
         person = await identities.get(connection, collection_id, other)
         await jobs.forget_person(connection, collection_id, other, person.external_id)
         moved += await _take_over(connection, collection_id, other, into)
+        await crops.hand_over(connection, collection_id, other, into)
     kept = update(idempotency).where(idempotency.c.collection_id == collection_id)
     # Who sends the request again that made one of the others gets its answer, and not the person back.
     await connection.execute(kept.where(idempotency.c.identity_id.in_(others)).values(identity_id=into))
@@ -46,36 +47,37 @@ async def merge(
 
 async def split(
     connection: AsyncConnection,
-    collection_id: uuid.UUID,
+    found: Collection,
     origin: uuid.UUID,
     template_ids: Sequence[uuid.UUID],
     external_id: str,
     label: str | None,
     metadata: dict[str, Any] | None,
 ) -> uuid.UUID:
-    """Make a new person of some of another's templates; the new one's id.
+    """Make a new person of some of another's templates, with what other models made of the same faces; its id.
 
     Raises:
         IdentityNotFound, IdentityExists
         TemplateNotFound: one of the templates is not the origin's.
         NothingLeft: the origin would have no template any more.
     """
+    collection_id = found.id
     await _lock(connection, collection_id, [origin])
-    owned = {stored.id for stored in await templates.list_of(connection, collection_id, origin)}
-    if unknown := sorted(map(str, set(template_ids) - owned)):
+    is_theirs = template.c.collection_id == collection_id, template.c.identity_id == origin
+    statement = select(template.c.id, template.c.source_sha256).where(*is_theirs, template.c.model_id == found.model_id)
+    owned = {row.id: row.source_sha256 for row in await connection.execute(statement)}
+    if unknown := sorted(map(str, set(template_ids) - owned.keys())):
         raise TemplateNotFound(f"identity {origin} has no template {unknown[0]}", pointer="/template_ids")
-    if owned == set(template_ids):
+    if owned.keys() == set(template_ids):
         raise NothingLeft(
             f"identity {origin} would have no template any more; PATCH it to rename it", pointer="/template_ids"
         )
     made = uuid.uuid4()
     await _add(connection, collection_id, made, external_id, label, metadata)
-    moving = update(template).where(
-        template.c.collection_id == collection_id,
-        template.c.identity_id == origin,
-        template.c.id.in_(template_ids),
-    )
+    faces = [owned[template_id] for template_id in template_ids]
+    moving = update(template).where(*is_theirs, template.c.source_sha256.in_(faces))
     await connection.execute(moving.values(identity_id=made))
+    await crops.hand_over(connection, collection_id, origin, made, only=faces)
     results = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.template_id.in_(template_ids))
     await connection.execute(results.values(identity_id=made, external_id=external_id))
     await _touch(connection, collection_id, origin)
@@ -85,9 +87,9 @@ async def split(
 
 
 async def move(connection: AsyncConnection, origin: Collection, target: Collection, identity_id: uuid.UUID) -> None:
-    """Take a person with templates and centroids to another collection; the id stays.
+    """Take a person to another collection, with what the target's models know of them; the id stays.
 
-    Whoever moves people decides; the target's rules for newcomers are not asked.
+    Whoever moves people decides; the target's rules for newcomers are not asked. Crops come along where it keeps some.
 
     Raises:
         IdentityNotFound, IdentityExists
@@ -107,11 +109,14 @@ async def move(connection: AsyncConnection, origin: Collection, target: Collecti
         created_at=person.created_at,
         retain_until=person.retain_until,
     )
-    for table in (template, centroid, correction):
+    models = [target.model_id, target.standby_model_id]
+    for table in (template, centroid, correction, *([crop] if target.store_crops else [])):
         names = [column.name for column in table.columns if column.name != "collection_id"]
         rows = select(literal(target.id), *(table.c[name] for name in names)).where(
             table.c.collection_id == origin.id, table.c.identity_id == identity_id
         )
+        if table is not crop:
+            rows = rows.where(table.c.model_id.in_(models))
         await connection.execute(insert(table).from_select(["collection_id", *names], rows))
     await identities.remove(connection, origin.id, identity_id)
 

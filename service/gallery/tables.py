@@ -9,6 +9,7 @@ from sqlalchemy import (
     ARRAY,
     REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -65,9 +66,14 @@ collection = Table(
     Column("quality", Text, nullable=False, server_default="standard"),
     Column("duplicates", Text, nullable=False, server_default="allow"),
     _created_at(),
+    # Every new face is embedded by it as well, so that it can take the other one's place.
+    Column("standby_model_id", Text, ForeignKey("model.id"), nullable=True),
+    Column("standby_activates", Boolean, nullable=False, server_default="false"),
+    Column("store_crops", Boolean, nullable=False, server_default="false"),
     CheckConstraint("num_nonnulls(fmr, fpir) <= 1", name="one_default_rate"),
     CheckConstraint("quality IN ('off', 'standard', 'strict')", name="known_quality"),
     CheckConstraint("duplicates IN ('allow', 'warn', 'reject')", name="known_duplicates"),
+    CheckConstraint("standby_model_id <> model_id", name="another_model"),
 )
 
 identity = Table(
@@ -133,8 +139,25 @@ correction = Table(
     *_embedding_columns(),
     Column("id", Uuid, nullable=False),
     _created_at(),
+    # Null: of before there were crops.
+    Column("source_sha256", LargeBinary, nullable=True),
     PrimaryKeyConstraint("collection_id", "id"),
     Index("ix_correction_collection_id_identity_id", "collection_id", "identity_id"),
+)
+
+crop = Table(
+    "crop",
+    metadata,
+    Column("collection_id", Uuid, nullable=False),
+    Column("identity_id", Uuid, nullable=False),
+    # As of the templates, or of the correction, that were made of it.
+    Column("source_sha256", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    _created_at(),
+    PrimaryKeyConstraint("collection_id", "identity_id", "source_sha256"),
+    ForeignKeyConstraint(
+        ["collection_id", "identity_id"], ["identity.collection_id", "identity.id"], ondelete="CASCADE"
+    ),
 )
 
 idempotency = Table(

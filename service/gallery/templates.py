@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import TemplateNotFound
+from service.gallery import crops
 from service.gallery.paging import Place, after_place
 from service.gallery.tables import centroid, identity, template
 
@@ -73,12 +74,17 @@ async def list_of(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     identity_id: uuid.UUID,
+    model_id: str,
     limit: int | None = None,
     after: Place | None = None,
 ) -> Sequence[StoredTemplate]:
-    """A person's templates without their embeddings, oldest first; up to `limit`, beginning after a place."""
+    """A person's templates of a model without their embeddings, oldest first; up to `limit`, after a place."""
     columns = [template.c[field.name] for field in fields(StoredTemplate)]
-    statement = select(*columns).where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
+    statement = select(*columns).where(
+        template.c.collection_id == collection_id,
+        template.c.identity_id == identity_id,
+        template.c.model_id == model_id,
+    )
     return [
         StoredTemplate(**row._mapping)
         for row in await connection.execute(after_place(statement, template, after, limit))
@@ -88,24 +94,23 @@ async def list_of(
 async def remove(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, template_id: uuid.UUID
 ) -> int:
-    """Delete one template of a locked identity and bring the centroid up to date; how many are left.
+    """Delete one template of a locked identity and bring the centroid up to date; how many of its model are left.
+
+    What other models made of the same face goes along, and its crop.
 
     Raises:
         TemplateNotFound
     """
-    statement = (
-        delete(template)
-        .where(
-            template.c.collection_id == collection_id,
-            template.c.identity_id == identity_id,
-            template.c.id == template_id,
-        )
-        .returning(template.c.model_id)
-    )
-    model_id = (await connection.execute(statement)).scalar_one_or_none()
-    if model_id is None:
+    is_theirs = template.c.collection_id == collection_id, template.c.identity_id == identity_id
+    named = select(template.c.model_id, template.c.source_sha256).where(*is_theirs, template.c.id == template_id)
+    found = (await connection.execute(named)).one_or_none()
+    if found is None:
         raise TemplateNotFound(f"identity {identity_id} has no template {template_id}")
-    return await recompute_centroid(connection, collection_id, identity_id, model_id)
+    same_face = delete(template).where(*is_theirs, template.c.source_sha256 == found.source_sha256)
+    models = (await connection.execute(same_face.returning(template.c.model_id))).scalars().all()
+    await crops.forget(connection, collection_id, identity_id, [found.source_sha256])
+    left = {name: await recompute_centroid(connection, collection_id, identity_id, name) for name in models}
+    return left[found.model_id]
 
 
 async def sample(

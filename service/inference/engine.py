@@ -1,6 +1,6 @@
 """What the rest of the service knows of inference: pictures in, faces out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -34,13 +34,19 @@ class FaceChoice(StrEnum):
 class ImageInput:
     """A picture as it came, and which of its faces to embed.
 
-    `cropped`: the whole picture is one aligned face. `given`: an embedding in the picture's place; no engine gets it.
+    Attributes:
+        cropped: the whole picture is one aligned face.
+        model_id: which model embeds it; None: the engine's main one.
+        keep_crop: the aligned crop is wanted as well.
+        given: an embedding of that model in the picture's place; no engine gets it.
     """
 
     data: bytes
     choice: FaceChoice = FaceChoice.STRONGEST
     box: Box | None = None
     cropped: bool = False
+    model_id: str | None = None
+    keep_crop: bool = False
     given: Floats | None = None
 
 
@@ -63,12 +69,15 @@ class FaceFinder(Protocol):
 class Face:
     """A detected face with its quality and its normalised (dim,) float32 embedding.
 
-    `given`: only the embedding is known.
+    Attributes:
+        crop: where it was asked for, the face aligned to 112 pixels as a PNG file: what other models can embed.
+        given: only the embedding is known.
     """
 
     detection: Detection
     quality: Quality
     embedding: Floats
+    crop: bytes | None = None
     given: bool = False
 
 
@@ -83,10 +92,15 @@ class Observation:
 
 
 class Engine(Protocol):
-    """Observes pictures. A picture that can't be read fails alone: its place holds the error."""
+    """Observes pictures. A picture that can't be read fails alone: its place holds the error.
+
+    Attributes:
+        model_id: the main model, which embeds where a picture names none.
+        dims: of every loaded model's embeddings.
+    """
 
     model_id: str
-    dim: int
+    dims: Mapping[str, int]
 
     async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
         """Raises EngineBusy where too many pictures wait already."""

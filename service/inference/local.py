@@ -1,6 +1,6 @@
 """The engine in this process: decode, find faces, align, embed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -12,29 +12,39 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Detection, Face, FaceFinder, Floats, ImageInput, Observation
 from service.inference.selection import select
 from service.metrics import STAGES
-from service.vision.alignment import align, crop_box, fit_crop
-from service.vision.image import ImageLimits, Pixels, declared_pixels, decode
+from service.vision.alignment import TEMPLATE_SIZE, align, crop_box, fit_crop
+from service.vision.image import ImageLimits, Pixels, declared_pixels, decode, encode
 from service.vision.quality import measure
 
 DECODERS = 2
 PORTION_PIXELS = 50_000_000
 """Decoded pixels (3 bytes each) that are held at once; a single larger picture is a portion of its own."""
 
+_Place = tuple[int, int]
+"""A picture of the batch and a face in it."""
+
 
 class LocalEngine:
-    """Runs both models in batches on one thread; pictures are decoded beside it."""
+    """Runs the models in batches on one thread; pictures are decoded beside it.
+
+    Args:
+        embedders: the main one first.
+    """
 
     def __init__(
         self,
         detector: FaceFinder,
-        embedder: FaceEmbedder,
+        embedders: Sequence[FaceEmbedder],
         limits: ImageLimits,
         max_batch: int = 8,
         max_waiting: int = 64,
     ) -> None:
-        self.model_id = embedder.manifest.model_id
-        self.dim = embedder.manifest.embedding_dim
-        self._detector, self._embedder, self._limits = detector, embedder, limits
+        self._embedders = {embedder.manifest.model_id: embedder for embedder in embedders}
+        self.model_id = embedders[0].manifest.model_id
+        self.dims: Mapping[str, int] = {
+            name: embedder.manifest.embedding_dim for name, embedder in self._embedders.items()
+        }
+        self._detector, self._limits = detector, limits
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._batcher: Batcher[ImageInput, Observation | RegistryError] = Batcher(
             self.observe_now, max_batch, max_waiting
@@ -71,20 +81,20 @@ class LocalEngine:
             detections = self._detect(images, decoded)
         chosen = {row: self._choose(images[row], detections[row], decoded[row]) for row in readable}
         crops = {
-            (row, index): self._crop(decoded[row], detections[row][index], images[row].cropped)  # type: ignore[arg-type]
+            (row, index): self._crop(images[row], decoded[row], detections[row][index])  # type: ignore[arg-type]
             for row in readable
             for index in chosen[row]
         }
         with STAGES.labels("embed").time():
-            vectors, lengths = self._embedder.embed_with_lengths(list(crops.values()))
-        embedded = dict(zip(crops, zip(vectors, lengths, strict=True), strict=True))
+            embedded = self._embed(images, crops)
         results: list[Observation | RegistryError] = []
         for row, pixels in enumerate(decoded):
             if isinstance(pixels, RegistryError):
                 results.append(pixels)
                 continue
             faces = [
-                self._face(crops[row, index], detections[row][index], *embedded[row, index]) for index in chosen[row]
+                self._face(images[row], pixels, crops[row, index], detections[row][index], *embedded[row, index])
+                for index in chosen[row]
             ]
             results.append(Observation(pixels.shape[1], pixels.shape[0], detections[row], faces))
         return results
@@ -117,22 +127,47 @@ class LocalEngine:
         height, width = pixels.shape[:2]
         return [0] if image.cropped else select(detections, image.choice, image.box, (width, height))
 
-    def _crop(self, pixels: Pixels, detection: Detection, cropped: bool) -> Pixels:
-        size = self._embedder.manifest.input_size
-        if cropped:
-            return fit_crop(pixels, size)
-        if detection.landmarks is None:
-            return crop_box(pixels, np.array(detection.box, np.float32), size)
-        try:
-            return align(pixels, detection.landmarks, size)
-        except ValueError:
-            return crop_box(pixels, np.array(detection.box, np.float32), size)
+    def _embedder(self, image: ImageInput) -> FaceEmbedder:
+        return self._embedders[image.model_id or self.model_id]
 
-    def _face(self, crop: Pixels, detection: Detection, embedding: Floats, length: float) -> Face:
+    def _crop(self, image: ImageInput, pixels: Pixels, detection: Detection) -> Pixels:
+        return _cropped(image, pixels, detection, self._embedder(image).manifest.input_size)
+
+    def _embed(
+        self, images: Sequence[ImageInput], crops: Mapping[_Place, Pixels]
+    ) -> dict[_Place, tuple[Floats, float]]:
+        """Embedding and length of each crop, every model's crops together."""
+        places: dict[FaceEmbedder, list[_Place]] = {}
+        for place in crops:
+            places.setdefault(self._embedder(images[place[0]]), []).append(place)
+        embedded: dict[_Place, tuple[Floats, float]] = {}
+        for embedder, theirs in places.items():
+            vectors, lengths = embedder.embed_with_lengths([crops[place] for place in theirs])
+            embedded |= dict(zip(theirs, zip(vectors, lengths, strict=True), strict=True))
+        return embedded
+
+    def _face(
+        self, image: ImageInput, pixels: Pixels, crop: Pixels, detection: Detection, embedding: Floats, length: float
+    ) -> Face:
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
-        score = self._embedder.quality(length)
+        score = self._embedder(image).quality(length)
         quality = measure(crop, np.array(detection.box, np.float32), landmarks, score)
-        return Face(detection, quality, embedding)
+        kept = None
+        if image.keep_crop:
+            kept = encode(crop if len(crop) == TEMPLATE_SIZE else _cropped(image, pixels, detection, TEMPLATE_SIZE))
+        return Face(detection, quality, embedding, kept)
+
+
+def _cropped(image: ImageInput, pixels: Pixels, detection: Detection, size: int) -> Pixels:
+    """The face as an upright square of `size` pixels."""
+    if image.cropped:
+        return fit_crop(pixels, size)
+    if detection.landmarks is None:
+        return crop_box(pixels, np.array(detection.box, np.float32), size)
+    try:
+        return align(pixels, detection.landmarks, size)
+    except ValueError:
+        return crop_box(pixels, np.array(detection.box, np.float32), size)
 
 
 def _portions(images: Sequence[ImageInput]) -> Iterator[list[ImageInput]]:

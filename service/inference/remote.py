@@ -6,14 +6,14 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 
 from service.errors import BodyTooLarge, EngineBusy, EngineUnavailable, InternalError, RegistryError, error_class
 from service.inference.engine import ImageInput, Observation
-from service.inference.wire import MEDIA_TYPE, MODEL_HEADER, OBSERVE_PATH, pack_images, unpack_results
+from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_images, unpack_results
 from service.inference.workers import Worker, Workers
 from service.metrics import REFUSED, WORKERS_LOST
 
@@ -38,15 +38,16 @@ class RemoteEngine:
     Observing changes nothing, so that a request which a worker did not answer is sent to another one.
 
     Args:
-        model: what the worker must run, as `model_key` writes it.
+        dims: of the models' embeddings, the main one first.
+        models: what the worker must run, as `models_key` writes it.
         timeout_s: for one worker's answer.
     """
 
     def __init__(
-        self, model_id: str, dim: int, model: str, urls: Sequence[str], token: str | None, timeout_s: float
+        self, dims: Mapping[str, int], models: str, urls: Sequence[str], token: str | None, timeout_s: float
     ) -> None:
-        self.model_id, self.dim = model_id, dim
-        self._headers = {"content-type": MEDIA_TYPE, MODEL_HEADER: model}
+        self.model_id, self.dims = next(iter(dims)), dims
+        self._headers = {"content-type": MEDIA_TYPE, MODELS_HEADER: models}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
@@ -77,7 +78,9 @@ class RemoteEngine:
         if not images:
             return []
         with self._room_for(images):
-            return await self._observe(pack_images(images), len(images))
+            return await self._observe(
+                pack_images(images), [self.dims[image.model_id or self.model_id] for image in images]
+            )
 
     @contextlib.contextmanager
     def _room_for(self, images: Sequence[ImageInput]) -> Iterator[None]:
@@ -92,11 +95,11 @@ class RemoteEngine:
         finally:
             self._bytes -= size
 
-    async def _observe(self, body: bytes, pictures: int) -> Results:
+    async def _observe(self, body: bytes, dims: Sequence[int]) -> Results:
         deadline = time.monotonic() + PATIENCE_S
         lost = 0
         while lost < MOST_LOST:
-            outcome = await self._ask_around(body, pictures, MOST_LOST - lost)
+            outcome = await self._ask_around(body, dims, MOST_LOST - lost)
             if not isinstance(outcome, int):
                 return outcome
             lost += outcome
@@ -110,7 +113,7 @@ class RemoteEngine:
             error.extensions["workers_lost"] = lost
         raise error
 
-    async def _ask_around(self, body: bytes, pictures: int, most_lost: int) -> Results | int:
+    async def _ask_around(self, body: bytes, dims: Sequence[int], most_lost: int) -> Results | int:
         """The answer of the first worker that has one, else how many broke off while they had the pictures.
 
         Raises:
@@ -123,7 +126,7 @@ class RemoteEngine:
         while lost < most_lost and (worker := self._workers.choose(tried)) is not None:
             tried.add(worker)
             try:
-                return await self._ask(worker, body, pictures)
+                return await self._ask(worker, body, dims)
             except BodyTooLarge:
                 raise
             except EngineBusy as error:
@@ -142,27 +145,21 @@ class RemoteEngine:
             raise refusal
         return lost
 
-    async def _ask(self, worker: Worker, body: bytes, pictures: int) -> Results:
-        worker.in_flight += pictures
-        worker.asked += pictures
+    async def _ask(self, worker: Worker, body: bytes, dims: Sequence[int]) -> Results:
+        worker.in_flight += len(dims)
+        worker.asked += len(dims)
         try:
             # As a file: aiohttp sends that in pieces and lets others run between them.
             data = io.BytesIO(body)
             async with self._session.post(f"{worker.address}{OBSERVE_PATH}", data=data, **_named(worker)) as answer:
                 content = await answer.read()
         finally:
-            worker.in_flight -= pictures
+            worker.in_flight -= len(dims)
         if not answer.ok:
             raise _error(answer.status, content)
         results = unpack_results(content)
-        self._require_ours(results, pictures)
+        _require_ours(results, dims)
         return results
-
-    def _require_ours(self, results: Results, pictures: int) -> None:
-        """Raises ValueError where the answer is not to what was asked."""
-        faces = [face for result in results if isinstance(result, Observation) for face in result.faces]
-        if len(results) != pictures or any(face.embedding.shape != (self.dim,) for face in faces):
-            raise ValueError("not an answer to these pictures")
 
     async def _is_ready(self, worker: Worker) -> bool:
         timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
@@ -183,6 +180,18 @@ class RemoteEngine:
         if self._misfits.get(worker.address) != error.detail:
             log.warning("worker %s does not fit: %s", worker.address, error.detail)
         self._misfits[worker.address] = error.detail
+
+
+def _require_ours(results: Results, dims: Sequence[int]) -> None:
+    """Raises ValueError where the answer is not to pictures that were to be embedded in these dimensions."""
+    faces = [
+        (face, dim)
+        for result, dim in zip(results, dims, strict=True)
+        if isinstance(result, Observation)
+        for face in result.faces
+    ]
+    if any(face.embedding.shape != (dim,) for face, dim in faces):
+        raise ValueError("not an answer to these pictures")
 
 
 def _named(worker: Worker) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from service.vision.sample import Quality
 
 MEDIA_TYPE = "application/msgpack"
 OBSERVE_PATH = "/v1/observe"
-MODEL_HEADER = "x-model"
-"""The model that the caller expects; a worker that runs another one must not answer."""
+MODELS_HEADER = "x-models"
+"""What the caller expects, by commas; a worker that lacks one of the models, or writes otherwise, must not answer."""
+VERSION = "wire-2"
+"""Of what is written here."""
 
 
 def pack_images(images: Sequence[ImageInput]) -> bytes:
-    return msgpack.packb([(image.data, image.choice.value, image.box, image.cropped) for image in images])
+    return msgpack.packb([_packed_image(image) for image in images])
 
 
 def unpack_images(body: bytes) -> list[ImageInput]:
@@ -40,11 +42,17 @@ def unpack_results(body: bytes) -> list[Observation | RegistryError]:
         raise ValueError(f"not a worker's answer: {type(error).__name__}") from None
 
 
-def _image(data: bytes, choice: str, box: list[float] | None, cropped: bool) -> ImageInput:
-    if not isinstance(data, bytes) or not isinstance(cropped, bool):
+def _packed_image(image: ImageInput) -> tuple[Any, ...]:
+    return image.data, image.choice.value, image.box, image.cropped, image.model_id, image.keep_crop
+
+
+def _image(
+    data: bytes, choice: str, box: list[float] | None, cropped: bool, model_id: str | None, keep_crop: bool
+) -> ImageInput:
+    if not isinstance(data, bytes) or not isinstance(cropped, bool) or not isinstance(keep_crop, bool):
         raise TypeError("not a picture")
     corners = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    return ImageInput(data, FaceChoice(choice), corners, cropped)
+    return ImageInput(data, FaceChoice(choice), corners, cropped, model_id, keep_crop)
 
 
 def _packed(result: Observation | RegistryError) -> dict[str, Any]:
@@ -60,6 +68,7 @@ def _packed(result: Observation | RegistryError) -> dict[str, Any]:
             "detection": _packed_detection(face.detection),
             "quality": _packed_quality(face.quality),
             "embedding": face.embedding.astype("<f4").tobytes(),
+            "crop": face.crop,
         }
         for face in result.faces
     ]
@@ -71,7 +80,7 @@ def _unpacked(item: dict[str, Any]) -> Observation | RegistryError:
     if "code" in item:
         return error_class(item["code"])(item["detail"], pointer=item["pointer"], **item["extensions"])
     faces = [
-        Face(_detection(face["detection"]), Quality(*face["quality"]), _floats(face["embedding"]))
+        Face(_detection(face["detection"]), Quality(*face["quality"]), _floats(face["embedding"]), face["crop"])
         for face in item["faces"]
     ]
     width, height = item["size"]

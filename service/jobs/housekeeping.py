@@ -1,6 +1,7 @@
 """What has to be done now and then, by one process of all."""
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from dataclasses import dataclass
@@ -8,12 +9,15 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery import ann, erasure, idempotency, jobs
-from service.gallery.audit import Trail
+from service.errors import ModelIncomplete
+from service.gallery import ann, erasure, idempotency, jobs, standby
+from service.gallery.audit import SERVICE, Action, Event, Trail
+from service.gallery.collections import Collection
 from service.gallery.database import Database
 from service.gallery.jobs import Job, JobPlace, State
-from service.jobs.enrolling import put_portions, put_preparation
+from service.jobs.portions import put_portions, put_preparation
 from service.jobs.queue import QUEUE, Queue
+from service.jobs.reembedding import KIND
 from service.jobs.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -39,7 +43,7 @@ class Housekeeping:
 
     async def __call__(self) -> None:
         """One chore after the other; what one of them minds does not keep the others from being done."""
-        for chore in (self._expire, self._forget_answers, self._forget_jobs, self._resume, self._index):
+        for chore in (self._expire, self._forget_answers, self._forget_jobs, self._resume, self._index, self._activate):
             try:
                 await chore()
             except Exception as error:
@@ -60,6 +64,29 @@ class Housekeeping:
 
     async def _index(self) -> None:
         await ann.maintain(self.owner, self.ann_build_from, self.ann_build_from // 2, self.ann_memory_mb)
+
+    async def _activate(self) -> None:
+        """Let standby models that are to become active do so, once they know everybody and their index is built."""
+        async with self.database.transaction(everything=True) as connection:
+            waiting = await standby.to_activate(connection)
+        for found in waiting:
+            async with self.database.transaction(everything=True) as connection:
+                if await self._is_ready(connection, found):
+                    with contextlib.suppress(ModelIncomplete):
+                        changed = await standby.activate(connection, found)
+                        details = {"model_id": changed.model_id, "before": changed.standby_model_id}
+                        event = Event(Action.MODEL_ACTIVATE, SERVICE, details=details)
+                        await self.trail.append(connection, changed.id, [event])
+
+    async def _is_ready(self, connection: AsyncConnection, found: Collection) -> bool:
+        """Whether nothing is under way that the change should wait for."""
+        if any(job.collection_id == found.id and job.kind == KIND for job in await jobs.unfinished(connection)):
+            return False
+        covered = await standby.coverage(connection, found)
+        if not covered.complete:
+            return False
+        large = covered.people >= self.ann_build_from
+        return not large or await ann.is_ready(connection, found.id, standby.required(found))
 
     async def _expire(self) -> None:
         """Erase those who were to be kept until now."""

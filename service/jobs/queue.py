@@ -50,15 +50,15 @@ class Queue:
 
     Args:
         url: of the database.
-        folder: name of the folder of uploads that this process can read; None: of none.
+        has: what this process has that not every one does: the name of a folder of uploads that it can read, models.
         work: what is done for a task of each name, with the task's arguments.
         gave_up: told the arguments of a task that failed time and again.
     """
 
     def __init__(
-        self, url: str, folder: str | None = None, work: Mapping[str, Work] | None = None, gave_up: Work | None = None
+        self, url: str, has: Sequence[str] = (), work: Mapping[str, Work] | None = None, gave_up: Work | None = None
     ) -> None:
-        self._listens = [QUEUE] if folder is None else [QUEUE, _of_folder(folder)]
+        self._listens = [QUEUE, *map(_that_needs, has)]
         self._app = App(
             connector=PsycopgConnector(
                 conninfo=url.replace("postgresql+psycopg://", "postgresql://", 1),
@@ -81,14 +81,14 @@ class Queue:
         connection: AsyncConnection,
         name: str,
         arguments: Sequence[Mapping[str, Any]],
-        folder: str | None = None,
+        needs: str | None = None,
     ) -> None:
         """Hand tasks over in the caller's transaction: they are delivered once it is committed, or never.
 
-        `folder`: only processes that can read this folder of uploads get them.
+        `needs`: only processes that have it get them.
         """
         raw = await connection.get_raw_connection()
-        queue = QUEUE if folder is None else _of_folder(folder)
+        queue = QUEUE if needs is None else _that_needs(needs)
         configured = self._app.configure_task(name, queue=queue, connection=raw.driver_connection, allow_unknown=True)
         before = await connection.run_sync(queue_schema.enter)
         await configured.batch_defer_async(*map(dict, arguments))
@@ -156,7 +156,7 @@ def _task(act: Work, gave_up: Work | None) -> Work:
     return run
 
 
-def _of_folder(name: str) -> str:
+def _that_needs(name: str) -> str:
     return f"{QUEUE}-{name}"
 
 

@@ -14,20 +14,21 @@ from service.errors import (
     DuplicatePerson,
     FaceRejected,
     IdempotencyKeyReused,
-    ModelNotLoaded,
     NoImageAccepted,
     RegistryError,
 )
-from service.gallery import collections, idempotency, identities, templates
+from service.gallery import collections, crops, idempotency, identities, templates
 from service.gallery.audit import SERVICE, Action, Actor, Event, Trail
 from service.gallery.collections import Collection
+from service.gallery.crops import Vault
 from service.gallery.database import Database
 from service.gallery.search import Candidate
 from service.inference.engine import Box, Engine, Face, ImageInput, Observation
 from service.recognition.deciding import Deciding
 from service.recognition.duplicates import DuplicatePolicy, Lines, look_alikes
 from service.recognition.gate import QualityGate, QualityMode, gate_for
-from service.recognition.given import look
+from service.recognition.given import look, look_again
+from service.recognition.models import ModelsChangedError, require_loaded, standby_of, while_models_change
 from service.recognition.subject import subject_face
 
 SAME_FACE_PX = 32
@@ -37,11 +38,13 @@ SAME_FACE_PX = 32
 class ImageOutcome:
     """What became of one picture: `accepted`, `duplicate` (the same picture is stored already), or `rejected`.
 
-    `overridden`: why the gate would have refused it, had the caller not insisted.
+    `overridden`: why the gate would have refused it, had the caller not insisted. `standby`: the same face as the
+    collection's standby model embeds it.
     """
 
     status: str
     face: Face | None = None
+    standby: Face | None = None
     template_id: uuid.UUID | None = None
     error: RegistryError | None = None
     overridden: tuple[str, ...] = ()
@@ -107,28 +110,49 @@ class Enroller:
     deciding: Deciding
     lines: Lines
     trail: Trail
+    vault: Vault | None = None
 
     async def enrol(self, request: EnrolmentRequest) -> Enrolment | Replay:
         """Store one template for each picture whose face passes the gate, and bring the centroid up to date.
+
+        Where a second model stands by, the same is done under it; where the collection keeps crops, they are stored.
 
         Raises:
             CollectionNotFound, ModelNotLoaded, EngineBusy, DatabaseUnavailable, IdempotencyKeyReused
             DuplicatePerson: the collection rejects newcomers who look like somebody else; nothing was written.
             RegistryError: no picture was accepted; nothing was written.
         """
+        return await while_models_change(lambda: self._enrol(request))
+
+    async def _enrol(self, request: EnrolmentRequest) -> Enrolment | Replay:
         async with self.database.transaction() as connection:
             collection = await collections.get(connection, request.collection)
             if (replay := await self._answered(connection, collection, request.once)) is not None:
                 return replay
         require_loaded(collection, self.engine)
-        observations = await look(self.engine, request.images)
+        standby = standby_of(collection, self.engine)
+        keep_crops = collection.store_crops or standby is not None
+        observations = await look(self.engine, request.images, collection.model_id, keep_crops)
         gate = gate_for(QualityMode(collection.quality), self.gate)
         outcomes = [
             _outcome(gate, image, result, f"/images/{index}", request.force)
             for index, (image, result) in enumerate(zip(request.images, observations, strict=True))
         ]
         _require_any(outcomes)
+        if standby is not None:
+            outcomes = await self._embedded_again(outcomes, standby)
         return await self._store(collection, request, outcomes)
+
+    async def _embedded_again(self, outcomes: list[ImageOutcome], standby: str) -> list[ImageOutcome]:
+        """With what the standby model makes of the faces; of a mere embedding it makes nothing."""
+        seen = [
+            (index, outcome.face.crop)
+            for index, outcome in enumerate(outcomes)
+            if outcome.face is not None and outcome.face.crop is not None
+        ]
+        again = await look_again(self.engine, [crop for _, crop in seen], standby)
+        faces = {index: face for (index, _), face in zip(seen, again, strict=True) if isinstance(face, Face)}
+        return [replace(outcome, standby=faces.get(index)) for index, outcome in enumerate(outcomes)]
 
     async def _answered(self, connection: AsyncConnection, collection: Collection, once: Once | None) -> Replay | None:
         if once is None:
@@ -136,12 +160,13 @@ class Enroller:
         return _replay(once, await idempotency.find(connection, collection.id, once.key))
 
     async def _store(
-        self, collection: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
+        self, before: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
     ) -> Enrolment | Replay:
         once = request.once
-        async with self.lines.of(collection), self.database.transaction() as connection:
-            collection = await collections.get(connection, request.collection)  # its rules may have changed
-            require_loaded(collection, self.engine)
+        async with self.lines.of(before), self.database.transaction() as connection:
+            collection = await collections.get_held(connection, request.collection)  # its rules may have changed
+            if collection.models != before.models:
+                raise ModelsChangedError
             if once is not None:
                 kept = await idempotency.claim(connection, collection.id, once.key, once.request_sha256)
                 if (replay := _replay(once, kept)) is not None:
@@ -167,7 +192,7 @@ class Enroller:
             # Two who enrol the same newcomer at once: the second one sees the first one's templates.
             await collections.line_up(connection, collection.id)
         accepted = [index for index, outcome in enumerate(outcomes) if outcome.status == "accepted"]
-        samples = [_sample(request.images[index], outcomes[index]) for index in accepted]
+        samples = _samples(request, outcomes, accepted)
         identity_id, created = await identities.lock_or_create(
             connection, collection.id, request.external_id, request.label, request.metadata, request.retain_until
         )
@@ -177,10 +202,13 @@ class Enroller:
             alike = await look_alikes(connection, self.deciding, collection, identity_id, embeddings)
         if alike and created and policy is DuplicatePolicy.REJECT:
             raise _duplicate(request.external_id, alike if request.named else [])
-        model_id = self.engine.model_id
-        ids = await templates.add(connection, collection.id, identity_id, model_id, samples)
-        if any(ids):
-            await templates.recompute_centroid(connection, collection.id, identity_id, model_id)
+        ids = await _add(connection, collection.id, identity_id, collection.model_id, samples)
+        if collection.standby_model_id is not None:
+            second = _samples(request, outcomes, accepted, standby=True)
+            await _add(connection, collection.id, identity_id, collection.standby_model_id, second)
+        if collection.store_crops and self.vault is not None:
+            files = _crops(samples, [outcomes[index].face for index in accepted])
+            await crops.keep(connection, self.vault, collection.id, identity_id, files)
         for index, template_id in zip(accepted, ids, strict=True):
             status = "duplicate" if template_id is None else "accepted"
             outcomes[index] = replace(outcomes[index], status=status, template_id=template_id)
@@ -253,29 +281,44 @@ def _duplicate(external_id: str, alike: Sequence[Candidate]) -> DuplicatePerson:
     )
 
 
-def require_loaded(collection: collections.Collection, engine: Engine) -> None:
-    """Embeddings of two models can't be compared. Raises ModelNotLoaded."""
-    if collection.model_id != engine.model_id:
-        raise ModelNotLoaded(
-            f"collection {collection.name!r} belongs to model {collection.model_id!r}, and the service runs "
-            f"{engine.model_id!r}: start it with the bundle of the collection's model",
-            pointer="/collection",
-        )
+async def _add(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    model_id: str,
+    samples: Sequence[templates.NewTemplate],
+) -> list[uuid.UUID | None]:
+    """Store samples of a locked person under one model; their ids, None where the same face is there already."""
+    ids = await templates.add(connection, collection_id, identity_id, model_id, samples)
+    if any(ids):
+        await templates.recompute_centroid(connection, collection_id, identity_id, model_id)
+    return ids
 
 
-def _sample(image: ImageInput, outcome: ImageOutcome) -> templates.NewTemplate:
-    assert outcome.face is not None
-    detection = outcome.face.detection
-    return templates.NewTemplate(
-        source_sha256=_source_hash(image.data, detection.box),
-        embedding=outcome.face.embedding,
-        box=detection.box,
-        detection_score=detection.score,
-        quality=outcome.face.quality.score,
-    )
+def _samples(
+    request: EnrolmentRequest, outcomes: Sequence[ImageOutcome], accepted: Sequence[int], standby: bool = False
+) -> list[templates.NewTemplate]:
+    """What is stored of the accepted pictures, as the collection's own model embeds them, or the standby one."""
+    samples = []
+    for index in accepted:
+        outcome = outcomes[index]
+        assert outcome.face is not None
+        detection = outcome.face.detection
+        if (face := outcome.standby if standby else outcome.face) is not None:
+            source = source_hash(request.images[index].data, detection.box)
+            samples.append(
+                templates.NewTemplate(source, face.embedding, detection.box, detection.score, face.quality.score)
+            )
+    return samples
 
 
-def _source_hash(data: bytes, box: Box) -> bytes:
+def _crops(samples: Sequence[templates.NewTemplate], faces: Sequence[Face | None]) -> dict[bytes, bytes]:
+    """The crops of samples, by the hash of what they are of."""
+    pairs = zip(samples, faces, strict=True)
+    return {sample.source_sha256: face.crop for sample, face in pairs if face is not None and face.crop is not None}
+
+
+def source_hash(data: bytes, box: Box) -> bytes:
     """The same picture and the same face in it: another face of a group photo is another sample."""
     centre = (int((box[0] + box[2]) / 2 // SAME_FACE_PX), int((box[1] + box[3]) / 2 // SAME_FACE_PX))
     digest = hashlib.sha256(data)

@@ -15,8 +15,8 @@ from service.gallery.templates import Floats, centroid_of
 from service.inference.engine import Detection, Engine, Face, FaceChoice, ImageInput, Observation
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint
-from service.recognition.enrolment import require_loaded
 from service.recognition.given import look
+from service.recognition.models import ModelsChangedError, require_loaded, while_models_change
 from service.recognition.subject import require_observation, subject_face
 
 
@@ -38,6 +38,7 @@ class Identification:
     detections: list[Detection]
     decision: Decision
     search_ms: float
+    model_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,10 @@ async def identify(database: Database, engine: Engine, deciding: Deciding, reque
     Raises:
         CollectionNotFound, ModelNotLoaded, FmrNotCalibrated, InvalidFilter, NoFace, SeveralFaces, RegistryError
     """
+    return await while_models_change(lambda: _identify(database, engine, deciding, request))
+
+
+async def _identify(database: Database, engine: Engine, deciding: Deciding, request: SearchRequest) -> Identification:
     among = None if request.metadata_filter is None else condition_of(request.metadata_filter)
     async with database.transaction() as connection:
         collection = await collections.get(connection, request.collection)
@@ -69,21 +74,25 @@ async def identify(database: Database, engine: Engine, deciding: Deciding, reque
         decision = await deciding.in_gallery(connection, collection, request.asked, len(request.images))
     observations = [
         require_observation(result, pointer)
-        for result, pointer in zip(await look(engine, request.images), _pointers(request), strict=True)
+        for result, pointer in zip(
+            await look(engine, request.images, collection.model_id), _pointers(request), strict=True
+        )
     ]
     probes = _probes(request, observations)
     started = time.perf_counter()
-    async with database.transaction(within=collection.id) as connection:
+    async with database.transaction() as connection:
+        if (await collections.get(connection, request.collection)).model_id != collection.model_id:
+            raise ModelsChangedError
         matches = []
         for faces in probes:
             probe, agreement = _fuse(faces)
             found = await nearest(
-                connection, collection.id, engine.model_id, probe, request.top_k, among, request.explain
+                connection, collection.id, collection.model_id, probe, request.top_k, among, request.explain
             )
             matches.append(FaceMatches(faces, found, agreement))
     elapsed_ms = (time.perf_counter() - started) * 1000
     detections = [detection for observation in observations for detection in observation.detections]
-    return Identification(matches, detections, decision, elapsed_ms)
+    return Identification(matches, detections, decision, elapsed_ms, collection.model_id)
 
 
 def _pointers(request: SearchRequest) -> list[str]:

@@ -11,8 +11,8 @@ from service.gallery.database import Database
 from service.inference.engine import Engine, Face, ImageInput
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint, Rate
-from service.recognition.enrolment import require_loaded
 from service.recognition.given import look
+from service.recognition.models import ModelsChangedError, require_loaded, while_models_change
 from service.recognition.subject import subject_face
 
 
@@ -29,6 +29,7 @@ class Verification:
     threshold: float
     fmr: Rate | None
     decision: Decision
+    model_id: str
     face_a: Face
     face_b: Face | None = None
     identity: identities.Identity | None = None
@@ -44,18 +45,21 @@ class IdentityReference:
     external_id: str | None
 
 
-async def verify_images(engine: Engine, decision: Decision, image_a: ImageInput, image_b: ImageInput) -> Verification:
-    """Compare the chosen faces of two pictures. Nothing is stored, and no database is needed.
+async def verify_images(
+    engine: Engine, decision: Decision, model_id: str, image_a: ImageInput, image_b: ImageInput
+) -> Verification:
+    """Compare the chosen faces of two pictures by a model. Nothing is stored, and no database is needed.
 
     Raises:
         RegistryError: about the picture that its pointer names.
     """
     faces = []
-    results = await look(engine, [image_a, image_b])
+    results = await look(engine, [image_a, image_b], model_id)
     for image, result, pointer in zip((image_a, image_b), results, ("/image_a", "/image_b"), strict=True):
         faces.append(subject_face(image, result, pointer))
     score = float(np.dot(faces[0].embedding, faces[1].embedding))
-    return Verification(decision.accepts(score), score, decision.threshold, decision.fmr, decision, faces[0], faces[1])
+    match = decision.accepts(score)
+    return Verification(match, score, decision.threshold, decision.fmr, decision, model_id, faces[0], faces[1])
 
 
 async def verify_identity(
@@ -71,25 +75,37 @@ async def verify_identity(
     Raises:
         CollectionNotFound, IdentityNotFound, ModelNotLoaded, FmrNotCalibrated, RegistryError
     """
+    return await while_models_change(lambda: _verify_identity(database, engine, deciding, asked, image, reference))
+
+
+async def _verify_identity(
+    database: Database,
+    engine: Engine,
+    deciding: Deciding,
+    asked: OperatingPoint | None,
+    image: ImageInput,
+    reference: IdentityReference,
+) -> Verification:
     async with database.transaction() as connection:
         collection = await collections.get(connection, reference.collection)
         require_loaded(collection, engine)
         decision = await deciding.in_gallery(connection, collection, asked)
-    face = subject_face(image, (await look(engine, [image]))[0], "/image_a")
-    async with database.transaction(within=collection.id) as connection:
+    model_id = collection.model_id
+    face = subject_face(image, (await look(engine, [image], model_id))[0], "/image_a")
+    async with database.transaction() as connection:
+        if (await collections.get(connection, reference.collection)).model_id != model_id:
+            raise ModelsChangedError
         if reference.identity_id is not None:
             identity = await identities.get(connection, collection.id, reference.identity_id)
         else:
             identity = await identities.get_by_external_id(connection, collection.id, reference.external_id or "")
-        best = await templates.best_score(connection, collection.id, identity.id, engine.model_id, face.embedding)
-        counter = await corrections.nearest_score(
-            connection, collection.id, identity.id, engine.model_id, face.embedding
-        )
+        best = await templates.best_score(connection, collection.id, identity.id, model_id, face.embedding)
+        counter = await corrections.nearest_score(connection, collection.id, identity.id, model_id, face.embedding)
     if best is None:
-        raise IdentityNotFound(f"identity {identity.id} has no template of model {engine.model_id!r}")
+        raise IdentityNotFound(f"identity {identity.id} has no template of model {model_id!r}")
     score, count = best
     threshold = decision.threshold_at(score, count)
     fmr = decision.fmr_against(count)
     corrected = corrections.overrules(counter, score)
     match = score >= threshold and not corrected
-    return Verification(match, score, threshold, fmr, decision, face, identity=identity, corrected=corrected)
+    return Verification(match, score, threshold, fmr, decision, model_id, face, identity=identity, corrected=corrected)

@@ -91,7 +91,7 @@ async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str, aske
                 )
             rows = await templates.sample(connection, collection.id, model_id, MOST_TEMPLATES)
             size = await count(connection, collection.id, model_id)
-            decision = await Deciding(policy, GallerySizes()).in_gallery(connection, collection, asked)
+            decision = await Deciding({model_id: policy}, GallerySizes()).in_gallery(connection, collection, asked)
     except FmrNotCalibrated as error:
         raise StartupError(f"{error.detail}. For this report, name one with --threshold") from None
     except RegistryError as error:

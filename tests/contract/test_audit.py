@@ -87,7 +87,14 @@ def test_nothing_of_the_person_is_left_but_the_trail(client: httpx.Client, setti
     made = client.post("/register", json=body, headers=headers).json()["identity_id"]
     ended(client, start(client, name, {f"{words}/1.jpg": FACE, f"{words}/2.jpg": b"broken"}))
     answer = client.delete(f"/identities/{made}", params={"collection": name}).json()
-    assert answer["deleted"] == {"templates": 1, "centroids": 1, "corrections": 0, "answers": 1, "job_rows": 2}
+    assert answer["deleted"] == {
+        "templates": 1,
+        "centroids": 1,
+        "corrections": 0,
+        "crops": 0,
+        "answers": 1,
+        "job_rows": 2,
+    }
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         for table in tables.metadata.tables:
             query = f"SELECT t::text FROM {table} t WHERE position(%s IN t::text) > 0 OR position(%s IN t::text) > 0"

@@ -39,7 +39,7 @@ async def hosted(request: pytest.FixtureRequest, settings: Settings) -> AsyncIte
         engine: HostedEngine = build_local(settings)
     else:
         worker = request.getfixturevalue("worker")
-        engine = build_remote(remote_settings(worker.url), read_embedder(BUNDLES / "embedder"))
+        engine = build_remote(remote_settings(worker.url), [read_embedder(BUNDLES / "embedder")])
     await engine.start()
     yield engine
     await engine.stop()
@@ -52,7 +52,11 @@ def seen(result: Observation | RegistryError) -> Observation:
 
 async def test_it_says_what_it_runs(hosted: HostedEngine) -> None:
     manifest = read_embedder(BUNDLES / "embedder")
-    assert (hosted.model_id, hosted.dim, hosted.problem) == (manifest.model_id, manifest.embedding_dim, None)
+    assert (hosted.model_id, hosted.dims, hosted.problem) == (
+        manifest.model_id,
+        {manifest.model_id: manifest.embedding_dim},
+        None,
+    )
 
 
 async def test_a_bad_picture_fails_alone(hosted: HostedEngine) -> None:
@@ -115,7 +119,7 @@ async def test_many_at_once_get_their_own(hosted: HostedEngine) -> None:
 async def test_both_hosts_see_the_same(worker: RunningWorker, engine: LocalEngine) -> None:
     """To the last bit for the same batch: the wire rounds nothing."""
     images = [ImageInput(path.read_bytes(), FaceChoice.ALL) for path in (COLLINS, HOPPER, BUS)]
-    remote = build_remote(remote_settings(worker.url), read_embedder(BUNDLES / "embedder"))
+    remote = build_remote(remote_settings(worker.url), [read_embedder(BUNDLES / "embedder")])
     await remote.start()
     theirs = await remote.observe(images)
     await remote.stop()

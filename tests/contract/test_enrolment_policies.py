@@ -30,7 +30,7 @@ class Direct:
     """The session's engine, asked on the calling thread."""
 
     def __init__(self, engine: LocalEngine) -> None:
-        self.model_id, self.dim, self._engine = engine.model_id, engine.dim, engine
+        self.model_id, self.dims, self._engine = engine.model_id, engine.dims, engine
 
     async def observe(self, images):
         return self._engine.observe_now(images)
@@ -190,13 +190,13 @@ async def test_a_crash_between_commit_and_answer(client: httpx.Client, database:
 
     image = ImageInput(COLLINS.read_bytes(), FaceChoice.ONLY)
     wish = EnrolmentRequest(name, "collins", None, None, [image], once=Once("k", b"\x01" * 32, render))
-    made = await Enroller(database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines(), Trail(None)).enrol(
-        wish
-    )
+    made = await Enroller(
+        database, Direct(engine), gate, Deciding({engine.model_id: policy}, GallerySizes()), Lines(), Trail(None)
+    ).enrol(wish)
     assert isinstance(made, Enrolment)
     del made
     again = await Enroller(
-        database, Direct(engine), gate, Deciding(policy, GallerySizes()), Lines(), Trail(None)
+        database, Direct(engine), gate, Deciding({engine.model_id: policy}, GallerySizes()), Lines(), Trail(None)
     ).enrol(wish)
     assert isinstance(again, Replay)
     listed = client.get("/identities", params={"collection": name}).json()["identities"]

@@ -45,7 +45,14 @@ def test_register_verify_search_delete(client: httpx.Client, collection_name: st
     assert client.get(address).json()["label"] == "Collins"
     gone = client.delete(address).json()
     assert (gone["identity_id"], gone["templates_deleted"]) == (identity["identity_id"], 1)
-    assert gone["deleted"] == {"templates": 1, "centroids": 1, "corrections": 0, "answers": 0, "job_rows": 0}
+    assert gone["deleted"] == {
+        "templates": 1,
+        "centroids": 1,
+        "corrections": 0,
+        "crops": 0,
+        "answers": 0,
+        "job_rows": 0,
+    }
     assert client.get(address).status_code == 404
     after = client.post("/search", json={"collection": collection_name, "image": b64(FACE)}).json()
     assert [candidate["label"] for candidate in after["results"][0]["candidates"]] == ["Hopper"]

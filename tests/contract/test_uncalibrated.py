@@ -60,4 +60,4 @@ def test_a_rule_about_duplicates_is_refused_when_it_is_set(uncalibrated: httpx.C
     refused = uncalibrated.post("/collections", json={"name": "never-made", "duplicates": "reject"})
     assert (refused.status_code, refused.json()["pointer"]) == (422, "/duplicates")
     assert "never-made" not in uncalibrated.get("/collections").text
-    assert uncalibrated.patch("/collections/default", json={"duplicates": "warn"}).status_code == 422
+    assert uncalibrated.patch("/collections/uncalibrated", json={"duplicates": "warn"}).status_code == 422

@@ -57,7 +57,7 @@ def pair(started: Callable[..., RunningWorker]) -> tuple[RunningWorker, RunningW
 @asynccontextmanager
 async def asking(*urls: str, token: str = TOKEN):
     settings = load_settings(inference={"worker_url": ", ".join(urls), "worker_token": token})
-    engine = build_remote(settings, MANIFEST)
+    engine = build_remote(settings, [MANIFEST])
     await engine.start()
     try:
         yield engine

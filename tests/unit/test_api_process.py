@@ -26,7 +26,7 @@ from service.settings import load_settings
 import service.worker
 settings = load_settings(inference={{"worker_url": "http://worker:8001"}})
 create_app(settings)
-print(type(build_engine(settings, read_embedder(settings.embedder.bundle))).__name__)
+print(type(build_engine(settings, [read_embedder(settings.embedder.bundle)])).__name__)
 try:
     build_engine(load_settings(), None)
 except Exception as error:

@@ -163,7 +163,7 @@ def evaluate(
     finder: FaceFinder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
     if yunet is not None:
         finder = YuNet(yunet, YUNET_MIN_SCORE)
-    engine = LocalEngine(finder, embedder, ImageLimits())
+    engine = LocalEngine(finder, [embedder], ImageLimits())
     manifest = embedder.manifest
     folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))
     figures = evaluation.evaluate(engine, folder, manifest.calibration, FaceChoice(face))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from service.api.access import ManageAccess
 from service.api.bodies import operation, read_body
 from service.api.cursor import Cursor, Limit, cut, decode_text, encode_text
-from service.api.dependencies import RegistryDependency
+from service.api.dependencies import Registry, RegistryDependency
 from service.api.schemas import (
     CollectionBody,
     CollectionChange,
@@ -16,7 +16,8 @@ from service.api.schemas import (
     CollectionsAnswer,
     CollectionView,
 )
-from service.gallery import collections
+from service.errors import CropsUnavailable
+from service.gallery import collections, crops
 from service.gallery.audit import Action, Event
 from service.gallery.size import count
 from service.recognition.duplicates import DuplicatePolicy
@@ -56,15 +57,17 @@ async def read_collection(
 
 @router.post("", openapi_extra=operation(CollectionBody), status_code=201, summary="Make a collection")
 async def create_collection(request: Request, registry: RegistryDependency, access: ManageAccess) -> CollectionView:
-    """A namespace of identities, bound to the model that the service runs."""
+    """A namespace of identities, bound to one of the models that the service runs."""
     access.enter(None)
     body = await read_body(request, CollectionBody)
-    registry.deciding.require_resolvable(body.operating_point)
-    _require_decidable(registry, body.duplicates)
+    model_id = body.model_id or registry.engine.model_id
+    registry.deciding.policy_of(model_id)
+    registry.deciding.require_resolvable(body.operating_point, model_id)
+    _require_decidable(registry, body.duplicates, model_id)
+    _require_key(registry, body.store_crops)
+    choices = body.model_dump(mode="json", exclude={"name", "model_id"})
     async with registry.database.transaction() as connection:
-        made = await collections.create(
-            connection, body.name, registry.engine.model_id, **body.model_dump(mode="json", exclude={"name"})
-        )
+        made = await collections.create(connection, body.name, model_id, **choices)
         event = Event(Action.COLLECTION_CREATE, access.actor(request), details={"name": made.name})
         await registry.trail.append(connection, made.id, [event])
     return _view(made, 0)
@@ -74,12 +77,18 @@ async def create_collection(request: Request, registry: RegistryDependency, acce
 async def change_collection(
     request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
 ) -> CollectionView:
-    """Its default rate, and what it asks of newcomers. People who are enrolled stay as they are."""
+    """Its default rate, what it asks of newcomers, whether crops are kept. People who are enrolled stay as they are."""
     access.enter(name)
     body = await read_body(request, CollectionChange)
-    _require_decidable(registry, body.duplicates)
+    _require_key(registry, body.store_crops)
     async with registry.database.transaction() as connection:
+        found = await collections.get(connection, name, "/name")
+        _require_decidable(registry, body.duplicates, found.model_id)
+        if body.store_crops is not None:
+            await collections.change_models(connection, found.id)
         changed = await collections.change(connection, name, **body.choices)
+        if body.store_crops is False:
+            await crops.forget_all(connection, changed.id)
         if body.operating_point is not None:  # which the gallery may be too large for already
             await registry.deciding.in_gallery(connection, changed, body.operating_point)
         size = await count(connection, changed.id, changed.model_id)
@@ -102,9 +111,15 @@ async def delete_collection(
     return CollectionDeletionAnswer(name=name, identities_deleted=deleted)
 
 
-def _require_decidable(registry: RegistryDependency, duplicates: DuplicatePolicy | None) -> None:
+def _require_decidable(registry: Registry, duplicates: DuplicatePolicy | None, model_id: str) -> None:
     if duplicates not in (None, DuplicatePolicy.ALLOW):
-        registry.deciding.require_duplicates_decidable()
+        registry.deciding.require_duplicates_decidable(model_id)
+
+
+def _require_key(registry: Registry, store_crops: bool | None) -> None:
+    """Raises CropsUnavailable."""
+    if store_crops and registry.vault is None:
+        raise CropsUnavailable("set crops.key, the same for all services on this database", pointer="/store_crops")
 
 
 def _view(collection: collections.Collection, identities: int) -> CollectionView:
@@ -115,6 +130,8 @@ def _view(collection: collections.Collection, identities: int) -> CollectionView
         fpir=collection.fpir,
         quality=QualityMode(collection.quality),
         duplicates=DuplicatePolicy(collection.duplicates),
+        store_crops=collection.store_crops,
+        standby_model_id=collection.standby_model_id,
         identity_count=identities,
         created_at=collection.created_at,
     )

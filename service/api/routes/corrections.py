@@ -7,14 +7,12 @@ from fastapi import APIRouter, Request
 from service.api.bodies import operation, read_body
 from service.api.collection import InCollection
 from service.api.cursor import Cursor, Limit, cut, decode, encode
-from service.api.dependencies import EngineDependency
+from service.api.dependencies import EngineDependency, RegistryDependency
 from service.api.inputs import Inputs
 from service.api.schemas import CorrectionBody, CorrectionsAnswer, CorrectionView
-from service.gallery import collections, corrections, identities
+from service.gallery import corrections, identities
 from service.gallery.audit import Action
-from service.recognition.enrolment import require_loaded
-from service.recognition.given import look
-from service.recognition.subject import subject_face
+from service.recognition.correcting import CorrectionRequest
 
 router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["gallery"])
 
@@ -23,7 +21,11 @@ router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["galler
     "", openapi_extra=operation(CorrectionBody), status_code=201, summary="Say that a face is not the person's"
 )
 async def correct(
-    request: Request, identity_id: uuid.UUID, collection: InCollection, engine: EngineDependency
+    request: Request,
+    identity_id: uuid.UUID,
+    collection: InCollection,
+    registry: RegistryDependency,
+    engine: EngineDependency,
 ) -> CorrectionView:
     """Later searches and verifications don't match the person where the probe is nearer to this face than to theirs.
 
@@ -31,14 +33,8 @@ async def correct(
     """
     body = await read_body(request, CorrectionBody)
     image = Inputs(engine, collection.access).of_correction(body)
-    async with collection.transaction() as (connection, collection_id):
-        require_loaded(await collections.get(connection, collection.name), engine)
-        await identities.get(connection, collection_id, identity_id)
-    face = subject_face(image, (await look(engine, [image]))[0], "/image")
-    async with collection.transaction() as (connection, collection_id):
-        await identities.lock(connection, collection_id, identity_id)
-        made = await corrections.add(connection, collection_id, identity_id, engine.model_id, face.embedding)
-        await collection.record(connection, collection_id, Action.CORRECT, identity_id, correction=str(made.id))
+    wish = CorrectionRequest(collection.name, identity_id, image, collection.actor)
+    made = await registry.corrector(engine).correct(wish)
     return CorrectionView.model_validate(made, from_attributes=True)
 
 
@@ -48,9 +44,9 @@ async def list_corrections(
 ) -> CorrectionsAnswer:
     """Without embeddings."""
     after = decode(cursor)
-    async with collection.transaction() as (connection, collection_id):
-        await identities.get(connection, collection_id, identity_id)
-        found = await corrections.page(connection, collection_id, identity_id, limit + 1, after)
+    async with collection.opened() as (connection, opened):
+        await identities.get(connection, opened.id, identity_id)
+        found = await corrections.page(connection, opened.id, identity_id, opened.model_id, limit + 1, after)
     page, next_cursor = cut(list(found), limit, encode)
     views = [CorrectionView.model_validate(item, from_attributes=True) for item in page]
     return CorrectionsAnswer(corrections=views, next_cursor=next_cursor)

@@ -24,11 +24,13 @@ async def embed(
     What is got here can be sent to `/register`, `/verify` and `/search` in the place of a picture, with its `model_id`.
     """
     body = await read_body(request, EmbedBody)
-    image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none")
+    model_id = body.model_id or engine.model_id
+    registry.deciding.policy_of(model_id)
+    image = ImageInput(body.image, body.face, body.box, cropped=body.detector == "none", model_id=model_id)
     [result] = await engine.observe([image])
     if body.face is not FaceChoice.ALL:
         subject_face(image, result, "/image")
     observation = require_observation(result, "/image")
     event = Event(Action.EMBED, access.actor(request), details={"faces": len(observation.faces)})
     registry.reads.note(access.collection or DEFAULT, event)
-    return embed_answer(observation, engine.model_id, engine.dim, registry.precision)
+    return embed_answer(observation, model_id, engine.dims[model_id], registry.precision)

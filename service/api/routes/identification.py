@@ -34,7 +34,7 @@ async def search(
         body.collection, images, body.operating_point, body.top_k, body.filter, body.explain, body.images is not None
     )
     identification = await identify(registry.database, engine, registry.deciding, wish)
-    answer = search_answer(identification, engine.model_id, registry.precision)
+    answer = search_answer(identification, registry.precision)
     matches = [any(candidate.match for candidate in result.candidates) for result in answer.results]
     for match in matches:
         DECISIONS.labels("search", str(match).lower()).inc()

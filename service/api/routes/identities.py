@@ -15,6 +15,7 @@ from service.api.schemas import (
     IdentitiesAnswer,
     IdentityChange,
     IdentityView,
+    ModelId,
     Name,
     TemplateDeletionAnswer,
     TemplatesAnswer,
@@ -58,7 +59,7 @@ async def read(identity_id: uuid.UUID, collection: InCollection) -> IdentityView
 
 @router.delete("/{identity_id}", summary="Delete a person with all templates")
 async def delete(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> DeletionAnswer:
-    """Centroids, metadata, kept answers and rows of jobs go along. The answer is a receipt.
+    """Centroids, crops, metadata, kept answers and rows of jobs go along. The answer is a receipt.
 
     The rows are gone at once; `python -m service db purge` also takes their bytes out of the database's files.
     """
@@ -78,7 +79,7 @@ async def export(identity_id: uuid.UUID, collection: InCollection, registry: Reg
     async with collection.transaction() as (connection, collection_id):
         held = await holdings(connection, collection_id, identity_id)
         await collection.record(connection, collection_id, Action.EXPORT, identity_id)
-    return holdings_answer(held, with_audit=collection.access.has(Scope.AUDIT))
+    return holdings_answer(held, registry.vault, with_audit=collection.access.has(Scope.AUDIT))
 
 
 @router.patch("/{identity_id}", openapi_extra=operation(IdentityChange), summary="Change a person's label or metadata")
@@ -97,13 +98,19 @@ async def change(
 
 @router.get("/{identity_id}/templates", summary="What is stored of a person's pictures, page by page")
 async def list_templates(
-    identity_id: uuid.UUID, collection: InCollection, limit: Limit = 1000, cursor: Cursor = None
+    identity_id: uuid.UUID,
+    collection: InCollection,
+    limit: Limit = 1000,
+    cursor: Cursor = None,
+    model_id: Annotated[ModelId | None, Query(description="of this model; unset: of the collection's own")] = None,
 ) -> TemplatesAnswer:
     """Without embeddings."""
     after = decode(cursor)
-    async with collection.transaction() as (connection, collection_id):
-        await identities.get(connection, collection_id, identity_id)
-        stored = await templates.list_of(connection, collection_id, identity_id, limit + 1, after)
+    async with collection.opened() as (connection, found):
+        await identities.get(connection, found.id, identity_id)
+        stored = await templates.list_of(
+            connection, found.id, identity_id, model_id or found.model_id, limit + 1, after
+        )
     page, next_cursor = cut(list(stored), limit, encode)
     views = [TemplateView.model_validate(item, from_attributes=True) for item in page]
     return TemplatesAnswer(templates=views, next_cursor=next_cursor)
@@ -115,7 +122,10 @@ async def delete_template(
     template_id: uuid.UUID,
     collection: InCollection,
 ) -> TemplateDeletionAnswer:
-    """The person's centroid is made anew from the others. Without any left the person stays, and is not found."""
+    """The person's centroid is made anew from the others. Without any left the person stays, and is not found.
+
+    What other models made of the same face goes along, and its crop.
+    """
     async with collection.transaction() as (connection, collection_id):
         await identities.lock(connection, collection_id, identity_id)
         left = await templates.remove(connection, collection_id, identity_id, template_id)

@@ -32,7 +32,8 @@ from service.gallery import jobs
 from service.gallery.audit import Action
 from service.gallery.jobs import Job, JobPlace, RowStatus, State
 from service.inference.engine import FaceChoice
-from service.jobs.enrolling import KIND, put_preparation
+from service.jobs.enrolling import KIND
+from service.jobs.portions import put_preparation
 from service.jobs.sources import Archive, allowed_folder
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

@@ -40,12 +40,12 @@ async def merge(request: Request, identity_id: uuid.UUID, collection: InCollecti
 async def split(request: Request, identity_id: uuid.UUID, collection: InCollection) -> IdentityView:
     """Where pictures of two people were enrolled as one. Answers the new person."""
     body = await read_body(request, SplitBody)
-    async with collection.transaction() as (connection, collection_id):
+    async with collection.opened() as (connection, found):
         made = await regrouping.split(
-            connection, collection_id, identity_id, body.template_ids, body.external_id, body.label, body.metadata
+            connection, found, identity_id, body.template_ids, body.external_id, body.label, body.metadata
         )
-        person = await identities.get(connection, collection_id, made)
-        await collection.record(connection, collection_id, Action.SPLIT, identity_id, made=str(made))
+        person = await identities.get(connection, found.id, made)
+        await collection.record(connection, found.id, Action.SPLIT, identity_id, made=str(made))
     return identity_view(person)
 
 
@@ -61,7 +61,7 @@ async def move(
     collection.access.enter(body.to)
     async with registry.database.transaction() as connection:
         origin = await collections.get(connection, collection.name)
-        target = await collections.get(connection, body.to, "/to")
+        target = await collections.get_held(connection, body.to, "/to")
         if origin.model_id != target.model_id:
             raise OtherModel(
                 f"{origin.name!r} belongs to model {origin.model_id!r} and {target.name!r} to {target.model_id!r}: "

@@ -29,8 +29,11 @@ async def verify(
     asked = body.operating_point
     image_a, image_b = Inputs(engine, access).of_verify(body)
     if image_b is not None:
-        decision = await registry.deciding.between_pictures(registry.database, body.collection, asked)
-        verification = await verify_images(engine, decision, image_a, image_b)
+        given_model = image_a.model_id or image_b.model_id
+        decision, model_id = await registry.deciding.between_pictures(
+            registry.database, body.collection, asked, given_model
+        )
+        verification = await verify_images(engine, decision, model_id, image_a, image_b)
     else:
         reference = IdentityReference(body.collection, body.identity_id, body.external_id)
         verification = await verify_identity(registry.database, engine, registry.deciding, asked, image_a, reference)
@@ -39,4 +42,4 @@ async def verify(
     registry.reads.note(body.collection, event)
     SCORES.labels("verify").observe(verification.score)
     DECISIONS.labels("verify", str(verification.match).lower()).inc()
-    return verify_answer(verification, engine.model_id, registry.precision)
+    return verify_answer(verification, registry.precision)

@@ -1,0 +1,217 @@
+"""A second model beside a collection's own: whom it knows, and the two changing places."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import Conflict, ModelIncomplete
+from service.gallery import collections, identities, templates
+from service.gallery.collections import Collection
+from service.gallery.identities import Identity
+from service.gallery.paging import Place
+from service.gallery.tables import centroid, collection, correction, identity, template
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """What the standby model makes of a face that is enrolled."""
+
+    embedding: Floats
+    quality: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Whom the standby model knows of those whom the collection's own model knows.
+
+    Attributes:
+        people: known to the collection's own model.
+        lacking: of them, those without any template under the standby model: they need new photos.
+        partial: those with fewer templates than under their own model.
+        corrections_lacking: corrections that the standby model would not respect.
+    """
+
+    people: int
+    lacking: int
+    partial: int
+    corrections_lacking: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether nobody is lost by the change, and no correction."""
+        return self.lacking == 0 and self.corrections_lacking == 0
+
+
+async def start(connection: AsyncConnection, found: Collection, model_id: str, activates: bool) -> Collection:
+    """Embed every new face by this model as well from now on. Raises Conflict."""
+    await collections.change_models(connection, found.id)
+    found = await collections.get(connection, found.name)
+    if model_id == found.model_id:
+        raise Conflict(f"model {model_id!r} is the collection's own already", pointer="/model_id")
+    if found.standby_model_id not in (None, model_id):
+        raise Conflict(
+            f"model {found.standby_model_id!r} stands by; DELETE /collections/{found.name}/standby first",
+            pointer="/model_id",
+        )
+    return await collections.change(connection, found.name, standby_model_id=model_id, standby_activates=activates)
+
+
+async def activate(connection: AsyncConnection, found: Collection, anyway: bool = False) -> Collection:
+    """Let the two models change places, in the moment in which the transaction is committed.
+
+    `anyway`: also where people are lost by it, who are found no more until they are enrolled again.
+
+    Raises:
+        Conflict: no model stands by.
+        ModelIncomplete
+    """
+    await collections.change_models(connection, found.id)
+    found = await collections.get(connection, found.name)
+    model_id = required(found)
+    covered = await coverage(connection, found)
+    if not (covered.complete or anyway):
+        raise ModelIncomplete(
+            f"model {model_id!r} does not know {covered.lacking} of {covered.people} people and "
+            f"{covered.corrections_lacking} corrections: GET /collections/{found.name}/standby/lacking names the "
+            "people; register photos of them, or send `anyway`",
+            lacking=covered.lacking,
+            corrections_lacking=covered.corrections_lacking,
+        )
+    return await collections.change(
+        connection, found.name, model_id=model_id, standby_model_id=found.model_id, standby_activates=False
+    )
+
+
+async def drop(connection: AsyncConnection, found: Collection) -> dict[str, int]:
+    """Delete all that the standby model made; how many rows of each kind. Raises Conflict."""
+    await collections.change_models(connection, found.id)
+    found = await collections.get(connection, found.name)
+    model_id = required(found)
+    await collections.change(connection, found.name, standby_model_id=None, standby_activates=False)
+    deleted = {}
+    for name, table in (("templates", template), ("centroids", centroid), ("corrections", correction)):
+        statement = delete(table).where(table.c.collection_id == found.id, table.c.model_id == model_id)
+        deleted[name] = (await connection.execute(statement)).rowcount
+    return deleted
+
+
+async def to_activate(connection: AsyncConnection) -> list[Collection]:
+    """Collections whose standby model is to become active by itself. The transaction must be for everything."""
+    statement = select(collection).where(collection.c.standby_activates).order_by(collection.c.name)
+    return [Collection(**row._mapping) for row in await connection.execute(statement)]
+
+
+def required(found: Collection) -> str:
+    """The standby model. Raises Conflict."""
+    if found.standby_model_id is None:
+        raise Conflict(f"no model stands by; POST /collections/{found.name}/standby names one")
+    return found.standby_model_id
+
+
+async def coverage(connection: AsyncConnection, found: Collection) -> Coverage:
+    """Compares the centroids of both models: about a second for a million people."""
+    own, other = centroid.alias("own"), centroid.alias("other")
+    same_person = (
+        (other.c.collection_id == found.id)
+        & (other.c.identity_id == own.c.identity_id)
+        & (other.c.model_id == required(found))
+    )
+    statement = (
+        select(
+            func.count(),
+            func.count().filter(other.c.identity_id.is_(None)),
+            func.count().filter(other.c.template_count < own.c.template_count),
+        )
+        .select_from(own.outerjoin(other, same_person))
+        .where(own.c.collection_id == found.id, own.c.model_id == found.model_id)
+    )
+    people, lacking, partial = (await connection.execute(statement)).one()
+    corrections = select(func.count()).where(lacking_corrections(found))
+    return Coverage(people, lacking, partial, (await connection.execute(corrections)).scalar_one())
+
+
+async def lacking_people(
+    connection: AsyncConnection, found: Collection, limit: int, after: Place | None = None
+) -> list[Identity]:
+    """Up to `limit` of the people who need new photos, in the order of their enrolment."""
+    among = _knows(found, found.model_id) & ~_knows(found, required(found))
+    return await identities.page(connection, found.id, limit, after, among=among)
+
+
+async def unembedded(connection: AsyncConnection, found: Collection) -> list[tuple[uuid.UUID, str]]:
+    """Everybody (id, external_id) of whom a template or correction is not there under the standby model."""
+    wanting = exists().where(lacking_templates(found), template.c.identity_id == identity.c.id) | exists().where(
+        lacking_corrections(found), correction.c.identity_id == identity.c.id
+    )
+    statement = (
+        select(identity.c.id, identity.c.external_id)
+        .where(identity.c.collection_id == found.id, wanting)
+        .order_by(identity.c.created_at, identity.c.id)
+    )
+    return [(row.id, row.external_id) for row in await connection.execute(statement)]
+
+
+async def missing_faces(connection: AsyncConnection, found: Collection, identity_id: uuid.UUID) -> set[bytes]:
+    """Of which of a person's faces, by their `source_sha256`, there is nothing under the standby model."""
+    sources: set[bytes] = set()
+    for table, lacking in ((template, lacking_templates(found)), (correction, lacking_corrections(found))):
+        statement = select(table.c.source_sha256).where(lacking, table.c.identity_id == identity_id)
+        sources |= {source for source in (await connection.execute(statement)).scalars() if source is not None}
+    return sources
+
+
+async def take_in(
+    connection: AsyncConnection, found: Collection, identity_id: uuid.UUID, faces: Mapping[bytes, Remade]
+) -> None:
+    """Store what the standby model made of a person's faces, where it is still missing. Raises IdentityNotFound."""
+    await identities.lock(connection, found.id, identity_id)
+    model_id = required(found)
+    for table, lacking in ((template, lacking_templates(found)), (correction, lacking_corrections(found))):
+        wanted = select(table).where(lacking, table.c.identity_id == identity_id, table.c.source_sha256.in_(faces))
+        for row in (await connection.execute(wanted)).all():
+            made = faces[row.source_sha256]
+            values = {"id": uuid.uuid4(), "model_id": model_id, "dim": len(made.embedding), "embedding": made.embedding}
+            if table is template:
+                values["quality"] = made.quality
+            await connection.execute(insert(table).values(dict(row._mapping) | values))
+    await templates.recompute_centroid(connection, found.id, identity_id, model_id)
+
+
+def lacking_templates(found: Collection) -> ColumnElement[bool]:
+    """Templates of the collection's own model of whose face there is none under the standby model."""
+    other = template.alias("other")
+    made = exists().where(
+        other.c.collection_id == found.id,
+        other.c.identity_id == template.c.identity_id,
+        other.c.model_id == required(found),
+        other.c.source_sha256 == template.c.source_sha256,
+    )
+    return (template.c.collection_id == found.id) & (template.c.model_id == found.model_id) & ~made
+
+
+def lacking_corrections(found: Collection) -> ColumnElement[bool]:
+    """Corrections of the collection's own model that there are not under the standby model."""
+    other = correction.alias("other")
+    made = exists().where(
+        other.c.collection_id == found.id,
+        other.c.identity_id == correction.c.identity_id,
+        other.c.model_id == required(found),
+        other.c.source_sha256 == correction.c.source_sha256,
+    )
+    return (correction.c.collection_id == found.id) & (correction.c.model_id == found.model_id) & ~made
+
+
+def _knows(found: Collection, model_id: str) -> ColumnElement[Any]:
+    return exists().where(
+        centroid.c.collection_id == found.id,
+        centroid.c.identity_id == identity.c.id,
+        centroid.c.model_id == model_id,
+    )

@@ -1,0 +1,417 @@
+"""Another model for a collection, without enrolling anybody again: two real models, of 128 and of 160 dimensions."""
+
+import base64
+import io
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from service.app import create_app
+from service.gallery.database import Database
+from service.inference.bundle import read_embedder
+from service.settings import BUNDLES, Settings, load_settings
+from tests.bundles import SECOND, turned
+from tests.conftest import serving
+from tests.photos import BUS, COLLINS, HOPPER, TRAINER, b64, brighter, encoded, pixels
+
+OWN, SAME_DIM, OTHER = read_embedder(BUNDLES / "embedder").model_id, "turned-128", "turned-160"
+KEY = "the key for the crops of the tests, long enough"
+
+
+@pytest.fixture(scope="module")
+def both(postgres_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that runs three models, on the database of the other one."""
+    folder = tmp_path_factory.mktemp("bundles")
+    more = [turned(folder / OTHER, 160, OTHER), turned(folder / SAME_DIM, 128, SAME_DIM)]
+    several = load_settings(
+        database={"url": postgres_url, "ann_check_every_s": 2},
+        embedder={"more": more},
+        audit={"key": settings.audit.key},
+        crops={"key": KEY},
+        jobs={"uploads": settings.jobs.uploads},
+    )
+    with serving(create_app(several)) as client:
+        yield client
+
+
+def make(client: httpx.Client, **rules: Any) -> str:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    answer = client.post("/collections", json={"name": name, **rules})
+    assert answer.status_code == 201, answer.text
+    return name
+
+
+def register(client: httpx.Client, name: str, label: str, *pictures: bytes, **more: Any) -> dict[str, Any]:
+    body = {"collection": name, "label": label, "images": [b64(picture) for picture in pictures], **more}
+    answer = client.post("/register", json=body)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def search(client: httpx.Client, name: str, picture: bytes, **more: Any) -> dict[str, Any]:
+    answer = client.post("/search", json={"collection": name, "image": b64(picture), **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def best(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer["results"][0]["candidates"][0]
+
+
+def change(client: httpx.Client, name: str, model_id: str = OTHER, **more: Any) -> httpx.Response:
+    return client.post(f"/collections/{name}/standby", json={"model_id": model_id, **more})
+
+
+def standby(client: httpx.Client, name: str) -> dict[str, Any]:
+    answer = client.get(f"/collections/{name}/standby")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def wait(client: httpx.Client, name: str, condition: Any, seconds: float = 60) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while not condition(view := standby(client, name)):
+        assert time.monotonic() < deadline, view
+        time.sleep(0.1)
+    return view
+
+
+def job_done(view: dict[str, Any]) -> bool:
+    return view["job"] is not None and view["job"]["finished_at"] is not None
+
+
+def people(count: int) -> dict[str, bytes]:
+    """So many people, of whom some look like each other: what matters is that each picture finds itself."""
+    photos = (COLLINS, HOPPER)
+    return {f"p{number}": brighter(photos[number % 2], 0.6 + 0.04 * (number // 2)) for number in range(count)}
+
+
+class Traffic:
+    """Three who search for what is enrolled, and one who enrols, until it is told to stop."""
+
+    def __init__(self, client: httpx.Client, name: str, enrolled: dict[str, bytes]) -> None:
+        self._client, self._name, self._enrolled = client, name, enrolled
+        self._stop = threading.Event()
+        self.answers: list[dict[str, Any]] = []
+        self.newcomers: dict[str, bytes] = {}
+
+    def __enter__(self) -> "Traffic":
+        self._threads = ThreadPoolExecutor(4)
+        self._tasks = [self._threads.submit(self._search, number) for number in range(3)]
+        self._tasks.append(self._threads.submit(self._register))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for task in self._tasks:
+            task.result()
+        self._threads.shutdown()
+
+    def _search(self, number: int) -> None:
+        for picture in itertools.cycle(list(self._enrolled.values())[number::3]):
+            if self._stop.is_set():
+                return
+            self.answers.append(search(self._client, self._name, picture))
+
+    def _register(self) -> None:
+        while not self._stop.is_set():
+            number = len(self.newcomers)
+            picture = brighter(HOPPER, 0.55 + 0.001 * number)
+            register(self._client, self._name, f"new-{number}", picture)
+            self.newcomers[f"new-{number}"] = picture
+
+
+def test_a_collection_changes_its_model_under_traffic(both: httpx.Client) -> None:
+    """Whoever searches finds the enrolled picture at a cosine of one, by the one model or by the other.
+
+    Embeddings of two models have nothing in common: a comparison between them would score about zero.
+    """
+    name = make(both, store_crops=True)
+    enrolled = people(24)
+    for label, picture in enrolled.items():
+        register(both, name, label, picture)
+    with Traffic(both, name, enrolled) as traffic:
+        time.sleep(1)
+        answer = change(both, name)
+        assert answer.status_code == 202, answer.text
+        assert both.get(answer.headers["location"]).json()["kind"] == "re-embedding"
+        wait(both, name, lambda view: view["model_id"] == OTHER)
+        for model_id in (OWN, OTHER):  # back, and there again
+            time.sleep(1)
+            changed = both.post(f"/collections/{name}/standby/activate", json={})
+            assert (changed.status_code, changed.json()["model_id"]) == (200, model_id), changed.text
+        time.sleep(1)
+    assert {found["model_id"] for found in traffic.answers} == {OWN, OTHER}
+    assert min(best(found)["score"] for found in traffic.answers) > 0.99
+    everybody = enrolled | traffic.newcomers
+    known = {"people": len(everybody), "lacking": 0, "partial": 0, "corrections_lacking": 0}
+    assert standby(both, name)["coverage"] == known
+    for label, picture in list(everybody.items())[::5]:
+        found = search(both, name, picture, top_k=50)
+        assert found["model_id"] == OTHER
+        assert label in {one["external_id"] for one in found["results"][0]["candidates"] if one["score"] > 0.999}
+    dropped = both.delete(f"/collections/{name}/standby").json()
+    rows = {"templates": len(everybody), "centroids": len(everybody), "corrections": 0}
+    assert dropped == {"model_id": OWN, "deleted": rows}
+    assert standby(both, name)["standby_model_id"] is None
+    assert best(search(both, name, enrolled["p0"]))["score"] > 0.99
+    trail = both.get("/audit", params={"collection": name, "limit": 1000}).json()["entries"]
+    actions = [entry["action"] for entry in trail]
+    assert [one for one in actions if one.startswith("model-")] == [
+        "model-standby",
+        *["model-activate"] * 3,
+        "model-drop",
+    ]
+
+
+@pytest.mark.anyio
+async def test_rows_are_of_one_model_each(both: httpx.Client, database: Database) -> None:
+    name = make(both, store_crops=True)
+    register(both, name, "collins", COLLINS.read_bytes(), brighter(COLLINS, 0.8))
+    change(both, name, activate=False)
+    wait(both, name, job_done)
+    register(both, name, "hopper", HOPPER.read_bytes())
+    query = text(
+        "SELECT t.model_id, t.dim, vector_dims(t.embedding), count(*) FROM template t JOIN collection c "
+        "ON c.id = t.collection_id WHERE c.name = :name GROUP BY 1, 2, 3 ORDER BY 2"
+    )
+    async with database.transaction(everything=True) as connection:
+        rows = [tuple(row) for row in await connection.execute(query, {"name": name})]
+    assert rows == [(OWN, 128, 128, 3), (OTHER, 160, 160, 3)]
+    assert standby(both, name)["model_id"] == OWN  # nobody asked for more
+    found = both.get("/identities", params={"collection": name}).json()["identities"]
+    assert [one["template_count"] for one in found] == [2, 1]
+
+
+def test_who_has_no_crop_needs_a_new_photo(both: httpx.Client) -> None:
+    name = make(both)
+    photos = {"collins": COLLINS.read_bytes(), "hopper": HOPPER.read_bytes()}
+    for label, picture in photos.items():
+        register(both, name, label, picture)
+    address = change(both, name).headers["location"]
+    view = wait(both, name, job_done)
+    assert view["job"]["counts"] == {"accepted": 0, "duplicate": 0, "rejected": 2, "failed": 0}
+    path, _, query = address.partition("?")
+    assert {row["code"] for row in both.get(f"{path}/rows?{query}").json()["rows"]} == {"new_photos_needed"}
+    assert (view["model_id"], view["coverage"]["lacking"]) == (OWN, 2)
+    listed = both.get(f"/collections/{name}/standby/lacking").json()["people"]
+    assert [one["external_id"] for one in listed] == ["collins", "hopper"]
+    refused = both.post(f"/collections/{name}/standby/activate", json={})
+    assert (refused.status_code, refused.json()["code"], refused.json()["lacking"]) == (409, "model_incomplete", 2)
+    again = register(both, name, "collins", photos["collins"])  # the same picture does as well
+    assert again["images"][0]["status"] == "duplicate"
+    listed = both.get(f"/collections/{name}/standby/lacking").json()["people"]
+    assert [one["external_id"] for one in listed] == ["hopper"]
+    register(both, name, "hopper", brighter(HOPPER, 0.9))
+    wait(both, name, lambda view: view["model_id"] == OTHER)  # by itself
+    for label, picture in photos.items():
+        found = best(search(both, name, picture))
+        assert (found["external_id"], found["match"]) == (label, True)
+
+
+def test_people_may_be_left_behind_on_purpose(both: httpx.Client) -> None:
+    name = make(both)
+    register(both, name, "collins", COLLINS.read_bytes())
+    change(both, name, activate=False)
+    wait(both, name, job_done)
+    changed = both.post(f"/collections/{name}/standby/activate", json={"anyway": True})
+    assert (changed.status_code, changed.json()["model_id"]) == (200, OTHER)
+    assert search(both, name, COLLINS.read_bytes())["results"][0]["candidates"] == []
+    back = both.post(f"/collections/{name}/standby/activate", json={})
+    assert (back.status_code, back.json()["model_id"]) == (200, OWN)
+    assert best(search(both, name, COLLINS.read_bytes()))["match"]
+
+
+def test_corrections_are_respected_by_the_other_model(both: httpx.Client) -> None:
+    name = make(both, store_crops=True, quality="off")
+    person = register(both, name, "hopper", HOPPER.read_bytes())["identity_id"]
+    wrong = {"image": b64(COLLINS.read_bytes())}
+    path = f"/identities/{person}/corrections"
+    assert both.post(path, params={"collection": name}, json=wrong).status_code == 201
+    change(both, name)
+    wait(both, name, lambda view: view["model_id"] == OTHER)
+    later = {"image": b64(TRAINER.read_bytes())}
+    assert both.post(path, params={"collection": name}, json=later).status_code == 201
+    listed = both.get(path, params={"collection": name}).json()["corrections"]
+    assert [one["model_id"] for one in listed] == [OTHER, OTHER]
+    for picture in (COLLINS, TRAINER):
+        found = best(search(both, name, picture.read_bytes(), threshold=-1))
+        assert (found["corrected"], found["match"]) == (True, False)
+    for one in listed:
+        assert both.delete(f"{path}/{one['id']}", params={"collection": name}).status_code == 204
+    both.post(f"/collections/{name}/standby/activate", json={"anyway": True})
+    assert both.get(path, params={"collection": name}).json()["corrections"] == []  # under either model
+
+
+def test_a_correction_without_a_crop_keeps_the_model_from_changing(both: httpx.Client) -> None:
+    name = make(both, quality="off")
+    person = register(both, name, "hopper", HOPPER.read_bytes())["identity_id"]
+    path = f"/identities/{person}/corrections"
+    made = both.post(path, params={"collection": name}, json={"image": b64(COLLINS.read_bytes())}).json()
+    change(both, name)
+    register(both, name, "hopper", HOPPER.read_bytes())
+    view = wait(both, name, lambda view: job_done(view) and view["coverage"]["lacking"] == 0)
+    assert (view["model_id"], view["coverage"]["corrections_lacking"]) == (OWN, 1)
+    both.delete(f"{path}/{made['id']}", params={"collection": name})
+    wait(both, name, lambda view: view["model_id"] == OTHER)
+
+
+def test_crops_are_exported_and_erased(both: httpx.Client) -> None:
+    name = make(both, store_crops=True)
+    made = register(both, name, "collins", COLLINS.read_bytes(), brighter(COLLINS, 0.8))
+    person = f"/identities/{made['identity_id']}"
+    held = both.get(f"{person}/export", params={"collection": name}).json()
+    assert {one["source_sha256"] for one in held["crops"]} == {one["source_sha256"] for one in held["templates"]}
+    for one in held["crops"]:
+        with Image.open(io.BytesIO(base64.b64decode(one["image"]))) as picture:
+            assert (picture.size, picture.format) == ((112, 112), "PNG")
+    template = made["images"][0]["template_id"]
+    assert both.delete(f"{person}/templates/{template}", params={"collection": name}).status_code == 200
+    held = both.get(f"{person}/export", params={"collection": name}).json()
+    assert len(held["crops"]) == len(held["templates"]) == 1
+    receipt = both.delete(person, params={"collection": name}).json()
+    assert receipt["deleted"]["crops"] == 1
+
+
+@pytest.mark.anyio
+async def test_crops_are_encrypted_and_go_when_nobody_wants_them(both: httpx.Client, database: Database) -> None:
+    name = make(both, store_crops=True)
+    register(both, name, "collins", COLLINS.read_bytes())
+    query = text("SELECT sealed FROM crop p JOIN collection c ON c.id = p.collection_id WHERE c.name = :name")
+
+    async def stored() -> list[bytes]:
+        async with database.transaction(everything=True) as connection:
+            return list((await connection.execute(query, {"name": name})).scalars())
+
+    (sealed,) = await stored()
+    assert b"PNG" not in sealed
+    assert b"IDAT" not in sealed
+    assert both.patch(f"/collections/{name}", json={"store_crops": False}).json()["store_crops"] is False
+    assert await stored() == []
+    register(both, name, "hopper", HOPPER.read_bytes())
+    assert await stored() == []
+
+
+def test_what_belongs_to_a_face_stays_together(both: httpx.Client) -> None:
+    """Merging, splitting, moving and deleting while two models know everybody."""
+    name = make(both, store_crops=True)
+    change(both, name, activate=False)
+    wait(both, name, job_done)
+    query = {"collection": name}
+    one = register(both, name, "one", COLLINS.read_bytes(), brighter(COLLINS, 0.8))
+    two = register(both, name, "two", HOPPER.read_bytes(), COLLINS.read_bytes())
+    merged = both.post(
+        f"/identities/{one['identity_id']}/merge", params=query, json={"identities": [two["identity_id"]]}
+    )
+    assert merged.json()["template_count"] == 3
+    hopper = two["images"][0]["template_id"]
+    body = {"template_ids": [hopper], "external_id": "hopper"}
+    made = both.post(f"/identities/{one['identity_id']}/split", params=query, json=body).json()
+    assert made["template_count"] == 1
+    target = make(both)
+    both.post(f"/identities/{made['id']}/move", params=query, json={"to": target})
+    assert standby(both, name)["coverage"] == {"people": 1, "lacking": 0, "partial": 0, "corrections_lacking": 0}
+    held = both.get(f"/identities/{made['id']}/export", params={"collection": target}).json()
+    assert ([one["model_id"] for one in held["templates"]], held["crops"]) == ([OWN], [])
+    listed = both.get(f"/identities/{one['identity_id']}/templates", params=query).json()["templates"]
+    assert {item["model_id"] for item in listed} == {OWN}
+    both.delete(f"/identities/{one['identity_id']}/templates/{listed[0]['id']}", params=query)
+    held = both.get(f"/identities/{one['identity_id']}/export", params=query).json()
+    assert (len(held["templates"]), len(held["centroids"]), len(held["crops"])) == (2, 2, 1)
+
+
+def test_models_of_one_dimension_are_not_mixed_up(both: httpx.Client) -> None:
+    """Nothing but the model's name tells these embeddings apart."""
+    name = make(both, model_id=SAME_DIM, quality="off")
+    made = {}
+    for model_id in (OWN, SAME_DIM):
+        answer = both.post("/embed", json={"image": b64(COLLINS.read_bytes()), "model_id": model_id}).json()
+        assert (answer["model_id"], answer["dim"]) == (model_id, 128)
+        made[model_id] = answer["faces"][0]["embedding"]
+    vectors = [np.frombuffer(base64.b64decode(one), "<f4") for one in made.values()]
+    assert abs(float(vectors[0] @ vectors[1])) < 0.5
+    body = {"collection": name, "label": "collins", "embeddings": [made[OWN]], "model_id": OWN}
+    refused = both.post("/register", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "embedding_refused")
+    body |= {"embeddings": [made[SAME_DIM]], "model_id": SAME_DIM}
+    assert both.post("/register", json=body).status_code == 201
+    found = search(both, name, COLLINS.read_bytes())
+    assert (found["model_id"], round(best(found)["score"], 3)) == (SAME_DIM, 1.0)
+    mixed = {"embedding_a": made[SAME_DIM], "image_b": b64(brighter(COLLINS, 0.8)), "fmr": 1e-3}
+    verified = both.post("/verify", json={**mixed, "model_id": SAME_DIM}).json()
+    assert (verified["model_id"], verified["match"]) == (SAME_DIM, True)
+    refused = both.post("/verify", json={**mixed, "model_id": SAME_DIM, "fmr": None, "collection": "default"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "embedding_refused")
+
+
+def test_what_can_not_be_changed_is_said(both: httpx.Client, client: httpx.Client) -> None:
+    name = make(both)
+
+    def code(answer: httpx.Response) -> tuple[int, str]:
+        return answer.status_code, answer.json()["code"]
+
+    assert code(change(both, name, "nobody's")) == (409, "model_not_loaded")
+    assert code(change(both, name, OWN)) == (409, "conflict")
+    assert code(both.post(f"/collections/{name}/standby/activate", json={})) == (409, "conflict")
+    assert code(both.delete(f"/collections/{name}/standby")) == (409, "conflict")
+    assert code(change(both, "no-such-collection")) == (404, "collection_not_found")
+    assert change(both, name, activate=False).status_code == 202
+    assert code(change(both, name, SAME_DIM)) == (409, "conflict")
+    assert standby(both, name)["standby_model_id"] == OTHER
+    # The other service on this database runs one model only, and has no key for crops.
+    assert code(client.post("/collections", json={"name": "x", "store_crops": True})) == (409, "crops_unavailable")
+    wait(both, name, job_done)
+    register(client, name, "hopper", HOPPER.read_bytes())
+    assert standby(both, name)["coverage"]["lacking"] == 1
+    assert both.post(f"/collections/{name}/standby/activate", json={"anyway": True}).status_code == 200
+    refused = client.post("/search", json={"collection": name, "image": b64(HOPPER.read_bytes())})
+    assert code(refused) == (409, "model_not_loaded")
+    strict = make(both, fmr=1e-3)
+    assert change(both, strict).status_code == 202
+
+
+def test_a_re_embedding_is_sent_again_for_what_it_could_not_do(both: httpx.Client) -> None:
+    name = make(both, store_crops=True)
+    register(both, name, "collins", COLLINS.read_bytes())
+    both.patch(f"/collections/{name}", json={"store_crops": False})
+    both.patch(f"/collections/{name}", json={"store_crops": True})
+    register(both, name, "collins", brighter(COLLINS, 0.7))
+    change(both, name, activate=False)
+    view = wait(both, name, job_done)
+    assert view["job"]["counts"]["accepted"] == 1
+    assert (view["coverage"]["lacking"], view["coverage"]["partial"]) == (0, 1)
+    first = view["job"]["id"]
+    assert change(both, name, activate=False).status_code == 202
+    view = wait(both, name, lambda view: job_done(view) and view["job"]["id"] != first)
+    assert view["job"]["counts"]["rejected"] == 1  # nothing new could be made of it
+    register(both, name, "collins", COLLINS.read_bytes())
+    assert standby(both, name)["coverage"]["partial"] == 0
+
+
+def test_a_crop_is_worth_its_photo(both: httpx.Client) -> None:
+    """What another model makes of a stored crop is what it makes of the photo."""
+    name = make(both, store_crops=True)
+    photo = encoded(pixels(BUS)[:, :, :], "PNG")
+    register(both, name, "rider", photo, face="largest", force=True)
+    change(both, name)
+    wait(both, name, lambda view: view["model_id"] == OTHER)
+    assert best(search(both, name, photo, face="largest"))["score"] > 0.9999
+
+
+def test_bundles_of_one_id_are_refused(tmp_path: Path) -> None:
+    from service.app import _read_bundles
+    from service.errors import StartupError
+
+    with pytest.raises(StartupError, match="same model id"):
+        _read_bundles([SECOND, SECOND])
