@@ -145,7 +145,7 @@ class DetectorSettings(_Section):
 class EmbedderSettings(_Section):
     bundle: Path = Field(BUNDLES / "embedder", description="of the main model, which new collections get")
     more: list[Path] = Field(
-        [], description="bundles of further models, those that collections change to or from; a shipped one by its name"
+        [], description="bundles of further models, which collections change to or from; a shipped one by its name"
     )
 
     @field_validator("bundle", "more")

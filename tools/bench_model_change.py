@@ -2,8 +2,8 @@
 
     python -m tools.bench_model_change --people 400
 
-Portraits of 250 x 250 pixels are registered one after another: without crops, with crops, and with a second model standing
-by; then everybody is re-embedded from crops while searches go on.
+Portraits of 250 x 250 pixels are registered one after another: without crops, with crops, and with a second model
+standing by; then everybody is re-embedded from crops while searches go on.
 """
 
 import base64

@@ -2,13 +2,13 @@
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, exists, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -78,13 +78,14 @@ async def keep(
 
 
 async def sealed_of(
-    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID
-) -> dict[bytes, bytes]:
-    """A person's crops as they are stored, by their `source_sha256`."""
-    statement = select(crop.c.source_sha256, crop.c.sealed).where(
-        crop.c.collection_id == collection_id, crop.c.identity_id == identity_id
+    connection: AsyncConnection, collection_id: uuid.UUID, wanted: Mapping[uuid.UUID, Collection[bytes]]
+) -> dict[tuple[uuid.UUID, bytes], bytes]:
+    """Crops of people as they are stored, by person and `source_sha256`; of those wanted, what there is."""
+    keys = [(identity_id, source) for identity_id, sources in wanted.items() for source in sources]
+    statement = select(crop.c.identity_id, crop.c.source_sha256, crop.c.sealed).where(
+        crop.c.collection_id == collection_id, tuple_(crop.c.identity_id, crop.c.source_sha256).in_(keys)
     )
-    return {row.source_sha256: row.sealed for row in await connection.execute(statement)}
+    return {(row.identity_id, row.source_sha256): row.sealed for row in await connection.execute(statement)}
 
 
 async def forget(

@@ -1,6 +1,7 @@
 """Enrolled people."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -94,6 +95,19 @@ async def lock(connection: AsyncConnection, collection_id: uuid.UUID, identity_i
     )
     if (await connection.execute(statement)).one_or_none() is None:
         raise IdentityNotFound(f"there is no identity {identity_id} in this collection")
+
+
+async def lock_all(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_ids: Collection[uuid.UUID]
+) -> set[uuid.UUID]:
+    """As `lock`, several at once in one order, so that nobody waits for one who waits; those that there are."""
+    statement = (
+        select(identity.c.id)
+        .where(identity.c.collection_id == collection_id, identity.c.id.in_(identity_ids))
+        .order_by(identity.c.id)
+        .with_for_update()
+    )
+    return set((await connection.execute(statement)).scalars())
 
 
 async def change(

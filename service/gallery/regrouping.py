@@ -129,13 +129,7 @@ async def _lock(connection: AsyncConnection, collection_id: uuid.UUID, ids: Sequ
     """
     whole = select(collection.c.id).where(collection.c.id == collection_id)
     await connection.execute(whole.with_for_update(read=True, key_share=True))
-    statement = (
-        select(identity.c.id)
-        .where(identity.c.collection_id == collection_id, identity.c.id.in_(ids))
-        .order_by(identity.c.id)
-        .with_for_update()
-    )
-    found = set((await connection.execute(statement)).scalars())
+    found = await identities.lock_all(connection, collection_id, ids)
     if missing := sorted(map(str, set(ids) - found)):
         raise IdentityNotFound(f"there is no identity {missing[0]} in this collection")
 

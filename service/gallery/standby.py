@@ -1,6 +1,7 @@
 """A second model beside a collection's own: whom it knows, and the two changing places."""
 
 import uuid
+from collections.abc import Collection as Several
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -159,30 +160,36 @@ async def unembedded(connection: AsyncConnection, found: Collection) -> list[tup
     return [(row.id, row.external_id) for row in await connection.execute(statement)]
 
 
-async def missing_faces(connection: AsyncConnection, found: Collection, identity_id: uuid.UUID) -> set[bytes]:
-    """Of which of a person's faces, by their `source_sha256`, there is nothing under the standby model."""
-    sources: set[bytes] = set()
+async def missing_faces(
+    connection: AsyncConnection, found: Collection, identity_ids: Several[uuid.UUID]
+) -> dict[uuid.UUID, set[bytes]]:
+    """Of which faces of each of these people, by their `source_sha256`, there is nothing under the standby model."""
+    missing: dict[uuid.UUID, set[bytes]] = {identity_id: set() for identity_id in identity_ids}
     for table, lacking in ((template, lacking_templates(found)), (correction, lacking_corrections(found))):
-        statement = select(table.c.source_sha256).where(lacking, table.c.identity_id == identity_id)
-        sources |= {source for source in (await connection.execute(statement)).scalars() if source is not None}
-    return sources
+        statement = select(table.c.identity_id, table.c.source_sha256).where(
+            lacking, table.c.identity_id.in_(identity_ids), table.c.source_sha256.is_not(None)
+        )
+        for row in await connection.execute(statement):
+            missing[row.identity_id].add(row.source_sha256)
+    return missing
 
 
 async def take_in(
-    connection: AsyncConnection, found: Collection, identity_id: uuid.UUID, faces: Mapping[bytes, Remade]
+    connection: AsyncConnection, found: Collection, faces: Mapping[uuid.UUID, Mapping[bytes, Remade]]
 ) -> None:
-    """Store what the standby model made of a person's faces, where it is still missing. Raises IdentityNotFound."""
-    await identities.lock(connection, found.id, identity_id)
+    """Store what the standby model made of people's faces, where it is still missing; who is gone stays so."""
+    await identities.lock_all(connection, found.id, faces.keys())
     model_id = required(found)
     for table, lacking in ((template, lacking_templates(found)), (correction, lacking_corrections(found))):
-        wanted = select(table).where(lacking, table.c.identity_id == identity_id, table.c.source_sha256.in_(faces))
-        for row in (await connection.execute(wanted)).all():
-            made = faces[row.source_sha256]
+        rows = []
+        for row in await connection.execute(select(table).where(lacking, table.c.identity_id.in_(faces))):
+            if (made := faces[row.identity_id].get(row.source_sha256)) is None:
+                continue
             values = {"id": uuid.uuid4(), "model_id": model_id, "dim": len(made.embedding), "embedding": made.embedding}
-            if table is template:
-                values["quality"] = made.quality
-            await connection.execute(insert(table).values(dict(row._mapping) | values))
-    await templates.recompute_centroid(connection, found.id, identity_id, model_id)
+            rows.append(dict(row._mapping) | values | ({"quality": made.quality} if table is template else {}))
+        if rows:
+            await connection.execute(insert(table), rows)
+    await templates.recompute_centroids(connection, found.id, faces.keys(), model_id)
 
 
 def lacking_templates(found: Collection) -> ColumnElement[bool]:

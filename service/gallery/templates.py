@@ -1,7 +1,7 @@
 """Raw embeddings, and the centroid of each identity, which is always what its templates give."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -139,32 +139,38 @@ async def recompute_centroid(
 
     A person without templates has no centroid.
     """
+    return (await recompute_centroids(connection, collection_id, [identity_id], model_id))[identity_id]
+
+
+async def recompute_centroids(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_ids: Collection[uuid.UUID], model_id: str
+) -> dict[uuid.UUID, int]:
+    """As `recompute_centroid`, of several people at once."""
+    of_model = template.c.collection_id == collection_id, template.c.model_id == model_id
     statement = (
-        select(template.c.embedding)
-        .where(
-            template.c.collection_id == collection_id,
-            template.c.identity_id == identity_id,
-            template.c.model_id == model_id,
-        )
+        select(template.c.identity_id, template.c.embedding)
+        .where(*of_model, template.c.identity_id.in_(identity_ids))
         .order_by(template.c.created_at, template.c.id)
     )
-    embeddings = [np.asarray(row.embedding, np.float32) for row in await connection.execute(statement)]
-    if not embeddings:
-        await connection.execute(
-            delete(centroid).where(
-                centroid.c.collection_id == collection_id,
-                centroid.c.identity_id == identity_id,
-                centroid.c.model_id == model_id,
-            )
-        )
-        return 0
-    mean = centroid_of(np.stack(embeddings))
-    values = {"dim": len(mean), "embedding": mean, "template_count": len(embeddings)}
-    upsert = insert(centroid).values(collection_id=collection_id, identity_id=identity_id, model_id=model_id, **values)
-    await connection.execute(
-        upsert.on_conflict_do_update(index_elements=["collection_id", "identity_id", "model_id"], set_=values)
-    )
-    return len(embeddings)
+    embeddings: dict[uuid.UUID, list[Floats]] = {identity_id: [] for identity_id in identity_ids}
+    for row in await connection.execute(statement):
+        embeddings[row.identity_id].append(np.asarray(row.embedding, np.float32))
+    rows = []
+    for identity_id, theirs in embeddings.items():
+        if theirs:
+            mean = centroid_of(np.stack(theirs))
+            key = {"collection_id": collection_id, "identity_id": identity_id, "model_id": model_id}
+            rows.append(key | {"dim": len(mean), "embedding": mean, "template_count": len(theirs)})
+    if rows:
+        made = insert(centroid).values(rows)
+        changes = {name: made.excluded[name] for name in ("dim", "embedding", "template_count")}
+        key_columns = ["collection_id", "identity_id", "model_id"]
+        await connection.execute(made.on_conflict_do_update(index_elements=key_columns, set_=changes))
+    if len(rows) < len(embeddings):
+        nobody = [identity_id for identity_id, theirs in embeddings.items() if not theirs]
+        of_centroid = centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
+        await connection.execute(delete(centroid).where(*of_centroid, centroid.c.identity_id.in_(nobody)))
+    return {identity_id: len(theirs) for identity_id, theirs in embeddings.items()}
 
 
 def centroid_of(embeddings: Floats) -> Floats:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from service.errors import EngineBusy
 from service.metrics import BATCHES, REFUSED, WAITING
 
+PATIENCE = 4
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,10 +26,20 @@ class Batcher(Generic[Item, Result]):
 
     The queue is bounded: past `max_waiting` items a request is refused at once, which tells a load balancer more than
     an answer that comes too late. An item whose caller has gone is dropped before it is run.
+
+    Args:
+        is_patient: whether an item may wait for those that are not. It is never in a batch with them, and where they
+            always wait, it gets one batch of `PATIENCE`.
     """
 
-    def __init__(self, run: Callable[[Sequence[Item]], Sequence[Result]], max_batch: int, max_waiting: int) -> None:
-        self._run = run
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result]],
+        max_batch: int,
+        max_waiting: int,
+        is_patient: Callable[[Item], bool] = lambda _: False,
+    ) -> None:
+        self._run, self._is_patient = run, is_patient
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: list[_Waiting[Item, Result]] = []
@@ -36,6 +47,7 @@ class Batcher(Generic[Item, Result]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._passed_over = 0
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._serve(), name="batcher")
@@ -98,8 +110,15 @@ class Batcher(Generic[Item, Result]):
                 _fail(batch, error)
 
     def _take(self) -> list[_Waiting[Item, Result]]:
-        self._waiting = [entry for entry in self._waiting if not entry.result.done()]
-        batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+        waiting = [entry for entry in self._waiting if not entry.result.done()]
+        patient = [entry for entry in waiting if self._is_patient(entry.item)]
+        urgent = [entry for entry in waiting if not self._is_patient(entry.item)]
+        self._passed_over = self._passed_over + 1 if patient and urgent else 0
+        if self._passed_over == PATIENCE:
+            urgent, self._passed_over = [], 0
+        batch = (urgent or patient)[: self._max_batch]
+        taken = set(map(id, batch))
+        self._waiting = [entry for entry in waiting if id(entry) not in taken]
         WAITING.set(len(self._waiting))
         if not self._waiting:
             self._arrived.clear()

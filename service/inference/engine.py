@@ -38,6 +38,7 @@ class ImageInput:
         cropped: the whole picture is one aligned face.
         model_id: which model embeds it; None: the engine's main one.
         keep_crop: the aligned crop is wanted as well.
+        patient: nobody waits for it; pictures of requests go first.
         given: an embedding of that model in the picture's place; no engine gets it.
     """
 
@@ -47,6 +48,7 @@ class ImageInput:
     cropped: bool = False
     model_id: str | None = None
     keep_crop: bool = False
+    patient: bool = False
     given: Floats | None = None
 
 

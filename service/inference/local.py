@@ -47,7 +47,7 @@ class LocalEngine:
         self._detector, self._limits = detector, limits
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._batcher: Batcher[ImageInput, Observation | RegistryError] = Batcher(
-            self.observe_now, max_batch, max_waiting
+            self.observe_now, max_batch, max_waiting, lambda image: image.patient
         )
 
     async def start(self) -> None:

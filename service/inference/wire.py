@@ -43,16 +43,17 @@ def unpack_results(body: bytes) -> list[Observation | RegistryError]:
 
 
 def _packed_image(image: ImageInput) -> tuple[Any, ...]:
-    return image.data, image.choice.value, image.box, image.cropped, image.model_id, image.keep_crop
+    return image.data, image.choice.value, image.box, image.cropped, image.model_id, image.keep_crop, image.patient
 
 
 def _image(
-    data: bytes, choice: str, box: list[float] | None, cropped: bool, model_id: str | None, keep_crop: bool
+    data: bytes, choice: str, box: list[float] | None, cropped: bool, model_id: str | None, *wishes: bool
 ) -> ImageInput:
-    if not isinstance(data, bytes) or not isinstance(cropped, bool) or not isinstance(keep_crop, bool):
+    if not isinstance(data, bytes) or not all(isinstance(value, bool) for value in (cropped, *wishes)):
         raise TypeError("not a picture")
     corners = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    return ImageInput(data, FaceChoice(choice), corners, cropped, model_id, keep_crop)
+    keep_crop, patient = wishes
+    return ImageInput(data, FaceChoice(choice), corners, cropped, model_id, keep_crop, patient)
 
 
 def _packed(result: Observation | RegistryError) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class EnrolmentSession:
             rows[0].external_id,
             next((row.label for row in rows if row.label is not None), None),
             next((row.metadata for row in rows if row.metadata is not None), None),
-            [ImageInput(data, choice, cropped=cropped) for _, data in readable],
+            [ImageInput(data, choice, cropped=cropped, patient=True) for _, data in readable],
             force=job.request["force"],
             named=False,  # what is kept here must not outlast the people it names
             actor=Actor.from_json(job.request["actor"]),

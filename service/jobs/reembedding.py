@@ -1,6 +1,7 @@
 """Re-embedding: what a collection's standby model makes of the crops of everybody who is enrolled."""
 
 import asyncio
+import contextlib
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import (
     Conflict,
     CropUnreadable,
-    IdentityNotFound,
     NewPhotosNeeded,
     RegistryError,
     Unavailable,
@@ -23,13 +23,16 @@ from service.gallery.database import Database
 from service.gallery.jobs import Job, JobPlace, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
 from service.gallery.standby import Remade
 from service.inference.engine import Engine, Face
-from service.jobs.portions import count, fail_rows, finish
+from service.jobs.portions import count, fail_rows
 from service.recognition.given import look_again
 
 KIND = "re-embedding"
 PEOPLE_TOGETHER = 8
 """Whose crops are read and embedded at once."""
-CROPS_TOGETHER = 32
+CROPS_TOGETHER = 8
+_Files = dict[uuid.UUID, dict[bytes, bytes]]
+"""Crops, by person and face."""
+_Faces = dict[uuid.UUID, dict[bytes, Remade]]
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,12 @@ class ReembeddingSession:
         try:
             files, refused = await self._read(group)
             faces = await self._embed(files)
-            for row in group:
-                await self._store(row, faces[row.number], refused.get(row.number))
+            try:
+                await self._store(group, faces, refused)
+            except RowsTakenError:  # some of them are done, or were erased meanwhile
+                for row in group:
+                    with contextlib.suppress(RowsTakenError):
+                        await self._store([row], faces, refused)
         except Unavailable:
             return False
         except RegistryError:
@@ -102,21 +109,19 @@ class ReembeddingSession:
             return await fail_rows(self.kind.database, KIND, self.place, group)
         return True
 
-    async def _read(self, group: Sequence[JobRow]) -> tuple[dict[int, dict[bytes, bytes]], dict[int, RegistryError]]:
-        """Crops by row and face of what is missing; and why some could not be read."""
-        files: dict[int, dict[bytes, bytes]] = {}
-        refused: dict[int, RegistryError] = {}
+    async def _read(self, group: Sequence[JobRow]) -> tuple[_Files, dict[uuid.UUID, RegistryError]]:
+        """Crops of what is missing; and of whom some can't be read."""
         async with self.kind.database.transaction(within=self.job.collection_id) as connection:
             found = await _collection(connection, self.job)
-            for row in group:
-                missing = await standby.missing_faces(connection, found, uuid.UUID(row.source))
-                sealed = await crops.sealed_of(connection, found.id, uuid.UUID(row.source))
-                files[row.number] = {}
-                for source in missing & sealed.keys():
-                    try:
-                        files[row.number][source] = self._open(sealed[source], source)
-                    except CropUnreadable as error:
-                        refused[row.number] = error
+            missing = await standby.missing_faces(connection, found, [_person(row) for row in group])
+            sealed = await crops.sealed_of(connection, found.id, missing)
+        files: _Files = {identity_id: {} for identity_id in missing}
+        refused: dict[uuid.UUID, RegistryError] = {}
+        for (identity_id, source), data in sealed.items():
+            try:
+                files[identity_id][source] = self._open(data, source)
+            except CropUnreadable as error:
+                refused[identity_id] = error
         return files, refused
 
     def _open(self, sealed: bytes, source: bytes) -> bytes:
@@ -124,37 +129,36 @@ class ReembeddingSession:
             raise CropUnreadable("there are crops, and the service has no key to read them: set crops.key")
         return self.kind.vault.open(sealed, source)
 
-    async def _embed(self, files: Mapping[int, Mapping[bytes, bytes]]) -> dict[int, dict[bytes, Remade]]:
-        places = [(number, source, file) for number, theirs in files.items() for source, file in theirs.items()]
-        made: dict[int, dict[bytes, Remade]] = {number: {} for number in files}
+    async def _embed(self, files: _Files) -> _Faces:
+        places = [(person, source, file) for person, theirs in files.items() for source, file in theirs.items()]
+        made: _Faces = {person: {} for person in files}
         for start in range(0, len(places), CROPS_TOGETHER):
             some = places[start : start + CROPS_TOGETHER]
-            faces = await look_again(self.kind.engine, [file for _, _, file in some], self.job.request["model_id"])
-            for (number, source, _), face in zip(some, faces, strict=True):
+            pictures = [file for _, _, file in some]
+            faces = await look_again(self.kind.engine, pictures, self.job.request["model_id"], patient=True)
+            for (person, source, _), face in zip(some, faces, strict=True):
                 if isinstance(face, Face):
-                    made[number][source] = Remade(face.embedding, face.quality.score)
+                    made[person][source] = Remade(face.embedding, face.quality.score)
         return made
 
-    async def _store(self, row: JobRow, faces: Mapping[bytes, Remade], refused: RegistryError | None) -> None:
-        """What was made of a person, and that the row is done, in one transaction."""
-        identity_id = uuid.UUID(row.source)
-        try:
-            async with self.kind.database.transaction(within=self.job.collection_id) as connection:
-                await collections.hold_models(connection, self.job.collection_id)
-                found = await _collection(connection, self.job)
-                await standby.take_in(connection, found, identity_id, faces)
-                left = len(await standby.missing_faces(connection, found, identity_id))
-                result = _result(row, identity_id, len(faces), left, refused)
-                await jobs.finish_rows(connection, self.place, [result])
-            count(KIND, [result])
-        except RowsTakenError:
-            pass  # another process has done it, or the person was erased
-        except IdentityNotFound as error:
-            try:
-                gone = RowResult(row.number, RowStatus.REJECTED, code=error.code, detail=error.detail)
-                await finish(self.kind.database, KIND, self.place, [gone])
-            except RowsTakenError:
-                pass
+    async def _store(self, group: Sequence[JobRow], faces: _Faces, refused: Mapping[uuid.UUID, RegistryError]) -> None:
+        """What was made of people, and that their rows are done, in one transaction. Raises RowsTakenError."""
+        people = [_person(row) for row in group]
+        async with self.kind.database.transaction(within=self.job.collection_id) as connection:
+            await collections.hold_models(connection, self.job.collection_id)
+            found = await _collection(connection, self.job)
+            await standby.take_in(connection, found, {person: faces[person] for person in people})
+            left = await standby.missing_faces(connection, found, people)
+            results = [
+                _result(row, len(faces[person]), len(left[person]), refused.get(person))
+                for row, person in zip(group, people, strict=True)
+            ]
+            await jobs.finish_rows(connection, self.place, results)
+        count(KIND, results)
+
+
+def _person(row: JobRow) -> uuid.UUID:
+    return uuid.UUID(row.source)
 
 
 async def _collection(connection: AsyncConnection, job: Job) -> Collection:
@@ -165,7 +169,8 @@ async def _collection(connection: AsyncConnection, job: Job) -> Collection:
     return found
 
 
-def _result(row: JobRow, identity_id: uuid.UUID, made: int, left: int, refused: RegistryError | None) -> RowResult:
+def _result(row: JobRow, made: int, left: int, refused: RegistryError | None) -> RowResult:
+    identity_id = _person(row)
     if left == 0:
         return RowResult(row.number, RowStatus.ACCEPTED, identity_id)
     error = refused or NewPhotosNeeded("no crops were kept of what was enrolled")

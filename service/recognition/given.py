@@ -54,9 +54,11 @@ async def look(
     ]
 
 
-async def look_again(engine: Engine, crops: Sequence[bytes], model_id: str) -> list[Face | RegistryError]:
+async def look_again(
+    engine: Engine, crops: Sequence[bytes], model_id: str, patient: bool = False
+) -> list[Face | RegistryError]:
     """Aligned crops, embedded by another model."""
-    inputs = [ImageInput(crop, cropped=True, model_id=model_id) for crop in crops]
+    inputs = [ImageInput(crop, cropped=True, model_id=model_id, patient=patient) for crop in crops]
     seen = await engine.observe(inputs) if inputs else []
     return [item if isinstance(item, RegistryError) else item.faces[0] for item in seen]
 

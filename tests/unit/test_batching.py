@@ -120,3 +120,38 @@ async def test_stopping_tells_those_who_wait() -> None:
     await stopping
     with pytest.raises(EngineBusy, match="shutting down"):
         await waiting
+
+
+async def test_what_nobody_waits_for_lets_the_others_pass() -> None:
+    """Patient items are run when nothing else waits, and never in one batch with what does."""
+    run = Recorder()
+    batcher: Batcher[int, int] = Batcher(run, 4, 100, lambda item: item >= 100)
+    await batcher.start()
+    run.gate.clear()
+    patient = [asyncio.create_task(batcher.submit([100 + number])) for number in range(6)]
+    await asyncio.sleep(0.05)  # the first of them is being run
+    urgent = [asyncio.create_task(batcher.submit([number])) for number in range(3)]
+    await asyncio.sleep(0.05)
+    run.gate.set()
+    assert await asyncio.gather(*urgent) == [[0], [2], [4]]
+    assert [(await task)[0] for task in patient] == [200, 202, 204, 206, 208, 210]
+    await batcher.stop()
+    assert run.batches[0] == [100, 101, 102, 103]
+    assert run.batches[1] == [0, 1, 2]
+    assert run.batches[2] == [104, 105]
+
+
+async def test_patience_has_an_end() -> None:
+    """Where requests never stop, background work goes on slowly instead of not at all."""
+    run = Recorder()
+    batcher: Batcher[int, int] = Batcher(run, 2, 1000, lambda item: item >= 100)
+    await batcher.start()
+    run.gate.clear()
+    tasks = [asyncio.create_task(batcher.submit([number])) for number in [*range(40, 80), 100, 102, 104]]
+    await asyncio.sleep(0.05)
+    run.gate.set()
+    await asyncio.gather(*tasks)
+    await batcher.stop()
+    kinds = "".join("p" if batch[0] >= 100 else "u" for batch in run.batches)
+    assert kinds.startswith("uuupuuup")
+    assert all(len({item >= 100 for item in batch}) == 1 for batch in run.batches)
