@@ -110,7 +110,12 @@ class DatabaseSettings(_Section):
     pool_size: int = Field(10, ge=1)
     pool_timeout_s: float = Field(5.0, gt=0)
     migrate_on_start: bool | None = Field(None, description="unset: with the embedded server only")
-    ann_build_from: int = Field(10_000, ge=1, description="identities from which on a collection gets an HNSW index")
+    ann_build_from: int = Field(
+        5_000_000,
+        ge=1,
+        description="identities from which on a collection gets an HNSW index, which takes less time than comparing "
+        "all and misses some",
+    )
     ann_memory_mb: int | None = Field(
         None,
         ge=64,

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 import typer
+from pgvector import Bit
 from pgvector.psycopg import register_vector
 from rich.console import Console
 from rich.progress import track
@@ -29,6 +30,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from service.gallery import ann, collections, schema
+from service.gallery.codes import codes_of
 from service.gallery.collections import Collection
 from service.gallery.database import Database
 from service.gallery.embedded.lease import EmbeddedPostgres
@@ -179,9 +181,12 @@ def load(url: str, collection: Collection, ids: list[uuid.UUID], people: Floats,
                 )
                 _copy(
                     cursor,
-                    "centroid (collection_id, identity_id, model_id, dim, embedding, template_count)",
-                    ["uuid", "uuid", "text", "int4", "vector", "int4"],
-                    ((collection.id, one, MODEL, dim, vector, 1) for one, vector in part),
+                    "centroid (collection_id, identity_id, model_id, dim, embedding, template_count, code)",
+                    ["uuid", "uuid", "text", "int4", "vector", "int4", "bit"],
+                    (
+                        (collection.id, one, MODEL, dim, vector, 1, Bit(code))
+                        for (one, vector), code in zip(part, codes_of(people[first : first + CHUNK]), strict=True)
+                    ),
                 )
             connection.commit()
     return time.perf_counter() - started
@@ -214,32 +219,60 @@ async def searched(
     return times, found, scores, plan
 
 
-async def one_collection(url: str, gallery: Gallery, truth: Truth, memory_mb: int) -> tuple[Row, str]:
-    """Everybody in one collection, through its HNSW index."""
+async def one_collection(url: str, gallery: Gallery, truth: Truth, memory_mb: int) -> list[tuple[Row, str]]:
+    """Everybody in one collection, by codes, and then through an HNSW index."""
     database = Database(url)
     async with database.transaction() as connection:
         collection = await collections.create(connection, "everybody", MODEL)
     ids = [uuid.UUID(int=number + 1) for number in range(len(gallery.people))]
     loaded = await asyncio.to_thread(load, url, collection, ids, gallery.people, "loading by COPY")
-    started = time.perf_counter()
-    await ann.maintain(database, build_from=1, drop_below=0, memory_mb=memory_mb)
-    built = time.perf_counter() - started
-    async with database.autocommit() as plain:
-        await plain.execute(text("VACUUM ANALYZE"))
-    async with database.transaction() as connection:
-        name = ann.index_name(collection.id, MODEL)
-        size = (await connection.execute(text("SELECT pg_relation_size(:name)"), {"name": name})).scalar_one() / 1e6
-        whole = (await connection.execute(text("SELECT pg_database_size(current_database())"))).scalar_one() / 1e6
-    for _ in range(2):  # the second time with what is needed in memory
-        times, found, scores, plan = await searched(database, lambda _: collection, gallery, ids)
-    await database.close()
+    await _vacuum(database)
+    by_codes, plan = await _measured(
+        database, collection, ids, gallery, truth, "registry: codes, centroids, templates", 0
+    )
+    size = await _size(database, "ix_centroid_coded")
+    whole = await _value(database, "SELECT pg_database_size(current_database())") / 1e6
     words = (
         f"loaded in {loaded:.0f} s ({len(ids) / loaded:,.0f} people/s), {whole:,.0f} MB in the database, plan {plan}"
     )
-    return _row("registry: PostgreSQL, HNSW + rerank", built, size, times, gallery, truth, found, scores), words
+    rows = [(replace(by_codes, size_mb=size), words)]
+    if memory_mb:
+        started = time.perf_counter()
+        await ann.maintain(database, build_from=1, drop_below=0, memory_mb=memory_mb)
+        built = time.perf_counter() - started
+        await _vacuum(database)
+        title = "registry: HNSW"
+        by_graph, plan = await _measured(database, collection, ids, gallery, truth, title, built)
+        size = await _size(database, ann.index_name(collection.id, MODEL))
+        rows.append((replace(by_graph, size_mb=size), f"plan {plan}"))
+    await database.close()
+    return rows
 
 
-async def many_collections(url: str, gallery: Gallery, count: int) -> tuple[Row, str]:
+async def _measured(
+    database: Database, collection: Collection, ids: list[uuid.UUID], gallery: Gallery, truth: Truth, title: str,
+    built: float,
+) -> tuple[Row, str]:  # fmt: skip
+    for _ in range(2):  # the second time with what is needed in memory
+        times, found, scores, plan = await searched(database, lambda _: collection, gallery, ids)
+    return _row(title, built, 0, times, gallery, truth, found, scores), plan
+
+
+async def _vacuum(database: Database) -> None:
+    async with database.autocommit() as plain:
+        await plain.execute(text("VACUUM ANALYZE"))
+
+
+async def _size(database: Database, index: str) -> float:
+    return await _value(database, f"SELECT pg_relation_size('{index}')") / 1e6
+
+
+async def _value(database: Database, query: str) -> float:
+    async with database.transaction() as connection:
+        return float((await connection.execute(text(query))).scalar_one())
+
+
+async def many_collections(url: str, gallery: Gallery, count: int) -> list[tuple[Row, str]]:
     """The same people in many collections; every search is in its mate's."""
     database = Database(url)
     per = len(gallery.people) // count
@@ -268,7 +301,8 @@ async def many_collections(url: str, gallery: Gallery, count: int) -> tuple[Row,
         f"registry: {count:,} collections of {per:,}", 0, 0, times, part_of, Truth(np.array(best), -1), found, scores
     )
     foreign = int((found // per != tenants[:, None]).sum())
-    return row, f"loaded in {loaded:.0f} s, plan {plan}, {foreign} of {found.size:,} candidates from another collection"
+    words = f"loaded in {loaded:.0f} s, plan {plan}, {foreign} of {found.size:,} candidates from another collection"
+    return [(row, words)]
 
 
 def _nearest_within(people: Floats, tenant: int, per: int, probe: Floats) -> npt.NDArray[np.int64]:
@@ -283,8 +317,8 @@ async def _prepare(url: str, dim: int) -> None:
     await database.close()
 
 
-def _run(act: Awaitable[tuple[Row, str]]) -> tuple[Row, str]:
-    async def run() -> tuple[Row, str]:
+def _run(act: Awaitable[list[tuple[Row, str]]]) -> list[tuple[Row, str]]:
+    async def run() -> list[tuple[Row, str]]:
         return await act
 
     return asyncio.run(run())
@@ -295,7 +329,9 @@ def main(
     dim: Annotated[int, typer.Option(help="Length of an embedding.")] = 512,
     collections: Annotated[int, typer.Option(help="Collections into which the same people are put as well.")] = 100,
     searches: Annotated[int, typer.Option(help="Probes with a mate, and as many of strangers.")] = 500,
-    memory_mb: Annotated[int, typer.Option(help="For building the index; its graph should fit.")] = 4096,
+    memory_mb: Annotated[
+        int, typer.Option(help="For building an HNSW index; its graph should fit. 0: without that index.")
+    ] = 4096,
     seed: Annotated[int, typer.Option(help="Of the vectors.")] = 0,
     output: Annotated[Path | None, typer.Option(help="JSON with the same figures.")] = None,
 ) -> None:
@@ -309,9 +345,9 @@ def main(
         schema.upgrade(url)
         asyncio.run(_prepare(url, dim))
         for act in (one_collection(url, gallery, truth, memory_mb), many_collections(url, gallery, collections)):
-            row, words = _run(act)
-            rows.append(row)
-            console.print(f"{row.what}: {words}")
+            for row, words in _run(act):
+                rows.append(row)
+                console.print(f"{row.what}: {words}")
     console.print(
         _table(rows, f"{people:,} people, {dim} dimensions, {searches} searches, threshold {truth.threshold:.3f}")
     )

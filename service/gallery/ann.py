@@ -17,9 +17,9 @@ from service.gallery.database import Database
 from service.gallery.tables import centroid, model
 
 PREFIX = "ann_"
-BUILD_FROM = 10_000
-"""Identities from which on the index beats the exact scan (about 9 ms at 512 dimensions on two cores)."""
-DROP_BELOW = 5_000
+BUILD_FROM = 5_000_000
+"""Identities from which on the graph is worth what it misses: comparing all codes takes half a second there."""
+DROP_BELOW = BUILD_FROM // 2
 M, EF_CONSTRUCTION = 16, 64
 LOCK = 0x616E6E
 """Key of the advisory lock that keeps two processes from building at once."""

@@ -4,7 +4,7 @@ A row that holds an embedding names its model and dimension; `CHECK (vector_dims
 on (model_id, dim) holds dimensions together without one column type per model.
 """
 
-from pgvector.sqlalchemy import Vector
+from pgvector.sqlalchemy import BIT, Vector
 from sqlalchemy import (
     ARRAY,
     REAL,
@@ -29,6 +29,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+
+CODE_BITS = 512
 
 metadata = MetaData(
     naming_convention={
@@ -130,7 +132,24 @@ centroid = Table(
     metadata,
     *_embedding_columns(),
     Column("template_count", Integer, nullable=False),
+    # Null: not made yet.
+    Column("code", BIT(CODE_BITS), nullable=True),
     PrimaryKeyConstraint("collection_id", "identity_id", "model_id"),
+    # All that a search by codes reads of those who are not among the nearest.
+    Index(
+        "ix_centroid_coded",
+        "collection_id",
+        "model_id",
+        postgresql_include=["identity_id", "code"],
+        postgresql_where=text("code IS NOT NULL"),
+    ),
+    Index(
+        "ix_centroid_uncoded",
+        "collection_id",
+        "model_id",
+        postgresql_include=["identity_id"],
+        postgresql_where=text("code IS NULL"),
+    ),
 )
 
 correction = Table(

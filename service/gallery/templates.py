@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import TemplateNotFound
-from service.gallery import crops
+from service.gallery import codes, crops
 from service.gallery.paging import Place, after_place
 from service.gallery.tables import centroid, identity, template
 
@@ -155,19 +155,21 @@ async def recompute_centroids(
     embeddings: dict[uuid.UUID, list[Floats]] = {identity_id: [] for identity_id in identity_ids}
     for row in await connection.execute(statement):
         embeddings[row.identity_id].append(np.asarray(row.embedding, np.float32))
-    rows = []
-    for identity_id, theirs in embeddings.items():
-        if theirs:
-            mean = centroid_of(np.stack(theirs))
-            key = {"collection_id": collection_id, "identity_id": identity_id, "model_id": model_id}
-            rows.append(key | {"dim": len(mean), "embedding": mean, "template_count": len(theirs)})
-    if rows:
+    means = {identity_id: centroid_of(np.stack(theirs)) for identity_id, theirs in embeddings.items() if theirs}
+    if means:
+        key = {"collection_id": collection_id, "model_id": model_id}
+        coded = codes.codes_of(np.stack(list(means.values())))
+        rows = [
+            key
+            | {"identity_id": identity_id, "dim": len(mean), "embedding": mean, "code": code}
+            | {"template_count": len(embeddings[identity_id])}
+            for (identity_id, mean), code in zip(means.items(), coded, strict=True)
+        ]
         made = insert(centroid).values(rows)
-        changes = {name: made.excluded[name] for name in ("dim", "embedding", "template_count")}
+        changes = {name: made.excluded[name] for name in ("dim", "embedding", "template_count", "code")}
         key_columns = ["collection_id", "identity_id", "model_id"]
         await connection.execute(made.on_conflict_do_update(index_elements=key_columns, set_=changes))
-    if len(rows) < len(embeddings):
-        nobody = [identity_id for identity_id, theirs in embeddings.items() if not theirs]
+    if nobody := embeddings.keys() - means.keys():
         of_centroid = centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
         await connection.execute(delete(centroid).where(*of_centroid, centroid.c.identity_id.in_(nobody)))
     return {identity_id: len(theirs) for identity_id, theirs in embeddings.items()}

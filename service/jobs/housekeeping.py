@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import ModelIncomplete
-from service.gallery import ann, erasure, idempotency, jobs, standby
+from service.gallery import ann, codes, erasure, idempotency, jobs, standby
 from service.gallery.audit import SERVICE, Action, Event, Trail
 from service.gallery.collections import Collection
 from service.gallery.database import Database
@@ -43,7 +43,15 @@ class Housekeeping:
 
     async def __call__(self) -> None:
         """One chore after the other; what one of them minds does not keep the others from being done."""
-        for chore in (self._expire, self._forget_answers, self._forget_jobs, self._resume, self._index, self._activate):
+        for chore in (
+            self._expire,
+            self._forget_answers,
+            self._forget_jobs,
+            self._resume,
+            self._code,
+            self._index,
+            self._activate,
+        ):
             try:
                 await chore()
             except Exception as error:
@@ -61,6 +69,13 @@ class Housekeeping:
         while purged:
             async with self.database.transaction(everything=True) as connection:
                 purged = await jobs.purge(connection, self.keep_days)
+
+    async def _code(self) -> None:
+        """Give codes to those who came without, as from a release that knew nothing of them."""
+        filled = 1
+        while filled:
+            async with self.database.transaction(everything=True) as connection:
+                filled = await codes.fill(connection)
 
     async def _index(self) -> None:
         await ann.maintain(self.owner, self.ann_build_from, self.ann_build_from // 2, self.ann_memory_mb)

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from service.errors import CollectionExists, CollectionNotFound, IdentityNotFound, StartupError
-from service.gallery import ann, collections, identities, search, templates
+from service.gallery import ann, codes, collections, identities, search, templates
 from service.gallery.collections import Collection
 from service.gallery.database import Database
+from service.gallery.explaining import explain
 from service.gallery.filters import condition_of
-from service.gallery.tables import centroid, template
+from service.gallery.tables import centroid, identity, template
 
 pytestmark = pytest.mark.anyio
 DIM = 16
@@ -99,6 +100,79 @@ async def test_a_filtered_search_loses_nobody_through_the_index(
             best = sorted(range(7, 400, 20), key=lambda number, probe=probe: -float(people[number] @ probe))
             assert near.plan is plan
             assert [candidate.external_id for candidate in near.candidates] == [f"p{number}" for number in best]
+
+
+async def test_a_search_by_codes_finds_whom_an_exact_one_finds(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without a filter, and also those who have no code yet."""
+    rng = np.random.default_rng(9)
+    people = unit(rng, 300)
+    for number, embedding in enumerate(people):
+        await enrol(database, collection, f"p{number}", embedding[None])
+    await forget_codes(database, collection, "p7", "p107")
+    wish = condition_of({"none": {"$exists": False}})
+    monkeypatch.setattr(search, "FILTERED_EXACTLY", 5)
+
+    async def found(probe: np.ndarray, plan: search.Plan) -> list[list[str]]:
+        lists = []
+        for among in (None, wish):
+            async with database.transaction() as connection:
+                near = await search.nearest(connection, collection.id, "tiny", probe, 5, among)
+            assert near.plan is plan
+            lists.append([candidate.external_id for candidate in near.candidates])
+        return lists
+
+    probes = [*unit(rng, 10), people[7], people[107], people[200]]
+    exact = [await found(probe, search.Plan.EXACT) for probe in probes]
+    monkeypatch.setattr(search, "CODED_FROM", 100)
+    assert [await found(probe, search.Plan.CODES) for probe in probes] == exact
+    assert [one[0][0] for one in exact[-3:]] == ["p7", "p107", "p200"]
+    monkeypatch.setattr(search, "MOST_UNCODED", 1)
+    assert await found(people[7], search.Plan.EXACT) == exact[-3]
+
+
+async def test_who_has_no_code_gets_one(database: Database, collection: Collection) -> None:
+    """As after an upgrade: the code is the one that the person would have been enrolled with."""
+    rng = np.random.default_rng(4)
+    for number, embedding in enumerate(unit(rng, 5)):
+        await enrol(database, collection, f"p{number}", embedding[None])
+    query = select(centroid.c.code).where(centroid.c.collection_id == collection.id).order_by(centroid.c.identity_id)
+
+    async def stored() -> list[str]:
+        async with database.transaction(everything=True) as connection:
+            return list((await connection.execute(query)).scalars())
+
+    before = await stored()
+    await forget_codes(database, collection, "p1", "p3")
+    assert (await stored()).count(None) == 2
+    filled = 1
+    while filled:
+        async with database.transaction(everything=True) as connection:
+            filled = await codes.fill(connection)
+    assert await stored() == before
+
+
+async def forget_codes(database: Database, collection: Collection, *external_ids: str) -> None:
+    theirs = select(identity.c.id).where(
+        identity.c.collection_id == collection.id, identity.c.external_id.in_(external_ids)
+    )
+    async with database.transaction(everything=True) as connection:
+        await connection.execute(update(centroid).where(centroid.c.identity_id.in_(theirs)).values(code=None))
+
+
+async def test_codes_are_read_from_their_index_alone(database: Database, collection: Collection) -> None:
+    rng = np.random.default_rng(6)
+    for number, embedding in enumerate(unit(rng, 50)):
+        await enrol(database, collection, f"p{number}", embedding[None])
+    async with database.autocommit() as plain:
+        await plain.execute(text("VACUUM ANALYZE centroid"))
+    async with database.transaction() as connection:
+        for setting in ("enable_seqscan", "enable_bitmapscan"):
+            await connection.execute(text(f"SET LOCAL {setting} = off"))
+        shortlist = search._code_shortlist(collection.id, "tiny", unit(rng, 1)[0], 10, None)
+        steps = await explain(connection, select(shortlist))
+    assert ("Index Only Scan", "ix_centroid_coded") in {(step.node, step.index) for step in steps}
 
 
 async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
