@@ -10,7 +10,6 @@ one search after another on one connection, without inference. `pip install fais
 import asyncio
 import json
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -29,12 +28,13 @@ from rich.progress import track
 from rich.table import Table
 from sqlalchemy import text
 
-from service.gallery import ann, collections, schema
+from service.gallery import ann, collections, roles, schema
 from service.gallery.codes import codes_of
 from service.gallery.collections import Collection
 from service.gallery.database import Database
 from service.gallery.embedded.lease import EmbeddedPostgres
 from service.gallery.search import EF_SEARCH, nearest
+from tools.folders import database_folder
 
 Floats = npt.NDArray[np.float32]
 MODEL = "synthetic"
@@ -210,7 +210,7 @@ async def searched(
     plan = ""
     for row, probe in enumerate(gallery.probes):
         started = time.perf_counter()
-        async with database.transaction() as connection:
+        async with database.transaction(within=where(row).id) as connection:
             result = await nearest(connection, where(row).id, MODEL, probe, TOP_K)
         times.append(time.perf_counter() - started)
         plan = result.plan
@@ -253,8 +253,10 @@ async def _measured(
     database: Database, collection: Collection, ids: list[uuid.UUID], gallery: Gallery, truth: Truth, title: str,
     built: float,
 ) -> tuple[Row, str]:  # fmt: skip
+    walled = Database(roles.as_app(str(database.url)))
     for _ in range(2):  # the second time with what is needed in memory
-        times, found, scores, plan = await searched(database, lambda _: collection, gallery, ids)
+        times, found, scores, plan = await searched(walled, lambda _: collection, gallery, ids)
+    await walled.close()
     return _row(title, built, 0, times, gallery, truth, found, scores), plan
 
 
@@ -294,9 +296,11 @@ async def many_collections(url: str, gallery: Gallery, count: int) -> list[tuple
         _nearest_within(part_of.people, tenant, per, probe)
         for tenant, probe in zip(tenants, part_of.probes, strict=True)
     ]
+    walled = Database(roles.as_app(str(database.url)))
     for _ in range(2):
-        times, found, scores, plan = await searched(database, lambda row: made[tenants[row]], part_of, ids)
-    await database.close()
+        times, found, scores, plan = await searched(walled, lambda row: made[tenants[row]], part_of, ids)
+    for opened in (walled, database):
+        await opened.close()
     row = _row(
         f"registry: {count:,} collections of {per:,}", 0, 0, times, part_of, Truth(np.array(best), -1), found, scores
     )
@@ -333,15 +337,14 @@ def main(
         int, typer.Option(help="For building an HNSW index; its graph should fit. 0: without that index.")
     ] = 4096,
     seed: Annotated[int, typer.Option(help="Of the vectors.")] = 0,
+    peer: Annotated[bool, typer.Option(help="FAISS on the same vectors.")] = True,
     output: Annotated[Path | None, typer.Option(help="JSON with the same figures.")] = None,
 ) -> None:
-    """Load, index and search a synthetic gallery, beside numpy and FAISS."""
+    """Load, index and search a synthetic gallery as the service's account, beside numpy and FAISS."""
     console = Console()
     gallery = make(people, dim, searches, seed)
-    rows, truth = _compared(gallery, console)
-    folder = Path(tempfile.mkdtemp(prefix="ir-"))
-    folder.chmod(0o711)
-    with EmbeddedPostgres(folder / "postgres") as url:
+    rows, truth = _compared(gallery, console, peer)
+    with database_folder() as folder, EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url)
         asyncio.run(_prepare(url, dim))
         for act in (one_collection(url, gallery, truth, memory_mb), many_collections(url, gallery, collections)):
@@ -355,8 +358,10 @@ def main(
         output.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
-def _compared(gallery: Gallery, console: Console) -> tuple[list[Row], Truth]:
+def _compared(gallery: Gallery, console: Console, peer: bool) -> tuple[list[Row], Truth]:
     row, truth = exact(gallery)
+    if not peer:
+        return [row], truth
     try:
         return [row, faiss_hnsw(gallery, truth)], truth
     except ImportError:

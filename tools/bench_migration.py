@@ -7,7 +7,6 @@ enrolling.
 """
 
 import statistics
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from alembic.script import ScriptDirectory
 
 from service.gallery import dump, schema
 from service.gallery.embedded.lease import EmbeddedPostgres
+from tools.folders import database_folder
 
 DIM = 128
 FILL = (
@@ -46,9 +46,7 @@ def main(
     people: Annotated[int, typer.Option(help="Identities with a template and a centroid each.")] = 100_000,
 ) -> None:
     """Time each migration on a full gallery."""
-    folder = Path(tempfile.mkdtemp(prefix="ir-"))
-    folder.chmod(0o711)
-    with EmbeddedPostgres(folder / "postgres") as url:
+    with database_folder() as folder, EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url, "0001")
         libpq = url.replace("postgresql+psycopg", "postgresql")
         with psycopg.connect(libpq, autocommit=True) as connection:

@@ -7,15 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import httpx
 import typer
 
 from service.gallery import schema
 from service.gallery.embedded.lease import EmbeddedPostgres
+from tools.folders import database_folder
 
 REPEATS = 5
 CASES = {"models elsewhere": {"REGISTRY_INFERENCE__WORKER_URL": "http://127.0.0.1:1"}, "models inside": {}}
@@ -23,9 +22,7 @@ CASES = {"models elsewhere": {"REGISTRY_INFERENCE__WORKER_URL": "http://127.0.0.
 
 def main() -> None:
     """Print the median of five starts each, on a database that runs already."""
-    folder = Path(tempfile.mkdtemp(prefix="ir-"))
-    folder.chmod(0o711)
-    with EmbeddedPostgres(folder / "postgres") as url:
+    with database_folder() as folder, EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url)
         for name, environment in CASES.items():
             times = sorted(_start({"REGISTRY_DATABASE__URL": url, **environment}) for _ in range(REPEATS))

@@ -9,7 +9,6 @@ of times is taken in turns.
 import asyncio
 import json
 import statistics
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -26,6 +25,7 @@ from service.gallery.embedded.lease import EmbeddedPostgres
 from service.gallery.filters import condition_of
 from service.gallery.search import nearest
 from tools.bench_gallery import MODEL, load, make
+from tools.folders import database_folder
 
 FILTERS: dict[str, dict[str, Any] | None] = {
     "none": None,
@@ -77,9 +77,7 @@ def main(
     output: Annotated[Path | None, typer.Option(help="JSON with the same figures.")] = None,
 ) -> None:
     """Search as owner and as registry_app, in turns."""
-    folder = Path(tempfile.mkdtemp(prefix="ir-"))
-    folder.chmod(0o711)
-    with EmbeddedPostgres(folder / "postgres") as url:
+    with database_folder() as folder, EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url)
         rows = asyncio.run(measure(url, people, dim))
     table = Table("filter", "owner, ms", "behind the wall, ms", "ratio", title=f"{people:,} people, {dim} dimensions")

@@ -609,7 +609,9 @@ class CandidateView(BaseModel):
 
 
 class ExplanationView(BaseModel):
-    plan: Plan = Field(description="exact: every centroid was compared; ann: through the collection's HNSW index")
+    plan: Plan = Field(
+        description="exact: every centroid was compared; codes: every centroid's code was; ann: through an HNSW index"
+    )
     shortlist: int = Field(description="people by centroid whose templates were compared at most")
     ms: float
     steps: list[Step] = Field(description="PostgreSQL's plan, outermost first, without conditions")

@@ -9,9 +9,11 @@ from sqlalchemy import text
 
 from service.gallery import ann, collections, erasure, identities, purging, schema, templates
 from service.gallery.audit import SERVICE, Trail
+from service.gallery.codes import code_of
 from service.gallery.collections import Collection
 from service.gallery.database import Database
 from service.gallery.embedded.lease import EmbeddedPostgres
+from service.gallery.tables import CODE_BITS
 
 pytestmark = pytest.mark.anyio
 # 512 numbers are long enough for PostgreSQL to store them apart (TOAST), 128 short enough for its statistics.
@@ -72,8 +74,9 @@ async def test_the_bytes_of_an_erased_person_are_found_and_then_gone(data_folder
             "template": victim[0].tobytes(),
             "centroid": mean.tobytes(),
             "index": mean.astype(np.float16).tobytes(),
+            "code": bytes(int(code_of(mean)[bit : bit + 8], 2) for bit in range(0, CODE_BITS, 8)),
         }
-        needles = {name: data[len(data) // 4 : len(data) // 4 + 48] for name, data in stored.items()}
+        needles = {name: data[len(data) // 8 : len(data) // 8 + 48] for name, data in stored.items()}
         for name, needle in needles.items():
             assert "tables and indexes" in holding(root, needle), name
         assert "log" in holding(root, needles["template"])
