@@ -228,12 +228,14 @@ def report(
     from service.settings import load_settings
 
     settings = load_settings()
-    manifest = read_embedder(settings.embedder.bundle)
     default = OperatingPoint("fmr", settings.recognition.fmr)
-    policy = DecisionPolicy(manifest.calibration, settings.inference.precision, default)
+    manifests = map(read_embedder, settings.embedder.bundles)
+    policies = {
+        one.model_id: DecisionPolicy(one.calibration, settings.inference.precision, default) for one in manifests
+    }
     asked = OperatingPoint.one_of(threshold=threshold)
     with database_url(settings.owner_url, settings.postgres_folder) as url:
-        typer.echo(f"written: {run.report(url, manifest, policy, collection, output, asked)}")
+        typer.echo(f"written: {run.report(url, policies, collection, output, asked)}")
 
 
 @app.command()

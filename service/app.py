@@ -145,7 +145,8 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             engine = await loading
         finally:
             loading.cancel()
-        await _prepare_gallery(settings, database, manifests)
+        vault = open_vault(settings)
+        await _prepare_gallery(settings, database, manifests, vault is not None)
         await engine.start()
         stack.push_async_callback(engine.stop)
         trail = open_trail(settings)
@@ -174,7 +175,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             precision=precision,
             release=schema.this_release(),
             trail=trail,
-            vault=open_vault(settings),
+            vault=vault,
             reads=reads,
             queue=Queue(database.url),
             uploads=Uploads(settings.uploads_folder),
@@ -237,7 +238,9 @@ def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: 
     return policies
 
 
-async def _prepare_gallery(settings: Settings, database: Database, manifests: Sequence[EmbedderManifest]) -> None:
+async def _prepare_gallery(
+    settings: Settings, database: Database, manifests: Sequence[EmbedderManifest], has_vault: bool
+) -> None:
     """Migrate where asked to, then check what this release relies on, once, before the first request."""
     try:
         release = schema.this_release()
@@ -246,6 +249,8 @@ async def _prepare_gallery(settings: Settings, database: Database, manifests: Se
                 raise StartupError(f"The database is not ready: {problem}")
             if settings.server.keys_required and not await keys.any_valid(connection):
                 log.warning("every request will be refused, since there is no API key: `python -m service keys create`")
+            if not has_vault and await gallery_collections.keeps_crops(connection):
+                log.warning("collections ask for crops, and none is kept: set crops.key")
             if not await roles.is_walled(connection):
                 log.warning("no second wall: the account sees every collection's rows (docs/operations.md, Accounts)")
             await schema.require_pgvector(connection)

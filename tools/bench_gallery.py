@@ -227,9 +227,7 @@ async def one_collection(url: str, gallery: Gallery, truth: Truth, memory_mb: in
     ids = [uuid.UUID(int=number + 1) for number in range(len(gallery.people))]
     loaded = await asyncio.to_thread(load, url, collection, ids, gallery.people, "loading by COPY")
     await _vacuum(database)
-    by_codes, plan = await _measured(
-        database, collection, ids, gallery, truth, "registry: codes", 0
-    )
+    by_codes, plan = await _measured(database, collection, ids, gallery, truth, "registry: codes", 0)
     size = await _size(database, "ix_centroid_coded")
     whole = await _value(database, "SELECT pg_database_size(current_database())") / 1e6
     words = (

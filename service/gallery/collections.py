@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -93,6 +93,11 @@ async def change(connection: AsyncConnection, name: str, **choices: Any) -> Coll
     if row is None:
         raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/name")
     return await _entered(connection, row)
+
+
+async def keeps_crops(connection: AsyncConnection) -> bool:
+    """Whether some collection asks for it."""
+    return (await connection.execute(select(exists().where(collection.c.store_crops)))).scalar_one()
 
 
 async def line_up(connection: AsyncConnection, collection_id: uuid.UUID) -> None:

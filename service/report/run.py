@@ -1,6 +1,7 @@
 """`python -m service gallery report`: reads one collection and writes its report."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from service.gallery import collections, templates
 from service.gallery.database import Database
 from service.gallery.schema import schema_problem, this_release
 from service.gallery.size import GallerySizes, count
-from service.inference.bundle import EmbedderManifest
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
 from service.report.plots import draw, require_plots
@@ -31,6 +31,7 @@ LOOSEST_FMR = 1e-3
 class Loaded:
     """What was read from the database."""
 
+    model_id: str
     gallery: Gallery
     names: Names
     size: Comparisons
@@ -39,8 +40,7 @@ class Loaded:
 
 def report(
     url: str,
-    manifest: EmbedderManifest,
-    policy: DecisionPolicy,
+    policies: Mapping[str, DecisionPolicy],
     name: str,
     output: Path,
     asked: OperatingPoint | None = None,
@@ -48,20 +48,22 @@ def report(
     """Write `report.md` with its pictures for one collection; where it is.
 
     Args:
+        policies: by model; the collection's decides.
         asked: what to decide by instead of the collection's default.
 
     Raises:
-        StartupError: there is no such collection, it is empty, it belongs to another model than the bundle's, or the
-            operating point can't be resolved.
+        StartupError: there is no such collection, it is empty, it belongs to a model of which there is no
+            bundle, or the operating point can't be resolved.
     """
     require_plots()
-    loaded = asyncio.run(_load(url, manifest.model_id, policy, name, asked))
+    loaded = asyncio.run(_load(url, policies, name, asked))
+    policy = policies[loaded.model_id]
     gallery, threshold = loaded.gallery, loaded.decision.threshold
     lookalike_from, expected = _lookalike_threshold(policy, gallery, threshold)
     misfit_below = _threshold_or(policy, MISFIT_FMR, threshold)
     facts = Facts(
         collection=name,
-        model_id=manifest.model_id,
+        model_id=loaded.model_id,
         size=loaded.size,
         sampled=len(gallery.owners),
         decision=loaded.decision,
@@ -77,21 +79,22 @@ def report(
     return path
 
 
-async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str, asked: OperatingPoint | None) -> Loaded:
+async def _load(url: str, policies: Mapping[str, DecisionPolicy], name: str, asked: OperatingPoint | None) -> Loaded:
     database = Database(url, pool_size=1)
     try:
         async with database.transaction() as connection:
             if problem := await schema_problem(connection, this_release()):
                 raise StartupError(f"The database is not ready: {problem}")
             collection = await collections.get(connection, name)
-            if collection.model_id != model_id:
+            model_id = collection.model_id
+            if model_id not in policies:
                 raise StartupError(
-                    f"collection {name!r} belongs to model {collection.model_id!r}, and the bundle is that of "
-                    f"{model_id!r}: REGISTRY_EMBEDDER__BUNDLE names another"
+                    f"collection {name!r} belongs to model {model_id!r}, and the bundles are those of "
+                    f"{', '.join(policies)}: REGISTRY_EMBEDDER__BUNDLE or REGISTRY_EMBEDDER__MORE names others"
                 )
             rows = await templates.sample(connection, collection.id, model_id, MOST_TEMPLATES)
             size = await count(connection, collection.id, model_id)
-            decision = await Deciding({model_id: policy}, GallerySizes()).in_gallery(connection, collection, asked)
+            decision = await Deciding(policies, GallerySizes()).in_gallery(connection, collection, asked)
     except FmrNotCalibrated as error:
         raise StartupError(f"{error.detail}. For this report, name one with --threshold") from None
     except RegistryError as error:
@@ -105,7 +108,7 @@ async def _load(url: str, model_id: str, policy: DecisionPolicy, name: str, aske
     owners = [numbers[row.external_id] for row in rows]
     gallery = Gallery(np.array([row.embedding for row in rows], np.float32), np.array(owners, np.intp))
     names = Names(people, [str(row.id) for row in rows], owners)
-    return Loaded(gallery, names, Comparisons(size.people, size.templates), decision)
+    return Loaded(model_id, gallery, names, Comparisons(size.people, size.templates), decision)
 
 
 def _lookalike_threshold(policy: DecisionPolicy, gallery: Gallery, otherwise: float) -> tuple[float, float | None]:

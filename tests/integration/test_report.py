@@ -50,7 +50,9 @@ async def test_planted_duplicates_and_mislabelled_templates_are_named(
         await enrol(database, collection_name, f"twice | {number}", vector)
     for number in (10, 20):
         await enrol(database, collection_name, f"person {number:02}", vectors[number + 1][:1] * 0.999)
-    path = await asyncio.to_thread(report, database.url, MANIFEST, POLICY, collection_name, tmp_path / "report")
+    path = await asyncio.to_thread(
+        report, database.url, {MANIFEST.model_id: POLICY}, collection_name, tmp_path / "report"
+    )
     text = path.read_text()
     alike, misfits = text.split("## People who look like")[1].split("## Templates that don't fit")
     for number in range(3):
@@ -67,9 +69,9 @@ async def test_planted_duplicates_and_mislabelled_templates_are_named(
 
 def test_an_empty_or_missing_collection_is_told(postgres_url: str, collection_name: str, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="no templates"):
-        report(postgres_url, MANIFEST, POLICY, collection_name, tmp_path)
+        report(postgres_url, {MANIFEST.model_id: POLICY}, collection_name, tmp_path)
     with pytest.raises(StartupError, match="no collection 'nowhere'"):
-        report(postgres_url, MANIFEST, POLICY, "nowhere", tmp_path)
+        report(postgres_url, {MANIFEST.model_id: POLICY}, "nowhere", tmp_path)
 
 
 async def test_one_person_and_no_calibration_are_a_gallery_too(
@@ -78,9 +80,11 @@ async def test_one_person_and_no_calibration_are_a_gallery_too(
     await enrol(database, collection_name, "alone", clouds()[0])
     uncalibrated = DecisionPolicy(None, "f32", OperatingPoint("fmr", 1e-3))
     with pytest.raises(StartupError, match=r"no calibration.*--threshold"):
-        await asyncio.to_thread(report, database.url, MANIFEST, uncalibrated, collection_name, tmp_path)
+        await asyncio.to_thread(report, database.url, {MANIFEST.model_id: uncalibrated}, collection_name, tmp_path)
     asked = OperatingPoint("threshold", 0.4)
-    path = await asyncio.to_thread(report, database.url, MANIFEST, uncalibrated, collection_name, tmp_path, asked)
+    path = await asyncio.to_thread(
+        report, database.url, {MANIFEST.model_id: uncalibrated}, collection_name, tmp_path, asked
+    )
     assert "1 people, 4 templates" in path.read_text()
     assert "not known, the threshold is outside of the calibration" in path.read_text()
 
