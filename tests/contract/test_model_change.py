@@ -1,12 +1,13 @@
 """Another model for a collection, without enrolling anybody again: two real models, of 128 and of 160 dimensions."""
 
+import asyncio
 import base64
 import io
 import itertools
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,21 @@ from PIL import Image
 from sqlalchemy import text
 
 from service.app import create_app
+from service.engines import build_local
+from service.errors import RegistryError
+from service.gallery.audit import Trail
+from service.gallery.crops import Vault
 from service.gallery.database import Database
+from service.gallery.size import GallerySizes
 from service.inference.bundle import read_embedder
+from service.inference.engine import ImageInput, Observation
+from service.inference.local import LocalEngine
+from service.recognition.deciding import Deciding
+from service.recognition.decision import DecisionPolicy, OperatingPoint
+from service.recognition.duplicates import Lines
+from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest
+from service.recognition.gate import QualityGate
+from service.recognition.identification import SearchRequest, identify
 from service.settings import BUNDLES, Settings, load_settings
 from tests.bundles import SECOND, turned
 from tests.conftest import serving
@@ -30,17 +44,21 @@ KEY = "the key for the crops of the tests, long enough"
 
 
 @pytest.fixture(scope="module")
-def both(postgres_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service that runs three models, on the database of the other one."""
+def several(postgres_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Three models, on the database of the session's service, which runs one."""
     folder = tmp_path_factory.mktemp("bundles")
     more = [turned(folder / OTHER, 160, OTHER), turned(folder / SAME_DIM, 128, SAME_DIM)]
-    several = load_settings(
+    return load_settings(
         database={"url": postgres_url, "ann_check_every_s": 2},
         embedder={"more": more},
         audit={"key": settings.audit.key},
         crops={"key": KEY},
         jobs={"uploads": settings.jobs.uploads},
     )
+
+
+@pytest.fixture(scope="module")
+def both(several: Settings) -> Iterator[httpx.Client]:
     with serving(create_app(several)) as client:
         yield client
 
@@ -415,3 +433,62 @@ def test_bundles_of_one_id_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StartupError, match="same model id"):
         _read_bundles([SECOND, SECOND])
+
+
+class ChangesMeanwhile:
+    """An engine; while it looks at the first pictures, the collection's models change places."""
+
+    def __init__(self, engine: LocalEngine, client: httpx.Client, name: str) -> None:
+        self.model_id, self.dims = engine.model_id, engine.dims
+        self._engine, self._client, self._name, self.asked = engine, client, name, 0
+
+    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+        self.asked += 1
+        if self.asked == 1:
+            path = f"/collections/{self._name}/standby/activate"
+            answer = await asyncio.to_thread(self._client.post, path, json={"anyway": True})
+            assert answer.status_code == 200, answer.text
+        return self._engine.observe_now(images)
+
+
+@pytest.mark.anyio
+async def test_a_model_that_changes_under_a_request_is_noticed(
+    both: httpx.Client, several: Settings, database: Database
+) -> None:
+    """Whoever looked at the pictures by one model begins anew: nothing of the other's is compared with it, or lost."""
+    local = build_local(several)
+    bundles = {read_embedder(folder).model_id: read_embedder(folder) for folder in several.embedder.bundles}
+    default = OperatingPoint("fmr", 1e-3)
+    policies = {name: DecisionPolicy(one.calibration, "f32", default) for name, one in bundles.items()}
+    deciding, gate = Deciding(policies, GallerySizes()), QualityGate(32, 15, 0.75, 30, 235, 0.05)
+    name = make(both, store_crops=True)
+    register(both, name, "collins", COLLINS.read_bytes())
+    change(both, name, activate=False)
+    wait(both, name, job_done)
+
+    engine = ChangesMeanwhile(local, both, name)
+    enroller = Enroller(database, engine, gate, deciding, Lines(), Trail(None), Vault([KEY.encode()]))
+    made = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [ImageInput(HOPPER.read_bytes())]))
+    assert isinstance(made, Enrolment)
+    view = standby(both, name)
+    assert (view["model_id"], view["coverage"]["people"], view["coverage"]["lacking"]) == (OTHER, 2, 0)
+
+    engine = ChangesMeanwhile(local, both, name)  # and back
+    wish = SearchRequest(name, [ImageInput(COLLINS.read_bytes())], None, 5)
+    found = await identify(database, engine, deciding, wish)
+    assert (found.model_id, engine.asked) == (OWN, 2)
+    assert found.matches[0].found.candidates[0].score > 0.999
+
+
+def test_a_job_whose_model_was_dropped_ends(both: httpx.Client) -> None:
+    name = make(both, store_crops=True)
+    for label, picture in people(12).items():
+        register(both, name, label, picture)
+    address = change(both, name).headers["location"]
+    both.delete(f"/collections/{name}/standby")
+    deadline = time.monotonic() + 30
+    while (job := both.get(address).json())["finished_at"] is None:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+    assert job["state"] == "failed"
+    assert "does not stand by any more" in job["problem"]
