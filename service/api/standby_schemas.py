@@ -19,10 +19,13 @@ class StandbyBody(Body):
 
 
 class ActivationBody(Body):
-    """Whether people may be lost by the change."""
+    """Which model it shall be, and whether people may be lost by the change."""
 
-    model_config = example(anyway=False)
+    model_config = example(model_id="mobilefacenet-fairface-1")
 
+    model_id: ModelId | None = Field(
+        None, description="which is to be the collection's own afterwards; with it, sending again changes nothing"
+    )
     anyway: bool = Field(False, description="also where people are lost by it, until they are enrolled again")
 
 

@@ -291,15 +291,16 @@ def lacking(name: str) -> Listing[LackingPerson]:
     return Listing(Operation("GET", f"/collections/{name}/standby/lacking", LackingAnswer), lambda page: page.people)
 
 
-def activate_standby(name: str, *, anyway: bool = False) -> Operation[StandbyView]:
-    """Let a collection's two models change places."""
+def activate_standby(name: str, model_id: str, *, anyway: bool = False) -> Operation[StandbyView]:
+    """Let a collection's other model, this one, be its own from now on, and its own stand by."""
     path = f"/collections/{name}/standby/activate"
-    return Operation("POST", path, StandbyView, body={"anyway": anyway}, repeatable=False)
+    return Operation("POST", path, StandbyView, body={"model_id": model_id, "anyway": anyway})
 
 
-def drop_standby(name: str) -> Operation[StandbyDeletionAnswer]:
-    """Forget what a collection's other model made."""
-    return Operation("DELETE", f"/collections/{name}/standby", StandbyDeletionAnswer, repeatable=False)
+def drop_standby(name: str, model_id: str, *, anyway: bool = False) -> Operation[StandbyDeletionAnswer]:
+    """Forget what a collection's other model, this one, made."""
+    params = {"model_id": model_id, "anyway": anyway}
+    return Operation("DELETE", f"/collections/{name}/standby", StandbyDeletionAnswer, params, repeatable=False)
 
 
 def enrol_archive(

@@ -8,7 +8,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import delete, exists, select, tuple_, update
+from sqlalchemy import delete, exists, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -63,7 +63,7 @@ async def keep(
     identity_id: uuid.UUID,
     files: Mapping[bytes, bytes],
 ) -> None:
-    """Store crops by their `source_sha256`; one that is there already stays."""
+    """Store crops by their `source_sha256`, in the place of older ones, whose key may be lost."""
     rows = [
         {
             "collection_id": collection_id,
@@ -74,7 +74,9 @@ async def keep(
         for source, file in files.items()
     ]
     if rows:
-        await connection.execute(insert(crop).values(rows).on_conflict_do_nothing())
+        made = insert(crop).values(rows)
+        key = ["collection_id", "identity_id", "source_sha256"]
+        await connection.execute(made.on_conflict_do_update(index_elements=key, set_={"sealed": made.excluded.sealed}))
 
 
 async def sealed_of(
@@ -98,6 +100,7 @@ async def forget(
 
 async def forget_all(connection: AsyncConnection, collection_id: uuid.UUID) -> int:
     """Delete every crop of a collection; how many there were."""
+    await connection.execute(text("SET LOCAL statement_timeout = 0"))
     return (await connection.execute(delete(crop).where(crop.c.collection_id == collection_id))).rowcount
 
 

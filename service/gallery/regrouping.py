@@ -31,11 +31,12 @@ async def merge(
         person = await identities.get(connection, collection_id, other)
         await jobs.forget_person(connection, collection_id, other, person.external_id)
         moved += await _take_over(connection, collection_id, other, into)
-        await crops.hand_over(connection, collection_id, other, into)
     kept = update(idempotency).where(idempotency.c.collection_id == collection_id)
     # Who sends the request again that made one of the others gets its answer, and not the person back.
     await connection.execute(kept.where(idempotency.c.identity_id.in_(others)).values(identity_id=into))
     await corrections.forget_faces(connection, collection_id, [into, *others], among=[into, *others])
+    for other in others:  # those of forgotten corrections are gone
+        await crops.hand_over(connection, collection_id, other, into)
     theirs = update(correction).where(correction.c.collection_id == collection_id)
     await connection.execute(theirs.where(correction.c.identity_id.in_(others)).values(identity_id=into))
     people = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(others))
@@ -76,9 +77,9 @@ async def split(
     await _add(connection, collection_id, made, external_id, label, metadata)
     faces = [owned[template_id] for template_id in template_ids]
     moving = update(template).where(*is_theirs, template.c.source_sha256.in_(faces))
-    await connection.execute(moving.values(identity_id=made))
+    moved = (await connection.execute(moving.values(identity_id=made).returning(template.c.id))).scalars().all()
     await crops.hand_over(connection, collection_id, origin, made, only=faces)
-    results = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.template_id.in_(template_ids))
+    results = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.template_id.in_(moved))
     await connection.execute(results.values(identity_id=made, external_id=external_id))
     await _touch(connection, collection_id, origin)
     await _recompute(connection, collection_id, origin)

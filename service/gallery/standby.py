@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import Conflict, ModelIncomplete
@@ -74,8 +74,7 @@ async def activate(connection: AsyncConnection, found: Collection, anyway: bool 
         Conflict: no model stands by.
         ModelIncomplete
     """
-    await collections.change_models(connection, found.id)
-    found = await collections.get(connection, found.name)
+    await _take(connection, found)
     model_id = required(found)
     covered = await coverage(connection, found)
     if not (covered.complete or anyway):
@@ -91,11 +90,21 @@ async def activate(connection: AsyncConnection, found: Collection, anyway: bool 
     )
 
 
-async def drop(connection: AsyncConnection, found: Collection) -> dict[str, int]:
-    """Delete all that the standby model made; how many rows of each kind. Raises Conflict."""
-    await collections.change_models(connection, found.id)
-    found = await collections.get(connection, found.name)
+async def drop(connection: AsyncConnection, found: Collection, anyway: bool = False) -> dict[str, int]:
+    """Delete all that the standby model made; how many rows of each kind. Enrolments wait meanwhile.
+
+    Raises:
+        Conflict: no model stands by.
+        ModelIncomplete: there are people whom only this model knows. `anyway`: they are lost, too.
+    """
+    await _take(connection, found)
     model_id = required(found)
+    if not anyway and (only_there := await _known_only_to(connection, found, model_id)):
+        raise ModelIncomplete(
+            f"{only_there} people are known to model {model_id!r} alone, and can't be found any more without it; "
+            "register photos of them, or send `anyway=true`",
+            lacking=only_there,
+        )
     await collections.change(connection, found.name, standby_model_id=None, standby_activates=False)
     deleted = {}
     for name, table in (("templates", template), ("centroids", centroid), ("corrections", correction)):
@@ -108,6 +117,28 @@ async def to_activate(connection: AsyncConnection) -> list[Collection]:
     """Collections whose standby model is to become active by itself. The transaction must be for everything."""
     statement = select(collection).where(collection.c.standby_activates).order_by(collection.c.name)
     return [Collection(**row._mapping) for row in await connection.execute(statement)]
+
+
+async def _take(connection: AsyncConnection, found: Collection) -> None:
+    """Have the collection's models for oneself, as they were when it was read, and time for many rows.
+
+    Raises:
+        Conflict: they were changed meanwhile.
+    """
+    await connection.execute(text("SET LOCAL statement_timeout = 0"))
+    await collections.change_models(connection, found.id)
+    now = await collections.get(connection, found.name)
+    if (now.id, now.models) != (found.id, found.models):
+        raise Conflict("somebody else changed the collection's models just now; look again")
+
+
+async def _known_only_to(connection: AsyncConnection, found: Collection, model_id: str) -> int:
+    own, other = centroid.alias("own"), centroid.alias("other")
+    known = exists().where(
+        own.c.collection_id == found.id, own.c.identity_id == other.c.identity_id, own.c.model_id == found.model_id
+    )
+    statement = select(func.count()).where(other.c.collection_id == found.id, other.c.model_id == model_id, ~known)
+    return (await connection.execute(statement)).scalar_one()
 
 
 def required(found: Collection) -> str:
@@ -149,6 +180,7 @@ async def lacking_people(
 
 async def unembedded(connection: AsyncConnection, found: Collection) -> list[tuple[uuid.UUID, str]]:
     """Everybody (id, external_id) of whom a template or correction is not there under the standby model."""
+    await connection.execute(text("SET LOCAL statement_timeout = 0"))
     wanting = exists().where(lacking_templates(found), template.c.identity_id == identity.c.id) | exists().where(
         lacking_corrections(found), correction.c.identity_id == identity.c.id
     )

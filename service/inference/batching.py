@@ -71,10 +71,10 @@ class Batcher(Generic[Item, Result]):
         """
         if self._stopped:
             raise EngineBusy("the service is shutting down")
-        if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
+        if self._is_full(items):
             # Those whose caller has gone take no room.
             self._waiting = [entry for entry in self._waiting if not entry.result.done()]
-        if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
+        if self._is_full(items):
             REFUSED.inc(len(items))
             raise EngineBusy(f"{len(self._waiting)} pictures are waiting; try again in a moment")
         loop = asyncio.get_running_loop()
@@ -88,6 +88,12 @@ class Batcher(Generic[Item, Result]):
             for entry in entries:
                 entry.result.cancel()
             raise
+
+    def _is_full(self, items: Sequence[Item]) -> bool:
+        """Patient items have room of their own, so that nobody is refused because of them."""
+        patient = any(map(self._is_patient, items))
+        ahead = sum(self._is_patient(entry.item) == patient for entry in self._waiting)
+        return ahead > 0 and ahead + len(items) > self._max_waiting
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()

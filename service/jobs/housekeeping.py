@@ -1,7 +1,6 @@
 """What has to be done now and then, by one process of all."""
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import ModelIncomplete
+from service.errors import RegistryError
 from service.gallery import ann, codes, erasure, idempotency, jobs, standby
 from service.gallery.audit import SERVICE, Action, Event, Trail
 from service.gallery.collections import Collection
@@ -85,13 +84,19 @@ class Housekeeping:
         async with self.database.transaction(everything=True) as connection:
             waiting = await standby.to_activate(connection)
         for found in waiting:
-            async with self.database.transaction(everything=True) as connection:
-                if await self._is_ready(connection, found):
-                    with contextlib.suppress(ModelIncomplete):
-                        changed = await standby.activate(connection, found)
-                        details = {"model_id": changed.model_id, "before": changed.standby_model_id}
-                        event = Event(Action.MODEL_ACTIVATE, SERVICE, details=details)
-                        await self.trail.append(connection, changed.id, [event])
+            try:
+                await self._activate_in(found)
+            except RegistryError as error:  # of this one: the others may be ready
+                log.info("the model of collection %r does not change yet: %s", found.name, error.detail)
+
+    async def _activate_in(self, found: Collection) -> None:
+        async with self.database.transaction(everything=True) as connection:
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))  # many people may have to be counted
+            if not await self._is_ready(connection, found):
+                return
+            changed = await standby.activate(connection, found)
+            details = {"model_id": changed.model_id, "before": changed.standby_model_id}
+            await self.trail.append(connection, changed.id, [Event(Action.MODEL_ACTIVATE, SERVICE, details=details)])
 
     async def _is_ready(self, connection: AsyncConnection, found: Collection) -> bool:
         """Whether nothing is under way that the change should wait for."""

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import (
+    CollectionNotFound,
     Conflict,
     CropUnreadable,
+    EngineUnavailable,
     NewPhotosNeeded,
     RegistryError,
     Unavailable,
@@ -93,21 +95,30 @@ class ReembeddingSession:
 
     async def _work(self, group: Sequence[JobRow]) -> bool:
         try:
-            files, refused = await self._read(group)
-            faces = await self._embed(files)
-            try:
-                await self._store(group, faces, refused)
-            except RowsTakenError:  # some of them are done, or were erased meanwhile
-                for row in group:
-                    with contextlib.suppress(RowsTakenError):
-                        await self._store([row], faces, refused)
+            await self._embed_again(group)
+        except EngineUnavailable as error:
+            if "workers_lost" not in error.extensions:
+                return False
+            if len(group) == 1:  # its crops bring down workers
+                return await fail_rows(self.kind.database, KIND, self.place, group)
+            return all([await self._work([row]) for row in group])
         except Unavailable:
             return False
-        except RegistryError:
+        except (Conflict, CollectionNotFound):  # the job can't go on
             raise
         except Exception:
             return await fail_rows(self.kind.database, KIND, self.place, group)
         return True
+
+    async def _embed_again(self, group: Sequence[JobRow]) -> None:
+        files, refused = await self._read(group)
+        faces = await self._embed(files)
+        try:
+            await self._store(group, faces, refused)
+        except RowsTakenError:  # some of them are done, or were erased meanwhile
+            for row in group:
+                with contextlib.suppress(RowsTakenError):
+                    await self._store([row], faces, refused)
 
     async def _read(self, group: Sequence[JobRow]) -> tuple[_Files, dict[uuid.UUID, RegistryError]]:
         """Crops of what is missing; and of whom some can't be read."""

@@ -140,17 +140,18 @@ class Enroller:
         ]
         _require_any(outcomes)
         if standby is not None:
-            outcomes = await self._embedded_again(outcomes, standby)
+            patient = any(image.patient for image in request.images)
+            outcomes = await self._embedded_again(outcomes, standby, patient)
         return await self._store(collection, request, outcomes)
 
-    async def _embedded_again(self, outcomes: list[ImageOutcome], standby: str) -> list[ImageOutcome]:
+    async def _embedded_again(self, outcomes: list[ImageOutcome], standby: str, patient: bool) -> list[ImageOutcome]:
         """With what the standby model makes of the faces; of a mere embedding it makes nothing."""
         seen = [
             (index, outcome.face.crop)
             for index, outcome in enumerate(outcomes)
             if outcome.face is not None and outcome.face.crop is not None
         ]
-        again = await look_again(self.engine, [crop for _, crop in seen], standby)
+        again = await look_again(self.engine, [crop for _, crop in seen], standby, patient)
         faces = {index: face for (index, _), face in zip(seen, again, strict=True) if isinstance(face, Face)}
         return [replace(outcome, standby=faces.get(index)) for index, outcome in enumerate(outcomes)]
 

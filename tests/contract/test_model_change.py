@@ -34,7 +34,7 @@ from service.recognition.duplicates import Lines
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest
 from service.recognition.gate import QualityGate
 from service.recognition.identification import SearchRequest, identify
-from service.settings import BUNDLES, Settings, load_settings
+from service.settings import BUNDLES, CropSettings, Settings, load_settings
 from tests.bundles import SECOND, turned
 from tests.conftest import serving
 from tests.photos import BUS, COLLINS, HOPPER, TRAINER, b64, brighter, encoded, pixels
@@ -167,8 +167,9 @@ def test_a_collection_changes_its_model_under_traffic(both: httpx.Client) -> Non
         wait(both, name, lambda view: view["model_id"] == OTHER)
         for model_id in (OWN, OTHER):  # back, and there again
             time.sleep(1)
-            changed = both.post(f"/collections/{name}/standby/activate", json={})
-            assert (changed.status_code, changed.json()["model_id"]) == (200, model_id), changed.text
+            for _ in range(2):  # sent again it changes nothing
+                changed = both.post(f"/collections/{name}/standby/activate", json={"model_id": model_id})
+                assert (changed.status_code, changed.json()["model_id"]) == (200, model_id), changed.text
         time.sleep(1)
     assert {found["model_id"] for found in traffic.answers} == {OWN, OTHER}
     assert min(best(found)["score"] for found in traffic.answers) > 0.99
@@ -179,7 +180,9 @@ def test_a_collection_changes_its_model_under_traffic(both: httpx.Client) -> Non
         found = search(both, name, picture, top_k=50)
         assert found["model_id"] == OTHER
         assert label in {one["external_id"] for one in found["results"][0]["candidates"] if one["score"] > 0.999}
-    dropped = both.delete(f"/collections/{name}/standby").json()
+    other = both.delete(f"/collections/{name}/standby", params={"model_id": OTHER})
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
+    dropped = both.delete(f"/collections/{name}/standby", params={"model_id": OWN}).json()
     rows = {"templates": len(everybody), "centroids": len(everybody), "corrections": 0}
     assert dropped == {"model_id": OWN, "deleted": rows}
     assert standby(both, name)["standby_model_id"] is None
@@ -246,6 +249,8 @@ def test_people_may_be_left_behind_on_purpose(both: httpx.Client) -> None:
     changed = both.post(f"/collections/{name}/standby/activate", json={"anyway": True})
     assert (changed.status_code, changed.json()["model_id"]) == (200, OTHER)
     assert search(both, name, COLLINS.read_bytes())["results"][0]["candidates"] == []
+    refused = both.delete(f"/collections/{name}/standby")  # the only one that knows somebody
+    assert (refused.status_code, refused.json()["code"], refused.json()["lacking"]) == (409, "model_incomplete", 1)
     back = both.post(f"/collections/{name}/standby/activate", json={})
     assert (back.status_code, back.json()["model_id"]) == (200, OWN)
     assert best(search(both, name, COLLINS.read_bytes()))["match"]
@@ -492,3 +497,35 @@ def test_a_job_whose_model_was_dropped_ends(both: httpx.Client) -> None:
         time.sleep(0.1)
     assert job["state"] == "failed"
     assert "does not stand by any more" in job["problem"]
+
+
+@pytest.mark.anyio
+async def test_merging_leaves_no_crop_that_nothing_is_of(both: httpx.Client, database: Database) -> None:
+    """Two who are one: "this is not that person" is forgotten, and so is the picture that it was about."""
+    name = make(both, store_crops=True, quality="off")
+    query = {"collection": name}
+    one = register(both, name, "one", COLLINS.read_bytes())["identity_id"]
+    two = register(both, name, "two", brighter(COLLINS, 0.8))["identity_id"]
+    wrong = {"image": b64(brighter(COLLINS, 0.9))}
+    assert both.post(f"/identities/{two}/corrections", params=query, json=wrong).status_code == 201
+    assert both.post(f"/identities/{one}/merge", params=query, json={"identities": [two]}).status_code == 200
+    assert both.get(f"/identities/{one}/corrections", params=query).json()["corrections"] == []
+    crops = text("SELECT count(*) FROM crop p JOIN collection c ON c.id = p.collection_id WHERE c.name = :name")
+    async with database.transaction(everything=True) as connection:
+        assert (await connection.execute(crops, {"name": name})).scalar() == 2
+
+
+def test_a_lost_key_is_made_up_for_by_the_same_photo(both: httpx.Client, several: Settings) -> None:
+    """Another service has another key: what it kept can't be read here, until the photo comes again."""
+    elsewhere = several.model_copy(update={"crops": CropSettings(key="another key for the crops, also long enough")})
+    name = make(both, store_crops=True)
+    with serving(create_app(elsewhere)) as other:
+        register(other, name, "collins", COLLINS.read_bytes())
+    change(both, name)
+    view = wait(both, name, job_done)
+    assert view["job"]["counts"]["rejected"] == 1
+    both.delete(f"/collections/{name}/standby")
+    register(both, name, "collins", COLLINS.read_bytes())
+    change(both, name)
+    wait(both, name, lambda view: view["model_id"] == OTHER)
+    assert standby(both, name)["coverage"]["lacking"] == 0

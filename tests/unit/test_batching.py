@@ -155,3 +155,24 @@ async def test_patience_has_an_end() -> None:
     kinds = "".join("p" if batch[0] >= 100 else "u" for batch in run.batches)
     assert kinds.startswith("uuupuuup")
     assert all(len({item >= 100 for item in batch}) == 1 for batch in run.batches)
+
+
+async def test_nobody_is_refused_because_of_patient_items() -> None:
+    run = Recorder()
+    batcher: Batcher[int, int] = Batcher(run, 2, 4, lambda item: item >= 100)
+    await batcher.start()
+    run.gate.clear()
+    first = asyncio.create_task(batcher.submit([100, 101]))
+    await asyncio.sleep(0.05)
+    patient = asyncio.create_task(batcher.submit([102, 103, 104, 105]))
+    await asyncio.sleep(0.05)
+    with pytest.raises(EngineBusy):
+        await batcher.submit([106])
+    urgent = asyncio.create_task(batcher.submit([1, 2, 3, 4]))
+    await asyncio.sleep(0.05)
+    with pytest.raises(EngineBusy):
+        await batcher.submit([5])
+    run.gate.set()
+    assert await urgent == [2, 4, 6, 8]
+    assert [await first, await patient] == [[200, 202], [204, 206, 208, 210]]
+    await batcher.stop()

@@ -83,7 +83,9 @@ async def change_collection(
     _require_key(registry, body.store_crops)
     async with registry.database.transaction() as connection:
         found = await collections.get(connection, name, "/name")
-        _require_decidable(registry, body.duplicates, found.model_id)
+        for model_id in filter(None, (found.model_id, found.standby_model_id)):
+            _require_decidable(registry, body.duplicates, model_id)
+            registry.deciding.require_resolvable(body.operating_point, model_id)
         if body.store_crops is not None:
             await collections.change_models(connection, found.id)
         changed = await collections.change(connection, name, **body.choices)

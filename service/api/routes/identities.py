@@ -22,7 +22,7 @@ from service.api.schemas import (
     TemplateView,
 )
 from service.api.views import deletion_answer, holdings_answer, identity_view
-from service.gallery import erasure, identities, templates
+from service.gallery import collections, erasure, identities, templates
 from service.gallery.audit import Action
 from service.gallery.filters import condition_of
 from service.gallery.holdings import holdings
@@ -127,6 +127,7 @@ async def delete_template(
     What other models made of the same face goes along, and its crop.
     """
     async with collection.transaction() as (connection, collection_id):
+        await collections.hold_models(connection, collection_id)
         await identities.lock(connection, collection_id, identity_id)
         left = await templates.remove(connection, collection_id, identity_id, template_id)
         await collection.record(connection, collection_id, Action.DELETE_TEMPLATE, identity_id, left=left)

@@ -24,6 +24,7 @@ async def merge(request: Request, identity_id: uuid.UUID, collection: InCollecti
     body = await read_body(request, MergeBody)
     body.require_others(identity_id)
     async with collection.transaction() as (connection, collection_id):
+        await collections.hold_models(connection, collection_id)
         moved = await regrouping.merge(connection, collection_id, identity_id, body.identities)
         merged = await identities.get(connection, collection_id, identity_id)
         others = sorted(map(str, body.identities))
@@ -41,6 +42,7 @@ async def split(request: Request, identity_id: uuid.UUID, collection: InCollecti
     """Where pictures of two people were enrolled as one. Answers the new person."""
     body = await read_body(request, SplitBody)
     async with collection.opened() as (connection, found):
+        await collections.hold_models(connection, found.id)
         made = await regrouping.split(
             connection, found, identity_id, body.template_ids, body.external_id, body.label, body.metadata
         )

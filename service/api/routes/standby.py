@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.api.access import ManageAccess
@@ -13,7 +13,7 @@ from service.api.bodies import operation, read_body
 from service.api.cursor import Cursor, Limit, cut, decode, encode
 from service.api.dependencies import Registry, RegistryDependency
 from service.api.job_schemas import JobDetail, JobView, job_detail, job_view
-from service.api.schemas import CollectionName
+from service.api.schemas import CollectionName, ModelId
 from service.api.standby_schemas import (
     ActivationBody,
     LackingAnswer,
@@ -27,7 +27,7 @@ from service.errors import Conflict
 from service.gallery import ann, collections, jobs, standby
 from service.gallery.audit import Action, Event
 from service.gallery.collections import Collection
-from service.gallery.jobs import JobPlace
+from service.gallery.jobs import Job, JobPlace
 from service.jobs.portions import put_preparation
 from service.jobs.reembedding import KIND
 from service.recognition.decision import OperatingPoint
@@ -82,11 +82,10 @@ async def start(request: Request, response: Response, named: Named) -> JobView:
     async with named.opened() as (connection, found):
         _require_usable(registry, found, body.model_id)
         found = await standby.start(connection, found, body.model_id, body.activate)
-        if unfinished := await _unfinished(connection, found.id):
-            raise Conflict(f"job {unfinished} is at it already: GET /jobs/{unfinished}?collection={found.name}")
-        wish = {"model_id": body.model_id, "actor": named.actor.to_json()}
-        job = await jobs.create(connection, JobPlace(found.id, uuid.uuid4()), KIND, wish)
-        await put_preparation(registry.queue, connection, job)
+        if (job := await _unfinished(connection, found.id, body.model_id)) is None:
+            wish = {"model_id": body.model_id, "actor": named.actor.to_json()}
+            job = await jobs.create(connection, JobPlace(found.id, uuid.uuid4()), KIND, wish)
+            await put_preparation(registry.queue, connection, job)
         await named.record(connection, found, Action.MODEL_STANDBY, model_id=body.model_id, job=str(job.id))
     response.headers["Location"] = f"/jobs/{job.id}?collection={named.name}"
     return job_view(job)
@@ -108,19 +107,28 @@ async def activate(request: Request, named: Named) -> StandbyView:
     """At once; sent again it is the way back. Searches that are under way are answered by one model or the other."""
     body = await read_body(request, ActivationBody)
     async with named.opened() as (connection, found):
-        _require_usable(named.registry, found, standby.required(found))
-        changed = await standby.activate(connection, found, body.anyway)
-        details = {"model_id": changed.model_id, "before": found.model_id}
-        await named.record(connection, changed, Action.MODEL_ACTIVATE, **details)
-        return await _view(connection, changed)
+        if body.model_id is None or body.model_id != found.model_id:
+            _require_standby(found, body.model_id)
+            _require_usable(named.registry, found, standby.required(found))
+            changed = await standby.activate(connection, found, body.anyway)
+            details = {"model_id": changed.model_id, "before": found.model_id}
+            await named.record(connection, changed, Action.MODEL_ACTIVATE, **details)
+    return await read(named)
 
 
 @router.delete("", summary="Forget what the other model made")
-async def drop(named: Named) -> StandbyDeletionAnswer:
+async def drop(
+    named: Named,
+    model_id: Annotated[
+        ModelId | None, Query(description="which is meant; refused where another one stands by")
+    ] = None,
+    anyway: Annotated[bool, Query(description="also where it alone knows people")] = False,
+) -> StandbyDeletionAnswer:
     """Its templates, centroids and corrections, at once; its index within a minute. There is no way back then."""
     async with named.opened() as (connection, found):
+        _require_standby(found, model_id)
         model_id = standby.required(found)
-        deleted = await standby.drop(connection, found)
+        deleted = await standby.drop(connection, found, anyway)
         await named.record(connection, found, Action.MODEL_DROP, model_id=model_id)
     return StandbyDeletionAnswer(model_id=model_id, deleted=deleted)
 
@@ -133,9 +141,16 @@ def _require_usable(registry: Registry, found: Collection, model_id: str) -> Non
         registry.deciding.require_duplicates_decidable(model_id)
 
 
-async def _unfinished(connection: AsyncConnection, collection_id: uuid.UUID) -> uuid.UUID | None:
-    running = await jobs.unfinished(connection)
-    return next((job.id for job in running if job.collection_id == collection_id and job.kind == KIND), None)
+def _require_standby(found: Collection, model_id: str | None) -> None:
+    """Raises Conflict: another model stands by than the caller thinks."""
+    if model_id not in (None, found.standby_model_id):
+        raise Conflict(f"model {model_id!r} does not stand by; GET /collections/{found.name}/standby tells which does")
+
+
+async def _unfinished(connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> Job | None:
+    """A re-embedding by the model that is under way."""
+    job = await jobs.last(connection, collection_id, KIND, model_id)
+    return job if job is not None and job.state in jobs.UNFINISHED else None
 
 
 async def _view(connection: AsyncConnection, found: Collection) -> StandbyView:
