@@ -15,13 +15,14 @@ import typer
 import yaml
 
 from trainer.archives import unpack
-from trainer.embedder.augmentation import centre_crop, normalise
+from trainer.embedder.augmentation import middle
 from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import CanvasSet, load_canvases
+from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.scores import all_pairs
 from trainer.embedder.split import Part, part_of
-from trainer.embedder.training import load_encoder, train
+from trainer.embedder.training import train
 from trainer.tables import table
 
 FMR = 1e-3
@@ -101,7 +102,8 @@ def _true_accept_rate(checkpoint: Path, config: EmbedderConfig, canvases: Canvas
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             pictures: Any = np.asarray(canvases.pictures[rows[start : start + BATCH]])
-            parts.append(torch.nn.functional.normalize(encoder(normalise(centre_crop(torch.from_numpy(pictures))))))
+            pixels = middle(torch.from_numpy(pictures), config.input_size)
+            parts.append(torch.nn.functional.normalize(encoder(pixels)))
     pairs = all_pairs(torch.cat(parts).numpy(), [canvases.identities[row] for row in rows])
     return pairs.true_accept_rate(pairs.threshold_at(FMR))
 

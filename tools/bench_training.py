@@ -22,8 +22,9 @@ from rich.table import Table
 from trainer.embedder.augmentation import Augmentation
 from trainer.embedder.backbones import build_encoder, channels_last
 from trainer.embedder.canvases import CANVAS, CanvasSet
-from trainer.embedder.config import AugmentationConfig, LossWeights, SplitConfig, StageConfig
+from trainer.embedder.config import AugmentationConfig, SplitConfig, StageConfig
 from trainer.embedder.data import FaceData
+from trainer.embedder.loss_config import LossesConfig, TripletTerm
 from trainer.embedder.losses import embedding_distillation
 
 BATCH, DIM = 128, 128
@@ -62,7 +63,13 @@ def _seconds_to_load(device: str) -> float:
         pictures = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
         pictures[:] = np.random.default_rng(0).integers(0, 256, (CANVAS, CANVAS, 3), np.uint8)
         canvases = CanvasSet(np.load(file, mmap_mode="r"), [f"person {row % people}" for row in range(count)])
-        stage = StageConfig(name="batch-hard", epochs=1, learning_rate=1, images_per_identity=4, losses=LossWeights())
+        stage = StageConfig(
+            name="batch-hard",
+            epochs=1,
+            learning_rate=1,
+            images_per_identity=4,
+            losses=LossesConfig(triplet=TripletTerm()),
+        )
         data = FaceData(canvases, np.zeros((count, DIM), np.float32), SplitConfig(), stage)
         times = []
         batches = iter(data.train_dataloader())

@@ -21,9 +21,8 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from service.settings import BUNDLES
 from trainer.archives import unpack
-from trainer.embedder.augmentation import CROP
 from trainer.embedder.calibration import embed_canvases, held_out_rows
-from trainer.embedder.canvases import CANVAS, load_canvases
+from trainer.embedder.canvases import load_canvases, middle_crops
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.split import Part
 from trainer.tables import table
@@ -110,8 +109,7 @@ def _people(identities: list[Path], config: Path, work: Path) -> list[Person]:
     rows = held_out_rows(canvases, EmbedderConfig.load(config).split, Part.CALIBRATION)
     names = np.array([canvases.identities[row] for row in rows])
     embeddings, lengths = embed_canvases(embedder, canvases, rows)
-    margin = (CANVAS - CROP) // 2
-    crops = canvases.pictures[rows, margin : margin + CROP, margin : margin + CROP]
+    crops = middle_crops(canvases.pictures[rows], embedder.manifest.input_size)
     dark = [(cv2.GaussianBlur(crop, (0, 0), 5) * 0.25).astype(np.uint8) for crop in crops]
     spoilt, spoilt_lengths = embedder.embed_with_lengths(dark)
     return [

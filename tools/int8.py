@@ -25,9 +25,8 @@ from service.inference.local import LocalEngine
 from service.settings import BUNDLES
 from service.vision.image import ImageLimits
 from trainer.archives import unpack
-from trainer.embedder.augmentation import CROP
 from trainer.embedder.calibration import held_out_rows
-from trainer.embedder.canvases import CANVAS, load_canvases
+from trainer.embedder.canvases import CROP, load_canvases, middle_crops
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.evaluation import evaluate
 from trainer.embedder.split import Part
@@ -48,9 +47,8 @@ def main(
     canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
     split = EmbedderConfig.load(config).split
     held_out = held_out_rows(canvases, split, Part.CALIBRATION)
-    margin = (CANVAS - CROP) // 2
     chosen = np.random.default_rng(0).permutation(held_out)[:CROPS]
-    crops = canvases.pictures[np.sort(chosen), margin : margin + CROP, margin : margin + CROP]
+    crops = np.stack(middle_crops(canvases.pictures[np.sort(chosen)]))
     _quantise(output / "model.onnx", crops)
     _describe(output)
     folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))

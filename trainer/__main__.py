@@ -4,9 +4,9 @@ import sys
 
 import typer
 
+from trainer.configuration import ConfigError
 from trainer.detector.commands import app as detector
 from trainer.embedder import commands as embedder
-from trainer.embedder.config import ConfigError
 from trainer.landmarks.commands import app as landmarks
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)

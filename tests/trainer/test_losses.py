@@ -1,22 +1,32 @@
 """Losses and miner against answers computed by hand."""
 
+import math
+
 import pytest
 import torch
+from pydantic import ValidationError
 
-from trainer.embedder.config import LossWeights, StageConfig
-from trainer.embedder.losses import StageLoss, embedding_distillation, similarity_distillation
+from trainer.embedder.loss_config import LossesConfig
+from trainer.embedder.losses import AdaFaceLoss, StageLoss, embedding_distillation, similarity_distillation
 
 
-def stage_loss(people: int = 2, **weights: float) -> StageLoss:
-    stage = StageConfig(
-        name="x", epochs=1, learning_rate=1e-3, triplet_margin=0.2, arcface_scale=4.0, losses=LossWeights(**weights)
-    )
-    return StageLoss(stage, people, embedding_dim=2)
+def stage_loss(people: int = 2, **losses: object) -> StageLoss:
+    return StageLoss(LossesConfig.model_validate(losses), people, embedding_dim=2)
 
 
 def on_circle(*degrees: float) -> torch.Tensor:
     radians = torch.deg2rad(torch.tensor(degrees))
     return torch.stack([radians.cos(), radians.sin()], dim=1)
+
+
+def with_centres(loss: StageLoss, name: str, centres: torch.Tensor) -> StageLoss:
+    with torch.no_grad():
+        loss.get_parameter(name).copy_(centres)
+    return loss
+
+
+def cosine(degrees: float) -> float:
+    return math.cos(math.radians(degrees))
 
 
 def chord(degrees: float) -> float:
@@ -60,10 +70,7 @@ def test_a_distillation_without_a_teacher_is_an_error() -> None:
 
 
 def test_arcface_adds_its_margin_to_the_angle_of_the_own_centre() -> None:
-    loss = stage_loss(arcface=1.0)
-    centres = on_circle(0, 90).T
-    with torch.no_grad():
-        loss.get_parameter("_arcface.W").copy_(centres)
+    loss = with_centres(stage_loss(arcface={"scale": 4}), "terms.arcface.W", on_circle(0, 90).T)
     own = torch.cos(torch.deg2rad(torch.tensor(30 + 28.6)))
     other = torch.cos(torch.deg2rad(torch.tensor(60.0)))
     expected = torch.log1p(torch.exp(4 * (other - own)))
@@ -77,3 +84,91 @@ def test_arcface_leaves_people_without_names_out() -> None:
     with_stranger = loss(embeddings, None, torch.tensor([0, -1]))["arcface"].detach()
     alone = loss(embeddings[:1], None, torch.tensor([0]))["arcface"].detach()
     assert float(with_stranger) == pytest.approx(float(alone))
+
+
+def test_semi_hard_leaves_out_what_is_too_hard_and_too_easy() -> None:
+    loss = stage_loss(triplet={"mining": "semi-hard", "margin": 0.2})
+    embeddings, labels = on_circle(0, 30, 20, 36, 90), torch.tensor([0, 0, 1, 2, 3])
+    measured = loss(embeddings, None, labels)["triplet"]
+    # Only the anchor at 0 has a negative (at 36) that is farther than its positive (30) by less than the margin; for
+    # the anchor at 30 the negatives at 20 and 36 are nearer than the positive, and the one at 90 is beyond the margin.
+    assert float(measured) == pytest.approx(chord(30) - chord(36) + 0.2, abs=1e-4)
+
+
+def test_a_soft_margin_never_is_nothing() -> None:
+    loss = stage_loss(triplet={"margin": "soft"})
+    measured = loss(on_circle(0, 10, 180), None, torch.tensor([0, 0, 1]))["triplet"]
+    expected = [math.log1p(math.exp(chord(10) - chord(180))), math.log1p(math.exp(chord(10) - chord(170)))]
+    assert float(measured) == pytest.approx(sum(expected) / 2, abs=1e-4)
+
+
+def test_cosface_takes_its_margin_from_the_cosine_of_the_own_centre() -> None:
+    loss = with_centres(stage_loss(cosface={"scale": 4, "margin": 0.35}), "terms.cosface.W", on_circle(0, 90).T)
+    measured = loss(on_circle(30), None, torch.tensor([0]))["cosface"].detach()
+    expected = math.log1p(math.exp(4 * (cosine(60) - (cosine(30) - 0.35))))
+    assert float(measured) == pytest.approx(expected, rel=1e-4)
+
+
+def test_softmax_is_the_cross_entropy_of_a_linear_classifier() -> None:
+    loss = with_centres(stage_loss(softmax=1.0), "terms.softmax.classifier.weight", torch.eye(2))
+    with_centres(loss, "terms.softmax.classifier.bias", torch.tensor([0.0, 0.5]))
+    measured = loss(torch.tensor([[2.0, 1.0]]), None, torch.tensor([0]))["softmax"].detach()
+    assert float(measured) == pytest.approx(math.log1p(math.exp(1.5 - 2.0)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("length", "quality"), [(11.0, -1.0), (20.0, 0.0), (21.5, 0.5), (29.0, 1.0)])
+def test_adaface_asks_more_of_a_good_picture(length: float, quality: float) -> None:
+    """Between people: 30 degrees from the own centre, 60 from the other; margin 0.4 rad, lengths of 20 +- 1."""
+    loss = stage_loss(adaface={"scale": 4, "concentration": 1 / 3}).eval()
+    with_centres(loss, "terms.adaface.centres", on_circle(0, 90))
+    loss.get_buffer("terms.adaface.length_std").fill_(1.0)
+    embeddings = (length * on_circle(30)).requires_grad_()
+    value = loss(embeddings, None, torch.tensor([0]))["adaface"]
+    own = math.cos(math.radians(30) - 0.4 * quality) - 0.4 * (1 + quality)
+    assert float(value.detach()) == pytest.approx(math.log1p(math.exp(4 * (cosine(60) - own))), rel=2e-3)
+    value.backward()
+    assert embeddings.grad is not None
+    # Only the direction is learned: the length, which says how good the picture is, has no gradient.
+    assert float((embeddings.grad * embeddings.detach()).sum()) == pytest.approx(0, abs=1e-5)
+
+
+def test_adafaces_gradient_is_that_of_its_value() -> None:
+    loss = AdaFaceLoss(people=3, embedding_dim=4, margin=0.4, concentration=0.333, scale=8.0).double().eval()
+    loss.length_mean.fill_(1.0)
+    loss.length_std.fill_(1.0)
+    embeddings = torch.randn(5, 4, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    embeddings = torch.nn.functional.normalize(embeddings)  # of length 1: a quality of 0 wherever it is looked at
+    labels = torch.tensor([0, 1, 2, 0, 1])
+
+    def tangential(angle: torch.Tensor) -> torch.Tensor:
+        turned = embeddings.clone()
+        turned[:, 0] = embeddings[:, 0] * angle.cos() - embeddings[:, 1] * angle.sin()
+        turned[:, 1] = embeddings[:, 0] * angle.sin() + embeddings[:, 1] * angle.cos()
+        return loss(turned, labels)
+
+    torch.autograd.gradcheck(tangential, torch.zeros(5, dtype=torch.double, requires_grad=True))
+
+
+def test_adaface_learns_how_long_embeddings_are() -> None:
+    loss = AdaFaceLoss(people=2, embedding_dim=2, margin=0.4, concentration=0.333, scale=8.0)
+    for _ in range(1000):
+        loss(torch.cat([4 * on_circle(0), 6 * on_circle(90)]), torch.tensor([0, 1]))
+    assert float(loss.length_mean) == pytest.approx(5.0, abs=0.1)
+    assert float(loss.length_std) == pytest.approx(math.sqrt(2), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "progress", "weight"), [("linear", 0.25, 0.75), ("cosine", 0.25, 0.8536), ("cosine", 1.0, 0.0)]
+)
+def test_a_weight_changes_over_the_stage(shape: str, progress: float, weight: float) -> None:
+    loss = stage_loss(embedding={"weight": {"start": 1.0, "end": 0.0, "shape": shape}})
+    measured = loss(on_circle(60), on_circle(0), torch.tensor([0]), progress)["embedding"]
+    assert float(measured) == pytest.approx(weight * 0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "losses", [{}, {"triplet": 0}, {"triplets": 1}, {"arcface": {"margin": 1}}, {"triplet": {"margin": "hard"}}]
+)
+def test_a_loss_that_is_not_there_is_refused(losses: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        LossesConfig.model_validate(losses)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.configuration import ConfigError
 from trainer.embedder.bootstrap import count_pairs, interval, mean_interval, rate_intervals
 from trainer.embedder.calibration import Sample, calibrate, reference_lengths
-from trainer.embedder.config import ConfigError
 from trainer.embedder.discard import error_versus_discard
 from trainer.embedder.evaluation import several_templates
 from trainer.embedder.identification import (

@@ -1,22 +1,16 @@
 """Settings of a detector training run, read from a YAML file."""
 
-from pathlib import Path
-from typing import Annotated
+from pydantic import Field
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from trainer.configuration import Configuration, Fraction
 
 
-class DetectorConfig(BaseModel):
+class DetectorConfig(Configuration):
     """One fine-tuning run of an Ultralytics pose model on faces with five landmarks.
 
     `landmark_sigma` is the tolerance of the landmark loss (object keypoint similarity) as a fraction of the square
     root of the face's area. Ultralytics' default for five points is 0.2, which forgives an eye in the wrong place.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str = "yolo11n-pose.yaml"
     image_size: int = Field(416, ge=96, multiple_of=32)
@@ -32,8 +26,3 @@ class DetectorConfig(BaseModel):
     scale: Fraction = 0.5
     mosaic: Fraction = 1.0
     epochs_without_mosaic: int = Field(2, ge=0)
-
-    @classmethod
-    def load(cls, path: Path) -> "DetectorConfig":
-        """Read a YAML file; an unknown key is an error."""
-        return cls.model_validate(yaml.safe_load(path.read_text()) or {})

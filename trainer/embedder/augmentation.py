@@ -5,11 +5,12 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import v2
 
-from trainer.embedder.canvases import CANVAS
-from trainer.embedder.config import AugmentationConfig
+from trainer.configuration import ConfigError
+from trainer.embedder.canvases import CANVAS, CROP, MIDDLE
+from trainer.embedder.config import AugmentationConfig, TransformConfig
 
-CROP = 112
 GREY = (0.299, 0.587, 0.114)
 """Luma weights of ITU-R BT.601."""
 
@@ -19,27 +20,47 @@ def normalise(pictures: Tensor) -> Tensor:
     return (pictures.permute(0, 3, 1, 2).float() - 127.5) / 128
 
 
-def centre_crop(canvases: Tensor) -> Tensor:
-    """The aligned crop in the middle of (N, 160, 160, 3)."""
-    margin = (CANVAS - CROP) // 2
-    return canvases[:, margin : margin + CROP, margin : margin + CROP]
+def to_pixels(normalised: Tensor) -> Tensor:
+    """What `normalise` was given, as (N, 3, H, W) of 0...1."""
+    return (normalised * 128 + 127.5) / 255
+
+
+def middle(canvases: Tensor, size: int = CROP) -> Tensor:
+    """The aligned crops in the middle of (N, 160, 160, 3) uint8 canvases as (N, 3, size, size), not changed."""
+    crops = normalise(canvases[:, MIDDLE, MIDDLE])
+    return crops if size == CROP else F.interpolate(crops, size=(size, size), mode="bilinear", antialias=True)
 
 
 class Augmentation:
-    """(N, 160, 160, 3) uint8 canvases to (N, 3, 112, 112) float crops, each changed in its own way.
+    """(N, 160, 160, 3) uint8 canvases to (N, 3, size, size) float crops, each changed in its own way.
 
     Rotation, shift and scale imitate how far one detector's landmarks lie from another's; low resolution imitates
-    faces that were small in their photo.
+    faces that were small in their photo. Lengths in pixels are of a crop of 112.
+
+    Raises:
+        ConfigError: torchvision has no such transform, or not with such arguments.
     """
 
-    def __init__(self, config: AugmentationConfig) -> None:
-        self._config = config
+    def __init__(self, config: AugmentationConfig, size: int = CROP) -> None:
+        self._config, self._size = config, size
+        self._transforms = [(_transform(item), item.probability) for item in config.transforms]
 
     def __call__(self, canvases: Tensor) -> Tensor:
         crops = self._warp(normalise(canvases))
         crops = self._lower_resolution(crops)
         crops = self._relight(crops)
-        return self._occlude(crops).clamp(-1, 1)
+        crops = self._occlude(crops).clamp(-1, 1)
+        return self._transform(crops) if self._transforms else crops
+
+    def _transform(self, crops: Tensor) -> Tensor:
+        """Picture by picture, since these transforms draw once for all that they are given."""
+        pixels = to_pixels(crops)
+        for row, picture in enumerate(pixels):
+            for transform, probability in self._transforms:
+                if float(torch.rand(())) < probability:
+                    picture = transform(picture)
+            pixels[row] = picture
+        return (pixels * 255 - 127.5) / 128
 
     def _warp(self, pictures: Tensor) -> Tensor:
         config, count, device = self._config, len(pictures), pictures.device
@@ -49,15 +70,15 @@ class Augmentation:
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         shift = torch.stack([_uniform(count, 2 * config.shift, device) for _ in range(2)], 1) * CROP / CANVAS
         rows = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], 1)
-        grid = F.affine_grid(rows.view(-1, 2, 3), [count, 3, CROP, CROP], align_corners=False)
+        grid = F.affine_grid(rows.view(-1, 2, 3), [count, 3, self._size, self._size], align_corners=False)
         return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
     def _lower_resolution(self, crops: Tensor) -> Tensor:
         chosen = torch.rand(len(crops)) < self._config.low_resolution
         if chosen.any():
-            size = int(torch.randint(28, 80, ()).item())
+            size = self._scaled(int(torch.randint(28, 80, ()).item()))
             small = F.interpolate(crops[chosen], size=(size, size), mode="bilinear", antialias=True)
-            crops[chosen] = F.interpolate(small, size=(CROP, CROP), mode="bilinear")
+            crops[chosen] = F.interpolate(small, size=(self._size, self._size), mode="bilinear")
         return crops
 
     def _relight(self, crops: Tensor) -> Tensor:
@@ -72,10 +93,23 @@ class Augmentation:
 
     def _occlude(self, crops: Tensor) -> Tensor:
         for row in torch.nonzero(torch.rand(len(crops)) < self._config.occlusion).flatten().tolist():
-            height, width = torch.randint(16, 48, (2,)).tolist()
-            top, left = int(torch.randint(CROP - height, ())), int(torch.randint(CROP - width, ()))
+            height, width = (self._scaled(side) for side in torch.randint(16, 48, (2,)).tolist())
+            top, left = (int(torch.randint(self._size - side, ())) for side in (height, width))
             crops[row, :, top : top + height, left : left + width] = 0
         return crops
+
+    def _scaled(self, pixels: int) -> int:
+        return max(1, pixels * self._size // CROP)
+
+
+def _transform(item: TransformConfig) -> v2.Transform:
+    kind = getattr(v2, item.name, None)
+    if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
+        raise ConfigError(f"augmentation.transforms: torchvision.transforms.v2 has no {item.name!r}")
+    try:
+        return kind(**item.arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"augmentation.transforms: {item.name}: {error}") from None
 
 
 def _uniform(count: int, reach: float, device: torch.device) -> Tensor:

@@ -10,10 +10,10 @@ from rich.progress import track
 from service.inference.bundle import Calibration, CalibrationPoint, IdentificationPoint, Precision
 from service.inference.embedder import FaceEmbedder
 from service.inference.rates import rate_of_one
-from trainer.embedder.augmentation import CROP
+from trainer.configuration import ConfigError
 from trainer.embedder.bootstrap import count_pairs, rate_intervals
-from trainer.embedder.canvases import CANVAS, NAMELESS, CanvasSet
-from trainer.embedder.config import ConfigError, SplitConfig
+from trainer.embedder.canvases import NAMELESS, CanvasSet, middle_crops
+from trainer.embedder.config import SplitConfig
 from trainer.embedder.identification import People, largest_gallery, search_galleries
 from trainer.embedder.scores import PairScores, all_pairs
 from trainer.embedder.split import Part, part_of
@@ -70,12 +70,10 @@ def held_out_rows(canvases: CanvasSet, split: SplitConfig, part: Part) -> list[i
 
 def embed_canvases(embedder: FaceEmbedder, canvases: CanvasSet, rows: list[int]) -> tuple[Floats, Floats]:
     """Embeddings of the middle crops, and their lengths before normalisation."""
-    margin = (CANVAS - CROP) // 2
-    middle = slice(margin, margin + CROP)
-    parts = []
-    for start in track(range(0, len(rows), BATCH), description="embedding canvases"):
-        crops = [canvases.pictures[row, middle, middle] for row in rows[start : start + BATCH]]
-        parts.append(embedder.embed_with_lengths(crops))
+    size = embedder.manifest.input_size
+    starts = track(range(0, len(rows), BATCH), description="embedding canvases")
+    batches = (middle_crops(canvases.pictures[rows[start : start + BATCH]], size) for start in starts)
+    parts = [embedder.embed_with_lengths(crops) for crops in batches]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 

@@ -11,12 +11,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from rich.progress import track
 
 CANVAS = 160
+CROP = 112
+MIDDLE = slice((CANVAS - CROP) // 2, (CANVAS + CROP) // 2)
 SUFFIXES = {".webp", ".jpg", ".jpeg", ".png"}
 NAMELESS = ""
 
@@ -30,6 +33,12 @@ class CanvasSet:
 
     def __len__(self) -> int:
         return len(self.identities)
+
+
+def middle_crops(pictures: npt.NDArray[np.uint8], size: int = CROP) -> list[npt.NDArray[np.uint8]]:
+    """The aligned crops in the middle of (N, 160, 160, 3) canvases, scaled to `size`."""
+    crops = [picture[MIDDLE, MIDDLE] for picture in pictures]
+    return crops if size == CROP else [np.asarray(cv2.resize(crop, (size, size)), np.uint8) for crop in crops]
 
 
 def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Path, named: bool = True) -> CanvasSet:

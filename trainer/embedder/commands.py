@@ -21,6 +21,7 @@ def train(
     ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes it.")] = Path("runs/embedder"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="That share each batch: one a GPU, or several on a CPU.")] = 1,
     work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
 ) -> None:
     """Train the face embedder stage by stage; batch-hard triplet mining is the last."""
@@ -35,7 +36,7 @@ def train(
     canvases = load_canvases(named, others, work / "cache")
     if left_out := sorted(set(settings.split.wrong_labels) & set(canvases.identities)):
         typer.echo(f"left out by split.wrong_labels: {', '.join(left_out)}")
-    best = training.train(settings, canvases, teacher, work / "cache", output, initial, device)
+    best = training.train(settings, canvases, teacher, work / "cache", output, initial, device, processes)
     typer.echo(f"best checkpoint: {best}")
 
 

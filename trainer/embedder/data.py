@@ -1,5 +1,6 @@
 """Batches of canvases with labels and teacher embeddings, split by person."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,8 +12,9 @@ from pytorch_metric_learning.samplers import MPerClassSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
+from trainer.configuration import ConfigError
 from trainer.embedder.canvases import NAMELESS, CanvasSet
-from trainer.embedder.config import ConfigError, SplitConfig, StageConfig
+from trainer.embedder.config import SplitConfig, StageConfig
 from trainer.embedder.split import Part, part_of
 
 
@@ -38,16 +40,19 @@ class FaceData(lightning.LightningDataModule):
         split: SplitConfig,
         stage: StageConfig,
         seed: int = 0,
+        min_images_per_class: int = 1,
     ) -> None:
         super().__init__()
         self.canvases, self._teacher, self._stage, self._seed = canvases, teacher, stage, seed
-        parts = np.array([part_of(name, split) for name in canvases.identities])
-        names = sorted(set(canvases.identities) - {NAMELESS})
+        counts = Counter(canvases.identities)
+        few = {name for name, count in counts.items() if name != NAMELESS and count < min_images_per_class}
+        parts = np.array([Part.LEFT_OUT if name in few else part_of(name, split) for name in canvases.identities])
+        names = sorted(set(counts) - few - {NAMELESS})
         # Training people come first: only they need a centre where a loss learns one for each.
         names.sort(key=lambda name: part_of(name, split) is not Part.TRAIN)
-        numbers = {name: number for number, name in enumerate(names)} | {NAMELESS: -1}
+        numbers = {name: number for number, name in enumerate(names)}
         self.people = sum(part_of(name, split) is Part.TRAIN for name in names)
-        self.labels = np.array([numbers[name] for name in canvases.identities])
+        self.labels = np.array([numbers.get(name, -1) for name in canvases.identities])
         self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
         self.validation_rows = np.flatnonzero(parts == Part.VALIDATION)
 
@@ -55,9 +60,13 @@ class FaceData(lightning.LightningDataModule):
         stage, rows = self._stage, self.training_rows
         return DataLoader(
             _Rows(rows),
-            batch_size=stage.batch_size,
-            sampler=_SeededByEpoch(self._order, lambda: epoch_seed(self._seed, self._epoch)),
-            drop_last=True,
+            batch_sampler=_SharedBatches(
+                self._order,
+                lambda: epoch_seed(self._seed, self._epoch),
+                stage.batch_size,
+                len(rows) // stage.batch_size,
+                *self._place,
+            ),
             collate_fn=self._collate,
         )
 
@@ -99,6 +108,11 @@ class FaceData(lightning.LightningDataModule):
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
 
+    @property
+    def _place(self) -> tuple[int, int]:
+        """Number of this process, and of processes."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
     def val_dataloader(self) -> DataLoader[int]:
         return DataLoader(_Rows(self.validation_rows), batch_size=256, collate_fn=self._collate)
 
@@ -123,20 +137,35 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return (seed * 10_007 + epoch) % 2**32
 
 
-class _SeededByEpoch(Sampler[int]):
-    """A new order for each epoch: the P x K sampler remembers what it drew before, and would not after a resume."""
+class _SharedBatches(Sampler[list[int]]):
+    """A new order for each epoch, cut into batches, of which every process takes its part.
 
-    def __init__(self, order: Callable[[], Sampler[int]], seed: Callable[[], int]) -> None:
-        self._order, self._seed = order, seed
+    All processes draw the same order, so that together they see the batches that one process alone would. The P x K
+    sampler remembers what it drew before, and would not after a resume: each epoch gets a new one.
+    """
+
+    def __init__(
+        self,
+        order: Callable[[], Sampler[int]],
+        seed: Callable[[], int],
+        batch_size: int,
+        batches: int,
+        process: int,
+        processes: int,
+    ) -> None:
+        self._order, self._seed, self._batch_size, self._batches = order, seed, batch_size, batches
+        self._process, self._processes = process, processes
 
     def __len__(self) -> int:
-        return len(self._order())  # type: ignore[arg-type]
+        return self._batches
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
         seed = self._seed()
         np.random.seed(seed)
         torch.manual_seed(seed)
-        return iter(list(self._order()))
+        rows = list(self._order())
+        for start in range(0, self._batches * self._batch_size, self._batch_size):
+            yield rows[start : start + self._batch_size][self._process :: self._processes]
 
 
 class _Rows(Dataset[int]):

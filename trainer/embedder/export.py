@@ -10,9 +10,8 @@ import torch
 
 from service.inference.bundle import EmbedderManifest, PixelScaling, Provenance, file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
-from trainer.embedder.augmentation import CROP
+from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.formats import Format, require_parity, write
-from trainer.embedder.training import load_encoder
 from trainer.onnx_graph import write_graph
 
 
@@ -27,19 +26,20 @@ def export(
     encoder, config = load_encoder(checkpoint)
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
-    example = torch.rand(2, 3, CROP, CROP) * 2 - 1
+    size = config.input_size
+    example = torch.rand(2, 3, size, size) * 2 - 1
     write_graph(encoder, example, graph, "embeddings")
     for backend in ("openvino", "onnxruntime"):
-        require_parity(encoder, backend, open_graph(graph, CROP, RuntimeOptions(backend=backend)).run)
+        require_parity(encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend)).run, size=size)
     for kind in also:
-        write(encoder, kind, output)
+        write(encoder, kind, output, size)
     manifest = EmbedderManifest(
         kind="embedder",
         format_version=1,
         model_id=model_id,
         files={graph.name: file_sha256(graph)},
         scaling=PixelScaling(mean=127.5, std=128.0),
-        input_size=CROP,
+        input_size=size,
         alignment="five-point-112",
         embedding_dim=config.embedding_dim,
         metric="cosine",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from trainer.embedder.augmentation import CROP
+from trainer.embedder.canvases import CROP
 
 Floats = npt.NDArray[np.float32]
 PARITY = 0.9999
@@ -24,20 +24,20 @@ class Format(StrEnum):
     TORCH_EXPORT = "torch-export"
 
 
-def write(encoder: nn.Module, kind: Format, folder: Path) -> Path:
-    """Write the encoder, (N, 3, 112, 112) to (N, D) not normalised, and check it against the eager one.
+def write(encoder: nn.Module, kind: Format, folder: Path, size: int = CROP) -> Path:
+    """Write the encoder, (N, 3, size, size) to (N, D) not normalised, and check it against the eager one.
 
     Raises:
         ValueError: its embeddings differ.
     """
     path = folder / {Format.TORCHSCRIPT: "model.torchscript.pt", Format.TORCH_EXPORT: "model.pt2"}[kind]
-    example = torch.rand(2, 3, CROP, CROP) * 2 - 1
+    example = torch.rand(2, 3, size, size) * 2 - 1
     if kind is Format.TORCHSCRIPT:
         torch.jit.save(torch.jit.trace(encoder, example), str(path))  # type: ignore[no-untyped-call]
     else:
         pictures = torch.export.Dim("pictures", min=1, max=4096)
         torch.export.save(torch.export.export(encoder, (example,), dynamic_shapes=({0: pictures},)), path)
-    require_parity(encoder, str(kind), runner(kind, path))
+    require_parity(encoder, str(kind), runner(kind, path), size=size)
     return path
 
 
@@ -54,15 +54,15 @@ def runner(kind: Format, path: Path) -> Callable[[Floats], Floats]:
 
 
 def require_parity(
-    encoder: nn.Module, name: str, run: Callable[[Floats], Floats], pixels: Floats | None = None
+    encoder: nn.Module, name: str, run: Callable[[Floats], Floats], pixels: Floats | None = None, size: int = CROP
 ) -> float:
-    """The lowest cosine between the eager model's embeddings and another's, of the given crops or of noise.
+    """The lowest cosine between the eager model's embeddings and another's, of the given crops or of noise of `size`.
 
     Raises:
         ValueError: it is below `PARITY`.
     """
     if pixels is None:
-        noise = torch.rand(16, 3, CROP, CROP, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        noise = torch.rand(16, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
         pixels = noise.float().numpy()
     with torch.inference_mode():
         eager = nn.functional.normalize(encoder(torch.from_numpy(pixels))).numpy()

@@ -18,8 +18,7 @@ from PIL import Image
 from service.inference.bundle import Calibration
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceFinder
-from trainer.embedder.augmentation import CROP
-from trainer.embedder.canvases import CANVAS
+from trainer.embedder.canvases import middle_crops
 
 Floats = npt.NDArray[np.float32]
 ATTRIBUTES = ("race", "gender", "age")
@@ -81,14 +80,13 @@ def _by_number(value: str) -> tuple[int, str]:
 def _embed(
     folder: Path, lines: list[dict[str, str]], detector: FaceFinder, embedder: FaceEmbedder
 ) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    margin = (CANVAS - CROP) // 2
     embeddings, lengths, found = [], [], []
     for start in range(0, len(lines), BATCH):
         pictures = []
         for line in lines[start : start + BATCH]:
             with Image.open(folder / line["file"]) as picture:
                 pictures.append(np.asarray(picture.convert("RGB")))
-        crops = [picture[margin : margin + CROP, margin : margin + CROP] for picture in pictures]
+        crops = middle_crops(np.stack(pictures), embedder.manifest.input_size)
         vectors, length = embedder.embed_with_lengths(crops)
         embeddings.append(vectors)
         lengths.append(length)

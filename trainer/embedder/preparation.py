@@ -15,8 +15,7 @@ from service.inference.engine import FaceChoice, FaceFinder
 from service.inference.selection import select
 from service.vision.alignment import TEMPLATE_112, similarity_transform, trust
 from service.vision.image import ImageLimits, Pixels, decode
-from trainer.embedder.augmentation import CROP
-from trainer.embedder.canvases import CANVAS
+from trainer.embedder.canvases import CANVAS, CROP
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic"}
 QUALITY = 90

@@ -8,8 +8,7 @@ import numpy.typing as npt
 import openvino
 from rich.progress import track
 
-from trainer.embedder.augmentation import CROP
-from trainer.embedder.canvases import CANVAS, CanvasSet
+from trainer.embedder.canvases import MIDDLE, CanvasSet
 
 
 def teacher_embeddings(teacher: Path, canvases: CanvasSet, cache: Path) -> npt.NDArray[np.float32]:
@@ -37,10 +36,8 @@ def _embed(teacher: Path, canvases: CanvasSet) -> npt.NDArray[np.float32]:
         both[position] = output / np.linalg.norm(output)
 
     queue.set_callback(collect)
-    margin = (CANVAS - CROP) // 2
-    middle = slice(margin, margin + CROP)
     for row in track(range(len(canvases)), description="embedding with the teacher"):
-        crop = canvases.pictures[row, middle, middle].transpose(2, 0, 1)[None]
+        crop = canvases.pictures[row, MIDDLE, MIDDLE].transpose(2, 0, 1)[None]
         pixels = (crop.astype(np.float32) - 127.5) / 128
         queue.start_async({0: pixels}, (0, row))
         queue.start_async({0: np.ascontiguousarray(pixels[..., ::-1])}, (1, row))

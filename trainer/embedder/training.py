@@ -4,94 +4,33 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
-import torch
-import torch.nn.functional as F
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from lightning.pytorch.utilities import rank_zero_only
 
 from service.inference.bundle import file_sha256
-from trainer.embedder.augmentation import Augmentation, centre_crop, normalise
-from trainer.embedder.backbones import build_encoder, channels_last, freeze_batch_norms
+from trainer.configuration import ConfigError
 from trainer.embedder.canvases import CanvasSet
-from trainer.embedder.config import ConfigError, EmbedderConfig, StageConfig
-from trainer.embedder.data import Batch, FaceData, epoch_seed
-from trainer.embedder.losses import StageLoss
-from trainer.embedder.mobilefacenet import load_published
-from trainer.embedder.scores import all_pairs
+from trainer.embedder.checkpoints import load_initial
+from trainer.embedder.config import EmbedderConfig, StageConfig
+from trainer.embedder.data import FaceData
+from trainer.embedder.module import EmbedderModule
 from trainer.embedder.teacher import teacher_embeddings
 
-VALIDATION_FMR = 1e-3
-
-
-class EmbedderModule(lightning.LightningModule):
-    """One stage of one run. Validation is the true accept rate at FMR 1e-3 over all pairs of held-out people."""
-
-    def __init__(self, config: EmbedderConfig, stage_index: int, people: int, steps: int) -> None:
-        super().__init__()
-        self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
-        self._steps = steps
-        self._seed = config.seed + stage_index
-        self.stage: StageConfig = config.stages[stage_index]
-        self.encoder = channels_last(build_encoder(config.backbone, config.embedding_dim))
-        self._augment = Augmentation(self.stage.augmentation or config.augmentation)
-        self._loss = StageLoss(self.stage, people, config.embedding_dim)
-        # Not a submodule: a compiled encoder shares the weights and must not appear in the checkpoint twice.
-        self._forward = [torch.compile(self.encoder) if config.compile and shutil.which("g++") else self.encoder]
-        self._validation: list[tuple[Tensor, Tensor]] = []
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(N, 3, 112, 112) to (N, D) embeddings, not normalised."""
-        return self.encoder(pixels)
-
-    def on_train_epoch_start(self) -> None:
-        torch.manual_seed(epoch_seed(self._seed, self.current_epoch))  # for the augmentation
-        if self.stage.freeze_batch_norm:
-            freeze_batch_norms(self.encoder)
-
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        pixels = self._augment(batch.canvases).contiguous(memory_format=torch.channels_last)
-        losses = self._loss(self._forward[0](pixels).float(), batch.teacher, batch.labels)
-        total = torch.stack(list(losses.values())).sum()
-        self.log("loss", total, prog_bar=True)
-        self.log_dict({f"loss_{name}": value for name, value in losses.items()})
-        return total
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        embeddings = self.encoder(normalise(centre_crop(batch.canvases))).float()
-        self._validation.append((F.normalize(embeddings).cpu(), batch.labels.cpu()))
-
-    def on_validation_epoch_end(self) -> None:
-        embeddings = torch.cat([embeddings for embeddings, _ in self._validation]).numpy()
-        labels = torch.cat([labels for _, labels in self._validation]).numpy()
-        self._validation.clear()
-        if self.trainer.sanity_checking:
-            return
-        scores = all_pairs(embeddings, [str(label) for label in labels])
-        rate = scores.true_accept_rate(scores.threshold_at(self._validation_fmr(len(scores.impostor))))
-        self.log("tar_at_fmr_1e-3", rate, prog_bar=True)
-        self.print(f"{self.stage.name}: epoch {self.current_epoch + 1}, held-out people: TAR {rate:.4f} at FMR 1e-3")
-
-    @staticmethod
-    def _validation_fmr(pairs: int) -> float:
-        """Few people can't tell a rare false match; then the checkpoint is chosen at a more frequent one."""
-        return max(VALIDATION_FMR, 11 / max(pairs, 11))
-
-    def configure_optimizers(self) -> Any:
-        stage = self.stage
-        optimizer = torch.optim.AdamW(self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            stage.learning_rate,
-            # Lightning's own estimate would draw the first epoch's order before a checkpoint says which epoch it is.
-            total_steps=self._steps,
-            pct_start=stage.warm_up,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+BEST = "best.ckpt"
 
 
 def train(
@@ -102,6 +41,7 @@ def train(
     output: Path,
     initial: Path | None = None,
     device: str = "auto",
+    processes: int = 1,
 ) -> Path:
     """Run every stage, each from the best checkpoint of the one before, and return the last one's best.
 
@@ -109,15 +49,15 @@ def train(
     command resumes a run.
 
     Raises:
-        ValueError: a stage distils and no teacher is given.
+        ConfigError: a stage distils and no teacher is given, or the data or the machine can't do what is asked for.
     """
     if teacher is None and any(stage.losses.needs_teacher for stage in config.stages):
-        raise ValueError("a stage of this configuration distils: name a teacher with --teacher")
+        raise ConfigError("a stage of this configuration distils: name a teacher with --teacher")
     _require_same_run(output, config, canvases, teacher, initial)
     targets = None if teacher is None else teacher_embeddings(teacher, canvases, cache)
     best = initial
     for index in range(len(config.stages)):
-        best = _train_stage(config, index, canvases, targets, output, best, device)
+        best = _train_stage(config, index, canvases, targets, output, best, device, processes)
     assert best is not None
     return best
 
@@ -149,72 +89,99 @@ def _require_same_run(
         )
 
 
-def load_encoder(checkpoint: Path) -> tuple[torch.nn.Module, EmbedderConfig]:
-    """The encoder of a checkpoint, in evaluation mode, and the configuration that trained it."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = EmbedderConfig.model_validate(saved["hyper_parameters"]["config"])
-    encoder = build_encoder(config.backbone, config.embedding_dim)
-    encoder.load_state_dict(_encoder_weights(saved))
-    return encoder.eval(), config
-
-
 def _train_stage(
     config: EmbedderConfig,
     index: int,
     canvases: CanvasSet,
-    targets: "np.ndarray[Any, np.dtype[np.float32]] | None",
+    targets: Floats | None,
     output: Path,
     initial: Path | None,
     device: str,
+    processes: int,
 ) -> Path:
     stage = config.stages[index]
     folder = output / f"{index + 1}-{stage.name}"
     finished = folder / "finished.json"
     if finished.exists():
-        return folder / str(json.loads(finished.read_text())["best"])
+        return folder / BEST
+    if stage.batch_size % processes:
+        raise ConfigError(f"stage {stage.name!r}: {processes} processes can't share a batch_size of {stage.batch_size}")
     lightning.seed_everything(config.seed + index, workers=True)
-    data = FaceData(canvases, targets, config.split, stage, config.seed + index)
-    module = EmbedderModule(config, index, data.people, stage.epochs * data.steps_per_epoch)
+    data = FaceData(canvases, targets, config.split, stage, config.seed + index, config.min_images_per_class)
+    data.require_enough()
+    steps = stage.epochs * -(-data.steps_per_epoch // stage.accumulate)
+    module = EmbedderModule(config, index, data.people, steps)
     if initial is not None:
         load_initial(module.encoder, initial)
-    data.require_enough()
-    validates = data.can_validate
-    checkpoints = ModelCheckpoint(
+    if stage.early_stopping and not data.can_validate:
+        raise ConfigError(f"stage {stage.name!r}: early_stopping needs held-out people: raise split.validation")
+    monitor = config.monitor if data.can_validate else None
+    checkpoints = _checkpoints(folder, config, monitor)
+    trainer = _lightning_trainer(config, stage, folder, [checkpoints, *_callbacks(stage, monitor)], device, processes)
+    last = folder / "last.ckpt"
+    trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    _finish(folder, checkpoints, config.monitor)
+    trainer.strategy.barrier()
+    return folder / BEST
+
+
+def _checkpoints(folder: Path, config: EmbedderConfig, monitor: str | None) -> ModelCheckpoint:
+    """The best ones where held-out people choose, the last one otherwise."""
+    return ModelCheckpoint(
         folder,
-        filename="best",  # without held-out people: the last
-        monitor="tar_at_fmr_1e-3" if validates else None,
+        filename="{epoch:03d}-{" + monitor + ":.4f}" if monitor else "last-epoch",
+        monitor=monitor,
         mode="max",
+        save_top_k=config.keep_best if monitor else 1,
         save_last=True,
         enable_version_counter=False,
     )
-    trainer = lightning.Trainer(
-        max_epochs=stage.epochs,
-        accelerator=device,
-        precision=config.precision,
-        default_root_dir=folder,
-        logger=[CSVLogger(folder, name="", version="csv"), TensorBoardLogger(folder, name="", version="tensorboard")],
-        callbacks=[checkpoints, LearningRateMonitor(), RichProgressBar()],
-        num_sanity_val_steps=0,
-        limit_val_batches=1.0 if validates else 0,
-        log_every_n_steps=10,
-    )
-    last = folder / "last.ckpt"
-    trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+
+
+def _callbacks(stage: StageConfig, monitor: str | None) -> list[Callback]:
+    callbacks: list[Callback] = [LearningRateMonitor(), RichProgressBar()]
+    if stage.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=stage.ema))
+    if stage.early_stopping is not None and monitor is not None:
+        callbacks.append(EarlyStopping(monitor, patience=stage.early_stopping, mode="max"))
+    return callbacks
+
+
+def _lightning_trainer(
+    config: EmbedderConfig, stage: StageConfig, folder: Path, callbacks: list[Callback], device: str, processes: int
+) -> lightning.Trainer:
+    strategy: Literal["auto", "ddp"] = "ddp" if processes > 1 else "auto"
+    try:
+        return lightning.Trainer(
+            max_epochs=stage.epochs,
+            accelerator=device,
+            devices=processes,
+            strategy=strategy,
+            precision=config.precision,
+            deterministic=config.deterministic,
+            gradient_clip_val=stage.gradient_clip,
+            accumulate_grad_batches=stage.accumulate,
+            default_root_dir=folder,
+            logger=[
+                CSVLogger(folder, name="", version="csv"),
+                TensorBoardLogger(folder, name="", version="tensorboard"),
+            ],
+            callbacks=callbacks,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # every process takes its part of each batch by itself
+            limit_val_batches=1.0 if _validates(callbacks) else 0,
+            log_every_n_steps=10,
+        )
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise ConfigError(f"this machine can't train so ({config.precision}, {device}): {error}") from None
+
+
+def _validates(callbacks: list[Callback]) -> bool:
+    return any(isinstance(callback, ModelCheckpoint) and callback.monitor for callback in callbacks)
+
+
+@rank_zero_only
+def _finish(folder: Path, checkpoints: ModelCheckpoint, monitor: str) -> None:
+    shutil.copyfile(checkpoints.best_model_path, folder / BEST)
     score = checkpoints.best_model_score
-    finished.write_text(
-        json.dumps({"best": "best.ckpt", "tar_at_fmr_1e-3": float(score) if score is not None else None})
-    )
-    return folder / "best.ckpt"
-
-
-def load_initial(encoder: torch.nn.Module, initial: Path) -> None:
-    """Begin with a checkpoint of a run, or with published weights as ONNX (MobileFaceNet only)."""
-    if initial.suffix == ".onnx":
-        load_published(encoder, initial)
-    else:
-        encoder.load_state_dict(_encoder_weights(torch.load(initial, map_location="cpu", weights_only=True)))
-
-
-def _encoder_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
-    prefix = "encoder."
-    return {name.removeprefix(prefix): value for name, value in saved["state_dict"].items() if name.startswith(prefix)}
+    (folder / "finished.json").write_text(json.dumps({"best": BEST, monitor: None if score is None else float(score)}))

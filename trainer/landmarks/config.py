@@ -1,23 +1,17 @@
 """Settings of the landmark refiner's training, read from a YAML file."""
 
-from pathlib import Path
-from typing import Annotated
+from pydantic import Field
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from trainer.configuration import Configuration, Fraction
 
 
-class LandmarkConfig(BaseModel):
+class LandmarkConfig(Configuration):
     """One training run.
 
     The refiner sees a crop that rough landmarks made. In training these are the true ones, moved: each point by itself
     (`jitter`), and all together (`rotation_degrees`, `scale`, `shift`). Lengths are in parts of the distance between
     the eyes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input_size: int = Field(96, ge=32, multiple_of=16)
     width: int = Field(24, ge=4, description="channels of the first convolution")
@@ -31,10 +25,5 @@ class LandmarkConfig(BaseModel):
     rotation_degrees: float = Field(15.0, ge=0, le=180)
     scale: float = Field(0.12, ge=0)
     shift: float = Field(0.1, ge=0)
-    covered: Share = 0.35
-    degraded: Share = 0.4
-
-    @classmethod
-    def load(cls, path: Path) -> "LandmarkConfig":
-        """Read a YAML file; an unknown key is an error."""
-        return cls.model_validate(yaml.safe_load(path.read_text()) or {})
+    covered: Fraction = 0.35
+    degraded: Fraction = 0.4

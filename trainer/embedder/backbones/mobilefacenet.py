@@ -65,7 +65,7 @@ class Bottleneck(nn.Module):
 class MobileFaceNet(nn.Module):
     """1 M parameters; a depthwise convolution over the last 7 x 7 positions weighs each where averaging would not."""
 
-    def __init__(self, embedding_dim: int) -> None:
+    def __init__(self, embedding_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         layers: list[nn.Module] = [
             ConvUnit(3, 64, 3, 2, 1),
@@ -77,6 +77,7 @@ class MobileFaceNet(nn.Module):
             layers.append(Bottleneck(channels, expanded, channels_out, stride))
             channels = channels_out
         self.features = nn.Sequential(*layers, ConvUnit(channels, 512, 1))
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(
             ConvUnit(512, 512, 7, groups=512, activation=None),
             ConvUnit(512, embedding_dim, 1, activation=None),
@@ -84,7 +85,7 @@ class MobileFaceNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast("Tensor", self.head(self.features(x)))
+        return cast("Tensor", self.head(self.dropout(self.features(x))))
 
 
 def load_published(encoder: nn.Module, graph: Path) -> None:

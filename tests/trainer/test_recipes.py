@@ -1,0 +1,301 @@
+"""Every key of a training configuration matters: each is changed once, and what it changes is looked at."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from trainer.configuration import ConfigError
+from trainer.embedder import export, training
+from trainer.embedder.augmentation import Augmentation
+from trainer.embedder.canvases import CanvasSet, load_canvases
+from trainer.embedder.checkpoints import load_encoder
+from trainer.embedder.config import AugmentationConfig, EmbedderConfig, StageConfig
+from trainer.embedder.optimisation import build_optimizer, build_schedule
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
+
+STILL = {
+    "rotation_degrees": 0, "shift": 0, "scale": 0, "flip": 0, "light": 0, "greyscale": 0, "low_resolution": 0,
+    "occlusion": 0,
+}  # fmt: skip
+STAGE = {
+    "name": "one",
+    "epochs": 2,
+    "batch_size": 8,
+    "images_per_identity": 4,
+    "learning_rate": 1e-3,
+    "losses": {"triplet": 1.0},
+}
+RUN = {
+    "backbone": "shufflenet_v2_x0_5",
+    "input_size": 64,
+    "embedding_dim": 8,
+    "compile": False,
+    "precision": "32-true",
+    "split": {"validation": 0.5, "calibration": 0.0},
+    "augmentation": STILL,
+}
+"""Small and quick."""
+
+
+def run_config(run: dict[str, Any] | None = None, stage: dict[str, Any] | None = None) -> EmbedderConfig:
+    return EmbedderConfig.model_validate({**RUN, **(run or {}), "stages": [{**STAGE, **(stage or {})}]})
+
+
+@pytest.fixture(scope="module")
+def canvases(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> CanvasSet:
+    """The two people's canvases and their mirror pictures, as ten people's: some train and some validate."""
+    two = load_canvases(identity_folder, None, tmp_path_factory.mktemp("cache"))
+    names = [f"{name}-{min(row % 12, 9) // 2}" for row, name in enumerate(two.identities)]
+    return CanvasSet(np.concatenate([two.pictures, two.pictures[:, :, ::-1]]), 2 * names)
+
+
+class Run:
+    """A finished run: its weights, its folder, its log."""
+
+    def __init__(self, folder: Path, config: EmbedderConfig, canvases: CanvasSet, **options: Any) -> None:
+        self.best = training.train(config, canvases, None, folder / "cache", folder / "run", **options)
+        self.folder = self.best.parent
+
+    @property
+    def weights(self) -> torch.Tensor:
+        return torch.cat([value.flatten().float() for value in load_encoder(self.best)[0].state_dict().values()])
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "csv" / "metrics.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def base(canvases: CanvasSet, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(tmp_path_factory.mktemp("base"), run_config(), canvases)
+
+
+WEIGHTS_CHANGE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # key: (change of the run, change of its stage)
+    "backbone": ({"backbone": "resnet18"}, {}),
+    "embedding_dim": ({"embedding_dim": 16}, {}),
+    "input_size": ({"input_size": 96}, {}),
+    "dropout": ({"dropout": 0.5}, {}),
+    "seed": ({"seed": 1}, {}),
+    "precision": ({"precision": "bf16-mixed"}, {}),
+    "min_images_per_class": ({"min_images_per_class": 5}, {}),
+    "split": ({"split": {"validation": 0.3}}, {}),
+    "augmentation": ({"augmentation": {**STILL, "rotation_degrees": 20}}, {}),
+    "epochs": ({}, {"epochs": 3}),
+    "batch_size": ({}, {"batch_size": 4, "images_per_identity": 2}),
+    "images_per_identity": ({}, {"images_per_identity": 2}),
+    "optimizer": ({}, {"optimizer": "sgd"}),
+    "learning_rate": ({}, {"learning_rate": 1e-2}),
+    "weight_decay": ({}, {"weight_decay": 0.5}),
+    "schedule": ({}, {"schedule": "cosine"}),
+    "warm_up": ({}, {"warm_up": 0.6}),
+    "accumulate": ({}, {"accumulate": 2}),
+    "gradient_clip": ({}, {"gradient_clip": 1e-3, "optimizer": "sgd"}),
+    "freeze_batch_norm": ({}, {"freeze_batch_norm": True}),
+    "train_backbone": ({}, {"train_backbone": False}),
+    "unfrozen_stages": ({}, {"train_backbone": False, "unfrozen_stages": 2}),
+    "ema": ({}, {"ema": 0.9}),
+    "losses": ({}, {"losses": {"arcface": {"scale": 16}}}),
+    "stage augmentation": ({}, {"augmentation": {**STILL, "light": 0.5}}),
+}
+LOOKED_AT = {
+    "name", "identities_per_batch", "early_stopping", "keep_best", "monitor", "compile", "deterministic", "pretrained",
+    "mirror_average", "stages",
+}  # fmt: skip
+"""Keys that change something else, which other tests look at."""
+
+
+def test_no_key_is_left_untried() -> None:
+    keys = set(EmbedderConfig.model_fields) | set(StageConfig.model_fields)
+    assert keys == (set(WEIGHTS_CHANGE) | LOOKED_AT) - {"stage augmentation"}
+
+
+@pytest.mark.parametrize("key", WEIGHTS_CHANGE)
+def test_a_key_changes_what_is_learned(key: str, base: Run, canvases: CanvasSet, tmp_path: Path) -> None:
+    run, stage = WEIGHTS_CHANGE[key]
+    changed = Run(tmp_path / "changed", run_config(run, stage), canvases).weights
+    others = [{name: value for name, value in part.items() if name != key.rpartition(" ")[2]} for part in (run, stage)]
+    unchanged = (Run(tmp_path / "without", run_config(*others), canvases) if any(others) else base).weights
+    assert changed.isfinite().all()
+    assert changed.shape != unchanged.shape or not torch.allclose(changed, unchanged, atol=1e-7)
+
+
+LOSSES = {
+    "batch-hard": {"triplet": {"margin": 0.3}},
+    "soft margin": {"triplet": {"margin": "soft"}},
+    "semi-hard": {"triplet": {"mining": "semi-hard", "margin": 0.5}},
+    "arcface": {"arcface": {"scale": 16, "margin_degrees": 20}},
+    "cosface": {"cosface": {"scale": 16, "margin": 0.2}},
+    "adaface": {"adaface": {"scale": 16}},
+    "softmax": {"softmax": 1.0},
+    "combined": {"triplet": 0.5, "softmax": {"weight": {"start": 1, "end": 0.1}}, "adaface": {"weight": 0.1}},
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_falls(name: str, identity_folder: Path, tmp_path: Path) -> None:
+    two = load_canvases(identity_folder, None, tmp_path / "cache")
+    stage = {"losses": LOSSES[name], "epochs": 14, "schedule": "constant", "warm_up": 0}
+    run = Run(tmp_path, run_config({"split": {"validation": 0}}, stage), two)
+    head, *lines = (line.split(",") for line in run.log.splitlines())
+    assert {f"loss_{term}" for term in LOSSES[name]} <= set(head)
+    values = [float(line[head.index("loss")]) for line in lines if line[head.index("loss")]]
+    assert values[-1] < 0.8 * values[0]
+
+
+def test_batches_that_can_not_be_are_told_in_words() -> None:
+    for change, words in (
+        ({"identities_per_batch": 3}, r"3 x 4 = 12, and batch_size 8: make them equal"),
+        ({"batch_size": 10}, "not a multiple of images_per_identity 4"),
+        ({"images_per_identity": None, "identities_per_batch": 2}, "says nothing without images_per_identity"),
+        ({"images_per_identity": None}, "set images_per_identity"),
+        ({"unfrozen_stages": 2}, "when train_backbone is false"),
+        ({"momentum": 0.9}, "Extra inputs"),
+        ({"optimizer": {"name": "adamw", "momentum": 0.9}}, "Extra inputs"),
+        ({"schedule": {"name": "cosine", "milestones": [0.5]}}, "Extra inputs"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run_config(stage=change)
+    assert run_config(stage={"identities_per_batch": 2}).stages[0].identities_per_batch == 2
+
+
+def rates(stage: dict[str, Any], steps: int = 20) -> list[float]:
+    config = run_config(stage={"learning_rate": 1.0, **stage}).stages[0]
+    optimizer = build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])
+    schedule = build_schedule(config, optimizer, steps)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_schedules_go_where_their_names_say() -> None:
+    assert rates({"schedule": "constant", "warm_up": 0}) == [1.0] * 20
+    warmed = rates({"schedule": "constant", "warm_up": 0.5})
+    assert warmed[0] < 0.01
+    assert warmed[5] == pytest.approx(0.5, abs=0.01)
+    assert warmed[10:] == pytest.approx([1.0] * 10)
+    cosine = rates({"schedule": "cosine", "warm_up": 0})
+    assert cosine[10] == pytest.approx(0.5)
+    assert cosine[-1] < 0.01
+    steps = rates({"schedule": {"name": "multistep", "milestones": [0.25, 0.5], "factor": 0.5}, "warm_up": 0.1})
+    assert [steps[row] for row in (2, 4, 5, 9, 10, 19)] == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
+    cycle = rates({"schedule": "one-cycle", "warm_up": 0.5})
+    assert max(cycle) == pytest.approx(max(cycle[8:11]))
+
+
+def test_optimisers_get_their_settings() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+    for given, kind, settings in (
+        ("adam", torch.optim.Adam, {"weight_decay": 0.05}),
+        ({"name": "adamw", "betas": [0.8, 0.99]}, torch.optim.AdamW, {"betas": (0.8, 0.99)}),
+        ({"name": "sgd", "momentum": 0.5, "nesterov": True}, torch.optim.SGD, {"momentum": 0.5, "nesterov": True}),
+    ):
+        optimizer = build_optimizer(run_config(stage={"optimizer": given}).stages[0], [weight, frozen])
+        assert type(optimizer) is kind
+        (group,) = optimizer.param_groups
+        assert {name: group[name] for name in settings} == settings
+        assert len(group["params"]) == 1
+
+
+def test_the_best_checkpoints_are_kept_by_the_metric_that_was_asked_for(canvases: CanvasSet, tmp_path: Path) -> None:
+    config = run_config({"keep_best": 2, "monitor": "rank_1", "seed": 3}, {"epochs": 4})
+    run = Run(tmp_path, config, canvases)
+    assert len(list(run.folder.glob("epoch=*-rank_1=*.ckpt"))) == 2
+    head, *lines = (line.split(",") for line in run.log.splitlines())
+    measured = [float(line[head.index("rank_1")]) for line in lines if line[head.index("rank_1")]]
+    assert json.loads((run.folder / "finished.json").read_text())["rank_1"] == pytest.approx(max(measured), abs=1e-6)
+    best = torch.load(run.best, map_location="cpu", weights_only=True)
+    assert measured[best["epoch"]] == max(measured)
+
+
+def test_training_ends_where_nothing_gets_better(canvases: CanvasSet, tmp_path: Path) -> None:
+    stage = {"epochs": 40, "early_stopping": 2, "learning_rate": 1e-9}
+    run = Run(tmp_path, run_config(stage=stage), canvases)
+    assert torch.load(run.folder / "last.ckpt", map_location="cpu", weights_only=True)["epoch"] < 20
+    with pytest.raises(ConfigError, match=r"early_stopping needs held-out people: raise split\.validation"):
+        Run(tmp_path / "nobody", run_config({"split": {"validation": 0}}, stage), canvases)
+
+
+def test_the_average_of_weights_is_what_is_kept(canvases: CanvasSet, tmp_path: Path) -> None:
+    run = Run(tmp_path, run_config(stage={"ema": 0.99}), canvases)
+    saved = torch.load(run.folder / "last.ckpt", map_location="cpu", weights_only=True)
+    key = "encoder.head.1.weight"
+    assert not torch.equal(saved["state_dict"][key], saved["current_model_state"][key])
+    torch.testing.assert_close(load_encoder(run.best)[0].state_dict()["head.1.weight"], saved["state_dict"][key])
+
+
+def test_only_operations_that_repeat_where_that_is_asked_for(canvases: CanvasSet, tmp_path: Path) -> None:
+    try:
+        Run(tmp_path, run_config({"deterministic": True}), canvases)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_mean_with_the_mirror_picture_is_told_to_the_service(canvases: CanvasSet, tmp_path: Path) -> None:
+    provenance = {"data": ["x"], "terms": "test", "initialised_from": "random"}
+    run = Run(tmp_path, run_config({"mirror_average": True, "input_size": 96}), canvases)
+    manifest = export.export(run.best, tmp_path / "bundle", "tiny-test", provenance)
+    assert (manifest.mirror_average, manifest.input_size) == (True, 96)
+
+
+def test_transforms_by_their_names() -> None:
+    pictures = torch.full((2, 160, 160, 3), 127, dtype=torch.uint8)
+    recipe = [
+        {"name": "RandomInvert", "arguments": {"p": 1.0}},
+        {"name": "ColorJitter", "arguments": {"brightness": [2, 2]}, "probability": 0.0},
+        {"name": "GaussianBlur", "arguments": {"kernel_size": 5}, "probability": 0.5},
+    ]
+    config = AugmentationConfig.model_validate({**STILL, "transforms": recipe})
+    assert float(Augmentation(config)(pictures).mean()) == pytest.approx((255 - 127 - 127.5) / 128, abs=1e-3)
+    for wrong, words in (
+        ({"name": "Sharpness"}, "no 'Sharpness'"),
+        ({"name": "functional"}, "no 'functional'"),
+        ({"name": "GaussianBlur"}, "kernel_size"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Augmentation(AugmentationConfig.model_validate({"transforms": [wrong]}))
+
+
+def test_a_machine_that_can_not_is_told_in_words(canvases: CanvasSet, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"can't train so \(32-true, tpu\)"):
+        Run(tmp_path, run_config(), canvases, device="tpu")
+    with pytest.raises(ConfigError, match="3 processes can't share a batch_size of 8"):
+        Run(tmp_path / "three", run_config(), canvases, processes=3)
+
+
+def test_two_processes_mine_in_the_batch_of_both(identity_folder: Path, tmp_path: Path) -> None:
+    """With nothing random in a step and held batch norms, two processes learn what one alone learns."""
+    stage = {**STAGE, "freeze_batch_norm": True, "optimizer": "sgd", "learning_rate": 0.05}
+    stages = [stage, {**stage, "name": "two", "losses": {"triplet": 1.0, "arcface": {"scale": 8}}}]
+    config = {**RUN, "split": {"validation": 0, "calibration": 0}, "stages": stages}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "trainer", "train", "--identities", str(identity_folder), "--config", "train.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--work", "work", "--output", "run", "--processes", "2"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stderr
+    both = load_encoder(tmp_path / "run" / "2-two" / "best.ckpt")[0].state_dict()
+    canvases = load_canvases(identity_folder, None, tmp_path / "cache")
+    alone = Run(tmp_path / "alone", EmbedderConfig.model_validate(config), canvases)
+    for name, value in load_encoder(alone.best)[0].state_dict().items():
+        torch.testing.assert_close(both[name], value, atol=2e-4, rtol=1e-3)

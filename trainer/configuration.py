@@ -1,0 +1,34 @@
+"""The base of every configuration: read from YAML, and refused where a key is unknown, missing or wrong."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be used, in words for the person who wrote it."""
+
+
+class Configuration(BaseModel):
+    """Settings as a YAML file holds them. No key is accepted and ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a YAML file.
+
+        Raises:
+            ConfigError: no such file, not YAML, or a key that is unknown, missing or wrong, named with its place.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()) or {})
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+        except ValidationError as error:
+            faults = (f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+            raise ConfigError("\n".join([f"{path} is not such a configuration:", *faults])) from None

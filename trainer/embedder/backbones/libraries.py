@@ -1,0 +1,126 @@
+"""Backbones of other libraries, without their classifiers: a picture comes out as a row of features."""
+
+import functools
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from trainer.configuration import ConfigError
+
+FACENET = "facenet:inception_resnet_v1"
+WITHOUT_AUXILIARY = {"googlenet", "inception_v3"}
+
+
+def from_torchvision(name: str, input_size: int, pretrained: bool) -> nn.Module:
+    """Any classification model of `torchvision.models`."""
+    options: dict[str, Any] = {}
+    if name in WITHOUT_AUXILIARY:
+        options = {"aux_logits": False, "init_weights": not pretrained}
+    elif name.startswith("vit_"):
+        options = {"image_size": input_size}
+    elif name.startswith("maxvit"):
+        options = {"input_size": (input_size, input_size)}
+    try:
+        model = cast("nn.Module", torchvision.models.get_model(name, weights=None, **options))
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"{name} doesn't take pictures of {input_size} pixels: {error}") from None
+    if pretrained:
+        _load_published(model, name, input_size)
+    return _without_classifier(model)
+
+
+def _load_published(model: nn.Module, name: str, input_size: int) -> None:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        state = dict(weights.get_state_dict(progress=True))
+    except (OSError, HTTPException) as error:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        raise _no_weights(name, f"{error}; torchvision looks for them in {place}") from None
+    if isinstance(model, torchvision.models.VisionTransformer):
+        state = dict(interpolate_embeddings(input_size, model.patch_size, state))
+    own = model.state_dict()
+    model.load_state_dict({key: value for key, value in state.items() if key in own})  # without auxiliary classifiers
+
+
+def _without_classifier(model: nn.Module) -> nn.Module:
+    linear = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear:  # SqueezeNet classifies by a convolution
+        model.classifier = nn.AdaptiveAvgPool2d(1)
+        return model
+    parent, _, attribute = linear[-1].rpartition(".")
+    setattr(model.get_submodule(parent) if parent else model, attribute, nn.Identity())
+    return model
+
+
+def from_timm(name: str, input_size: int, pretrained: bool) -> nn.Module:
+    """Any model of timm (Ross Wightman and Hugging Face, Apache-2.0)."""
+    import timm
+
+    try:
+        try:
+            return timm.create_model(name, pretrained, num_classes=0, img_size=input_size)
+        except TypeError:  # convolutions take any size, and no such argument
+            return timm.create_model(name, pretrained, num_classes=0)
+    except AssertionError as error:
+        raise ConfigError(f"{name} doesn't take pictures of {input_size} pixels: {error}") from None
+    except (OSError, RuntimeError, HTTPException) as error:
+        if not pretrained:
+            raise
+        raise _no_weights(name, str(error)) from None
+
+
+@functools.cache
+def timm_names() -> list[str]:
+    import timm
+
+    return list(timm.list_models())
+
+
+def timm_has(name: str) -> bool:
+    """Whether timm has the architecture; a name may carry the tag of its weights: `deit_tiny_patch16_224.fb_in1k`."""
+    return name.partition(".")[0] in timm_names()
+
+
+def from_facenet(_: str, input_size: int, pretrained: bool) -> nn.Module:
+    """InceptionResnetV1 of facenet-pytorch (Tim Esler, MIT), without its 512-d layer and its own normalisation."""
+    try:
+        from facenet_pytorch import InceptionResnetV1
+    except ImportError:
+        raise ConfigError(
+            f"{FACENET} is facenet-pytorch's: pip install --no-deps facenet-pytorch (it would bring an old torch)"
+        ) from None
+    if input_size < 75:
+        raise ConfigError(f"{FACENET} takes pictures of 75 pixels or more")
+    try:
+        model = cast("nn.Module", InceptionResnetV1(pretrained="vggface2" if pretrained else None))
+    except (OSError, RuntimeError) as error:
+        raise _no_weights(FACENET, str(error)) from None
+    return _FacenetTrunk(model)
+
+
+class _FacenetTrunk(nn.Module):
+    """From the first convolution to the pooled features, (N, 1792)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        left_out = {"avgpool_1a", "dropout", "last_linear", "last_bn", "logits"}
+        for name, child in model.named_children():
+            if name not in left_out:
+                self.add_module(name, child)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for child in self.children():
+            x = child(x)
+        return x.mean(dim=(2, 3))
+
+
+def _no_weights(name: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"the published weights of {name} can't be had ({why}). Connect this machine, set pretrained: false, or name a "
+        "file of weights with --initial"
+    )

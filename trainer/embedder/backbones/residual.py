@@ -1,0 +1,52 @@
+"""A small dense residual net, ours."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two dense 3 x 3 convolutions around a shortcut (He et al. 2016), with PReLU as usual for faces (ArcFace)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+        self.activation = nn.PReLU(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("Tensor", self.activation(self.body(x) + self.shortcut(x)))
+
+
+class ResidualSmall(nn.Module):
+    """3.6 M parameters of dense 3 x 3 convolutions: about ten times faster to train on a CPU than depthwise ones."""
+
+    WIDTHS = (32, 64, 128, 256)
+    DEPTHS = (1, 2, 3, 2)
+
+    def __init__(self, embedding_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.PReLU(32)]
+        channels = 32
+        for width, depth in zip(self.WIDTHS, self.DEPTHS, strict=True):
+            for block in range(depth):
+                layers.append(ResidualBlock(channels, width, stride=2 if block == 0 else 1))
+                channels = width
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels * 4 * 4, embedding_dim, bias=False), nn.BatchNorm1d(embedding_dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.dropout(self.features(x))))
