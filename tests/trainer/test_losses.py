@@ -172,3 +172,31 @@ def test_a_weight_changes_over_the_stage(shape: str, progress: float, weight: fl
 def test_a_loss_that_is_not_there_is_refused(losses: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         LossesConfig.model_validate(losses)
+
+
+LOSSES = {
+    "batch-hard": {"triplet": {"margin": 0.3}},
+    "soft margin": {"triplet": {"margin": "soft"}},
+    "semi-hard": {"triplet": {"mining": "semi-hard", "margin": 0.5}},
+    "arcface": {"arcface": {"scale": 16, "margin_degrees": 20}},
+    "cosface": {"cosface": {"scale": 16, "margin": 0.2}},
+    "adaface": {"adaface": {"scale": 16}},
+    "softmax": {"softmax": 1.0},
+    "combined": {"triplet": 0.5, "softmax": {"weight": {"start": 1, "end": 0.1}}, "adaface": {"weight": 0.1}},
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_pulls_people_apart(name: str) -> None:
+    torch.manual_seed(0)
+    loss = StageLoss(LossesConfig.model_validate(LOSSES[name]), people=3, embedding_dim=8)
+    embeddings = torch.nn.Parameter(torch.randn(12, 8))
+    labels = torch.arange(12) // 4
+    optimizer = torch.optim.Adam([embeddings, *loss.parameters()], lr=0.03)
+    for step in range(150):
+        optimizer.zero_grad()
+        torch.stack(list(loss(embeddings, None, labels, step / 150).values())).sum().backward()
+        optimizer.step()
+    found = torch.nn.functional.normalize(embeddings.detach())
+    cosines, same = found @ found.T, labels[:, None] == labels[None, :]
+    assert float(cosines[same].mean()) > float(cosines[~same].mean()) + 0.5
