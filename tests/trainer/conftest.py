@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,17 @@ def identity_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             crop = Image.fromarray(pixels(path)).crop((x0 + shift[0], y0 + shift[1], x1 + shift[0], y1 + shift[1]))
             lit = np.asarray(crop.resize((160, 160))).astype(np.float32) * rng.uniform(0.6, 1.1)
             Image.fromarray(lit.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number:02}.webp", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ten_people(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two people's canvases as those of ten with two or four each, so that some can be held out."""
+    folder = tmp_path_factory.mktemp("ten")
+    for path in sorted(identity_folder.glob("*/*.webp")):
+        person = folder / f"{path.parent.name}-{min(int(path.stem), 9) // 2}"
+        person.mkdir(exist_ok=True)
+        shutil.copy(path, person)
     return folder
 
 

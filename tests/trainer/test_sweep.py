@@ -1,0 +1,120 @@
+"""A benchmark of encoders: killed in the middle, gone on with, reported on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.photos import COLLINS
+from tests.server import wait_for
+from trainer.configuration import ConfigError
+from trainer.sweep.config import SweepConfig
+
+SWEEP = {
+    "backbones": ["shufflenet_v2_x0_5", "mobilenet_v3_small"],
+    "embedding_dims": [8, 16],
+    "gallery": "calibration",
+    "top_k": 2,
+    "queries": 1,
+    "train": {
+        "input_size": 64,
+        "compile": False,
+        "precision": "32-true",
+        "split": {"validation": 0.0, "calibration": 0.5},
+        "stages": [
+            {
+                "name": "batch-hard",
+                "epochs": 1,
+                "batch_size": 8,
+                "images_per_identity": 4,
+                "learning_rate": 1e-3,
+                "losses": {"triplet": 1.0},
+            }
+        ],
+    },
+}
+
+
+def command(identities: Path, *more: str) -> list[str]:
+    words = ["sweep", "--identities", str(identities), "--config", "sweep.yaml", "--output", "out", "--work", "work"]
+    repository = Path(__file__).parents[2]
+    fixed = ["--provenance", str(repository / "configs" / "provenance-own.yaml")]
+    return [sys.executable, "-m", "trainer", *words, *fixed, *more]
+
+
+@pytest.mark.timeout(300)
+def test_a_sweep_that_was_killed_goes_on(ten_people: Path, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    out = tmp_path / "out"
+    first = out / "shufflenet_v2_x0_5-8" / "run_result.json"
+    with subprocess.Popen(
+        command(ten_people), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as killed:
+        wait_for(lambda: first.exists() or killed.poll() is not None, 120)
+        killed.kill()
+    assert len(list(out.glob("*/run_result.json"))) == 1
+    before = json.loads(first.read_text())
+    repository = Path(__file__).parents[2]
+    detector = ["--detector", str(repository / "service" / "bundles" / "detector")]
+    done = subprocess.run(command(ten_people), cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(first.read_text()) == before
+    results = json.loads((out / "benchmark_results.json").read_text())
+    assert len(results) == 4
+    assert [row["tar"] for row in results] == sorted((row["tar"] for row in results), reverse=True)
+    assert all(row["latency_ms"] > 0 and row["megabytes"] > 0 and row["people"] == 5 for row in results)
+    report = (out / "report.md").read_text()
+    assert report.count("| shufflenet_v2_x0_5-") == 2
+    grids = sorted(out.glob("grids/*.png"))
+    assert len(grids) == (2 + 2) * 2  # of each dimension and each backbone, by accuracy and by size
+    assert all(f"(grids/{grid.name})" in report for grid in grids)
+    with Image.open(grids[0]) as picture:
+        assert picture.width == 190 + (1 + 2) * (112 + 4)  # the query and its two nearest
+    fixed = ["--query-image", str(COLLINS), "--gallery", "train", *detector]
+    again = subprocess.run(command(ten_people, *fixed), cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    measured = json.loads(first.read_text())
+    assert (measured["gallery"], measured["minutes"]) == ("train", before["minutes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"backbones": []}, "name backbones and embedding_dims, or runs"),
+        ({"runs": [{"backbone": "resnet18", "embedding_dim": 8}]}, "name backbones and embedding_dims, or runs"),
+        ({"train": {**SWEEP["train"], "backbone": "resnet18"}}, "leave it out"),
+        ({"train": {**SWEEP["train"], "stages": []}}, "stages"),
+        ({"galery": "train"}, "Extra inputs"),
+    ],
+)
+def test_a_sweep_that_can_not_be_is_told_before_it_starts(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SweepConfig.model_validate({**SWEEP, **change})
+
+
+def test_exactly_the_runs_that_were_asked_for() -> None:
+    runs = [{"backbone": "timm:convnextv2_atto", "embedding_dim": 64}, {"backbone": "resnet18", "embedding_dim": 8}]
+    sweep = SweepConfig.model_validate({**SWEEP, "backbones": [], "embedding_dims": [], "runs": runs})
+    found = {run.name: config.embedding_dim for run, config in sweep.configurations().items()}
+    assert found == {"timm-convnextv2_atto-64": 64, "resnet18-8": 8}
+
+
+def test_the_shipped_sweep_is_one() -> None:
+    sweep = SweepConfig.load(Path(__file__).parents[2] / "configs" / "sweep.yaml")
+    assert len(sweep.configurations()) == 6
+
+
+def test_a_gallery_of_nobody_is_told(ten_people: Path, tmp_path: Path) -> None:
+    from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.config import SplitConfig
+    from trainer.sweep.gallery import Gallery
+
+    canvases = load_canvases(ten_people, None, tmp_path)
+    with pytest.raises(ConfigError, match=r"raise split\.calibration"):
+        Gallery(canvases, SplitConfig(validation=0, calibration=0), "calibration")

@@ -1,0 +1,63 @@
+"""`python -m trainer sweep`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sweep(
+    identities: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")],
+    config: Annotated[Path, typer.Option(help="YAML with backbones, dimensions and the recipe.")] = Path(
+        "configs/sweep.yaml"
+    ),
+    teacher: Annotated[Path | None, typer.Option(help="ONNX embedder, where the recipe distils.")] = None,
+    query_image: Annotated[
+        Path | None, typer.Option(help="A photo or canvas to search for, in place of pictures of the gallery.")
+    ] = None,
+    gallery: Annotated[
+        str | None, typer.Option(help="train, validation or calibration: whose pictures; unset: the YAML's.")
+    ] = None,
+    provenance: Annotated[Path, typer.Option(help="YAML: data, terms, initialised_from.")] = Path(
+        "configs/provenance-own.yaml"
+    ),
+    detector: Annotated[Path, typer.Option(help="Detector bundle, for --query-image.")] = Path(
+        "service/bundles/detector"
+    ),
+    output: Annotated[Path, typer.Option(help="Where runs and report go; the same command resumes.")] = Path(
+        "runs/sweep"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+) -> None:
+    """Train many encoders alike and lay them side by side: accuracy, size, latency, and what each finds.
+
+    Each run leaves `run_result.json` and a bundle that the service runs. A sweep that was stopped goes on with the same
+    command. The report is written anew after every run.
+    """
+    import yaml
+
+    from trainer.archives import unpack
+    from trainer.embedder.canvases import load_canvases
+    from trainer.sweep.config import SweepConfig
+    from trainer.sweep.gallery import Gallery, photo_query
+    from trainer.sweep.report import write_report
+    from trainer.sweep.running import run_all
+
+    settings = SweepConfig.load(config)
+    if gallery is not None:
+        settings = SweepConfig.model_validate({**settings.model_dump(), "gallery": gallery})
+    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+    split = next(iter(settings.configurations().values())).split
+    people = Gallery(canvases, split, settings.gallery)
+    asked = [photo_query(query_image, detector)] if query_image else people.queries(settings.queries)
+    terms = yaml.safe_load(provenance.read_text())
+    results = []
+    for result in run_all(settings, canvases, people, terms, output, teacher, work / "cache", device):
+        results.append(result)
+        typer.echo(
+            f"{result.name}: TAR {result.tar:.4f} at FMR {result.fmr:.2g}, rank 1 {result.rank_1:.4f}, "
+            f"{result.megabytes:.1f} MB, {result.latency_ms:.1f} ms"
+        )
+        write_report(results, people, asked, settings.top_k, output)
+    typer.echo(f"{len(results)} encoders: {output / 'report.md'}")

@@ -1,0 +1,109 @@
+"""The pictures that are searched, and what a search finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.inference.detector import YoloFaceDetector
+from service.inference.embedder import FaceEmbedder
+from service.inference.engine import FaceChoice
+from service.inference.graph import RuntimeOptions
+from service.vision.image import Pixels
+from trainer.configuration import ConfigError
+from trainer.embedder.calibration import embed_canvases, held_out_rows
+from trainer.embedder.canvases import CANVAS, CanvasSet, middle_crops
+from trainer.embedder.config import SplitConfig
+from trainer.embedder.preparation import make_canvas
+from trainer.embedder.split import Part
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A picture that is searched for. `row`: of the gallery, where it is left out of the answer; None: from outside."""
+
+    canvas: Pixels
+    row: int | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The nearest pictures of the gallery: their rows, their cosines, and whether they show the query's person."""
+
+    rows: list[int]
+    cosines: list[float]
+    same: list[bool | None]
+
+
+class Gallery:
+    """The pictures of the people of one part of the split."""
+
+    def __init__(self, canvases: CanvasSet, split: SplitConfig, part: str) -> None:
+        self.rows = held_out_rows(canvases, split, Part(part))
+        if len(self.rows) < 2:
+            raise ConfigError(f"the split keeps nobody for {part}: raise split.{part}, or choose another gallery")
+        self._canvases = canvases
+        self.names = [canvases.identities[row] for row in self.rows]
+
+    def canvas(self, row: int) -> Pixels:
+        return np.asarray(self._canvases.pictures[self.rows[row]])
+
+    def embed(self, embedder: FaceEmbedder) -> Floats:
+        """(N, D) normalised embeddings of all pictures."""
+        return embed_canvases(embedder, self._canvases, self.rows)[0]
+
+    def queries(self, count: int) -> list[Query]:
+        """Pictures of people with several, always the same ones, each of another person."""
+        names = np.array(self.names)
+        people = [name for name in sorted(set(self.names)) if (names == name).sum() > 1]
+        chosen = np.random.default_rng(0).permutation(people)[:count]
+        rows = [int(np.flatnonzero(names == name)[0]) for name in chosen]
+        return [Query(self.canvas(row), row) for row in rows]
+
+    def search(self, query: Query, embedder: FaceEmbedder, embeddings: Floats, top_k: int) -> Answer:
+        """The nearest `top_k` pictures; the query itself is not in the answer."""
+        if query.row is None:
+            vector = embedder.embed(middle_crops(query.canvas[None], embedder.manifest.input_size))[0]
+        else:
+            vector = embeddings[query.row]
+        cosines = embeddings @ vector
+        if query.row is not None:
+            cosines[query.row] = -np.inf
+        rows = np.argsort(-cosines)[:top_k].tolist()
+        asked = None if query.row is None else self.names[query.row]
+        same = [None if asked is None else self.names[row] == asked for row in rows]
+        return Answer(rows, [float(cosines[row]) for row in rows], same)
+
+
+def photo_query(photo: Path, detector: Path) -> Query:
+    """A photo, or a canvas, from outside the gallery."""
+    from PIL import Image
+
+    with Image.open(photo) as picture:
+        if picture.size == (CANVAS, CANVAS):
+            return Query(np.asarray(picture.convert("RGB")), None)
+    finder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
+    try:
+        return Query(make_canvas(photo.read_bytes(), finder, FaceChoice.STRONGEST), None)
+    except ValueError as error:
+        raise ConfigError(f"{photo}: {error}") from None
+
+
+def top_k_rate(embeddings: Floats, names: Sequence[str], top_k: int) -> float:
+    """How often another picture of the same person is among the nearest `top_k`, of people with several."""
+    _, labels = np.unique(np.asarray(names), return_inverse=True)
+    hits: list[Any] = []
+    for row, vector in enumerate(embeddings):
+        same = labels == labels[row]
+        if same.sum() < 2:
+            continue
+        cosines = embeddings @ vector
+        cosines[row] = -np.inf
+        nearest = np.argpartition(-cosines, min(top_k, len(cosines) - 1))[:top_k]
+        hits.append(same[nearest].any())
+    return float(np.mean(hits)) if hits else 0.0

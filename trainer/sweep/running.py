@@ -1,0 +1,93 @@
+"""Trains, packs and measures every encoder of a benchmark; what is finished is not done again."""
+
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.inference.bundle import read_embedder
+from service.inference.embedder import FaceEmbedder
+from service.inference.graph import RuntimeOptions, open_graph
+from trainer.embedder import export, training
+from trainer.embedder.canvases import CanvasSet
+from trainer.embedder.scores import all_pairs
+from trainer.sweep.config import RunConfig, SweepConfig
+from trainer.sweep.gallery import Gallery, top_k_rate
+from trainer.sweep.result import RunResult
+
+FMR = 1e-3
+CALLS = 30
+
+
+def run_all(
+    sweep: SweepConfig,
+    canvases: CanvasSet,
+    gallery: Gallery,
+    provenance: dict[str, Any],
+    output: Path,
+    teacher: Path | None,
+    cache: Path,
+    device: str,
+) -> Iterator[RunResult]:
+    """The result of each run, as soon as it is there. A run that was cut off goes on from its last epoch."""
+    for run, config in sweep.configurations().items():
+        folder = output / run.name
+        result = RunResult.read(folder)
+        if result is None:
+            started = time.monotonic()
+            best = training.train(config, canvases, teacher, cache, folder / "run", device=device)
+            minutes = (time.monotonic() - started) / 60
+            export.export(best, folder / "bundle", run.name, provenance)
+            result = _measure(run, sweep, gallery, folder / "bundle", minutes)
+        elif (result.gallery, result.top_k) != (sweep.gallery, sweep.top_k):
+            result = _measure(run, sweep, gallery, folder / "bundle", result.minutes)
+        result.write(folder)
+        yield result
+
+
+def _measure(run: RunConfig, sweep: SweepConfig, gallery: Gallery, bundle: Path, minutes: float) -> RunResult:
+    embedder = FaceEmbedder(bundle, RuntimeOptions())
+    embeddings = gallery.embed(embedder)
+    pairs = all_pairs(embeddings, gallery.names)
+    fmr = max(FMR, 11 / max(len(pairs.impostor), 11))  # few people can't tell a rare false match
+    return RunResult(
+        name=run.name,
+        backbone=run.backbone,
+        embedding_dim=run.embedding_dim,
+        tar=pairs.true_accept_rate(pairs.threshold_at(fmr)),
+        fmr=fmr,
+        rank_1=top_k_rate(embeddings, gallery.names, 1),
+        top_k=sweep.top_k,
+        top_k_rate=top_k_rate(embeddings, gallery.names, sweep.top_k),
+        gallery=sweep.gallery,
+        people=len(set(gallery.names)),
+        pictures=len(gallery.names),
+        million_parameters=parameters(bundle / embedder.manifest.graph) / 1e6,
+        megabytes=(bundle / embedder.manifest.graph).stat().st_size / 1e6,
+        latency_ms=latency_ms(bundle, sweep.threads),
+        minutes=minutes,
+    )
+
+
+def parameters(graph: Path) -> int:
+    """Numbers that an ONNX file has learned."""
+    import onnx
+
+    return sum(math.prod(tensor.dims) for tensor in onnx.load(str(graph)).graph.initializer)
+
+
+def latency_ms(bundle: Path, threads: int) -> float:
+    """Median of one crop at a time."""
+    manifest = read_embedder(bundle)
+    graph = open_graph(bundle / manifest.graph, manifest.input_size, RuntimeOptions(threads=threads))
+    crop = np.zeros((1, 3, manifest.input_size, manifest.input_size), np.float32)
+    seconds = []
+    for _ in range(CALLS):
+        started = time.perf_counter()
+        graph.run(crop)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds)
