@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ def train(
     initial: Path | None = None,
     device: str = "auto",
     processes: int = 1,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Run every stage, each from the best checkpoint of the one before, and return the last one's best.
 
@@ -58,7 +60,7 @@ def train(
     _require_dimension(config, targets)
     best = initial
     for index in range(len(config.stages)):
-        best = _train_stage(config, index, canvases, targets, output, best, device, processes)
+        best = _train_stage(config, index, canvases, targets, output, best, device, processes, callbacks)
     assert best is not None
     return best
 
@@ -108,6 +110,7 @@ def _train_stage(
     initial: Path | None,
     device: str,
     processes: int,
+    further: Sequence[Callback],
 ) -> Path:
     stage = config.stages[index]
     folder = output / f"{index + 1}-{stage.name}"
@@ -127,7 +130,8 @@ def _train_stage(
         raise ConfigError(f"stage {stage.name!r}: early_stopping needs held-out people: raise split.validation")
     monitor = config.monitor if data.can_validate else None
     checkpoints = _checkpoints(folder, config, monitor)
-    trainer = _lightning_trainer(config, stage, folder, [checkpoints, *_callbacks(stage, monitor)], device, processes)
+    callbacks = [checkpoints, *_callbacks(stage, monitor), *further]
+    trainer = _lightning_trainer(config, stage, folder, callbacks, device, processes)
     last = folder / "last.ckpt"
     trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     _finish(folder, checkpoints, config.monitor)

@@ -1,0 +1,90 @@
+"""An Optuna study over training runs, kept in a file, so that it can be gone on with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import optuna
+from lightning.pytorch.callbacks import Callback
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from trainer.configuration import ConfigError
+from trainer.embedder.config import EmbedderConfig
+from trainer.tuning.config import ChoicesConfig, RangeConfig, TuneConfig, Value
+
+Train = Callable[[EmbedderConfig, Path, list[Callback]], Path]
+"""Trains into a folder and returns the best checkpoint."""
+
+
+class Pruning(Callback):
+    """Tells the study every validation's value, and ends a trial that is worse than most were at that point."""
+
+    def __init__(self, trial: Trial, monitor: str) -> None:
+        self._trial, self._monitor, self._step = trial, monitor, 0
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        value = trainer.callback_metrics.get(self._monitor)
+        if value is None:
+            return
+        self._trial.report(float(value), self._step)
+        self._step += 1
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def run_study(config: TuneConfig, folder: Path, train: Train) -> optuna.Study:
+    """Run trials until `config.trials` are done, those of earlier calls included.
+
+    Raises:
+        ConfigError: the data has nobody to validate on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the progress bar says it
+    study = optuna.create_study(
+        study_name=config.name,
+        storage=f"sqlite:///{(folder / 'study.db').resolve()}",
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=config.startup_trials),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=config.patience),
+    )
+    _do_again_what_was_cut_off(study)
+    left = config.trials - sum(
+        trial.state.is_finished() and trial.state is not TrialState.FAIL for trial in study.trials
+    )
+    if left > 0:
+        study.optimize(lambda trial: _objective(trial, config, folder, train), n_trials=left, show_progress_bar=True)
+    return study
+
+
+def _do_again_what_was_cut_off(study: optuna.Study) -> None:
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.enqueue_trial(trial.params)
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _objective(trial: Trial, config: TuneConfig, folder: Path, train: Train) -> float:
+    values = {key: _suggest(trial, key, space) for key, space in config.search.items()}
+    run = config.configuration(values)
+    best = train(run, folder / f"trial-{trial.number:03}", [Pruning(trial, run.monitor)])
+    value = json.loads((best.parent / "finished.json").read_text())[run.monitor]
+    if value is None:
+        raise ConfigError("tuning needs held-out people to choose by: raise train.split.validation")
+    return float(value)
+
+
+def _suggest(trial: Trial, key: str, space: RangeConfig | ChoicesConfig) -> Value:
+    if isinstance(space, ChoicesConfig):
+        return cast("Value", trial.suggest_categorical(key, space.choices))
+    options: dict[str, Any] = {"log": space.log}
+    if space.step is not None:
+        options["step"] = space.step
+    suggest = trial.suggest_int if space.whole else trial.suggest_float
+    return suggest(key, space.low, space.high, **options)  # type: ignore[arg-type]
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that ran to their end, the best first."""
+    return sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: -(trial.value or 0.0))
