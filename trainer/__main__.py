@@ -8,13 +8,23 @@ from trainer.configuration import ConfigError
 from trainer.detector.commands import app as detector
 from trainer.embedder import commands as embedder
 from trainer.landmarks.commands import app as landmarks
+from trainer.populate.commands import populate
 from trainer.sweep.commands import sweep
 from trainer.tuning.commands import tune
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(detector, name="detector")
 app.add_typer(landmarks, name="landmarks")
-for command in (embedder.prepare, embedder.train, embedder.evaluate, embedder.calibrate, embedder.export, sweep, tune):
+for command in (
+    embedder.prepare,
+    embedder.train,
+    embedder.evaluate,
+    embedder.calibrate,
+    embedder.export,
+    sweep,
+    tune,
+    populate,
+):
     app.command()(command)
 
 

@@ -19,3 +19,12 @@ def read_picture(path: Path) -> Pixels | None:
         return decode(path.read_bytes(), ImageLimits())
     except RegistryError:
         return None
+
+
+def pictures_by_identity(folder: Path) -> list[tuple[str, list[Path]]]:
+    """The pictures of each `<identity>/`, wherever below the folder, in the order of names."""
+    people: dict[str, list[Path]] = {}
+    for path in pictures_below(folder):
+        if path.parent != folder:
+            people.setdefault(path.parent.name, []).append(path)
+    return sorted(people.items())

@@ -21,6 +21,7 @@ from trainer.detector import sheets
 from trainer.detector.background import background
 from trainer.detector.labels import LabelledFace
 from trainer.pictures import pictures_below, read_picture
+from trainer.sheets import sheet
 
 Floats = npt.NDArray[np.float32]
 RIGHT_LANDMARKS = 0.15
@@ -153,7 +154,7 @@ def example_sheet(finder: FaceFinder, min_score: float, people: Sequence[Portrai
         for portrait in shown:
             pixels = change(portrait, rng).pixels
             tiles.append(with_detections(pixels, _counting(finder, pixels, min_score)))
-    return sheets.sheet(tiles, EXAMPLES, 140)
+    return sheet(tiles, EXAMPLES, 140)
 
 
 def with_detections(pixels: Pixels, found: Sequence[Detection]) -> Pixels:

@@ -7,10 +7,11 @@ from service.inference.detector import YoloFaceDetector
 from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
-from trainer.detector import hard_cases, sheets
+from trainer.detector import hard_cases
 from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
 from trainer.detector.labels import LabelledFace
 from trainer.detector.report import Contestant
+from trainer.sheets import save
 from trainer.tables import table
 
 LARGER_INPUTS = (1280, 2560)
@@ -31,9 +32,9 @@ def write(photos: Path, bundle: Path, yunet: Path | None, count: int, output: Pa
     people = hard_cases.portraits(photos, truth.finder, truth.min_score, count)
     output.mkdir(parents=True, exist_ok=True)
     working = ours.manifest.min_score
-    sheets.save(hard_cases.example_sheet(ours, working, people), output / "cases.jpg")
+    save(hard_cases.example_sheet(ours, working, people), output / "cases.jpg")
     group, distant = hard_cases.group_photo(people), hard_cases.distant_faces(people)
-    sheets.save(hard_cases.with_detections(group[0], ours.detect([group[0]])[0]), output / "group.jpg")
+    save(hard_cases.with_detections(group[0], ours.detect([group[0]])[0]), output / "group.jpg")
     ways = {"as served": ours, "`detector.tiling`": YoloFaceDetector(bundle, options, tiling=True)}
     ways |= {f"`detector.image_size={size}`": YoloFaceDetector(bundle, options, size) for size in LARGER_INPUTS}
     crowds = [(name, *_crowd(way, working, group), *_crowd(way, working, distant)) for name, way in ways.items()]

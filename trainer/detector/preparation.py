@@ -16,6 +16,7 @@ from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector import sheets
 from trainer.detector.labels import LANDMARKS, LabelledFace, read_labels, write_labels
 from trainer.pictures import SUFFIXES, pictures_below
+from trainer.sheets import save, sheet
 
 SAME_FACE_IOU = 0.4
 """A machine's and a person's box of one face overlap at least so much; people and machines draw differently."""
@@ -85,7 +86,7 @@ def prepare(
         rows.append(Prepared(name, split, len(drawn), len(faces) - len(drawn), landmarked, ""))
         if len(shown) < SHOWN:
             shown.append(sheets.labelled(pixels, faces))
-    sheets.save(sheets.sheet(shown, size=320), output / "look.jpg")
+    save(sheet(shown, size=320), output / "look.jpg")
     _write_description(output)
     _write_table(output / "prepared.csv", rows)
     return rows

@@ -14,6 +14,7 @@ from trainer.detector import plots, sheets
 from trainer.detector.background import background
 from trainer.detector.evaluation import SIZES, DetectionFigures, Seen, by_size, figures, pictures_of
 from trainer.detector.landmark_error import landmark_error
+from trainer.sheets import save
 from trainer.tables import table
 
 
@@ -59,8 +60,8 @@ def measure(
             error = _landmarks(seen[name], contestant, seen[reference], contestants[reference])
         per_picture = 1000 * spent[name] / max(len(seen[name]), 1)
         reports[name] = SplitReport(figures(seen[name]), by_size(seen[name]), error, per_picture, contestant.min_score)
-        sheets.save(sheets.misses(seen[name], contestant.min_score), output / f"{split}-missed-{_slug(name)}.jpg")
-        sheets.save(sheets.false_alarms(seen[name], contestant.min_score), output / f"{split}-false-{_slug(name)}.jpg")
+        save(sheets.misses(seen[name], contestant.min_score), output / f"{split}-missed-{_slug(name)}.jpg")
+        save(sheets.false_alarms(seen[name], contestant.min_score), output / f"{split}-false-{_slug(name)}.jpg")
     plots.precision_recall({name: report.figures for name, report in reports.items()}, split, output / f"{split}.png")
     return reports
 
