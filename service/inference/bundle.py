@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from service.errors import StartupError
+from service.vision.filters import Filters
 
 MANIFEST = "manifest.json"
 Precision = Literal["f32", "bf16"]
@@ -144,6 +145,7 @@ class EmbedderManifest(_Manifest):
     kind: Literal["embedder"]
     input_size: int = Field(ge=16)
     alignment: Literal["five-point-112"]
+    filters: Filters = Field(Filters(), description="of the crop, before its values are scaled")
     embedding_dim: int = Field(ge=8, le=4000)
     metric: Literal["cosine"]
     mirror_average: bool = Field(description="the embedding is the mean of the crop's and its mirror picture's")
@@ -171,6 +173,8 @@ def embedding_fingerprint(manifest: "EmbedderManifest") -> str:
         mode="json",
         include={"graph", "scaling", "input_size", "alignment", "embedding_dim", "metric", "mirror_average"},
     )
+    if manifest.filters.any:  # bundles without filters keep the fingerprint that they had before there were any
+        shaping["filters"] = manifest.filters.model_dump(mode="json")
     shaping["files"] = {manifest.graph: manifest.files[manifest.graph]}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from service.errors import StartupError
 from service.inference.bundle import EmbedderManifest, read_embedder
 from service.inference.graph import RuntimeOptions, open_graph
+from service.vision.filters import apply_all
 from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
@@ -47,7 +48,7 @@ class FaceEmbedder:
 
     def _embed(self, crops: Sequence[Pixels]) -> tuple[Floats, Floats]:
         scaling = self.manifest.scaling
-        batch = np.stack(crops)
+        batch = np.stack(apply_all(crops, self.manifest.filters))
         if scaling.colour_order == "BGR":
             batch = batch[..., ::-1]
         planes = (batch.transpose(0, 3, 1, 2).astype(np.float32) - np.float32(scaling.mean)) / np.float32(scaling.std)

@@ -64,6 +64,14 @@ def test_weights_multiply_and_zero_leaves_out() -> None:
     assert float(losses["embedding"]) == pytest.approx(2 * 0.25, abs=1e-6)
 
 
+def test_a_teacher_of_another_dimension_is_met_after_a_learned_map() -> None:
+    loss = StageLoss(LossesConfig.model_validate({"embedding": 1.0}), people=2, embedding_dim=2, teacher_dim=3)
+    with_centres(loss, "to_teacher.weight", torch.tensor([[1.0, 0], [0, 1], [0, 0]]))
+    teacher = torch.tensor([[0.0, 1.0, 0.0]])
+    measured = loss(on_circle(30), teacher, torch.tensor([0]))["embedding"].detach()
+    assert float(measured) == pytest.approx(1 - cosine(60), abs=1e-6)
+
+
 def test_a_distillation_without_a_teacher_is_an_error() -> None:
     with pytest.raises(ValueError, match="--teacher"):
         stage_loss(embedding=1.0)(on_circle(0, 1), None, torch.tensor([0, 1]))

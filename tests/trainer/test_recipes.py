@@ -12,10 +12,13 @@ import pytest
 import torch
 import yaml
 
+from service.inference.embedder import FaceEmbedder
+from service.inference.graph import RuntimeOptions
+from service.vision.filters import Filters
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training
-from trainer.embedder.augmentation import Augmentation
-from trainer.embedder.canvases import CanvasSet, load_canvases
+from trainer.embedder.augmentation import Augmentation, middle
+from trainer.embedder.canvases import CanvasSet, load_canvases, middle_crops
 from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import AugmentationConfig, EmbedderConfig, StageConfig
 from trainer.embedder.optimisation import build_optimizer, build_schedule
@@ -84,6 +87,7 @@ WEIGHTS_CHANGE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "backbone": ({"backbone": "resnet18"}, {}),
     "embedding_dim": ({"embedding_dim": 16}, {}),
     "input_size": ({"input_size": 96}, {}),
+    "filters": ({"filters": {"clahe": {"clip_limit": 3}, "bilateral": {}}}, {}),
     "dropout": ({"dropout": 0.5}, {}),
     "seed": ({"seed": 1}, {}),
     "precision": ({"precision": "bf16-mixed"}, {}),
@@ -169,7 +173,7 @@ def test_schedules_go_where_their_names_say() -> None:
     assert warmed[0] < 0.01
     assert warmed[5] == pytest.approx(0.5, abs=0.01)
     assert warmed[10:] == pytest.approx([1.0] * 10)
-    cosine = rates({"schedule": "cosine", "warm_up": 0, "learning_rate": 3e-4})
+    cosine = rates({"schedule": "cosine", "warm_up": 0})
     assert cosine[10] == pytest.approx(0.5)
     assert cosine[-1] < 0.01
     steps = rates({"schedule": {"name": "multistep", "milestones": [0.25, 0.5], "factor": 0.5}, "warm_up": 0.1})
@@ -228,11 +232,26 @@ def test_only_operations_that_repeat_where_that_is_asked_for(canvases: CanvasSet
         torch.use_deterministic_algorithms(False)
 
 
-def test_a_mean_with_the_mirror_picture_is_told_to_the_service(canvases: CanvasSet, tmp_path: Path) -> None:
+def test_what_a_model_needs_is_told_to_the_service_in_its_bundle(canvases: CanvasSet, tmp_path: Path) -> None:
     provenance = {"data": ["x"], "terms": "test", "initialised_from": "random"}
-    run = Run(tmp_path, run_config({"mirror_average": True, "input_size": 96}), canvases)
+    changes = {
+        "mirror_average": True,
+        "input_size": 96,
+        "filters": {"clahe": {"tiles": 4}, "bilateral": {"diameter": 7}},
+    }
+    run = Run(tmp_path, run_config(changes), canvases)
     manifest = export.export(run.best, tmp_path / "bundle", "tiny-test", provenance)
     assert (manifest.mirror_average, manifest.input_size) == (True, 96)
+    encoder, config = load_encoder(run.best)
+    pictures = np.array(canvases.pictures[:6])
+    with torch.inference_mode():
+        eager = torch.nn.functional.normalize(encoder(middle(torch.from_numpy(pictures), 96, config.filters))).numpy()
+    embedder = FaceEmbedder(tmp_path / "bundle", RuntimeOptions())
+    object.__setattr__(embedder.manifest, "mirror_average", False)
+    served = embedder.embed(middle_crops(pictures, 96))
+    assert float((served * eager).sum(axis=1).min()) > 0.999  # scaled by OpenCV there, by torch here
+    object.__setattr__(embedder.manifest, "filters", Filters())
+    assert float((embedder.embed(middle_crops(pictures, 96)) * eager).sum(axis=1).min()) < 0.999
 
 
 def test_transforms_by_their_names() -> None:

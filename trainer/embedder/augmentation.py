@@ -2,15 +2,18 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
+from service.vision.filters import Filters, apply
 from trainer.configuration import ConfigError
 from trainer.embedder.canvases import CANVAS, CROP, MIDDLE
 from trainer.embedder.config import AugmentationConfig, TransformConfig
 
+NO_FILTERS = Filters()
 GREY = (0.299, 0.587, 0.114)
 """Luma weights of ITU-R BT.601."""
 
@@ -25,10 +28,21 @@ def to_pixels(normalised: Tensor) -> Tensor:
     return (normalised * 128 + 127.5) / 255
 
 
-def middle(canvases: Tensor, size: int = CROP) -> Tensor:
+def middle(canvases: Tensor, size: int = CROP, filters: Filters = NO_FILTERS) -> Tensor:
     """The aligned crops in the middle of (N, 160, 160, 3) uint8 canvases as (N, 3, size, size), not changed."""
     crops = normalise(canvases[:, MIDDLE, MIDDLE])
-    return crops if size == CROP else F.interpolate(crops, size=(size, size), mode="bilinear", antialias=True)
+    if size != CROP:
+        crops = F.interpolate(crops, size=(size, size), mode="bilinear", antialias=True)
+    return filtered(crops, filters)
+
+
+def filtered(crops: Tensor, filters: Filters) -> Tensor:
+    """Normalised crops with what the service does to them before it scales their values."""
+    if not filters.any:
+        return crops
+    pixels = (to_pixels(crops) * 255).round().clamp(0, 255).to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    done = [apply(np.ascontiguousarray(picture), filters) for picture in pixels]
+    return normalise(torch.from_numpy(np.stack(done))).to(crops.device)
 
 
 class Augmentation:
@@ -41,8 +55,8 @@ class Augmentation:
         ConfigError: torchvision has no such transform, or not with such arguments.
     """
 
-    def __init__(self, config: AugmentationConfig, size: int = CROP) -> None:
-        self._config, self._size = config, size
+    def __init__(self, config: AugmentationConfig, size: int = CROP, filters: Filters = NO_FILTERS) -> None:
+        self._config, self._size, self._filters = config, size, filters
         self._transforms = [(_transform(item), item.probability) for item in config.transforms]
 
     def __call__(self, canvases: Tensor) -> Tensor:
@@ -50,7 +64,7 @@ class Augmentation:
         crops = self._lower_resolution(crops)
         crops = self._relight(crops)
         crops = self._occlude(crops).clamp(-1, 1)
-        return self._transform(crops) if self._transforms else crops
+        return filtered(self._transform(crops) if self._transforms else crops, self._filters)
 
     def _transform(self, crops: Tensor) -> Tensor:
         """Picture by picture, since these transforms draw once for all that they are given."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from service.vision.filters import Filters
 from trainer.configuration import Configuration, Fraction
 from trainer.embedder.loss_config import LossesConfig
 
@@ -143,6 +144,7 @@ class EmbedderConfig(Configuration):
     Attributes:
         backbone: see `trainer.embedder.backbones.build_encoder`.
         input_size: pixels that the aligned crop of 112 is scaled to.
+        filters: of every crop, in training and, since the bundle names them, in the service.
         dropout: before the layer that makes the embedding.
         pretrained: begin with the weights that the backbone's library publishes; they are downloaded.
         min_images_per_class: people with fewer pictures take no part.
@@ -155,6 +157,7 @@ class EmbedderConfig(Configuration):
     backbone: str = "residual_small"
     embedding_dim: int = Field(128, ge=8)
     input_size: int = Field(112, ge=32, le=512)
+    filters: Filters = Filters()
     dropout: float = Field(0.0, ge=0, lt=1)
     pretrained: bool = False
     mirror_average: bool = Field(

@@ -40,6 +40,7 @@ def export(
         files={graph.name: file_sha256(graph)},
         scaling=PixelScaling(mean=127.5, std=128.0),
         input_size=size,
+        filters=config.filters,
         alignment="five-point-112",
         embedding_dim=config.embedding_dim,
         metric="cosine",

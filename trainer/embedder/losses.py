@@ -95,11 +95,17 @@ class AdaFaceLoss(nn.Module):
 
 
 class StageLoss(nn.Module):
-    """The weighted losses of one stage, for `people` training people."""
+    """The weighted losses of one stage, for `people` training people.
 
-    def __init__(self, losses: LossesConfig, people: int, embedding_dim: int) -> None:
+    A teacher of another dimension is met after a linear map that is learned and thrown away (Romero et al., "FitNets",
+    ICLR 2015).
+    """
+
+    def __init__(self, losses: LossesConfig, people: int, embedding_dim: int, teacher_dim: int | None = None) -> None:
         super().__init__()
         self._config = losses
+        equal = teacher_dim is None or teacher_dim == embedding_dim or losses.embedding is None
+        self.to_teacher = nn.Identity() if equal else nn.Linear(embedding_dim, teacher_dim or 0, bias=False)
         self.terms = nn.ModuleDict()
         if losses.triplet is not None:
             self.terms["triplet"] = TripletLoss(losses.triplet)
@@ -138,7 +144,7 @@ class StageLoss(nn.Module):
             raise ValueError("a distillation loss needs teacher embeddings: name one with --teacher")
         losses = {}
         if self._config.embedding is not None:
-            losses["embedding"] = embedding_distillation(student, teacher)
+            losses["embedding"] = embedding_distillation(self.to_teacher(student), teacher)
         if self._config.similarity is not None:
             losses["similarity"] = similarity_distillation(student, teacher)
         return losses

@@ -27,12 +27,15 @@ class EmbedderModule(lightning.LightningModule):
     Args:
         people: who train.
         steps: of the optimiser in this stage.
+        teacher_dim: of the teacher's embeddings, where there is one.
     """
 
-    def __init__(self, config: EmbedderConfig, stage_index: int, people: int, steps: int) -> None:
+    def __init__(
+        self, config: EmbedderConfig, stage_index: int, people: int, steps: int, teacher_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
-        self._steps, self._size = steps, config.input_size
+        self._steps, self._size, self._filters = steps, config.input_size, config.filters
         self._compile = config.compile and shutil.which("g++") is not None
         self._seed = config.seed + stage_index
         self.stage: StageConfig = config.stages[stage_index]
@@ -40,8 +43,8 @@ class EmbedderModule(lightning.LightningModule):
         published = config.pretrained and stage_index == 0
         encoder = build_encoder(config.backbone, config.embedding_dim, config.input_size, config.dropout, published)
         self.encoder = channels_last(encoder)
-        self._augment = Augmentation(self.stage.augmentation or config.augmentation, config.input_size)
-        self._loss = StageLoss(self.stage.losses, people, config.embedding_dim)
+        self._augment = Augmentation(self.stage.augmentation or config.augmentation, config.input_size, config.filters)
+        self._loss = StageLoss(self.stage.losses, people, config.embedding_dim, teacher_dim)
         self._embed: list[Callable[[Tensor], Tensor]] = [self.encoder]
         self._validation: list[tuple[Tensor, Tensor]] = []
         self._hold_still()
@@ -91,7 +94,7 @@ class EmbedderModule(lightning.LightningModule):
         return cast("Tensor", self.all_gather(rows, sync_grads=with_gradient)).flatten(0, 1)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        embeddings = self.encoder(middle(batch.canvases, self._size)).float()
+        embeddings = self.encoder(middle(batch.canvases, self._size, self._filters)).float()
         self._validation.append((F.normalize(embeddings).cpu(), batch.labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:

@@ -57,21 +57,11 @@ def train(
         raise ConfigError("a stage of this configuration distils: name a teacher with --teacher")
     _require_same_run(output, config, canvases, teacher, initial)
     targets = None if teacher is None else teacher_embeddings(teacher, canvases, cache)
-    _require_dimension(config, targets)
     best = initial
     for index in range(len(config.stages)):
         best = _train_stage(config, index, canvases, targets, output, best, device, processes, callbacks)
     assert best is not None
     return best
-
-
-def _require_dimension(config: EmbedderConfig, targets: Floats | None) -> None:
-    copied = any(stage.losses.embedding is not None for stage in config.stages)
-    if targets is not None and copied and targets.shape[1] != config.embedding_dim:
-        raise ConfigError(
-            f"the teacher's embeddings have {targets.shape[1]} dimensions and embedding_dim is {config.embedding_dim}: "
-            "make them equal, or distil with the loss `similarity`, which needs no equal dimensions"
-        )
 
 
 def _require_same_run(
@@ -123,7 +113,7 @@ def _train_stage(
     data = FaceData(canvases, targets, config.split, stage, config.seed + index, config.min_images_per_class)
     data.require_enough()
     steps = stage.epochs * -(-data.steps_per_epoch // stage.accumulate)
-    module = EmbedderModule(config, index, data.people, steps)
+    module = EmbedderModule(config, index, data.people, steps, None if targets is None else targets.shape[1])
     if initial is not None:
         load_initial(module.encoder, initial)
     if stage.early_stopping and not data.can_validate:

@@ -1,0 +1,40 @@
+"""Filters of crops that a bundle names."""
+
+import numpy as np
+
+from service.vision.filters import Bilateral, Clahe, Filters, apply, apply_all
+
+
+def crop(seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 6, (112, 112, 3))
+    slope = np.linspace(60, 110, 112)[None, :, None]
+    return (slope + noise).clip(0, 255).astype(np.uint8)
+
+
+def test_nothing_is_done_where_nothing_is_named() -> None:
+    picture = crop()
+    assert apply(picture, Filters()) is picture
+    assert apply_all([picture], Filters())[0] is picture
+
+
+def test_clahe_spreads_the_lightness_and_leaves_the_original() -> None:
+    picture = crop()
+    before = picture.copy()
+    spread = apply(picture, Filters(clahe=Clahe(clip_limit=4)))
+    assert spread.std() > 1.3 * picture.std()
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_bilateral_smooths_noise_and_keeps_an_edge() -> None:
+    picture = crop()
+    picture[:, 56:] = (picture[:, 56:].astype(int) + 120).clip(0, 255).astype(np.uint8)
+    smooth = apply(picture, Filters(bilateral=Bilateral(diameter=9))).astype(int)
+    assert smooth[:, 10:40].std(axis=0).mean() < 0.6 * picture[:, 10:40].std(axis=0).mean()
+    assert (smooth[:, 57] - smooth[:, 54]).mean() > 100
+
+
+def test_a_picture_in_a_batch_is_filtered_as_alone() -> None:
+    filters = Filters(clahe=Clahe(), bilateral=Bilateral())
+    one, other = crop(1), crop(2)
+    for alone, together in zip((one, other), apply_all([one, other], filters), strict=True):
+        np.testing.assert_array_equal(apply(alone, filters), together)
