@@ -29,10 +29,11 @@ help: ## this list
 
 setup: $(VENV)/.ready ## virtual environment with everything, system libraries included
 
-$(VENV)/.ready: pyproject.toml requirements.lock tools/virtualenv.sh tools/system-libraries.sh
+$(VENV)/.ready: pyproject.toml requirements.lock tools/virtualenv.sh tools/extras.sh tools/system-libraries.sh
 	@test -x $(RUN) || bash tools/virtualenv.sh $(PYTHON) $(VENV)
 	@echo 'installing packages (about 7 GB with torch for CUDA; some minutes the first time)'
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
+	@bash tools/extras.sh $(RUN)
 	@bash tools/system-libraries.sh $(RUN)
 	@touch $@
 

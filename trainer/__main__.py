@@ -1,12 +1,15 @@
 """`python -m trainer`: trains the face detector and the face embedder and packs them into bundles."""
 
 import sys
+from collections.abc import Callable
 
 import typer
 
 from trainer.configuration import ConfigError
 from trainer.detector.commands import app as detector
 from trainer.embedder import commands as embedder
+from trainer.explore.commands import explore
+from trainer.importing.commands import import_parquet
 from trainer.landmarks.commands import app as landmarks
 from trainer.populate.commands import populate
 from trainer.sweep.commands import sweep
@@ -15,16 +18,19 @@ from trainer.tuning.commands import tune
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(detector, name="detector")
 app.add_typer(landmarks, name="landmarks")
-for command in (
+COMMANDS: tuple[Callable[..., None], ...] = (
+    import_parquet,
     embedder.prepare,
+    explore,
     embedder.train,
-    embedder.evaluate,
-    embedder.calibrate,
     embedder.export,
+    embedder.calibrate,
+    embedder.evaluate,
     sweep,
     tune,
     populate,
-):
+)
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -1,16 +1,30 @@
 """The base of every configuration: read from YAML, and refused where a key is unknown, missing or wrong."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class ConfigError(ValueError):
     """A configuration that can't be used, in words for the person who wrote it."""
+
+
+def choice(kind: type[Choice], given: str, option: str) -> Choice:
+    """The member of an enumeration that an option of a command names.
+
+    Raises:
+        ConfigError: none of that name.
+    """
+    try:
+        return kind(given)
+    except ValueError:
+        raise ConfigError(f"--{option} {given}: choose one of {', '.join(kind)}") from None
 
 
 class Configuration(BaseModel):

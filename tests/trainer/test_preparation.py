@@ -1,35 +1,167 @@
+import os
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import FaceChoice
 from service.inference.graph import RuntimeOptions
 from service.settings import BUNDLES
 from service.vision.alignment import TEMPLATE_112
+from service.vision.filters import Clahe, Filters
 from service.vision.geometry import letterbox
-from tests.photos import BUS, COLLINS, HOPPER
+from tests.photos import BUS, COLLINS, HOPPER, pixels
+from trainer.__main__ import app
+from trainer.configuration import ConfigError
 from trainer.embedder.canvases import load_canvases
-from trainer.embedder.preparation import prepare
+from trainer.embedder.preparation import Crop, Preparation, Recipe, prepare
+from trainer.embedder.sources import faces_by_box, faces_by_identity
+from trainer.finders import Finder, FinderName, Mtcnn
+
+YOLO = Finder(FinderName.YOLO, BUNDLES / "detector")
+ONLY = Recipe(FaceChoice.ONLY)
 
 
-def test_photos_become_canvases_with_the_eyes_in_place(tmp_path: Path) -> None:
+def prepared(photos: Path, output: Path, recipe: Recipe) -> Preparation:
+    return prepare(faces_by_identity(photos, output), output, YOLO, recipe)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
     for name, path in {"a": COLLINS, "b": HOPPER, "c": BUS}.items():
         (tmp_path / "photos" / name).mkdir(parents=True)
         shutil.copy(path, tmp_path / "photos" / name / f"1{path.suffix}")
     (tmp_path / "photos" / "a" / "2.jpg").write_bytes(b"no picture")
-    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
-    result = prepare(tmp_path / "photos", tmp_path / "canvases", detector, FaceChoice.ONLY)
-    assert result.written == 2
+    return tmp_path / "photos"
+
+
+def test_photos_become_canvases_with_the_eyes_in_place(photos: Path, tmp_path: Path) -> None:
+    result = prepared(photos, tmp_path / "canvases", ONLY)
+    assert (result.written, result.kept) == (2, 0)
     assert [path.name for path, _ in result.failures] == ["2.jpg", "1.jpg"]
     assert "2 faces" in (tmp_path / "canvases" / "failures.csv").read_text()
+    assert all((tmp_path / "canvases" / name).stat().st_size > 1_000 for name in ("look.jpg", "failures.jpg"))
     canvases = load_canvases(tmp_path / "canvases", None, tmp_path / "cache")
     assert canvases.identities == ["a", "b"]
+    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
     for canvas in canvases.pictures:
         square, boxing = letterbox(np.asarray(canvas), 320)
         (face,) = detector.detect([square])[0][:1]
         assert face.landmarks is not None
         np.testing.assert_allclose(boxing.undo(face.landmarks[:, :2]), TEMPLATE_112 + 24, atol=6)
-    again = prepare(tmp_path / "photos", tmp_path / "canvases", detector, FaceChoice.ONLY)
-    assert again.written == 2
+
+
+def test_what_is_known_is_not_done_again(photos: Path, tmp_path: Path) -> None:
+    prepared(photos, tmp_path / "canvases", ONLY)
+    target = tmp_path / "canvases" / "a" / "1.webp"
+    before = target.stat().st_mtime_ns
+    shutil.copy(HOPPER, photos / "a" / "3.jpg")
+    again = prepared(photos, tmp_path / "canvases", ONLY)
+    assert (again.written, again.kept, len(again.failures)) == (3, 4, 2)
+    assert target.stat().st_mtime_ns == before
+    target.unlink()
+    assert prepared(photos, tmp_path / "canvases", ONLY).kept == 4
+    (photos / "a" / "2.jpg").write_bytes(HOPPER.read_bytes())  # other content under the same name
+    assert prepared(photos, tmp_path / "canvases", ONLY).written == 4
+    other = prepare(
+        faces_by_identity(photos, tmp_path / "canvases"), tmp_path / "canvases", YOLO, Recipe(crop=Crop.BOX)
+    )
+    assert other.kept == 0
+
+
+def test_several_processes_do_the_same(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for number in range(33):
+        lit = (pixels(COLLINS).astype(np.float32) * (0.6 + number / 100)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(lit).save(tmp_path / "photos" / "a" / f"{number}.jpg")
+    results = []
+    for count in (1, 2):
+        faces = faces_by_identity(tmp_path / "photos", tmp_path / f"{count}")
+        results.append(prepare(faces, tmp_path / f"{count}", YOLO, Recipe(), workers=count))
+    assert [result.written for result in results] == [33, 33]
+    for path in sorted((tmp_path / "1" / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "2" / "a" / path.name).read_bytes()
+
+
+def test_a_box_crop_is_padded_and_filters_are_done(photos: Path, tmp_path: Path) -> None:
+    def canvas(name: str, recipe: Recipe) -> np.ndarray:
+        prepared(photos, tmp_path / name, recipe)
+        with Image.open(tmp_path / name / "a" / "1.webp") as picture:
+            return np.asarray(picture.convert("RGB"))
+
+    narrow, wide = (canvas(f"{padding}", Recipe(crop=Crop.BOX, padding=padding)) for padding in (0.0, 0.5))
+    zoomed = cv2.resize(wide[40:120, 40:120], (160, 160))  # twice the sides around the same middle
+    assert np.abs(zoomed.astype(int) - narrow).mean() < 12
+    plain, equal = canvas("plain", Recipe()), canvas("clahe", Recipe(filters=Filters(clahe=Clahe(clip_limit=4))))
+    assert np.abs(plain.astype(int) - equal).mean() > 5
+
+
+def test_mtcnn_sees_what_ours_sees() -> None:
+    ours = YOLO().detect([pixels(COLLINS)])[0]
+    (theirs,) = Mtcnn().detect([pixels(COLLINS)])[0]
+    assert theirs.landmarks is not None
+    assert ours[0].landmarks is not None
+    eyes = np.linalg.norm(ours[0].landmarks[0, :2] - ours[0].landmarks[1, :2])
+    assert np.abs(theirs.landmarks[:, :2] - ours[0].landmarks[:, :2]).max() < 0.25 * eyes
+    assert Mtcnn().detect([np.zeros((16, 16, 3), np.uint8)]) == [[]]
+
+
+@pytest.mark.skipif("MEDIAPIPE_MODEL" not in os.environ, reason="MEDIAPIPE_MODEL= names no face_landmarker.task")
+def test_mediapipe_sees_what_ours_sees() -> None:
+    ours = YOLO().detect([pixels(COLLINS)])[0]
+    finder = Finder(FinderName.MEDIAPIPE, Path(os.environ["MEDIAPIPE_MODEL"]))()
+    (theirs,) = finder.detect([pixels(COLLINS)])[0]
+    assert theirs.landmarks is not None
+    assert ours[0].landmarks is not None
+    eyes = np.linalg.norm(ours[0].landmarks[0, :2] - ours[0].landmarks[1, :2])
+    assert np.abs(theirs.landmarks[:, :2] - ours[0].landmarks[:, :2]).max() < 0.3 * eyes
+
+
+def test_a_detector_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--model-file"):
+        Finder(FinderName.MEDIAPIPE, None)
+    with pytest.raises(ConfigError, match="no such model"):
+        Finder(FinderName.YUNET, tmp_path / "yunet.onnx")
+    (tmp_path / "other.task").write_bytes(b"something else")
+    with pytest.raises(ConfigError, match="not a face landmarker's"):
+        Finder(FinderName.MEDIAPIPE, tmp_path / "other.task")()
+
+
+def test_the_command_takes_a_finder_by_its_name(photos: Path, tmp_path: Path) -> None:
+    words = ["prepare", "--photos", str(photos), "--output", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    done = CliRunner().invoke(app, [*words, "--finder", "mtcnn", "--face", "only"], catch_exceptions=False)
+    assert "2 canvases" in done.stdout
+    wrong = CliRunner().invoke(app, [*words, "--finder", "retina"])
+    assert "choose one of yolo, yunet, mtcnn, mediapipe" in str(wrong.exception)
+
+
+def test_boxes_say_which_face_is_whose(photos: Path, tmp_path: Path) -> None:
+    width = 400
+    two = np.concatenate([cv2.resize(pixels(path), (width, 400)) for path in (COLLINS, HOPPER)], axis=1)
+    Image.fromarray(two).save(photos / "two.png")
+    found = sorted(YOLO().detect([two])[0][:2], key=lambda face: face.box[0])
+    rows = [("photo", "identity", "x_min", "y_min", "x_max", "y_max")]
+    rows += [("two.png", name, *face.box) for name, face in zip(("eileen", "grace"), found, strict=True)]
+    rows.append(("two.png", "nobody", 0, 300, 60, 360))  # where no face is, the box itself is the crop
+    table = tmp_path / "boxes.csv"
+    table.write_text("\n".join(",".join(str(cell) for cell in row) for row in rows))
+    out = tmp_path / "canvases"
+    result = prepare(faces_by_box(table, photos, out), out, YOLO, Recipe())
+    assert result.written == 3
+    canvases = load_canvases(out, None, tmp_path / "cache")
+    assert canvases.identities == ["eileen", "grace", "nobody"]
+    assert np.abs(canvases.pictures[0].astype(int) - canvases.pictures[1]).mean() > 20
+    for text, words in (
+        ("photo,identity\n", "no column x_max, x_min, y_max, y_min"),
+        (f"{','.join(rows[0])}\ntwo.png,eileen,1,2,3,x\n", "line 2: the box is not four numbers"),
+        (f"{','.join(rows[0])}\ntwo.png,eileen,10,2,3,5\n", "line 2: no photo"),
+        (f"{','.join(rows[0])}\ntwo.png,../x,1,2,3,5\n", "line 2: no photo"),
+    ):
+        table.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            faces_by_box(table, photos, out)

@@ -6,30 +6,31 @@ rotation, shift and scale without black corners.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rich.progress import track
+
+from service.vision.image import ImageLimits, decode
+from trainer.pictures import pictures_below
 
 CANVAS = 160
 CROP = 112
 MIDDLE = slice((CANVAS - CROP) // 2, (CANVAS + CROP) // 2)
-SUFFIXES = {".webp", ".jpg", ".jpeg", ".png"}
 NAMELESS = ""
 
 
 @dataclass(frozen=True)
 class CanvasSet:
-    """`pictures`: (N, 160, 160, 3) uint8 RGB; `identities`: N names, "" where the person has none."""
+    """`pictures`: (N, 160, 160, 3) uint8 RGB; `identities`: N names, "" where the person has none; `files`: theirs."""
 
     pictures: npt.NDArray[np.uint8]
     identities: list[str]
+    files: list[Path] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -49,9 +50,11 @@ def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Pa
     Raises:
         ValueError: no picture was found.
     """
-    files = [(path, path.parent.name if named else NAMELESS) for path in _pictures(identity_folder)]
+    files = [(path, path.parent.name if named else NAMELESS) for path in pictures_below(identity_folder)]
+    if named:  # what lies beside the people's folders is a sheet to look at
+        files = [(path, name) for path, name in files if path.parent != identity_folder]
     if nameless_folder is not None:
-        files += [(path, NAMELESS) for path in _pictures(nameless_folder)]
+        files += [(path, NAMELESS) for path in pictures_below(nameless_folder)]
     if not files:
         raise ValueError(f"no picture below {identity_folder}")
     key = hashlib.sha256("\n".join(f"{name}/{path.name}" for path, name in files).encode()).hexdigest()[:16]
@@ -60,11 +63,7 @@ def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Pa
         cache.mkdir(parents=True, exist_ok=True)
         _decode_all([path for path, _ in files], array)
         index.write_text(json.dumps([name for _, name in files]))
-    return CanvasSet(np.load(array, mmap_mode="r"), json.loads(index.read_text()))
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES)
+    return CanvasSet(np.load(array, mmap_mode="r"), json.loads(index.read_text()), [path for path, _ in files])
 
 
 def _decode_all(files: list[Path], into: Path) -> None:
@@ -77,6 +76,7 @@ def _decode_all(files: list[Path], into: Path) -> None:
 
 
 def _decode(path: Path) -> npt.NDArray[np.uint8]:
-    with Image.open(path) as picture:
-        rgb = picture.convert("RGB")
-        return np.asarray(rgb if rgb.size == (CANVAS, CANVAS) else rgb.resize((CANVAS, CANVAS)))
+    picture = decode(path.read_bytes(), ImageLimits())
+    if picture.shape[:2] == (CANVAS, CANVAS):
+        return picture
+    return np.asarray(cv2.resize(picture, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA), np.uint8)

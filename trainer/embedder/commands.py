@@ -193,19 +193,45 @@ def evaluate(
 def prepare(
     photos: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<photo>; repeatable.")],
     output: Annotated[Path, typer.Option(help="Where the canvases go; give it to `train --identities`.")],
-    detector: Annotated[Path, typer.Option(help="Detector bundle.")] = Path("service/bundles/detector"),
+    finder: Annotated[str, typer.Option(help="yolo, yunet, mtcnn or mediapipe.")] = "yolo",
+    model_file: Annotated[
+        Path | None, typer.Option(help="Bundle of yolo (unset: ours), or the model file of yunet or mediapipe.")
+    ] = None,
     face: Annotated[str, typer.Option(help="Which face of a photo: strongest, largest or only.")] = "strongest",
+    crop: Annotated[str, typer.Option(help="By five `landmarks`, as the service does, or by the `box`.")] = "landmarks",
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV: photo, identity, x_min, y_min, x_max, y_max; only these faces are taken.")
+    ] = None,
+    padding: Annotated[float, typer.Option(min=0, max=2, help="Around the box, in parts of it, on each side.")] = 0.15,
+    clahe: Annotated[bool, typer.Option(help="Equalise contrast; see `filters` in the YAML as well.")] = False,
+    bilateral: Annotated[bool, typer.Option(help="Smooth noise; see `filters` in the YAML as well.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; unset: one for each core.")] = None,
     work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data/photos"),
 ) -> None:
-    """Find and align the faces of your own photos, for `train` to learn from."""
-    from service.inference.detector import YoloFaceDetector
-    from service.inference.engine import FaceChoice
-    from service.inference.graph import RuntimeOptions
-    from trainer.archives import unpack
-    from trainer.embedder import preparation
+    """Find and align the faces of your own photos, for `train` to learn from.
 
-    finder = YoloFaceDetector(detector, RuntimeOptions())
-    result = preparation.prepare(unpack(photos, work), output, finder, FaceChoice(face))
+    `failures.csv` says why a photo has no canvas; look.jpg and failures.jpg are sheets to look at. What is done is
+    remembered by content: give the command again when photos were added, or after it was stopped.
+
+    --clahe and --bilateral change the canvases themselves. For a model that our service is to run, name `filters` in
+    its YAML instead: training and service then both do it.
+    """
+    from service.inference.engine import FaceChoice
+    from service.vision.filters import Bilateral, Clahe, Filters
+    from trainer.archives import unpack
+    from trainer.configuration import choice
+    from trainer.embedder.preparation import Crop, Recipe
+    from trainer.embedder.preparation import prepare as prepare_photos
+    from trainer.embedder.sources import faces_by_box, faces_by_identity
+    from trainer.finders import Finder, FinderName
+
+    filters = Filters(clahe=Clahe() if clahe else None, bilateral=Bilateral() if bilateral else None)
+    recipe = Recipe(choice(FaceChoice, face, "face"), choice(Crop, crop, "crop"), padding, filters)
+    chosen = Finder(choice(FinderName, finder, "finder"), model_file)
+    folder = unpack(photos, work)
+    faces = faces_by_identity(folder, output) if boxes is None else faces_by_box(boxes, folder, output)
+    result = prepare_photos(faces, output, chosen, recipe, chosen.described, workers)
     typer.echo(
-        f"{result.written} canvases in {output}; {len(result.failures)} photos without one: failures.csv says why"
+        f"{result.written} canvases in {output}, {result.kept} photos known from before; {len(result.failures)} photos "
+        "without one: failures.csv says why"
     )

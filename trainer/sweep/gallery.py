@@ -10,14 +10,13 @@ import numpy.typing as npt
 
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import FaceChoice
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
 from trainer.configuration import ConfigError
 from trainer.embedder.calibration import embed_canvases, held_out_rows
 from trainer.embedder.canvases import CANVAS, CanvasSet, middle_crops
 from trainer.embedder.config import SplitConfig
-from trainer.embedder.preparation import make_canvas
+from trainer.embedder.preparation import Recipe, make_canvas
 from trainer.embedder.split import Part
 
 Floats = npt.NDArray[np.float32]
@@ -89,7 +88,7 @@ def photo_query(photo: Path, detector: Path) -> Query:
             return Query(np.asarray(picture.convert("RGB")), None)
     finder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
     try:
-        return Query(make_canvas(photo.read_bytes(), finder, FaceChoice.STRONGEST), None)
+        return Query(make_canvas(photo.read_bytes(), finder, Recipe()), None)
     except ValueError as error:
         raise ConfigError(f"{photo}: {error}") from None
 

@@ -92,7 +92,7 @@ def from_facenet(_: str, input_size: int, pretrained: bool) -> nn.Module:
         from facenet_pytorch import InceptionResnetV1
     except ImportError:
         raise ConfigError(
-            f"{FACENET} is facenet-pytorch's: pip install --no-deps facenet-pytorch (it would bring an old torch)"
+            f"{FACENET} is facenet-pytorch's: `bash tools/extras.sh python` installs it beside our torch"
         ) from None
     if input_size < 75:
         raise ConfigError(f"{FACENET} takes pictures of 75 pixels or more")

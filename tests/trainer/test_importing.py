@@ -1,0 +1,84 @@
+"""A data set in the Hugging Face hub's format becomes folders of people."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from trainer.__main__ import app
+from trainer.configuration import ConfigError
+from trainer.importing.parquet import Limits, limited, read
+
+NAMES = ["Ada", "Grace/Hopper", "Zoe"]
+
+
+def picture(value: int, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((20, 20, 3), value, np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> str:
+    """Two files of six rows each, in pictures as the `datasets` library stores them, with label names beside."""
+    schema = {"image": pl.Struct({"bytes": pl.Binary, "path": pl.String}), "label": pl.Int64}
+    features = {"image": {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
+    for part in range(2):
+        rows = [
+            {"image": {"bytes": picture(40 * row, "PNG" if row % 2 else "JPEG"), "path": None}, "label": row % 3}
+            for row in range(6)
+        ]
+        told = {"huggingface": json.dumps({"info": {"features": features}})}
+        pl.DataFrame(rows, schema=schema).write_parquet(tmp_path / f"{part}.parquet", row_group_size=2, metadata=told)
+    return str(tmp_path / "*.parquet")
+
+
+def test_every_row_comes_with_its_name(data_set: str) -> None:
+    rows = list(read(data_set, "image", "label"))
+    assert [row.label for row in rows] == [NAMES[row % 3] for row in range(6)] * 2
+    with Image.open(io.BytesIO(rows[1].data)) as first:
+        assert first.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [
+        (Limits(classes=2), ["Ada", "Grace/Hopper"] * 4),
+        (Limits(per_class=1), NAMES),
+        (Limits(samples=4), [*NAMES, "Ada"]),
+        (Limits(classes=1, per_class=3), ["Ada"] * 3),
+        (Limits(probability=0.0), []),
+    ],
+)
+def test_no_more_than_the_limits_ask(data_set: str, limits: Limits, labels: list[str]) -> None:
+    assert [row.label for row in limited(read(data_set, "image", "label"), limits)] == labels
+
+
+def test_chance_takes_about_its_part_and_the_same_one_again(data_set: str) -> None:
+    rows = [row for _ in range(50) for row in read(data_set, "image", "label")]
+    taken = [len(list(limited(iter(rows), Limits(probability=0.3, seed=seed)))) for seed in (1, 1, 2)]
+    assert taken[0] == taken[1] != taken[2]
+    assert 0.2 < taken[0] / len(rows) < 0.4
+
+
+def test_folders_of_people_are_written(data_set: str, tmp_path: Path) -> None:
+    out = tmp_path / "people"
+    words = ["import-parquet", "--source", data_set, "--output", str(out), "--per-class", "3"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "9 pictures of 3 people" in done.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["Ada", "Grace_Hopper", "Zoe"]
+    assert sorted(path.name for path in (out / "Ada").iterdir()) == ["00000.jpg", "00001.png", "00002.jpg"]
+
+
+def test_what_is_not_there_is_told(data_set: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no column face; it has image, label"):
+        list(read(data_set, "face", "label"))
+    with pytest.raises(ConfigError, match="holds no pictures"):
+        list(read(data_set, "label", "image"))
+    with pytest.raises(ConfigError, match="nothing"):
+        list(read(str(tmp_path / "nothing" / "*.parquet"), "image", "label"))

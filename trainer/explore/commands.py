@@ -1,0 +1,51 @@
+"""`python -m trainer explore`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explore(
+    identities: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<picture>; repeatable.")],
+    canvases: Annotated[
+        bool, typer.Option(help="The pictures are aligned canvases: an embedder looks for wrong names, too.")
+    ] = True,
+    bundle: Annotated[Path, typer.Option(help="Embedder that looks for wrong names.")] = Path(
+        "service/bundles/embedder"
+    ),
+    fewest: Annotated[int, typer.Option(min=1, help="People with fewer pictures are counted.")] = 2,
+    twins: Annotated[float, typer.Option(help="Cosine of two people's centroids from which they are listed.")] = 0.6,
+    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/explore"),
+    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+) -> None:
+    """Look at a data set before training: who, how many, what sizes, duplicates, doubtful names.
+
+    `report.html` is one file with everything in it.
+    """
+    from service.inference.embedder import FaceEmbedder
+    from service.inference.graph import RuntimeOptions
+    from trainer.archives import unpack
+    from trainer.configuration import ConfigError
+    from trainer.embedder.canvases import load_canvases
+    from trainer.explore import labels
+    from trainer.explore.report import Doubts, write_report
+    from trainer.explore.statistics import examine
+    from trainer.pictures import pictures_by_identity
+
+    folder = unpack(identities, work / "identities")
+    people = pictures_by_identity(folder)
+    pictures, unreadable = examine(people)
+    if not pictures:
+        raise ConfigError(f"no <identity>/<picture> below {folder}")
+    doubts = None
+    if canvases and not unreadable:
+        known = load_canvases(folder, None, work / "cache")
+        embeddings = labels.embed(FaceEmbedder(bundle, RuntimeOptions()), known)
+        doubts = Doubts(
+            labels.suspects(embeddings, known.identities),
+            labels.twins(embeddings, known.identities, twins),
+            known.files,
+        )
+    write_report(pictures, unreadable, doubts, fewest, output)
+    typer.echo(f"{len(pictures)} pictures of {len(people)} people: {output / 'report.html'}")

@@ -1,0 +1,77 @@
+"""Pictures that may bear the wrong name, found by an embedder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from service.inference.embedder import FaceEmbedder
+from trainer.embedder.canvases import CanvasSet, middle_crops
+
+Floats = npt.NDArray[np.float32]
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A picture that is nearer to another person than to the other pictures of its own."""
+
+    row: int
+    identity: str
+    nearer_to: str
+    own: float
+    other: float
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two names whose pictures are as near as those of one person."""
+
+    one: str
+    other: str
+    cosine: float
+
+
+def embed(embedder: FaceEmbedder, canvases: CanvasSet) -> Floats:
+    """(N, D) normalised embeddings of the middle crops."""
+    size = embedder.manifest.input_size
+    starts = track(range(0, len(canvases), BATCH), description="embedding")
+    parts = [embedder.embed(middle_crops(canvases.pictures[start : start + BATCH], size)) for start in starts]
+    return np.concatenate(parts)
+
+
+def suspects(embeddings: Floats, identities: Sequence[str]) -> list[Suspect]:
+    """The most doubtful first. A picture is compared with the centroid of its person's *other* pictures."""
+    names, labels = np.unique(np.asarray(identities), return_inverse=True)
+    sums = np.zeros((len(names), embeddings.shape[1]), np.float32)
+    np.add.at(sums, labels, embeddings)
+    counts = np.bincount(labels)
+    cosines = embeddings @ _normalised(sums).T
+    found = []
+    for row, label in enumerate(labels):
+        if counts[label] < 2 or len(names) < 2:
+            continue
+        own = float(_normalised((sums[label] - embeddings[row])[None])[0] @ embeddings[row])
+        cosines[row, label] = -np.inf
+        nearest = int(cosines[row].argmax())
+        if cosines[row, nearest] > own:
+            found.append(Suspect(row, str(names[label]), str(names[nearest]), own, float(cosines[row, nearest])))
+    return sorted(found, key=lambda suspect: suspect.own - suspect.other)
+
+
+def twins(embeddings: Floats, identities: Sequence[str], threshold: float) -> list[Twins]:
+    """Names whose centroids are at least `threshold` apart in cosine, the nearest first."""
+    names, labels = np.unique(np.asarray(identities), return_inverse=True)
+    sums = np.zeros((len(names), embeddings.shape[1]), np.float32)
+    np.add.at(sums, labels, embeddings)
+    centroids = _normalised(sums)
+    cosines = np.triu(centroids @ centroids.T, 1)
+    pairs = np.argwhere(cosines >= threshold)
+    found = [Twins(str(names[one]), str(names[other]), float(cosines[one, other])) for one, other in pairs]
+    return sorted(found, key=lambda pair: -pair.cosine)
+
+
+def _normalised(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
