@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from starlette.types import ASGIApp
 
-from service.api.dependencies import ModelBundle, Registry
+from service.api.dependencies import Classes, ModelBundle, Registry
 from service.api.middleware import BodyLimit, Measured, RequestId, SameOrigin
 from service.api.problems import MEDIA_TYPE, install_handlers, problem_examples
 from service.api.rates import Rates
@@ -29,6 +29,7 @@ from service.api.routes import (
     identities,
     jobs,
     models,
+    prediction,
     regrouping,
     standby,
     verification,
@@ -45,6 +46,7 @@ from service.gallery.keyring import KeyRing
 from service.gallery.server import database_url
 from service.gallery.size import GallerySizes
 from service.inference.bundle import EmbedderManifest, Precision, embedding_fingerprint, read_embedder
+from service.inference.classifier import Classifier
 from service.jobs import enrolling, reembedding, runner
 from service.jobs.enrolling import BulkEnrolment
 from service.jobs.housekeeping import Housekeeping
@@ -68,6 +70,7 @@ ROUTES = (
     verification,
     identification,
     embedding,
+    prediction,
     identities,
     regrouping,
     corrections,
@@ -182,6 +185,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             import_root=settings.jobs.import_root,
             rates=Rates(settings.server.rate),
             keys=KeyRing(database) if settings.server.keys_required else None,
+            classifier=_classes(settings, manifests),
         )
 
 
@@ -214,6 +218,22 @@ async def _behind_the_wall(settings: Settings, owner: Database) -> Database:
     if settings.database_url is None:
         return Database(roles.as_app(owner.url), *size)
     return Database(owner.url, *size, role=roles.APP)
+
+
+def _classes(settings: Settings, manifests: Sequence[EmbedderManifest]) -> Classes | None:
+    """Raises StartupError: the classifier is not as it must be, or stands on an embedder that is not loaded."""
+    folder = settings.classifier.bundle
+    if folder is None:
+        return None
+    classifier = Classifier(folder)
+    wanted = classifier.manifest
+    for manifest in manifests:
+        if embedding_fingerprint(manifest) == wanted.embedder_fingerprint and manifest.model_id == wanted.embedder:
+            return Classes(classifier, settings.classifier.url_hosts, settings.limits.max_image_bytes)
+    raise StartupError(
+        f"{folder} was fitted on the embedder {wanted.embedder!r}, which is not loaded: name its bundle with "
+        "REGISTRY_EMBEDDER__BUNDLE or REGISTRY_EMBEDDER__MORE"
+    )
 
 
 def _read_bundles(folders: Sequence[Path]) -> dict[str, ModelBundle]:

@@ -91,6 +91,10 @@ class SeveralFaces(InvalidRequest):
     code, title, status = "several_faces", "The picture shows more than one face", 422
 
 
+class UrlUnreachable(InvalidRequest):
+    code, title, status = "url_unreachable", "The picture's address gives no picture", 422
+
+
 class FaceRejected(InvalidRequest):
     code, title, status = "face_rejected", "The face is not good enough to be enrolled", 422
 
@@ -139,8 +143,16 @@ class NotAllowed(RegistryError):
     code, title, status = "not_allowed", "The key does not allow this", 403
 
 
+class UrlNotAllowed(RegistryError):
+    code, title, status = "url_not_allowed", "Pictures are not taken from this address", 403
+
+
 class NotFound(RegistryError):
     code, title, status = "not_found", "There is nothing at this address", 404
+
+
+class NoClassifier(NotFound):
+    code, title, status = "no_classifier", "No classifier is configured", 404
 
 
 class CollectionNotFound(NotFound):

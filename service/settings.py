@@ -167,6 +167,16 @@ class EmbedderSettings(_Section):
         return [self.bundle, *self.more]
 
 
+class ClassifierSettings(_Section):
+    bundle: Path | None = Field(
+        None,
+        description="what `python -m trainer classifier fit` wrote, for POST /predict; its embedder must be loaded",
+    )
+    url_hosts: list[str] = Field(
+        [], description="hosts whose pictures /predict may fetch, such as photos.example.com or 10.0.0.5:8080"
+    )
+
+
 class InferenceSettings(_Section):
     worker_url: str | None = Field(
         None,
@@ -268,6 +278,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     detector: DetectorSettings = DetectorSettings()
     embedder: EmbedderSettings = EmbedderSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
     inference: InferenceSettings = InferenceSettings()
     worker: WorkerSettings = WorkerSettings()
     recognition: RecognitionSettings = RecognitionSettings()

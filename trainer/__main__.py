@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import typer
 
+from trainer.classifier.commands import app as classifier
+from trainer.classifier.commands import predict
 from trainer.configuration import ConfigError
 from trainer.detector.commands import app as detector
 from trainer.embedder import commands as embedder
@@ -18,6 +20,7 @@ from trainer.tuning.commands import tune
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
 app.add_typer(detector, name="detector")
 app.add_typer(landmarks, name="landmarks")
+app.add_typer(classifier, name="classifier")
 COMMANDS: tuple[Callable[..., None], ...] = (
     import_parquet,
     embedder.prepare,
@@ -28,6 +31,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     embedder.evaluate,
     sweep,
     tune,
+    predict,
     populate,
 )
 for command in COMMANDS:

@@ -17,6 +17,7 @@ from service.gallery.database import Database
 from service.gallery.keyring import KeyRing
 from service.gallery.schema import Release
 from service.inference.bundle import EmbedderManifest, Precision
+from service.inference.classifier import Classifier
 from service.inference.engine import Engine, HostedEngine, ImageInput, Observation
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
@@ -37,6 +38,15 @@ class ModelBundle:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """The classifier behind `/predict`, and which hosts it may take pictures from."""
+
+    classifier: Classifier
+    url_hosts: Sequence[str]
+    max_image_bytes: int
+
+
+@dataclass(frozen=True)
 class Registry:
     """The long-lived parts.
 
@@ -45,6 +55,7 @@ class Registry:
         bundles: of the loaded models by their ids, the main one's first.
         vault: for crops; None: there is no key to keep them under.
         keys: None: the service asks for none.
+        classifier: None: none is configured.
     """
 
     database: Database
@@ -64,6 +75,7 @@ class Registry:
     import_root: Path | None
     rates: Rates
     keys: KeyRing | None
+    classifier: Classes | None = None
 
     def enroller(self, engine: Engine) -> Enroller:
         """Enrols with this engine."""

@@ -527,6 +527,44 @@ class EmbedBody(_Choosing):
         return self
 
 
+class PredictBody(_Choosing):
+    """A picture whose faces are told to be of one of a closed set of people; nothing is stored."""
+
+    model_config = example(image="<JPEG as Base64>", top_k=3)
+
+    image: ImageBytes | None = None
+    url: Annotated[str, Field(max_length=2048)] | None = Field(
+        None, description="in the picture's place: where it lies, on a host that the operator allows"
+    )
+    box: BoxCorners | None = None
+    top_k: int = Field(5, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _has_one_picture(self) -> Self:
+        if (self.image is None) == (self.url is None):
+            raise PydanticCustomError("one_picture", "send `image` or `url`")
+        _require_box(self.face, self.box, "box")
+        return self
+
+
+class GuessView(BaseModel):
+    label: str
+    probability: float = Field(description="among the people of the classifier; they add up to one")
+
+
+class PredictedFaceView(BaseModel):
+    face: FaceView
+    guesses: list[GuessView] = Field(description="the likeliest first")
+
+
+class PredictAnswer(BaseModel):
+    classifier_id: str
+    model_id: str
+    people: int = Field(description="that the classifier knows")
+    faces: list[PredictedFaceView]
+    faces_found: int
+
+
 class EmbeddedFaceView(BaseModel):
     face: FaceView
     embedding: str = Field(description="of length one; little-endian float32, Base64")

@@ -17,10 +17,13 @@ from service.api.schemas import (
     ExplanationView,
     FaceMatchesView,
     FaceView,
+    GuessView,
     HoldingsAnswer,
     IdentityView,
     ImageOutcomeView,
     LookAlikeView,
+    PredictAnswer,
+    PredictedFaceView,
     ReceiptView,
     RegisterAnswer,
     SearchAnswer,
@@ -35,6 +38,7 @@ from service.gallery.holdings import Holdings
 from service.gallery.identities import Identity
 from service.gallery.search import Found
 from service.inference.bundle import Interval
+from service.inference.classifier import Classifier
 from service.inference.engine import Detection, Face, Observation
 from service.recognition.deciding import matches
 from service.recognition.decision import Rate
@@ -204,6 +208,27 @@ def embed_answer(observation: Observation, model_id: str, dim: int, precision: s
     ]
     return EmbedAnswer(
         model_id=model_id, dim=dim, precision=precision, faces=faces, faces_found=len(observation.detections)
+    )
+
+
+def prediction(observation: Observation, classifier: Classifier, top_k: int) -> PredictAnswer:
+    faces = [
+        PredictedFaceView(
+            face=seen_face(face),
+            guesses=[
+                GuessView(label=label, probability=probability)
+                for label, probability in classifier.top(face.embedding, top_k)
+            ],
+        )
+        for face in observation.faces
+    ]
+    manifest = classifier.manifest
+    return PredictAnswer(
+        classifier_id=manifest.classifier_id,
+        model_id=manifest.embedder,
+        people=len(manifest.labels),
+        faces=faces,
+        faces_found=len(observation.detections),
     )
 
 

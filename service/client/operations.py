@@ -26,6 +26,7 @@ from service.api.schemas import (
     IdentityView,
     MergeAnswer,
     ModelsAnswer,
+    PredictAnswer,
     RegisterAnswer,
     SearchAnswer,
     TemplateDeletionAnswer,
@@ -157,6 +158,14 @@ def embed(picture: Picture, *, face: str | None = None, model_id: str | None = N
     """The embeddings of a picture's faces."""
     body = _given(image=_base64(picture), face=face, model_id=model_id)
     return Operation("POST", "/embed", EmbedAnswer, body=body)
+
+
+def predict(
+    picture: Picture | None = None, *, url: str | None = None, face: str | None = None, top_k: int | None = None
+) -> Operation[PredictAnswer]:
+    """Which of the people of the service's classifier the faces of a picture, or of one behind an address, are."""
+    body = _given(image=None if picture is None else _base64(picture), url=url, face=face, top_k=top_k)
+    return Operation("POST", "/predict", PredictAnswer, body=body)
 
 
 def identities(

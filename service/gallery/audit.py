@@ -45,6 +45,7 @@ class Action(StrEnum):
     VERIFY = "verify"
     SEARCH = "search"
     EMBED = "embed"
+    PREDICT = "predict"
     CHANGE = "change"
     ERASE = "erase"
     EXPIRE = "expire"

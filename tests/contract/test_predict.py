@@ -1,0 +1,133 @@
+"""A closed set of people, from the trainer's command to the service's answer."""
+
+import base64
+import contextlib
+import http.server
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from service.app import _classes, create_app
+from service.client import Registry
+from service.client import operations as op
+from service.errors import NoClassifier, StartupError, UrlNotAllowed, UrlUnreachable
+from service.inference.bundle import read_embedder
+from service.settings import Settings
+from tests.conftest import serving
+from tests.photos import BUS, COLLINS, HOPPER, brighter
+from trainer.__main__ import app
+
+
+@pytest.fixture(scope="session")
+def classifier(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classifier")
+    words = ["classifier", "fit", "--identities", identity_folder, "--output", folder, "--work", folder / "work"]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert "accuracy 1.0000, among the likeliest 5: 1.0000, on 6 pictures of 2 people" in done.stdout
+    return folder
+
+
+class Pictures(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/collins")
+            self.end_headers()
+            return
+        self.send_response(200 if self.path in {"/collins", "/large"} else 404)
+        self.end_headers()
+        if self.path == "/collins":
+            self.wfile.write(COLLINS.read_bytes())
+        elif self.path == "/large":
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"x" * 30 * 1024**2)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def predicting(settings: Settings, classifier: Path, host: str) -> Iterator[Registry]:
+    changed = settings.classifier.model_copy(update={"bundle": classifier, "url_hosts": [host]})
+    with (
+        serving(create_app(settings.model_copy(update={"classifier": changed}))) as client,
+        Registry(str(client.base_url)) as registry,
+    ):
+        yield registry
+
+
+def test_each_of_the_people_is_told(predicting: Registry) -> None:
+    for path, name in ((COLLINS, "collins"), (HOPPER, "hopper")):
+        answer = predicting.send(op.predict(brighter(path, 0.7), top_k=2))
+        (face,) = answer.faces
+        assert face.guesses[0].label == name
+        assert sum(guess.probability for guess in face.guesses) == pytest.approx(1, abs=1e-4)
+        assert face.guesses[0].probability > 0.6
+        assert (answer.classifier_id, answer.people) == ("people-1", 2)
+    assert len(predicting.send(op.predict(BUS, face="all", top_k=1)).faces) > 1
+
+
+def test_a_picture_may_lie_where_the_operator_allows(predicting: Registry, host: str) -> None:
+    answer = predicting.send(op.predict(url=f"http://{host}/collins"))
+    assert answer.faces[0].guesses[0].label == "collins"
+    for url in (
+        "http://localhost:1/collins",
+        "file:///etc/passwd",
+        f"http://{host}@example.org/x",
+        f"http://user@{host}/collins",
+        "http://[",
+    ):
+        with pytest.raises(UrlNotAllowed):
+            predicting.send(op.predict(url=url))
+    for path in ("moved", "absent"):
+        with pytest.raises(UrlUnreachable):
+            predicting.send(op.predict(url=f"http://{host}/{path}"))
+    with pytest.raises(Exception, match="more than the"):
+        predicting.send(op.predict(url=f"http://{host}/large"))
+
+
+def test_predictions_are_in_the_audit_trail(predicting: Registry) -> None:
+    before = [entry.action for entry in predicting.all(op.audit())].count("predict")
+    predicting.send(op.predict(COLLINS))
+    assert [entry.action for entry in predicting.all(op.audit())].count("predict") == before + 1
+
+
+def test_one_picture_is_wanted(client: httpx.Client) -> None:
+    image = base64.b64encode(COLLINS.read_bytes()).decode()
+    for body in ({}, {"image": image, "url": "https://example.org/a.jpg"}):
+        answer = client.post("/predict", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert "send `image` or `url`" in answer.text
+
+
+def test_without_a_classifier_the_operation_says_so(client: httpx.Client) -> None:
+    with Registry(str(client.base_url)) as registry, pytest.raises(NoClassifier):
+        registry.send(op.predict(COLLINS))
+
+
+def test_a_classifier_of_another_embedder_is_refused(settings: Settings, classifier: Path, tmp_path: Path) -> None:
+    shutil.copytree(classifier, tmp_path / "other", ignore=shutil.ignore_patterns("work"))
+    manifest = json.loads((tmp_path / "other" / "classifier.json").read_text())
+    (tmp_path / "other" / "classifier.json").write_text(json.dumps({**manifest, "embedder_fingerprint": "x"}))
+    changed = settings.classifier.model_copy(update={"bundle": tmp_path / "other"})
+    with pytest.raises(StartupError, match="which is not loaded"):
+        _classes(settings.model_copy(update={"classifier": changed}), [read_embedder(settings.embedder.bundle)])
+
+
+def test_the_command_names_who_is_on_a_photo(classifier: Path) -> None:
+    done = CliRunner().invoke(app, ["predict", "--classifier", str(classifier), "--top-k", "1", str(COLLINS)])
+    assert "collins" in done.stdout
