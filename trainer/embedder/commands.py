@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+MOST_CROPS = 128
+"""Faces that formats are checked on."""
+
 
 def train(
     identities: Annotated[
@@ -48,17 +51,34 @@ def export(
         "configs/provenance-embedder.yaml"
     ),
     also: Annotated[
-        list[str] | None, typer.Option(help="Write torchscript or torch-export as well, beside the ONNX; repeatable.")
+        list[str] | None,
+        typer.Option(help="Write torchscript, torch-export, openvino, litert or litert-int8 as well; repeatable."),
     ] = None,
+    crops: Annotated[
+        list[Path] | None, typer.Option(help="Canvases that --also is checked on and int8 is fitted to; repeatable.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
 ) -> None:
     """Pack a checkpoint into a bundle that the service runs; every format is checked against the model."""
+    import numpy as np
     import yaml
 
+    from trainer.archives import unpack
+    from trainer.configuration import choice
     from trainer.embedder import export as exporting
+    from trainer.embedder.canvases import load_canvases
     from trainer.embedder.formats import Format
 
-    formats = [Format(name) for name in also or []]
-    manifest = exporting.export(checkpoint, output, model_id, yaml.safe_load(provenance.read_text()), formats)
+    formats = [choice(Format, name, "also") for name in also or []]
+    pictures = None
+    if crops:
+        canvases = load_canvases(unpack(crops, work / "identities"), None, work / "cache")
+        chosen = np.random.default_rng(0).permutation(len(canvases))[:MOST_CROPS]
+        pictures = np.asarray(canvases.pictures[np.sort(chosen)])
+    terms = yaml.safe_load(provenance.read_text())
+    manifest = exporting.export(checkpoint, output, model_id, terms, formats, pictures)
+    if formats:
+        typer.echo((output / "formats.md").read_text())
     typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")
 
 

@@ -6,21 +6,44 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from service.inference.bundle import EmbedderManifest, PixelScaling, Provenance, file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
+from trainer.configuration import ConfigError
+from trainer.embedder.augmentation import middle
 from trainer.embedder.checkpoints import load_encoder
-from trainer.embedder.formats import Format, require_parity, write
+from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.formats import Floats, Format, as_table, noise, onnx_written, require_parity, write
 from trainer.onnx_graph import write_graph
+
+Pictures = npt.NDArray[np.uint8]
+
+
+def _crops(pictures: Pictures | None, config: EmbedderConfig) -> Floats:
+    if pictures is None:
+        return noise(config.input_size)
+    return middle(torch.from_numpy(np.array(pictures)), config.input_size, config.filters).numpy()
 
 
 def export(
-    checkpoint: Path, output: Path, model_id: str, provenance: dict[str, object], also: Sequence[Format] = ()
+    checkpoint: Path,
+    output: Path,
+    model_id: str,
+    provenance: dict[str, object],
+    also: Sequence[Format] = (),
+    pictures: Pictures | None = None,
 ) -> EmbedderManifest:
     """Write `model.onnx` and its manifest, without a calibration yet, into `output`; `also` in other formats.
 
+    Args:
+        pictures: (N, 160, 160, 3) canvases of real faces, which `also` needs: every format is checked on them, and
+            `formats.md` tells how near each came and what it costs.
+
     Raises:
+        ConfigError: other formats are wanted and there are no pictures.
         ValueError: the exported graph does not give the model's embeddings.
     """
     encoder, config = load_encoder(checkpoint)
@@ -29,10 +52,14 @@ def export(
     size = config.input_size
     example = torch.rand(2, 3, size, size) * 2 - 1
     write_graph(encoder, example, graph, "embeddings")
+    crops = _crops(pictures, config)
     for backend in ("openvino", "onnxruntime"):
-        require_parity(encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend)).run, size=size)
-    for kind in also:
-        write(encoder, kind, output, size)
+        require_parity(encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend)).run, crops)
+    if also:
+        if pictures is None:
+            raise ConfigError("--also needs real faces to check the formats on: name canvases with --crops")
+        written = [onnx_written(encoder, graph, crops), *(write(encoder, kind, output, crops) for kind in also)]
+        (output / "formats.md").write_text(as_table(written) + "\n")
     manifest = EmbedderManifest(
         kind="embedder",
         format_version=1,
