@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from trainer.configuration import ConfigError
@@ -18,9 +19,21 @@ FEWEST_TAKEN = 0.5
 
 
 def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
-    """The encoder of a checkpoint, in evaluation mode, and the configuration that trained it."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = EmbedderConfig.model_validate(saved["hyper_parameters"]["config"])
+    """The encoder of a checkpoint, in evaluation mode, and the configuration that trained it.
+
+    Raises:
+        ConfigError: no checkpoint of a run, or one of a release with other settings.
+    """
+    saved = _read(checkpoint)
+    try:
+        config = EmbedderConfig.model_validate(saved["hyper_parameters"]["config"])
+    except KeyError:
+        raise ConfigError(f"{checkpoint} is not a checkpoint of a training run") from None
+    except ValidationError as error:
+        raise ConfigError(
+            f"{checkpoint} was trained by a release with other settings ({error.error_count()} are not known): begin a "
+            "new run with it as --initial"
+        ) from None
     encoder = build_encoder(config.backbone, config.embedding_dim, config.input_size, config.dropout)
     encoder.load_state_dict(_encoder_weights(saved))
     return encoder.eval(), config
@@ -50,6 +63,8 @@ def load_initial(encoder: nn.Module, initial: Path) -> None:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
+    if not file.is_file():
+        raise ConfigError(f"{file}: no such file")
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 
