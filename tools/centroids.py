@@ -21,9 +21,10 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from service.settings import BUNDLES
 from trainer.archives import unpack
-from trainer.embedder.calibration import embed_canvases, held_out_rows
+from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import load_canvases, middle_crops
 from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.embedding import embed_canvases
 from trainer.embedder.split import Part
 from trainer.tables import table
 

@@ -124,7 +124,7 @@ class MediaPipe:
             raise ConfigError(f"{model} is not a face landmarker's .task file: {error}") from None
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):
+        with contextlib.suppress(AttributeError, TypeError):  # the interpreter may be ending
             self._model.close()
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
@@ -136,12 +136,16 @@ class MediaPipe:
         found = self._model.detect(self._image(image_format=self._format, data=np.ascontiguousarray(picture)))
         return [np.array([(point.x, point.y) for point in face], np.float32) * size for face in found.face_landmarks]
 
+    def five(self, points: "np.ndarray[Any, np.dtype[np.float32]]") -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """(5, 2) of (478, 2): eyes, nose, mouth corners."""
+        irises = [points[self.LEFT_IRIS].mean(axis=0), points[self.RIGHT_IRIS].mean(axis=0)]
+        return np.stack([*irises, *points[[self.NOSE, self.LEFT_CORNER, self.RIGHT_CORNER]]])
+
     def _one(self, picture: Pixels) -> list[Detection]:
         return [self._detection(points) for points in self.points(picture)]
 
     def _detection(self, points: "np.ndarray[Any, np.dtype[np.float32]]") -> Detection:
-        irises = [points[self.LEFT_IRIS].mean(axis=0), points[self.RIGHT_IRIS].mean(axis=0)]
-        five = np.stack([*irises, *points[[self.NOSE, self.LEFT_CORNER, self.RIGHT_CORNER]]])
+        five = self.five(points)
         (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
         box = (float(x0), float(y0), float(x1), float(y1))
         return Detection(box, 1.0, np.column_stack([five, np.ones(5)]).astype(np.float32))

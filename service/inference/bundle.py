@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from service.errors import StartupError
 from service.vision.filters import Filters
+from service.vision.heatmaps import LandmarkChannels
 
 MANIFEST = "manifest.json"
 Precision = Literal["f32", "bf16"]
@@ -146,6 +147,7 @@ class EmbedderManifest(_Manifest):
     input_size: int = Field(ge=16)
     alignment: Literal["five-point-112"]
     filters: Filters = Field(Filters(), description="of the crop, before its values are scaled")
+    landmark_channels: LandmarkChannels | None = Field(None, description="that follow the colours in its input")
     embedding_dim: int = Field(ge=8, le=4000)
     metric: Literal["cosine"]
     mirror_average: bool = Field(description="the embedding is the mean of the crop's and its mirror picture's")
@@ -154,6 +156,11 @@ class EmbedderManifest(_Manifest):
         description="percentiles 0 to 100 of the length of unseen people's embeddings before normalisation",
     )
     calibration: Calibration | None = None
+
+    @property
+    def channels(self) -> int:
+        """Of its input."""
+        return 3 if self.landmark_channels is None else 3 + self.landmark_channels.count
 
 
 Manifest = Annotated[DetectorManifest | EmbedderManifest, Field(discriminator="kind")]
@@ -175,6 +182,8 @@ def embedding_fingerprint(manifest: "EmbedderManifest") -> str:
     )
     if manifest.filters.any:  # bundles without filters keep the fingerprint that they had before there were any
         shaping["filters"] = manifest.filters.model_dump(mode="json")
+    if manifest.landmark_channels is not None:
+        shaping["landmark_channels"] = manifest.landmark_channels.model_dump(mode="json")
     shaping["files"] = {manifest.graph: manifest.files[manifest.graph]}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 

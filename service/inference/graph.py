@@ -31,7 +31,7 @@ class RuntimeOptions:
 
 
 class Graph(Protocol):
-    """Runs (n, 3, h, w) float32 through a model; n may differ from call to call. Not for two threads at once."""
+    """Runs (n, channels, h, w) float32 through a model; n may differ from call to call. Not for two threads at once."""
 
     output_shape: tuple[int, ...]
     """Per input row."""
@@ -39,7 +39,7 @@ class Graph(Protocol):
     def run(self, batch: Floats) -> Floats: ...
 
 
-def open_graph(path: Path, input_size: int, options: RuntimeOptions) -> Graph:
+def open_graph(path: Path, input_size: int, options: RuntimeOptions, channels: int = 3) -> Graph:
     """Compile a graph for square inputs and run it once, so that no request pays for it.
 
     Raises:
@@ -50,8 +50,8 @@ def open_graph(path: Path, input_size: int, options: RuntimeOptions) -> Graph:
         on_x86 = platform.machine().lower() in {"x86_64", "amd64"}
         backend = "openvino" if on_x86 and options.device == "cpu" else "onnxruntime"
     try:
-        graph = _OpenVino(path, input_size, options) if backend == "openvino" else _OnnxRuntime(path, options)
-        trial = graph.run(np.zeros((2, 3, input_size, input_size), np.float32))
+        graph = _OpenVino(path, input_size, options, channels) if backend == "openvino" else _OnnxRuntime(path, options)
+        trial = graph.run(np.zeros((2, channels, input_size, input_size), np.float32))
     except StartupError:
         raise
     except Exception as error:
@@ -63,7 +63,7 @@ def open_graph(path: Path, input_size: int, options: RuntimeOptions) -> Graph:
 
 
 class _OpenVino:
-    def __init__(self, path: Path, input_size: int, options: RuntimeOptions) -> None:
+    def __init__(self, path: Path, input_size: int, options: RuntimeOptions, channels: int) -> None:
         # OpenVINO reports its use over the network unless its telemetry package is missing. Nothing here calls home.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
@@ -72,7 +72,7 @@ class _OpenVino:
             raise StartupError(f"OpenVINO runs on the CPU here; for {options.device} choose the backend onnxruntime")
         core = openvino.Core()
         model = core.read_model(str(path))
-        model.reshape([-1, 3, input_size, input_size])
+        model.reshape([-1, channels, input_size, input_size])
         precision = options.precision
         if precision == "auto":
             precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"

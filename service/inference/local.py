@@ -12,7 +12,8 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Detection, Face, FaceFinder, Floats, ImageInput, Observation
 from service.inference.selection import select
 from service.metrics import STAGES
-from service.vision.alignment import TEMPLATE_SIZE, align, crop_box, fit_crop
+from service.vision.alignment import TEMPLATE_SIZE, align_with_margin, crop_box, fit_crop
+from service.vision.heatmaps import six_points
 from service.vision.image import ImageLimits, Pixels, declared_pixels, decode, encode
 from service.vision.quality import measure
 
@@ -22,6 +23,8 @@ PORTION_PIXELS = 50_000_000
 
 _Place = tuple[int, int]
 """A picture of the batch and a face in it."""
+_Crop = tuple[Pixels, Floats | None]
+"""An upright face, and (6, 3) landmarks in its pixels."""
 
 
 class LocalEngine:
@@ -93,7 +96,7 @@ class LocalEngine:
                 results.append(pixels)
                 continue
             faces = [
-                self._face(images[row], pixels, crops[row, index], detections[row][index], *embedded[row, index])
+                self._face(images[row], pixels, crops[row, index][0], detections[row][index], *embedded[row, index])
                 for index in chosen[row]
             ]
             results.append(Observation(pixels.shape[1], pixels.shape[0], detections[row], faces))
@@ -130,19 +133,18 @@ class LocalEngine:
     def _embedder(self, image: ImageInput) -> FaceEmbedder:
         return self._embedders[image.model_id or self.model_id]
 
-    def _crop(self, image: ImageInput, pixels: Pixels, detection: Detection) -> Pixels:
+    def _crop(self, image: ImageInput, pixels: Pixels, detection: Detection) -> _Crop:
         return _cropped(image, pixels, detection, self._embedder(image).manifest.input_size)
 
-    def _embed(
-        self, images: Sequence[ImageInput], crops: Mapping[_Place, Pixels]
-    ) -> dict[_Place, tuple[Floats, float]]:
+    def _embed(self, images: Sequence[ImageInput], crops: Mapping[_Place, _Crop]) -> dict[_Place, tuple[Floats, float]]:
         """Embedding and length of each crop, every model's crops together."""
         places: dict[FaceEmbedder, list[_Place]] = {}
         for place in crops:
             places.setdefault(self._embedder(images[place[0]]), []).append(place)
         embedded: dict[_Place, tuple[Floats, float]] = {}
         for embedder, theirs in places.items():
-            vectors, lengths = embedder.embed_with_lengths([crops[place] for place in theirs])
+            pixels, points = zip(*(crops[place] for place in theirs), strict=True)
+            vectors, lengths = embedder.embed_with_lengths(pixels, points)
             embedded |= dict(zip(theirs, zip(vectors, lengths, strict=True), strict=True))
         return embedded
 
@@ -154,20 +156,23 @@ class LocalEngine:
         quality = measure(crop, np.array(detection.box, np.float32), landmarks, score)
         kept = None
         if image.keep_crop:
-            kept = encode(crop if len(crop) == TEMPLATE_SIZE else _cropped(image, pixels, detection, TEMPLATE_SIZE))
+            kept = encode(crop if len(crop) == TEMPLATE_SIZE else _cropped(image, pixels, detection, TEMPLATE_SIZE)[0])
         return Face(detection, quality, embedding, kept)
 
 
-def _cropped(image: ImageInput, pixels: Pixels, detection: Detection, size: int) -> Pixels:
-    """The face as an upright square of `size` pixels."""
+def _cropped(image: ImageInput, pixels: Pixels, detection: Detection, size: int) -> _Crop:
+    """The face as an upright square of `size` pixels, and its six landmarks in it where they are known."""
     if image.cropped:
-        return fit_crop(pixels, size)
+        return fit_crop(pixels, size), None
     if detection.landmarks is None:
-        return crop_box(pixels, np.array(detection.box, np.float32), size)
+        return crop_box(pixels, np.array(detection.box, np.float32), size), None
     try:
-        return align(pixels, detection.landmarks, size)
+        crop, transform = align_with_margin(pixels, detection.landmarks, size, 0)
     except ValueError:
-        return crop_box(pixels, np.array(detection.box, np.float32), size)
+        return crop_box(pixels, np.array(detection.box, np.float32), size), None
+    points = six_points(detection.landmarks)
+    points[:, :2] = points[:, :2] @ transform[:, :2].T + transform[:, 2]
+    return crop, points
 
 
 def _portions(images: Sequence[ImageInput]) -> Iterator[list[ImageInput]]:

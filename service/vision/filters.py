@@ -1,12 +1,6 @@
 """Filters of an aligned crop that a model was trained with: the service runs what the bundle names, nothing else."""
 
-from collections.abc import Sequence
-
-import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-
-from service.vision.image import Pixels
 
 
 class _Filter(BaseModel):
@@ -37,20 +31,3 @@ class Filters(_Filter):
     @property
     def any(self) -> bool:
         return self.bilateral is not None or self.clahe is not None
-
-
-def apply(crop: Pixels, filters: Filters) -> Pixels:
-    """A filtered copy of an RGB crop; the crop itself where there is no filter."""
-    if (bilateral := filters.bilateral) is not None:
-        smooth = cv2.bilateralFilter(crop, bilateral.diameter, bilateral.sigma_colour, bilateral.sigma_space)
-        crop = np.asarray(smooth, np.uint8)
-    if (clahe := filters.clahe) is not None:
-        lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)
-        equaliser = cv2.createCLAHE(clahe.clip_limit, (clahe.tiles, clahe.tiles))
-        lab[..., 0] = equaliser.apply(np.ascontiguousarray(lab[..., 0]))
-        crop = np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
-    return crop
-
-
-def apply_all(crops: Sequence[Pixels], filters: Filters) -> list[Pixels]:
-    return [apply(crop, filters) for crop in crops] if filters.any else list(crops)

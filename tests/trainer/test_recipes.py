@@ -113,7 +113,7 @@ WEIGHTS_CHANGE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 LOOKED_AT = {
     "name", "identities_per_batch", "early_stopping", "keep_best", "monitor", "compile", "deterministic", "pretrained",
-    "mirror_average", "stages",
+    "mirror_average", "stages", "landmark_channels",
 }  # fmt: skip
 """Keys that change something else, which other tests look at."""
 

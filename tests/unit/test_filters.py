@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from service.vision.filters import Bilateral, Clahe, Filters, apply, apply_all
+from service.vision.filtering import apply, apply_all
+from service.vision.filters import Bilateral, Clahe, Filters
 
 
 def crop(seed: int = 0) -> np.ndarray:

@@ -38,6 +38,7 @@ def fit(
     from trainer.classifier.config import ClassifierConfig
     from trainer.classifier.report import Measured, write_report
     from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.embedding import embed_canvases
 
     settings = ClassifierConfig.load(config)
     canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
@@ -46,7 +47,7 @@ def fit(
     weights, bias = fitting.fit(embedder, canvases, division, settings)
     fingerprint, model_id = embedding_fingerprint(embedder.manifest), embedder.manifest.model_id
     write_classifier(output, name, model_id, fingerprint, division.labels, weights, bias, {})
-    probabilities = Fitted(output).probabilities(fitting.embed(embedder, canvases, division.measure))
+    probabilities = Fitted(output).probabilities(embed_canvases(embedder, canvases, division.measure)[0])
     measured = Measured(probabilities, division.numbers[division.measure], division.labels)
     figures = {"accuracy": measured.accuracy, f"top_{settings.top_k}": measured.top(settings.top_k)}
     write_classifier(output, name, model_id, fingerprint, division.labels, weights, bias, figures)
@@ -68,20 +69,20 @@ def evaluate(
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
-    from trainer.classifier import fitting
     from trainer.classifier.report import Measured, write_report
     from trainer.classifier.serving import open_classifier
     from trainer.configuration import ConfigError
     from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.embedding import embed_canvases
 
     embedder = FaceEmbedder(bundle, RuntimeOptions())
     known = open_classifier(classifier, embedder.manifest)
     canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
     numbers = {label: number for number, label in enumerate(known.manifest.labels)}
-    rows = np.array([row for row, name in enumerate(canvases.identities) if name in numbers])
-    if not len(rows):
+    rows = [row for row, name in enumerate(canvases.identities) if name in numbers]
+    if not rows:
         raise ConfigError("none of these people are the classifier's")
-    probabilities = known.probabilities(fitting.embed(embedder, canvases, rows))
+    probabilities = known.probabilities(embed_canvases(embedder, canvases, rows)[0])
     theirs = np.array([numbers[canvases.identities[row]] for row in rows])
     typer.echo(write_report(Measured(probabilities, theirs, known.manifest.labels), top_k, output))
 

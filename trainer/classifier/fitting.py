@@ -11,18 +11,18 @@ from sklearn.linear_model import LogisticRegression
 from service.inference.embedder import FaceEmbedder
 from trainer.classifier.config import ClassifierConfig
 from trainer.configuration import ConfigError
-from trainer.embedder.canvases import CanvasSet, middle_crops
+from trainer.embedder.canvases import CanvasSet
+from trainer.embedder.embedding import embed_canvases
 
 Floats = npt.NDArray[np.float32]
-BATCH = 32
 
 
 @dataclass(frozen=True)
 class Division:
     """Rows to fit on and rows to measure on, and the number of each row's person in `labels`."""
 
-    fit: npt.NDArray[np.int64]
-    measure: npt.NDArray[np.int64]
+    fit: list[int]
+    measure: list[int]
     numbers: npt.NDArray[np.int64]
     labels: list[str]
 
@@ -50,25 +50,16 @@ def divide(canvases: CanvasSet, config: ClassifierConfig) -> Division:
         measure += drawn[:kept_back]
         fit += drawn[kept_back:]
     numbers = np.array([labels.index(name) if name in places else -1 for name in canvases.identities])
-    return Division(np.sort(fit), np.sort(measure), numbers, labels)
-
-
-def embed(embedder: FaceEmbedder, canvases: CanvasSet, rows: npt.NDArray[np.int64], mirrored: bool = False) -> Floats:
-    """(N, D) normalised embeddings of the middle crops, or of their mirror pictures."""
-    parts = []
-    for start in range(0, len(rows), BATCH):
-        crops = middle_crops(canvases.pictures[rows[start : start + BATCH]], embedder.manifest.input_size)
-        parts.append(embedder.embed([np.ascontiguousarray(crop[:, ::-1]) for crop in crops] if mirrored else crops))
-    return np.concatenate(parts)
+    return Division(sorted(fit), sorted(measure), numbers, labels)
 
 
 def fit(
     embedder: FaceEmbedder, canvases: CanvasSet, division: Division, config: ClassifierConfig
 ) -> tuple[Floats, Floats]:
     """Weights (people, D) and bias (people,) of a multinomial logistic regression."""
-    known = [embed(embedder, canvases, division.fit)]
+    known = [embed_canvases(embedder, canvases, division.fit)[0]]
     if config.mirrored:
-        known.append(embed(embedder, canvases, division.fit, mirrored=True))
+        known.append(embed_canvases(embedder, canvases, division.fit, mirrored=True)[0])
     numbers = np.tile(division.numbers[division.fit], len(known))
     model = LogisticRegression(C=config.inverse_regularisation, max_iter=config.steps)
     model.fit(np.concatenate(known), numbers)

@@ -8,10 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from service.vision.filters import Filters, apply
+from service.vision.filtering import apply
+from service.vision.filters import Filters
+from service.vision.heatmaps import POINTS
 from trainer.configuration import ConfigError
 from trainer.embedder.canvases import CANVAS, CROP, MIDDLE
-from trainer.embedder.config import AugmentationConfig, TransformConfig
+from trainer.embedder.config import AugmentationConfig, EmbedderConfig, LandmarkChannelsConfig, TransformConfig
+from trainer.embedder.landmark_heatmaps import draw, in_middle, warped
 
 NO_FILTERS = Filters()
 GREY = (0.299, 0.587, 0.114)
@@ -36,6 +39,17 @@ def middle(canvases: Tensor, size: int = CROP, filters: Filters = NO_FILTERS) ->
     return filtered(crops, filters)
 
 
+def encoder_input(canvases: Tensor, landmarks: Tensor | None, config: EmbedderConfig) -> Tensor:
+    """What the encoder of a configuration sees of canvases that are not changed, as the service would show it."""
+    crops = middle(canvases, config.input_size, config.filters)
+    if config.landmark_channels is None:
+        return crops
+    points = torch.zeros(len(canvases), POINTS, 3, device=canvases.device) if landmarks is None else landmarks
+    return torch.cat(
+        [crops, draw(in_middle(points, config.input_size), config.input_size, config.landmark_channels)], 1
+    )
+
+
 def filtered(crops: Tensor, filters: Filters) -> Tensor:
     """Normalised crops with what the service does to them before it scales their values."""
     if not filters.any:
@@ -55,12 +69,27 @@ class Augmentation:
         ConfigError: torchvision has no such transform, or not with such arguments.
     """
 
-    def __init__(self, config: AugmentationConfig, size: int = CROP, filters: Filters = NO_FILTERS) -> None:
-        self._config, self._size, self._filters = config, size, filters
+    def __init__(
+        self,
+        config: AugmentationConfig,
+        size: int = CROP,
+        filters: Filters = NO_FILTERS,
+        channels: LandmarkChannelsConfig | None = None,
+    ) -> None:
+        self._config, self._size, self._filters, self._channels = config, size, filters, channels
         self._transforms = [(_transform(item), item.probability) for item in config.transforms]
 
-    def __call__(self, canvases: Tensor) -> Tensor:
-        crops = self._warp(normalise(canvases))
+    def __call__(self, canvases: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """The changed crops, with the channels of their (N, 6, 3) landmarks where the model wants such."""
+        theta = self._draw_warp(len(canvases), canvases.device)
+        crops = self._recolour(self._warp(normalise(canvases), theta))
+        if self._channels is None or landmarks is None:
+            return crops
+        points = warped(landmarks, theta, self._size)
+        points[torch.rand(len(points), device=points.device) < self._channels.missing] = 0
+        return torch.cat([crops, draw(points, self._size, self._channels)], dim=1)
+
+    def _recolour(self, crops: Tensor) -> Tensor:
         crops = self._lower_resolution(crops)
         crops = self._relight(crops)
         crops = self._occlude(crops).clamp(-1, 1)
@@ -76,15 +105,18 @@ class Augmentation:
             pixels[row] = picture
         return (pixels * 255 - 127.5) / 128
 
-    def _warp(self, pictures: Tensor) -> Tensor:
-        config, count, device = self._config, len(pictures), pictures.device
+    def _draw_warp(self, count: int, device: torch.device) -> Tensor:
+        """(count, 2, 3) from crop to canvas, both from -1 to 1."""
+        config = self._config
         angle = _uniform(count, math.radians(config.rotation_degrees), device)
         zoom = (1 + _uniform(count, config.scale, device)) * CROP / CANVAS
         mirror = torch.where(torch.rand(count, device=device) < config.flip, -1.0, 1.0)
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         shift = torch.stack([_uniform(count, 2 * config.shift, device) for _ in range(2)], 1) * CROP / CANVAS
-        rows = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], 1)
-        grid = F.affine_grid(rows.view(-1, 2, 3), [count, 3, self._size, self._size], align_corners=False)
+        return torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], 1).view(-1, 2, 3)
+
+    def _warp(self, pictures: Tensor, theta: Tensor) -> Tensor:
+        grid = F.affine_grid(theta, [len(pictures), 3, self._size, self._size], align_corners=False)
         return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
     def _lower_resolution(self, crops: Tensor) -> Tensor:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.inference.bundle import Calibration, CalibrationPoint, IdentificationPoint, Precision
 from service.inference.embedder import FaceEmbedder
 from service.inference.rates import rate_of_one
 from trainer.configuration import ConfigError
 from trainer.embedder.bootstrap import count_pairs, rate_intervals
-from trainer.embedder.canvases import NAMELESS, CanvasSet, middle_crops
+from trainer.embedder.canvases import NAMELESS, CanvasSet
 from trainer.embedder.config import SplitConfig
+from trainer.embedder.embedding import embed_canvases
 from trainer.embedder.identification import People, largest_gallery, search_galleries
 from trainer.embedder.scores import PairScores, all_pairs
 from trainer.embedder.split import Part, part_of
@@ -29,7 +29,6 @@ MOST_PICTURES = 8_000
 FEWEST_PEOPLE = 10
 GALLERY_SIZES = (100, 1_000, 10_000)
 FPIRS = (0.1, 0.01)
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,6 @@ def held_out_rows(canvases: CanvasSet, split: SplitConfig, part: Part) -> list[i
     if len(rows) > MOST_PICTURES:
         rows = sorted(np.random.default_rng(0).permutation(rows)[:MOST_PICTURES].tolist())
     return rows
-
-
-def embed_canvases(embedder: FaceEmbedder, canvases: CanvasSet, rows: list[int]) -> tuple[Floats, Floats]:
-    """Embeddings of the middle crops, and their lengths before normalisation."""
-    size = embedder.manifest.input_size
-    starts = track(range(0, len(rows), BATCH), description="embedding canvases")
-    batches = (middle_crops(canvases.pictures[rows[start : start + BATCH]], size) for start in starts)
-    parts = [embedder.embed_with_lengths(crops) for crops in batches]
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def calibrate(sample: Sample, distractors: Floats, precision: Precision, data: str) -> Calibration:

@@ -26,11 +26,14 @@ NAMELESS = ""
 
 @dataclass(frozen=True)
 class CanvasSet:
-    """`pictures`: (N, 160, 160, 3) uint8 RGB; `identities`: N names, "" where the person has none; `files`: theirs."""
+    """`pictures`: (N, 160, 160, 3) uint8 RGB; `identities`: N names, "" where the person has none; `files`: theirs;
+    `array`: where the pictures are kept.
+    """
 
     pictures: npt.NDArray[np.uint8]
     identities: list[str]
     files: list[Path] = field(default_factory=list)
+    array: Path = Path()
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -63,7 +66,7 @@ def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Pa
         cache.mkdir(parents=True, exist_ok=True)
         _decode_all([path for path, _ in files], array)
         index.write_text(json.dumps([name for _, name in files]))
-    return CanvasSet(np.load(array, mmap_mode="r"), json.loads(index.read_text()), [path for path, _ in files])
+    return CanvasSet(np.load(array, mmap_mode="r"), json.loads(index.read_text()), [path for path, _ in files], array)
 
 
 def _decode_all(files: list[Path], into: Path) -> None:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from trainer.configuration import ConfigError
 from trainer.embedder.backbones import build_encoder
+from trainer.embedder.backbones.channels import widened
 from trainer.embedder.backbones.mobilefacenet import load_published
 from trainer.embedder.config import EmbedderConfig
 
 ENCODER = "encoder."
+COLOURS = 3
 FEWEST_TAKEN = 0.5
 """Of the encoder's parameters: weights that fit less of it are those of another architecture."""
 
@@ -34,7 +36,9 @@ def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
             f"{checkpoint} was trained by a release with other settings ({error.error_count()} are not known): begin a "
             "new run with it as --initial"
         ) from None
-    encoder = build_encoder(config.backbone, config.embedding_dim, config.input_size, config.dropout)
+    encoder = build_encoder(
+        config.backbone, config.embedding_dim, config.input_size, config.dropout, more_channels=config.more_channels
+    )
     encoder.load_state_dict(_encoder_weights(saved))
     return encoder.eval(), config
 
@@ -55,11 +59,19 @@ def load_initial(encoder: nn.Module, initial: Path) -> None:
     ours = "hyper_parameters" in saved
     weights = _encoder_weights(saved) if ours else _library_weights(saved.get("state_dict", saved))
     own = encoder.state_dict()
-    fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    weights = {name: _for_channels(value, own[name]) for name, value in weights.items() if name in own}
+    fitting = {name: value for name, value in weights.items() if value.shape == own[name].shape}
     taken = sum(value.numel() for value in fitting.values()) / sum(value.numel() for value in own.values())
     if taken < FEWEST_TAKEN:
         raise ConfigError(f"{initial}: its weights are another architecture's ({taken:.0%} of the encoder's are in it)")
     encoder.load_state_dict(fitting, strict=False)
+
+
+def _for_channels(weight: Tensor, own: Tensor) -> Tensor:
+    """Weights of a model of colours alone, for one that sees landmarks as well."""
+    takes_more = own.ndim == 4 and weight.ndim == 4 and own.shape[1] > weight.shape[1]
+    same = weight.shape[:1] + weight.shape[2:] == own.shape[:1] + own.shape[2:]
+    return widened(weight, own.shape[1]) if takes_more and same and weight.shape[1] == COLOURS else weight
 
 
 def _read(file: Path) -> Mapping[str, Any]:

@@ -24,6 +24,13 @@ def train(
     ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes it.")] = Path("runs/embedder"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    landmarks: Annotated[
+        str,
+        typer.Option(
+            help="Who finds landmark_channels' points: yolo, as the service, yunet, mtcnn, mediapipe or dlib."
+        ),
+    ] = "yolo",
+    landmarks_file: Annotated[Path | None, typer.Option(help="Its model file, where it brings none.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="That share each batch: one a GPU, or several on a CPU.")] = 1,
     work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
 ) -> None:
@@ -32,6 +39,7 @@ def train(
     from trainer.embedder import training
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.landmark_finders import named_landmarks
 
     settings = EmbedderConfig.load(config)  # before an hour's work: a wrong key is told at once
     named = unpack(identities, work / "identities")
@@ -39,7 +47,12 @@ def train(
     canvases = load_canvases(named, others, work / "cache")
     if left_out := sorted(set(settings.split.wrong_labels) & set(canvases.identities)):
         typer.echo(f"left out by split.wrong_labels: {', '.join(left_out)}")
-    best = training.train(settings, canvases, teacher, work / "cache", output, initial, device, processes)
+    points = None
+    if settings.landmark_channels is not None:
+        points = named_landmarks(canvases, landmarks, landmarks_file)
+    best = training.train(
+        settings, canvases, teacher, work / "cache", output, initial, device, processes, landmarks=points
+    )
     typer.echo(f"best checkpoint: {best}")
 
 
@@ -67,16 +80,20 @@ def export(
     from trainer.configuration import choice
     from trainer.embedder import export as exporting
     from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.checkpoints import load_encoder
     from trainer.embedder.formats import Format
+    from trainer.embedder.landmark_finders import served_landmarks
 
     formats = [choice(Format, name, "also") for name in also or []]
-    pictures = None
+    pictures = points = None
     if crops:
         canvases = load_canvases(unpack(crops, work / "identities"), None, work / "cache")
         chosen = np.random.default_rng(0).permutation(len(canvases))[:MOST_CROPS]
         pictures = np.asarray(canvases.pictures[np.sort(chosen)])
+        if load_encoder(checkpoint)[1].landmark_channels is not None:
+            points = served_landmarks(canvases)[np.sort(chosen)]
     terms = yaml.safe_load(provenance.read_text())
-    manifest = exporting.export(checkpoint, output, model_id, terms, formats, pictures)
+    manifest = exporting.export(checkpoint, output, model_id, terms, formats, pictures, points)
     if formats:
         typer.echo((output / "formats.md").read_text())
     typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")
@@ -110,6 +127,7 @@ def calibrate(
     from trainer.embedder import calibration
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.embedding import embed_canvases
     from trainer.embedder.plots import det_curve
     from trainer.embedder.report import calibration_tables
     from trainer.embedder.split import Part
@@ -121,7 +139,7 @@ def calibrate(
     others = np.zeros((0, embedder.manifest.embedding_dim), np.float32)
     if distractors is not None:
         nameless = load_canvases(unpack([distractors], work / "nameless"), None, work / "cache", named=False)
-        others = calibration.embed_canvases(embedder, nameless, list(range(len(nameless))))[0]
+        others = embed_canvases(embedder, nameless, list(range(len(nameless))))[0]
     data = f"{len(set(sample.names))} held-out people of the training archives, {len(sample.names)} aligned crops"
     table = calibration.calibrate(sample, others, precision, data)  # type: ignore[arg-type]
     picture = bundle / "det.svg"

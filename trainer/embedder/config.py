@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from service.vision.filters import Filters
+from service.vision.heatmaps import LandmarkChannels
 from trainer.configuration import Configuration, Fraction
 from trainer.embedder.loss_config import LossesConfig
 
@@ -18,6 +19,21 @@ class SplitConfig(Configuration):
     validation: Fraction = 0.05
     calibration: Fraction = 0.10
     wrong_labels: tuple[str, ...] = ()
+
+
+class LandmarkChannelsConfig(LandmarkChannels):
+    """Landmarks as further channels of every crop, which the bundle names and the service draws as well.
+
+    Attributes:
+        missing: part of the training pictures that come without their landmarks, as stored crops do in the service.
+    """
+
+    missing: Fraction = 0.1
+
+    @property
+    def served(self) -> LandmarkChannels:
+        """What the bundle says of them."""
+        return LandmarkChannels.model_validate(self.model_dump(exclude={"missing"}))
 
 
 class TransformConfig(Configuration):
@@ -158,6 +174,7 @@ class EmbedderConfig(Configuration):
     embedding_dim: int = Field(128, ge=8)
     input_size: int = Field(112, ge=32, le=512)
     filters: Filters = Filters()
+    landmark_channels: LandmarkChannelsConfig | None = None
     dropout: float = Field(0.0, ge=0, lt=1)
     pretrained: bool = False
     mirror_average: bool = Field(
@@ -173,3 +190,8 @@ class EmbedderConfig(Configuration):
     split: SplitConfig = SplitConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     stages: list[StageConfig] = Field(min_length=1)
+
+    @property
+    def more_channels(self) -> int:
+        """Of the encoder's input, beside the colours."""
+        return 0 if self.landmark_channels is None else self.landmark_channels.count

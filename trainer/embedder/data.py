@@ -20,11 +20,12 @@ from trainer.embedder.split import Part, part_of
 
 @dataclass
 class Batch:
-    """canvases (N, 160, 160, 3) uint8, labels (N,), teacher (N, D) or None."""
+    """canvases (N, 160, 160, 3) uint8, labels (N,), teacher (N, D) or None, landmarks (N, 6, 3) or None."""
 
     canvases: Tensor
     labels: Tensor
     teacher: Tensor | None
+    landmarks: Tensor | None = None
 
 
 FEWEST_IMPOSTOR_PAIRS = 100
@@ -41,8 +42,10 @@ class FaceData(lightning.LightningDataModule):
         stage: StageConfig,
         seed: int = 0,
         min_images_per_class: int = 1,
+        landmarks: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
+        self._landmarks = landmarks
         self.canvases, self._teacher, self._stage, self._seed = canvases, teacher, stage, seed
         counts = Counter(canvases.identities)
         few = {name for name, count in counts.items() if name != NAMELESS and count < min_images_per_class}
@@ -129,7 +132,8 @@ class FaceData(lightning.LightningDataModule):
         pictures = np.empty((len(rows), *self.canvases.pictures.shape[1:]), np.uint8)
         for index in order:
             pictures[index] = self.canvases.pictures[rows[index]]
-        return Batch(torch.from_numpy(pictures), torch.from_numpy(self.labels[rows]), teacher)
+        landmarks = None if self._landmarks is None else torch.from_numpy(self._landmarks[rows])
+        return Batch(torch.from_numpy(pictures), torch.from_numpy(self.labels[rows]), teacher, landmarks)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

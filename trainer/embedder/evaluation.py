@@ -16,8 +16,9 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, ImageInput
 from service.inference.local import LocalEngine
 from service.inference.rates import rate_of_one
-from trainer.embedder.calibration import GALLERY_SIZES, embed_canvases, measured_searches
+from trainer.embedder.calibration import GALLERY_SIZES, measured_searches
 from trainer.embedder.canvases import CanvasSet
+from trainer.embedder.embedding import embed_canvases
 from trainer.embedder.identification import (
     ClosedSet,
     People,

@@ -13,8 +13,8 @@ import torch
 from service.inference.bundle import EmbedderManifest, PixelScaling, Provenance, file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
 from trainer.configuration import ConfigError
-from trainer.embedder.augmentation import middle
-from trainer.embedder.checkpoints import load_encoder
+from trainer.embedder.augmentation import encoder_input
+from trainer.embedder.checkpoints import COLOURS, load_encoder
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.formats import Floats, Format, as_table, noise, onnx_written, require_parity, write
 from trainer.onnx_graph import write_graph
@@ -22,10 +22,11 @@ from trainer.onnx_graph import write_graph
 Pictures = npt.NDArray[np.uint8]
 
 
-def _crops(pictures: Pictures | None, config: EmbedderConfig) -> Floats:
+def _crops(pictures: Pictures | None, landmarks: Floats | None, config: EmbedderConfig) -> Floats:
     if pictures is None:
-        return noise(config.input_size)
-    return middle(torch.from_numpy(np.array(pictures)), config.input_size, config.filters).numpy()
+        return noise(config.input_size, COLOURS + config.more_channels)
+    points = None if landmarks is None else torch.from_numpy(landmarks)
+    return encoder_input(torch.from_numpy(np.array(pictures)), points, config).numpy()
 
 
 def export(
@@ -35,12 +36,14 @@ def export(
     provenance: dict[str, object],
     also: Sequence[Format] = (),
     pictures: Pictures | None = None,
+    landmarks: Floats | None = None,
 ) -> EmbedderManifest:
     """Write `model.onnx` and its manifest, without a calibration yet, into `output`; `also` in other formats.
 
     Args:
         pictures: (N, 160, 160, 3) canvases of real faces, which `also` needs: every format is checked on them, and
             `formats.md` tells how near each came and what it costs.
+        landmarks: (N, 6, 3) of those canvases, for a model that sees them.
 
     Raises:
         ConfigError: other formats are wanted and there are no pictures.
@@ -50,11 +53,13 @@ def export(
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
     size = config.input_size
-    example = torch.rand(2, 3, size, size) * 2 - 1
+    example = torch.rand(2, COLOURS + config.more_channels, size, size) * 2 - 1
     write_graph(encoder, example, graph, "embeddings")
-    crops = _crops(pictures, config)
+    crops = _crops(pictures, landmarks, config)
     for backend in ("openvino", "onnxruntime"):
-        require_parity(encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend)).run, crops)
+        require_parity(
+            encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend), crops.shape[1]).run, crops
+        )
     if also:
         if pictures is None:
             raise ConfigError("--also needs real faces to check the formats on: name canvases with --crops")
@@ -68,6 +73,7 @@ def export(
         scaling=PixelScaling(mean=127.5, std=128.0),
         input_size=size,
         filters=config.filters,
+        landmark_channels=None if config.landmark_channels is None else config.landmark_channels.served,
         alignment="five-point-112",
         embedding_dim=config.embedding_dim,
         metric="cosine",

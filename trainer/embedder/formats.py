@@ -56,8 +56,8 @@ class Written:
 
     @property
     def megabytes(self) -> float:
-        weights = self.path.with_suffix(".bin")
-        return (self.path.stat().st_size + (weights.stat().st_size if weights.exists() else 0)) / 1e6
+        files = [self.path, self.path.with_suffix(".bin")] if self.path.suffix == ".xml" else [self.path]
+        return sum(file.stat().st_size for file in files) / 1e6
 
 
 def write(encoder: nn.Module, kind: Format, folder: Path, crops: Floats) -> Written:
@@ -74,14 +74,14 @@ def write(encoder: nn.Module, kind: Format, folder: Path, crops: Floats) -> Writ
     """
     path, size = folder / FILES[kind], crops.shape[-1]
     _WRITERS[kind](encoder, path, crops)
-    run = runner(kind, path, size)
+    run = runner(kind, path, size, crops.shape[1])
     lowest = require_parity(encoder, kind, run, crops, PARITY_INT8 if kind is Format.LITERT_INT8 else PARITY)
     return Written(kind, path, lowest, _milliseconds(run, crops[:1]))
 
 
 def onnx_written(encoder: nn.Module, path: Path, crops: Floats) -> Written:
     """The bundle's own graph, as ONNX Runtime runs it, to compare with."""
-    run = open_graph(path, crops.shape[-1], RuntimeOptions(backend="onnxruntime", threads=1)).run
+    run = open_graph(path, crops.shape[-1], RuntimeOptions(backend="onnxruntime", threads=1), crops.shape[1]).run
     return Written("onnx", path, require_parity(encoder, "onnx", run, crops), _milliseconds(run, crops[:1]))
 
 
@@ -102,13 +102,13 @@ def _openvino(_: nn.Module, path: Path, __: Floats) -> None:
 
 
 def _litert(encoder: nn.Module, path: Path, crops: Floats) -> None:
-    litert.write_float(encoder, path, crops.shape[-1])
+    litert.write_float(encoder, path, crops.shape[1:])
 
 
 def _litert_int8(encoder: nn.Module, path: Path, crops: Floats) -> None:
     source = path.with_name(FILES[Format.LITERT])
     if not source.exists():
-        litert.write_float(encoder, source, crops.shape[-1])
+        litert.write_float(encoder, source, crops.shape[1:])
     litert.write_int8(source, path, crops)
 
 
@@ -121,12 +121,12 @@ _WRITERS: dict[Format, Callable[[nn.Module, Path, Floats], None]] = {
 }
 
 
-def runner(kind: Format, path: Path, size: int = CROP) -> Run:
-    """Runs a written file on (N, 3, size, size) arrays, on one core."""
+def runner(kind: Format, path: Path, size: int = CROP, channels: int = 3) -> Run:
+    """Runs a written file on (N, channels, size, size) arrays, on one core."""
     if kind in {Format.LITERT, Format.LITERT_INT8}:
         return litert.runner(path)
     if kind is Format.OPENVINO:
-        return open_graph(path, size, ONE).run
+        return open_graph(path, size, ONE, channels).run
     scripted = kind is Format.TORCHSCRIPT
     loaded = torch.jit.load(str(path)) if scripted else torch.export.load(path).module()  # type: ignore[no-untyped-call]
 
@@ -153,9 +153,9 @@ def require_parity(encoder: nn.Module, name: str, run: Run, crops: Floats, parit
     return lowest
 
 
-def noise(size: int, count: int = 16) -> Floats:
+def noise(size: int, channels: int = 3, count: int = 16) -> Floats:
     """Crops of nothing, for a check without pictures."""
-    drawn = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    drawn = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return drawn.float().numpy()
 
 

@@ -32,8 +32,8 @@ class _Normalised(nn.Module):
         return nn.functional.normalize(self.encoder(pixels), dim=1)
 
 
-def write_float(encoder: nn.Module, path: Path, size: int) -> None:
-    """Raises ConfigError where litert-torch is not installed."""
+def write_float(encoder: nn.Module, path: Path, shape: tuple[int, ...]) -> None:
+    """`shape`: (channels, size, size) of a crop. Raises ConfigError where litert-torch is not installed."""
     with _quiet():
         try:
             import litert_torch
@@ -42,7 +42,7 @@ def write_float(encoder: nn.Module, path: Path, size: int) -> None:
         # Weights in channels-last order are a view that the converter would copy element by element.
         model = _Normalised(encoder.to(memory_format=torch.contiguous_format)).eval()
         model = litert_torch.to_channel_last_io(model, args=[0])
-        litert_torch.convert(model, (torch.zeros(1, size, size, 3),)).export(str(path))
+        litert_torch.convert(model, (torch.zeros(1, *shape[1:], shape[0]),)).export(str(path))
 
 
 def write_int8(source: Path, path: Path, crops: Floats) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.embedder.augmentation import Augmentation, middle
+from trainer.embedder.augmentation import Augmentation, encoder_input
 from trainer.embedder.backbones import build_encoder, channels_last, freeze_batch_norms, freeze_but
 from trainer.embedder.config import EmbedderConfig, StageConfig
 from trainer.embedder.data import Batch, epoch_seed
@@ -35,22 +35,30 @@ class EmbedderModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
-        self._steps, self._size, self._filters = steps, config.input_size, config.filters
+        self._steps, self._config = steps, config
         self._compile = config.compile and shutil.which("g++") is not None
         self._seed = config.seed + stage_index
         self.stage: StageConfig = config.stages[stage_index]
         # A later stage begins with the weights of the one before.
         published = config.pretrained and stage_index == 0
-        encoder = build_encoder(config.backbone, config.embedding_dim, config.input_size, config.dropout, published)
+        encoder = build_encoder(
+            config.backbone,
+            config.embedding_dim,
+            config.input_size,
+            config.dropout,
+            published,
+            config.more_channels,
+        )
         self.encoder = channels_last(encoder)
-        self._augment = Augmentation(self.stage.augmentation or config.augmentation, config.input_size, config.filters)
+        chosen = self.stage.augmentation or config.augmentation
+        self._augment = Augmentation(chosen, config.input_size, config.filters, config.landmark_channels)
         self._loss = StageLoss(self.stage.losses, people, config.embedding_dim, teacher_dim)
         self._embed: list[Callable[[Tensor], Tensor]] = [self.encoder]
         self._validation: list[tuple[Tensor, Tensor]] = []
         self._hold_still()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, 3, size, size) to (N, D) embeddings, not normalised."""
+        """(N, channels, size, size) to (N, D) embeddings, not normalised."""
         return cast("Tensor", self.encoder(pixels))
 
     def on_fit_start(self) -> None:
@@ -71,7 +79,7 @@ class EmbedderModule(lightning.LightningModule):
             freeze_batch_norms(self.encoder)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        pixels = self._augment(batch.canvases).contiguous(memory_format=torch.channels_last)
+        pixels = self._augment(batch.canvases, batch.landmarks).contiguous(memory_format=torch.channels_last)
         student, teacher, labels = self._everywhere(self._embed[0](pixels).float(), batch)
         losses = self._loss(student, teacher, labels, min(self.global_step / self._steps, 1.0))
         total = torch.stack(list(losses.values())).sum()
@@ -94,7 +102,7 @@ class EmbedderModule(lightning.LightningModule):
         return cast("Tensor", self.all_gather(rows, sync_grads=with_gradient)).flatten(0, 1)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        embeddings = self.encoder(middle(batch.canvases, self._size, self._filters)).float()
+        embeddings = self.encoder(encoder_input(batch.canvases, batch.landmarks, self._config)).float()
         self._validation.append((F.normalize(embeddings).cpu(), batch.labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:

@@ -23,7 +23,8 @@ from service.errors import RegistryError
 from service.inference.engine import Box, Detection, FaceChoice, FaceFinder
 from service.inference.selection import select
 from service.vision.alignment import BOX_MARGIN, TEMPLATE_112, similarity_transform, trust
-from service.vision.filters import Filters, apply
+from service.vision.filtering import apply
+from service.vision.filters import Filters
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.embedder.canvases import CANVAS, CROP
 from trainer.embedder.sources import Source

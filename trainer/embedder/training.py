@@ -27,6 +27,7 @@ from trainer.embedder.canvases import CanvasSet
 from trainer.embedder.checkpoints import load_initial
 from trainer.embedder.config import EmbedderConfig, StageConfig
 from trainer.embedder.data import FaceData
+from trainer.embedder.landmark_finders import served_landmarks
 from trainer.embedder.module import EmbedderModule
 from trainer.embedder.teacher import teacher_embeddings
 
@@ -44,22 +45,31 @@ def train(
     device: str = "auto",
     processes: int = 1,
     callbacks: Sequence[Callback] = (),
+    landmarks: Floats | None = None,
 ) -> Path:
     """Run every stage, each from the best checkpoint of the one before, and return the last one's best.
 
     A stage that is complete is skipped and one that was cut off goes on from its last checkpoint, so that the same
     command resumes a run.
 
+    Args:
+        callbacks: further ones of Lightning's, for every stage.
+        landmarks: (N, 6, 3) of the canvases, for a model that sees them; unset: what the service's detector finds.
+        processes: that share each batch, one a GPU or several on a CPU. More than one starts this program anew for
+            each of the others.
+
     Raises:
         ConfigError: a stage distils and no teacher is given, or the data or the machine can't do what is asked for.
     """
     if teacher is None and any(stage.losses.needs_teacher for stage in config.stages):
         raise ConfigError("a stage of this configuration distils: name a teacher with --teacher")
+    if config.landmark_channels is not None and landmarks is None:
+        landmarks = served_landmarks(canvases)
     _require_same_run(output, config, canvases, teacher, initial)
     targets = None if teacher is None else teacher_embeddings(teacher, canvases, cache)
     best = initial
     for index in range(len(config.stages)):
-        best = _train_stage(config, index, canvases, targets, output, best, device, processes, callbacks)
+        best = _train_stage(config, index, canvases, targets, output, best, device, processes, callbacks, landmarks)
     assert best is not None
     return best
 
@@ -101,6 +111,7 @@ def _train_stage(
     device: str,
     processes: int,
     further: Sequence[Callback],
+    landmarks: Floats | None,
 ) -> Path:
     stage = config.stages[index]
     folder = output / f"{index + 1}-{stage.name}"
@@ -110,7 +121,7 @@ def _train_stage(
     if stage.batch_size % processes:
         raise ConfigError(f"stage {stage.name!r}: {processes} processes can't share a batch_size of {stage.batch_size}")
     lightning.seed_everything(config.seed + index, workers=True)
-    data = FaceData(canvases, targets, config.split, stage, config.seed + index, config.min_images_per_class)
+    data = FaceData(canvases, targets, config.split, stage, config.seed + index, config.min_images_per_class, landmarks)
     data.require_enough()
     steps = stage.epochs * -(-data.steps_per_epoch // stage.accumulate)
     module = EmbedderModule(config, index, data.people, steps, None if targets is None else targets.shape[1])

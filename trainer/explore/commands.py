@@ -28,6 +28,7 @@ def explore(
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
     from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.embedding import embed_canvases
     from trainer.explore import labels
     from trainer.explore.report import Doubts, write_report
     from trainer.explore.statistics import examine
@@ -41,7 +42,7 @@ def explore(
     doubts = None
     if canvases and not unreadable:
         known = load_canvases(folder, None, work / "cache")
-        embeddings = labels.embed(FaceEmbedder(bundle, RuntimeOptions()), known)
+        embeddings = embed_canvases(FaceEmbedder(bundle, RuntimeOptions()), known, range(len(known)))[0]
         doubts = Doubts(
             labels.suspects(embeddings, known.identities),
             labels.twins(embeddings, known.identities, twins),

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
-
-from service.inference.embedder import FaceEmbedder
-from trainer.embedder.canvases import CanvasSet, middle_crops
 
 Floats = npt.NDArray[np.float32]
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -32,14 +27,6 @@ class Twins:
     one: str
     other: str
     cosine: float
-
-
-def embed(embedder: FaceEmbedder, canvases: CanvasSet) -> Floats:
-    """(N, D) normalised embeddings of the middle crops."""
-    size = embedder.manifest.input_size
-    starts = track(range(0, len(canvases), BATCH), description="embedding")
-    parts = [embedder.embed(middle_crops(canvases.pictures[start : start + BATCH], size)) for start in starts]
-    return np.concatenate(parts)
 
 
 def suspects(embeddings: Floats, identities: Sequence[str]) -> list[Suspect]:

@@ -13,9 +13,10 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
 from trainer.configuration import ConfigError
-from trainer.embedder.calibration import embed_canvases, held_out_rows
+from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import CANVAS, CanvasSet, middle_crops
 from trainer.embedder.config import SplitConfig
+from trainer.embedder.embedding import embed_canvases
 from trainer.embedder.preparation import Recipe, make_canvas
 from trainer.embedder.split import Part
 

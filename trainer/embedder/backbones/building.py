@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainer.configuration import ConfigError
 from trainer.embedder.backbones import libraries
+from trainer.embedder.backbones.channels import widen_first_convolution
 from trainer.embedder.backbones.mobilefacenet import MobileFaceNet
 from trainer.embedder.backbones.residual import ResidualSmall
 
@@ -32,18 +33,31 @@ class Encoder(nn.Module):
 
 
 def build_encoder(
-    name: str, embedding_dim: int, input_size: int = OUR_SIZE, dropout: float = 0.0, pretrained: bool = False
+    name: str,
+    embedding_dim: int,
+    input_size: int = OUR_SIZE,
+    dropout: float = 0.0,
+    pretrained: bool = False,
+    more_channels: int = 0,
 ) -> nn.Module:
-    """An encoder from (N, 3, input_size, input_size) to (N, embedding_dim), not normalised.
+    """An encoder from (N, 3 + more_channels, input_size, input_size) to (N, embedding_dim), not normalised.
 
     Args:
         name: `mobilefacenet` or `residual_small`; `torchvision:<name>`, `timm:<name>` or `facenet:inception_resnet_v1`;
             a name alone is looked for among ours, then in torchvision, then in timm.
         pretrained: with the weights that the library publishes for it.
+        more_channels: that follow the colours; the first convolution begins with the colours' mean for each.
 
     Raises:
         ConfigError: no such backbone, one that doesn't take such pictures, or weights that can't be had.
     """
+    encoder = _of_colours(name, embedding_dim, input_size, dropout, pretrained)
+    if more_channels:
+        widen_first_convolution(encoder, more_channels)
+    return encoder
+
+
+def _of_colours(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
     if name in OURS:
         return _ours(name, embedding_dim, input_size, dropout, pretrained)
     backbone = _library(name)(name.rpartition(":")[2], input_size, pretrained)
