@@ -14,6 +14,7 @@ from trainer.explore.commands import explore
 from trainer.importing.commands import import_parquet
 from trainer.landmarks.commands import app as landmarks
 from trainer.populate.commands import populate
+from trainer.shape.commands import app as shape
 from trainer.sweep.commands import sweep
 from trainer.tuning.commands import tune
 
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, hel
 app.add_typer(detector, name="detector")
 app.add_typer(landmarks, name="landmarks")
 app.add_typer(classifier, name="classifier")
+app.add_typer(shape, name="shape")
 COMMANDS: tuple[Callable[..., None], ...] = (
     import_parquet,
     embedder.prepare,
