@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import typer
 
+from service.errors import RegistryError, StartupError
 from trainer.classifier.commands import app as classifier
 from trainer.classifier.commands import predict
 from trainer.configuration import ConfigError
@@ -41,10 +42,10 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Run a command; a configuration that can't be used is told in words."""
+    """Run a command; what its user can mend is told in words."""
     try:
         app()
-    except ConfigError as error:
+    except (ConfigError, StartupError, RegistryError, FileNotFoundError) as error:
         sys.exit(str(error))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rich.progress import track
 
+from trainer.configuration import ConfigError
+
 
 def unpack(sources: Iterable[Path], into: Path) -> Path:
     """Bring folders and zip archives together in one folder and return it.
@@ -15,13 +17,13 @@ def unpack(sources: Iterable[Path], into: Path) -> Path:
     finds their marker and does nothing.
 
     Raises:
-        FileNotFoundError: a source does not exist.
-        ValueError: a source is a file that is not a zip archive, or an archive names a path outside itself.
+        ConfigError: a source does not exist or is a file that is not a zip archive, or an archive names a path outside
+            itself.
     """
     sources = [Path(source) for source in sources]
     for source in sources:
         if not source.exists():
-            raise FileNotFoundError(f"{source} does not exist")
+            raise ConfigError(f"{source} does not exist")
     if len(sources) == 1 and sources[0].is_dir():
         return sources[0]
     into.mkdir(parents=True, exist_ok=True)
@@ -38,11 +40,11 @@ def _unzip_once(archive: Path, into: Path) -> None:
     if marker.exists():
         return
     if not zipfile.is_zipfile(archive):
-        raise ValueError(f"{archive} is neither a folder nor a zip archive")
+        raise ConfigError(f"{archive} is neither a folder nor a zip archive")
     root = into.resolve()
     with zipfile.ZipFile(archive) as content:
         for member in track(content.infolist(), description=f"unpacking {archive.name}"):
             if not (root / member.filename).resolve().is_relative_to(root):
-                raise ValueError(f"{archive} holds a path outside itself: {member.filename}")
+                raise ConfigError(f"{archive} holds a path outside itself: {member.filename}")
             content.extract(member, root)
     marker.touch()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from rich.progress import track
 
 from service.vision.image import ImageLimits, decode
+from trainer.configuration import ConfigError
 from trainer.pictures import pictures_below
 
 CANVAS = 160
@@ -51,7 +52,7 @@ def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Pa
     `named=False`: the first folder's people have no names either.
 
     Raises:
-        ValueError: no picture was found.
+        ConfigError: no picture was found.
     """
     files = [(path, path.parent.name if named else NAMELESS) for path in pictures_below(identity_folder)]
     if named:  # what lies beside the people's folders is a sheet to look at
@@ -59,7 +60,7 @@ def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Pa
     if nameless_folder is not None:
         files += [(path, NAMELESS) for path in pictures_below(nameless_folder)]
     if not files:
-        raise ValueError(f"no picture below {identity_folder}")
+        raise ConfigError(f"no picture below {identity_folder}")
     key = hashlib.sha256("\n".join(f"{name}/{path.name}" for path, name in files).encode()).hexdigest()[:16]
     array, index = cache / f"canvases-{key}.npy", cache / f"canvases-{key}.json"
     if not index.exists():

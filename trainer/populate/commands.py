@@ -23,6 +23,8 @@ def populate(
     """
     import time
 
+    import httpx
+
     from service.client import Registry
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
@@ -34,8 +36,11 @@ def populate(
     if not people:
         raise ConfigError("no <identity>/<photo> in " + ", ".join(str(source) for source in photos))
     started = time.monotonic()
-    with Registry(url, api_key) as registry:
-        portions = enrolment.portions(people, pictures)
-        outcomes = list(enrolment.populate(registry, portions, collection, clients))
+    try:
+        with Registry(url, api_key) as registry:
+            portions = enrolment.portions(people, pictures)
+            outcomes = list(enrolment.populate(registry, portions, collection, clients))
+    except httpx.TransportError as error:
+        raise ConfigError(f"the registry at {url} can't be reached: {error}") from None
     typer.echo(write_report(outcomes, time.monotonic() - started, output))
     typer.echo(f"{output / 'report.md'}")
