@@ -13,6 +13,7 @@ from service.inference.graph import RuntimeOptions
 from service.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.archives import unpack
+from trainer.configuration import ConfigError
 from trainer.detector.config import DetectorConfig
 from trainer.detector.evaluation import by_size, figures, look
 from trainer.detector.finders import UltralyticsCheckpoint
@@ -124,7 +125,7 @@ def test_archives_and_folders_come_together(tmp_path: Path) -> None:
     folder = unpack([tmp_path / "one.zip", tmp_path / "two.zip"], tmp_path / "out")
     assert {path.name for path in folder.glob("*.txt")} == {"one.txt", "two.txt"}
     assert unpack([tmp_path / "out"], tmp_path / "elsewhere") == tmp_path / "out"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigError, match="does not exist"):
         unpack([tmp_path / "nothing.zip"], tmp_path / "out")
     (tmp_path / "bad.zip").write_text("no archive")
     with pytest.raises(ValueError, match="neither"):
