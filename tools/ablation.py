@@ -47,7 +47,8 @@ def main(
     A recipe's `material` says who trains: `named` people, `nameless` ones, or `all`.
     """
     settings = yaml.safe_load(config.read_text())
-    named = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+    people = unpack(identities, work / "identities")
+    named = load_canvases(people, None, work / "cache")
     for checkpoint in measure or []:
         rate = _true_accept_rate(checkpoint, EmbedderConfig.load(SHIPPED), named)
         typer.echo(f"{checkpoint}: TAR {rate:.4f} at FMR {FMR:g}")
@@ -56,7 +57,7 @@ def main(
     everybody = named
     if nameless is not None:
         folder = unpack([nameless], work / "nameless") / nameless_folder
-        everybody = load_canvases(work / "identities", folder, work / "cache")
+        everybody = load_canvases(people, folder, work / "cache")
     results: dict[str, list[dict[str, float]]] = {}
     for name, recipe in settings["recipes"].items():
         material = recipe.get("material", "named")

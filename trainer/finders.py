@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from service.inference.detector import YoloFaceDetector
@@ -55,7 +56,12 @@ class Finder:
         if self.name is FinderName.MTCNN:
             return Mtcnn()
         assert self.path is not None
-        return YuNet(self.path, YUNET_MIN_SCORE) if self.name is FinderName.YUNET else MediaPipe(self.path)
+        if self.name is FinderName.MEDIAPIPE:
+            return MediaPipe(self.path)
+        try:
+            return YuNet(self.path, YUNET_MIN_SCORE)
+        except cv2.error as error:
+            raise ConfigError(f"{self.path} is not YuNet's model: {error}") from None
 
     @property
     def described(self) -> str:

@@ -51,10 +51,12 @@ async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 def _require_allowed(url: str, allowed: Sequence[str]) -> None:
     try:
         parts = urlsplit(url)
-        named = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+        usual = {"http": 80, "https": 443}.get(parts.scheme)
+        named = parts.hostname if parts.port in (None, usual) else f"{parts.hostname}:{parts.port}"
     except ValueError:
         named, parts = None, None
-    if parts is None or parts.scheme not in {"http", "https"} or named not in allowed or parts.username is not None:
+    known = named in {host.lower() for host in allowed}
+    if parts is None or parts.scheme not in {"http", "https"} or not known or parts.username is not None:
         raise UrlNotAllowed(
             "pictures are taken from the hosts of the setting classifier.url_hosts alone; send the picture itself",
             pointer="/url",

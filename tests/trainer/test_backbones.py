@@ -169,3 +169,5 @@ def test_a_frozen_backbone_learns_nothing_but_its_last_stages(name: str) -> None
     assert {key.startswith(LAST_STAGE[name]) for key in learning - head} == {True}
     assert all(not module.training for module in stages_of(encoder)[0].modules())
     assert encoder.head.training
+    with pytest.raises(ConfigError, match="unfrozen_stages is 99"):
+        freeze_but(encoder, 99)

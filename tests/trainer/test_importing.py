@@ -82,3 +82,18 @@ def test_what_is_not_there_is_told(data_set: str, tmp_path: Path) -> None:
         list(read(data_set, "label", "image"))
     with pytest.raises(ConfigError, match="nothing"):
         list(read(str(tmp_path / "nothing" / "*.parquet"), "image", "label"))
+
+
+def test_rows_without_a_label_or_a_picture_are_left_out_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    schema = {"image": pl.Struct({"bytes": pl.Binary, "path": pl.String}), "label": pl.Int64}
+    stored = {"bytes": picture(9, "PNG"), "path": None}
+    rows = [{"image": stored, "label": -1}, {"image": stored, "label": 7}, {"image": stored, "label": None}]
+    rows += [{"image": {"bytes": None, "path": "x"}, "label": 0}, {"image": stored, "label": 0}]
+    told = {"huggingface": json.dumps({"info": {"features": {"label": {"names": NAMES}}}})}
+    pl.DataFrame(rows, schema=schema).write_parquet(tmp_path / "odd.parquet", metadata=told)
+    assert [row.label for row in read(str(tmp_path / "odd.parquet"), "image", "label")] == ["Ada"]
+    out = str(tmp_path / "people")
+    for _ in range(2):
+        words = ["import-parquet", "--source", str(tmp_path / "odd.parquet"), "--output", out]
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert sorted(path.name for path in (tmp_path / "people" / "Ada").iterdir()) == ["00000.png", "00001.png"]

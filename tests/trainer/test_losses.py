@@ -208,3 +208,10 @@ def test_every_loss_pulls_people_apart(name: str) -> None:
     found = torch.nn.functional.normalize(embeddings.detach())
     cosines, same = found @ found.T, labels[:, None] == labels[None, :]
     assert float(cosines[same].mean()) > float(cosines[~same].mean()) + 0.5
+
+
+def test_a_batch_of_nameless_people_still_has_a_gradient_for_every_centre() -> None:
+    loss = stage_loss(softmax=1.0, adaface=1.0)
+    values = loss(on_circle(0, 90).requires_grad_(), None, torch.tensor([-1, -1]))
+    torch.stack(list(values.values())).sum().backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in loss.parameters())

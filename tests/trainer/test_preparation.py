@@ -1,5 +1,6 @@
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from service.vision.filters import Clahe, Filters
 from service.vision.geometry import letterbox
 from tests.photos import BUS, COLLINS, HOPPER, pixels
 from trainer.__main__ import app
+from trainer.archives import unpack
 from trainer.configuration import ConfigError
 from trainer.embedder.canvases import load_canvases
 from trainer.embedder.preparation import Crop, Preparation, Recipe, prepare
@@ -165,3 +167,28 @@ def test_boxes_say_which_face_is_whose(photos: Path, tmp_path: Path) -> None:
         table.write_text(text)
         with pytest.raises(ConfigError, match=words):
             faces_by_box(table, photos, out)
+
+
+def test_two_kinds_of_one_name_are_two_pictures_and_a_new_recipe_leaves_nothing_old(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for name, path in (("1.jpg", COLLINS), ("1.png", HOPPER)):
+        Image.fromarray(pixels(path)).save(tmp_path / "photos" / "a" / name)
+    out = tmp_path / "canvases"
+    assert prepared(tmp_path / "photos", out, Recipe()).written == 2
+    first = load_canvases(out, None, tmp_path / "cache")
+    assert np.abs(first.pictures[0].astype(int) - first.pictures[1]).mean() > 20
+    prepared(tmp_path / "photos", out, Recipe(crop=Crop.BOX, padding=0.6))
+    second = load_canvases(out, None, tmp_path / "cache")  # other pictures of the same names are not those of before
+    assert np.abs(first.pictures[0].astype(int) - second.pictures[0]).mean() > 5
+    assert first.key != second.key
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "photos" / "a" / "1.jpg")
+    assert prepared(tmp_path / "photos", out, Recipe(FaceChoice.ONLY)).written == 1
+    assert len(list(out.glob("a/*.webp"))) == 1
+
+
+def test_archives_of_an_earlier_command_do_not_mix_in(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr(f"{name}/1.jpg", COLLINS.read_bytes())
+    folders = [unpack([tmp_path / f"{name}.zip"], tmp_path / "work") for name in ("one", "two")]
+    assert [[path.name for path in folder.iterdir() if path.is_dir()] for folder in folders] == [["one"], ["two"]]

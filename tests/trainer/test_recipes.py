@@ -147,6 +147,7 @@ def test_batches_that_can_not_be_are_told_in_words() -> None:
         ({"images_per_identity": None}, "set images_per_identity"),
         ({"unfrozen_stages": 2}, "when train_backbone is false"),
         ({"momentum": 0.9}, "Extra inputs"),
+        ({"optimizer": {"name": "sgd", "momentum": 0, "nesterov": True}}, "nesterov needs a momentum"),
         ({"optimizer": {"name": "adamw", "momentum": 0.9}}, "Extra inputs"),
         ({"schedule": {"name": "cosine", "milestones": [0.5]}}, "Extra inputs"),
     ):
@@ -195,6 +196,27 @@ def test_optimisers_get_their_settings() -> None:
         (group,) = optimizer.param_groups
         assert {name: group[name] for name in settings} == settings
         assert len(group["params"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "warm_up"), [(1, 0.1), (1, 1.0), (2, 0.5), (5, 0.2), (10, 0.1), (20, 0.05), (7, 0.0)]
+)
+def test_every_length_of_a_stage_has_its_rates(steps: int, warm_up: float) -> None:
+    for schedule in ("one-cycle", "cosine", "constant", "multistep"):
+        seen = rates({"schedule": schedule, "warm_up": warm_up}, steps)
+        assert all(0 <= rate <= 1.0001 for rate in seen)
+        assert max(seen) > 0.5 or schedule != "one-cycle"
+
+
+def test_a_schedule_leaves_the_momentum_alone() -> None:
+    for optimizer, key in (
+        ({"name": "sgd", "momentum": 0.5}, "momentum"),
+        ({"name": "adamw", "betas": [0.5, 0.99]}, "betas"),
+    ):
+        stage = run_config(stage={"optimizer": optimizer, "schedule": "one-cycle"}).stages[0]
+        built = build_optimizer(stage, [torch.nn.Parameter(torch.zeros(1))])
+        build_schedule(stage, built, 20)
+        assert built.param_groups[0][key] == (0.5 if key == "momentum" else (0.5, 0.99))
 
 
 def test_the_best_checkpoints_are_kept_by_the_metric_that_was_asked_for(canvases: CanvasSet, tmp_path: Path) -> None:

@@ -110,6 +110,22 @@ def test_the_shipped_sweep_is_one() -> None:
     assert len(sweep.configurations()) == 6
 
 
+def test_other_recipes_do_not_share_a_folder(ten_people: Path, tmp_path: Path) -> None:
+    from trainer.embedder.canvases import load_canvases
+    from trainer.sweep.gallery import Gallery
+    from trainer.sweep.result import RunResult
+    from trainer.sweep.running import run_all
+
+    sweep = SweepConfig.model_validate(SWEEP)
+    canvases = load_canvases(ten_people, None, tmp_path / "cache")
+    (tmp_path / "shufflenet_v2_x0_5-8").mkdir()
+    fields = dict.fromkeys(RunResult.model_fields, 0) | {"name": "x", "backbone": "y", "gallery": "z", "recipe": "old"}
+    RunResult.model_validate(fields).write(tmp_path / "shufflenet_v2_x0_5-8")
+    gallery = Gallery(canvases, next(iter(sweep.configurations().values())).split, "calibration")
+    with pytest.raises(ConfigError, match="another recipe, pictures or teacher"):
+        next(run_all(sweep, canvases, gallery, {}, tmp_path, None, tmp_path / "cache", "cpu"))
+
+
 def test_a_gallery_of_nobody_is_told(ten_people: Path, tmp_path: Path) -> None:
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.config import SplitConfig

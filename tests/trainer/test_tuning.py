@@ -90,6 +90,7 @@ def test_a_hopeless_trial_ends_early(ten_people: Path, tmp_path: Path, monkeypat
     config = TuneConfig.model_validate({**TUNE, "trials": 2})
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     study = optuna.create_study(study_name="small", storage=storage, direction="maximize")
+    study.set_user_attr("recipe", config.model_dump_json(include={"search", "train"}))
     spaces = {
         "stages.0.learning_rate": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True),
         "stages.0.losses.triplet.mining": optuna.distributions.CategoricalDistribution(("batch-hard", "semi-hard")),
@@ -105,6 +106,17 @@ def test_a_hopeless_trial_ends_early(ten_people: Path, tmp_path: Path, monkeypat
 
     study = run_study(config, tmp_path, train)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED"]
+
+
+def test_a_study_of_another_search_is_not_gone_on_with(tmp_path: Path) -> None:
+    def never(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(TuneConfig.model_validate(TUNE), tmp_path, never)
+    train = {**TUNE["train"], "seed": 7}
+    with pytest.raises(ConfigError, match="searched otherwise before"):
+        run_study(TuneConfig.model_validate({**TUNE, "train": train}), tmp_path, never)
 
 
 def test_nobody_to_choose_by_is_told(ten_people: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def fit(
     measured = Measured(probabilities, division.numbers[division.measure], division.labels)
     figures = {"accuracy": measured.accuracy, f"top_{settings.top_k}": measured.top(settings.top_k)}
     write_classifier(output, name, model_id, fingerprint, division.labels, weights, bias, figures)
-    typer.echo(f"{write_report(measured, settings.top_k, output)}: {output / 'report.md'}")
+    typer.echo(f"{write_report(measured, settings.top_k, output, ' that were kept back')}: {output / 'report.md'}")
 
 
 @app.command()

@@ -38,12 +38,12 @@ class Measured:
         return float((ranked == self.numbers[:, None]).any(axis=1).mean())
 
 
-def write_report(measured: Measured, top_k: int, folder: Path) -> str:
+def write_report(measured: Measured, top_k: int, folder: Path, which: str = "") -> str:
     """`report.md`, `people.csv` as a table in it, and `confusion.png`; returns a line to print."""
     folder.mkdir(parents=True, exist_ok=True)
     said = (
         f"accuracy {measured.accuracy:.4f}, among the likeliest {top_k}: {measured.top(top_k):.4f}, on "
-        f"{len(measured.numbers)} pictures of {len(measured.labels)} people that were kept back"
+        f"{len(measured.numbers)} pictures of {len(measured.labels)} people{which}"
     )
     shown = _confusion(measured, folder / "confusion.png")
     picture = f"## Who is taken for whom\n\n![confusion matrix](confusion.png)\n\n{shown}"

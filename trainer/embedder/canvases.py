@@ -39,6 +39,11 @@ class CanvasSet:
     def __len__(self) -> int:
         return len(self.identities)
 
+    @property
+    def key(self) -> str:
+        """Changes with the pictures and their names: what is kept of them goes by it."""
+        return hashlib.sha256(f"{self.array.stem} {self.identities}".encode()).hexdigest()
+
 
 def middle_crops(pictures: npt.NDArray[np.uint8], size: int = CROP) -> list[npt.NDArray[np.uint8]]:
     """The aligned crops in the middle of (N, 160, 160, 3) canvases, scaled to `size`."""
@@ -61,13 +66,19 @@ def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Pa
         files += [(path, NAMELESS) for path in pictures_below(nameless_folder)]
     if not files:
         raise ConfigError(f"no picture below {identity_folder}")
-    key = hashlib.sha256("\n".join(f"{name}/{path.name}" for path, name in files).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join(_described(path, name) for path, name in files).encode()).hexdigest()[:16]
     array, index = cache / f"canvases-{key}.npy", cache / f"canvases-{key}.json"
     if not index.exists():
         cache.mkdir(parents=True, exist_ok=True)
         _decode_all([path for path, _ in files], array)
         index.write_text(json.dumps([name for _, name in files]))
     return CanvasSet(np.load(array, mmap_mode="r"), json.loads(index.read_text()), [path for path, _ in files], array)
+
+
+def _described(path: Path, name: str) -> str:
+    """Tells a file from another of its name: one that was prepared anew, or lies in another folder."""
+    status = path.stat()
+    return f"{name} {path.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
 def _decode_all(files: list[Path], into: Path) -> None:

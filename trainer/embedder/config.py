@@ -70,6 +70,12 @@ class SgdConfig(Configuration):
     momentum: Fraction = 0.9
     nesterov: bool = False
 
+    @model_validator(mode="after")
+    def _has_what_nesterov_needs(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum")
+        return self
+
 
 class PlainScheduleConfig(Configuration):
     """After warming up: `one-cycle` (Smith and Topin 2019) or `cosine` down to nothing, or `constant`."""

@@ -123,6 +123,8 @@ class FaceData(lightning.LightningDataModule):
         if not self._stage.images_per_identity:
             return rows
         labels = self.labels[rows]
+        if not (labels >= 0).any():
+            return rows[:0]
         counts = np.bincount(labels[labels >= 0], minlength=labels.max() + 1)
         return rows[(labels >= 0) & (counts[labels] >= 2)]
 
@@ -166,8 +168,9 @@ class _SharedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         seed = self._seed()
         np.random.seed(seed)
-        torch.manual_seed(seed)
-        rows = list(self._order())
+        with torch.random.fork_rng(devices=[]):  # what is drawn for the augmentation is each process's own
+            torch.manual_seed(seed)
+            rows = list(self._order())
         for start in range(0, self._batches * self._batch_size, self._batch_size):
             yield rows[start : start + self._batch_size][self._process :: self._processes]
 

@@ -134,8 +134,11 @@ class StageLoss(nn.Module):
         for name, term in self.terms.items():
             rows = labels >= 0 if name in CENTRED else slice(None)
             # A batch of nameless people alone has no such loss, but still a gradient.
-            losses[name] = term(student[rows], labels[rows]) if len(labels[rows]) else student.sum() * 0
+            losses[name] = term(student[rows], labels[rows]) if len(labels[rows]) else self._nothing(student)
         return {name: getattr(self._config, name).weight_at(progress) * value for name, value in losses.items()}
+
+    def _nothing(self, student: Tensor) -> Tensor:
+        return student.sum() * 0 + sum(parameter.sum() * 0 for parameter in self.parameters())
 
     def _distillation(self, student: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
         if not self._config.needs_teacher:

@@ -34,7 +34,7 @@ def build_schedule(stage: StageConfig, optimizer: optim.Optimizer, steps: int) -
     """The stage's schedule over so many steps of the optimiser."""
     chosen = stage.schedule
     if chosen.name == "one-cycle":
-        return OneCycleLR(optimizer, stage.learning_rate, total_steps=steps, pct_start=stage.warm_up)
+        return _one_cycle(stage, optimizer, steps)
     warm = round(stage.warm_up * steps)
     left = max(steps - warm, 1)
     after: LRScheduler
@@ -48,3 +48,11 @@ def build_schedule(stage: StageConfig, optimizer: optim.Optimizer, steps: int) -
     if warm == 0:
         return after
     return SequentialLR(optimizer, [LinearLR(optimizer, LOWEST, total_iters=warm), after], [warm])
+
+
+def _one_cycle(stage: StageConfig, optimizer: optim.Optimizer, steps: int) -> LRScheduler:
+    """The momentum stays as configured. A rise of one step, which torch would divide by zero on, is left out."""
+    if steps < 2:
+        return ConstantLR(optimizer, factor=1.0, total_iters=1)
+    rising = 0.0 if stage.warm_up * steps <= 1 else stage.warm_up
+    return OneCycleLR(optimizer, stage.learning_rate, total_steps=steps, pct_start=rising, cycle_momentum=False)

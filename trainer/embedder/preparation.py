@@ -149,8 +149,9 @@ _finder: FaceFinder | None = None
 
 def _work_off(items: Sequence[Source], finder: OpenFinder, recipe: Recipe, workers: int) -> Iterator[str]:
     """For every photo "" or the reason why it has no canvas."""
+    if items:
+        _open(finder)  # also where others do the work: one that can't be opened is told here in words
     if workers == 1 or len(items) < FEWEST_FOR_PROCESSES:
-        _open(finder)
         yield from (_one(item, recipe) for item in items)
         return
     # A runtime that was started does not survive a fork.
@@ -170,6 +171,7 @@ def _one(source: Source, recipe: Recipe) -> str:
     try:
         canvas = make_canvas(source.photo.read_bytes(), _finder, recipe, source.box)
     except (RegistryError, ValueError) as error:
+        source.target.unlink(missing_ok=True)  # of another recipe
         return str(error) or type(error).__name__
     source.target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = source.target.with_suffix(".partial")

@@ -23,8 +23,18 @@ class Source:
 
 def faces_by_identity(photos: Path, output: Path) -> list[Source]:
     """One face of every `<identity>/<photo>`."""
-    people = pictures_by_identity(photos)
-    return [Source(path, output / name / f"{path.stem}.webp") for name, paths in people for path in paths]
+    seen = Counter[tuple[str, str]]()
+    sources = []
+    for name, paths in pictures_by_identity(photos):
+        for path in paths:
+            seen[name, path.stem] += 1
+            sources.append(Source(path, _target(output, name, path.stem, seen[name, path.stem])))
+    return sources
+
+
+def _target(output: Path, name: str, stem: str, number: int) -> Path:
+    """IMG.jpg and IMG.heic are two pictures."""
+    return output / name / (f"{stem}.webp" if number == 1 else f"{stem}-{number}.webp")
 
 
 def faces_by_box(table: Path, photos: Path, output: Path) -> list[Source]:
@@ -49,6 +59,5 @@ def faces_by_box(table: Path, photos: Path, output: Path) -> list[Source]:
         if not (x0 < x1 and y0 < y1) or not photo.is_file() or Path(name).name != name or not name:
             raise ConfigError(f"{table}, line {line}: no photo {photo}, no identity, or a box without an area")
         seen[name, photo.stem] += 1
-        number = "" if seen[name, photo.stem] == 1 else f"-{seen[name, photo.stem]}"
-        sources.append(Source(photo, output / name / f"{photo.stem}{number}.webp", (x0, y0, x1, y1)))
+        sources.append(Source(photo, _target(output, name, photo.stem, seen[name, photo.stem]), (x0, y0, x1, y1)))
     return sources

@@ -17,7 +17,7 @@ def teacher_embeddings(teacher: Path, canvases: CanvasSet, cache: Path) -> npt.N
     Args:
         teacher: ONNX graph from (1, 3, 112, 112) RGB, `(x - 127.5) / 128`, to (1, D).
     """
-    key = hashlib.sha256(teacher.read_bytes() + "\n".join(canvases.identities).encode()).hexdigest()[:16]
+    key = hashlib.sha256(teacher.read_bytes() + canvases.key.encode()).hexdigest()[:16]
     path = cache / f"teacher-{key}.npy"
     if not path.exists():
         np.save(path, _embed(teacher, canvases))

@@ -1,6 +1,5 @@
 """Trains an embedder stage by stage with Lightning: usually distillation, then batch-hard triplets."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -84,7 +83,7 @@ def _require_same_run(
     """
     described = {
         "config": config.model_dump(mode="json"),
-        "pictures": hashlib.sha256("\n".join(canvases.identities).encode()).hexdigest(),
+        "pictures": canvases.key,
         "teacher": None if teacher is None else file_sha256(teacher),
         "initial": None if initial is None else file_sha256(initial),
     }

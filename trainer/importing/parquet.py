@@ -15,6 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from trainer.configuration import ConfigError
 
 PORTION = 64
+FILE = "file that the row is from"
+KINDS = {"jpeg": "jpg", "mpo": "jpg"}
+"""A phone's MPO begins with a JPEG."""
 FORBIDDEN = "/\\\0"
 
 
@@ -65,22 +68,26 @@ def read(source: str, image: str, label: str, extra: tuple[str, ...] = ()) -> It
         for row in portion.iter_rows(named=True):
             cell = row[image]
             data = cell.get("bytes") if isinstance(cell, dict) else cell
-            if not isinstance(data, bytes):
+            if data is not None and not isinstance(data, bytes):
                 raise ConfigError(f"{source}: the column {image} holds no pictures, but {type(cell).__name__}")
-            number = row[label]
-            named = names[number] if names and isinstance(number, int) else str(number)
-            yield Row(data, named, {name: row[name] for name in extra})
+            named = _named(row[label], names)
+            if data is not None and named is not None:  # -1 and null are rows without a label
+                yield Row(data, named, {name: row[name] for name in extra})
+
+
+def _named(label: object, names: list[str] | None) -> str | None:
+    if label is None or names is None or not isinstance(label, int):
+        return None if label is None else str(label)
+    return names[label] if 0 <= label < len(names) else None
 
 
 def _label_names(source: str, label: str) -> list[str] | None:
     """The names that a ClassLabel's numbers stand for, as the `datasets` library writes them beside the schema."""
-    first = next(iter(sorted(Path(source).parent.glob(Path(source).name))), None) if "://" not in source else source
-    if first is None:
-        return None
     try:
+        first = pl.scan_parquet(source, include_file_paths=FILE).select(FILE).head(1).collect().item()
         told = pl.read_parquet_metadata(first).get("huggingface")
         features = json.loads(told)["info"]["features"] if told else {}
-    except (OSError, pl.exceptions.PolarsError, ValueError, KeyError):
+    except (OSError, pl.exceptions.PolarsError, ValueError, KeyError, TypeError):
         return None
     names = (features.get(label) or {}).get("names")
     return [str(name) for name in names] if names else None
@@ -108,7 +115,9 @@ def _is_full(label: str, taken: Counter[str], limits: Limits) -> bool:
 
 def write_identities(rows: Iterator[Row], output: Path) -> tuple[int, list[str]]:
     """`<output>/<label>/<number>.<kind>`: the pictures as they are stored. Returns how many, and what was left out."""
-    counts, refused = Counter[str](), []
+    places: dict[str, int] = {}
+    refused: list[str] = []
+    count = 0
     for number, row in enumerate(rows):
         name = "".join("_" if character in FORBIDDEN else character for character in row.label).strip(". ") or "unnamed"
         try:
@@ -118,7 +127,10 @@ def write_identities(rows: Iterator[Row], output: Path) -> tuple[int, list[str]]
             refused.append(f"row {number}: no picture")
             continue
         folder = output / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{counts[name]:05}.{'jpg' if kind == 'jpeg' else kind}").write_bytes(row.data)
-        counts[name] += 1
-    return counts.total(), refused
+        if name not in places:
+            folder.mkdir(parents=True, exist_ok=True)
+            places[name] = sum(1 for _ in folder.iterdir())  # after what another import left
+        (folder / f"{places[name]:05}.{KINDS.get(kind, kind)}").write_bytes(row.data)
+        places[name] += 1
+        count += 1
+    return count, refused

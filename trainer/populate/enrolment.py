@@ -13,6 +13,8 @@ from service.client import Registry
 from service.client import operations as op
 from service.errors import RegistryError
 
+NOT_THE_PICTURES = {401, 403, 404, 503, 507}
+"""Statuses of errors that every picture would have: a wrong key, no such collection, no database."""
 ACCEPTED, DUPLICATE, REJECTED = "accepted", "duplicate", "rejected"
 
 
@@ -83,6 +85,8 @@ def _send(registry: Registry, portion: Portion, collection: str) -> list[Outcome
             (view.status, view.code, view.detail) for view in answer.images
         ]
     except RegistryError as error:
+        if error.status in NOT_THE_PICTURES:
+            raise
         one_by_one = error.extensions.get("images") or [{}] * len(portion.pictures)
         told = [(REJECTED, why.get("code", error.code), why.get("detail", error.detail)) for why in one_by_one]
     seconds = time.monotonic() - started

@@ -14,6 +14,7 @@ class RunResult(BaseModel):
     """Accuracy on the gallery's people, and what the encoder costs.
 
     Attributes:
+        recipe: a hash of configuration, pictures and teacher.
         tar: true accept rate at `fmr`.
         rank_1: how often the nearest other picture is of the same person.
         top_k_rate: how often the same person is among the nearest `top_k`.
@@ -22,6 +23,7 @@ class RunResult(BaseModel):
     """
 
     name: str
+    recipe: str
     backbone: str
     embedding_dim: int
     tar: float

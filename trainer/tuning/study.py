@@ -18,6 +18,9 @@ Train = Callable[[EmbedderConfig, Path, list[Callback]], Path]
 """Trains into a folder and returns the best checkpoint."""
 
 
+RECIPE = "recipe"
+
+
 class Pruning(Callback):
     """Tells the study every validation's value, and ends a trial that is worse than most were at that point."""
 
@@ -47,9 +50,13 @@ def run_study(config: TuneConfig, folder: Path, train: Train) -> optuna.Study:
         storage=f"sqlite:///{(folder / 'study.db').resolve()}",
         load_if_exists=True,
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=config.startup_trials),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=config.patience),
     )
+    # A sampler that began anew with the same seed would draw again what it drew before.
+    study.sampler = optuna.samplers.TPESampler(
+        seed=config.seed + len(study.trials), n_startup_trials=config.startup_trials
+    )
+    _require_same_study(study, config)
     _do_again_what_was_cut_off(study)
     left = config.trials - sum(
         trial.state.is_finished() and trial.state is not TrialState.FAIL for trial in study.trials
@@ -57,6 +64,13 @@ def run_study(config: TuneConfig, folder: Path, train: Train) -> optuna.Study:
     if left > 0:
         study.optimize(lambda trial: _objective(trial, config, folder, train), n_trials=left, show_progress_bar=True)
     return study
+
+
+def _require_same_study(study: optuna.Study, config: TuneConfig) -> None:
+    told = config.model_dump_json(include={"search", "train"})
+    if study.user_attrs.setdefault(RECIPE, told) != told:
+        raise ConfigError(f"the study {study.study_name!r} searched otherwise before: name another --output, or `name`")
+    study.set_user_attr(RECIPE, told)
 
 
 def _do_again_what_was_cut_off(study: optuna.Study) -> None:

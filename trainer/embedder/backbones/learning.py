@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from trainer.configuration import ConfigError
+
 TRUNKS = ("backbone", "features", "encoder", "layers", "blocks", "stages", "trunk_output")
 """What libraries call the part that holds the stages of a backbone one after another."""
 
@@ -25,6 +27,8 @@ def freeze_but(encoder: nn.Module, unfrozen_stages: int) -> None:
     `train()` undoes the mode: call it anew in every epoch.
     """
     trunk = stages_of(encoder)
+    if unfrozen_stages > len(trunk):
+        raise ConfigError(f"unfrozen_stages is {unfrozen_stages}, and this backbone has {len(trunk)}")
     learning = {id(parameter) for stage in trunk[len(trunk) - unfrozen_stages :] for parameter in stage.parameters()}
     learning |= {id(parameter) for parameter in _after_trunk(encoder)}
     for parameter in encoder.parameters():
