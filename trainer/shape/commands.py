@@ -79,7 +79,8 @@ def report(
 ) -> None:
     """Verification rates of held-out people by how far the more turned of two faces looks to the side.
 
-    Beside it the same with crops aligned by the autoencoder's canonical landmarks.
+    Of the canvases as they are, of crops aligned anew by the service's detector, and by the autoencoder's canonical
+    landmarks.
     """
     import numpy as np
 
@@ -95,7 +96,7 @@ def report(
     from trainer.embedder.split import Part
     from trainer.shape.autoencoder import load
     from trainer.shape.report import write_report
-    from trainer.shape.verification import by_yaw, embed_by_canonical, yaws
+    from trainer.shape.verification import by_yaw, embed_realigned, yaws
 
     model = load(shape)
     embedder = FaceEmbedder(bundle, RuntimeOptions())
@@ -108,5 +109,8 @@ def report(
     names = [canvases.identities[row] for row in rows]
     yaw = yaws(landmarks[rows])
     usual = by_yaw(embed_canvases(embedder, canvases, rows)[0], names, yaw)
-    realigned = embed_by_canonical(embedder, canvases, rows, np.asarray(landmarks[rows]), model)
-    typer.echo(write_report(usual, by_yaw(realigned, names, yaw), output))
+    points = np.asarray(landmarks[rows])
+    anew, canonical = (
+        by_yaw(embed_realigned(embedder, canvases, rows, points, way), names, yaw) for way in (None, model)
+    )
+    typer.echo(write_report(usual, anew, canonical, output))

@@ -25,18 +25,19 @@ def errors_table(errors: ShapeErrors) -> str:
     return f"{words}\n\n{table(('canonical landmarks by', 'error'), rows)}"
 
 
-def write_report(usual: Sequence[Bin], canonical: Sequence[Bin], folder: Path) -> str:
+def write_report(usual: Sequence[Bin], anew: Sequence[Bin], canonical: Sequence[Bin], folder: Path) -> str:
     """`report.md` and `yaw.png`; returns the table."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        (f"{one.low:.0f} to {one.high:.0f}", f"{one.genuine:,}", f"{one.tar:.4f}", f"{two.tar:.4f}", f"{one.fmr:.5f}")
-        for one, two in zip(usual, canonical, strict=True)
+        (f"{one.low:.0f} to {one.high:.0f}", f"{one.genuine:,}", *(f"{way.tar:.4f}" for way in (one, two, three)))
+        for one, two, three in zip(usual, anew, canonical, strict=True)
     ]
-    head = ("yaw of the more turned face", "genuine pairs", "TAR", "TAR, canonical alignment", "FMR")
+    head = ("yaw of the more turned face", "genuine pairs", "TAR, canvases as they are", "aligned anew", "canonically")
     text = table(head, rows)
     figure, axes = plt.subplots(figsize=(6, 3.6))
     places = [f"{one.low:.0f} to {one.high:.0f}" for one in usual]
-    axes.plot(places, [one.tar for one in usual], "o-", label="aligned as the service does")
+    axes.plot(places, [one.tar for one in usual], "o:", label="canvases as they are")
+    axes.plot(places, [one.tar for one in anew], "o-", label="aligned anew, as the service does")
     axes.plot(places, [one.tar for one in canonical], "o--", label="by canonical landmarks")
     axes.set(xlabel="yaw of the more turned face", ylabel="true accept rate", ylim=(0, 1))
     axes.legend()

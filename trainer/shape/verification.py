@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.inference.embedder import FaceEmbedder
-from service.vision.alignment import TEMPLATE_112, similarity_transform
+from service.vision.alignment import TEMPLATE_112, similarity_transform, trust
 from service.vision.image import Pixels
 from trainer.embedder.canvases import CROP, CanvasSet
 from trainer.embedder.scores import all_pairs
@@ -63,15 +63,17 @@ def yaws(landmarks: Floats) -> Floats:
     return np.array([pose_of(face).yaw for face in landmarks], np.float32)
 
 
-def embed_by_canonical(
-    embedder: FaceEmbedder, canvases: CanvasSet, rows: list[int], landmarks: Floats, model: ShapeAutoencoder
+def embed_realigned(
+    embedder: FaceEmbedder, canvases: CanvasSet, rows: list[int], landmarks: Floats, model: ShapeAutoencoder | None
 ) -> Floats:
-    """(N, D) embeddings of crops aligned so that what turning did to the landmarks doesn't move the face.
+    """(N, D) embeddings of crops aligned anew by (N, 5, 3) landmarks of their canvases.
 
-    The template's points are moved as the face's own differ from its canonical ones, before the nearest similarity is
-    sought.
+    Args:
+        model: with one, so that what turning did to the landmarks doesn't move the face: the template's points are
+            moved as the face's own differ from its canonical ones, before the nearest similarity is sought. None: as
+            the service aligns.
     """
-    fronts = canonical(model, landmarks)
+    fronts = [None] * len(rows) if model is None else list(canonical(model, landmarks))
     crops = [
         _realigned(np.asarray(canvases.pictures[row]), face, front)
         for row, face, front in zip(rows, landmarks, fronts, strict=True)
@@ -79,9 +81,8 @@ def embed_by_canonical(
     return np.concatenate([embedder.embed(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)])
 
 
-def _realigned(canvas: Pixels, face: Floats, front: Floats) -> Pixels:
-    turned = (pose_of(face).points - front) * EYES_PX
-    target = (TEMPLATE_112 + turned).astype(np.float32)
-    transform = similarity_transform(face[:, :2], target)
+def _realigned(canvas: Pixels, face: Floats, front: Floats | None) -> Pixels:
+    turned = 0.0 if front is None else (pose_of(face).points - front) * EYES_PX
+    transform = similarity_transform(face[:, :2], (TEMPLATE_112 + turned).astype(np.float32), trust(face[:, 2]))
     crop = cv2.warpAffine(canvas, transform, (CROP, CROP), borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, np.uint8)
