@@ -68,8 +68,6 @@ class EmbedderModule(lightning.LightningModule):
             self._embed = [torch.compile(self.encoder)]
 
     def on_train_epoch_start(self) -> None:
-        # For the augmentation: each process changes its pictures in its own way.
-        torch.manual_seed(epoch_seed(self._seed, self.current_epoch) + self.global_rank)
         self._hold_still()
 
     def _hold_still(self) -> None:
@@ -78,7 +76,11 @@ class EmbedderModule(lightning.LightningModule):
         if self.stage.freeze_batch_norm:
             freeze_batch_norms(self.encoder)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        if index == 0:
+            # For the augmentation: each process changes its pictures in its own way. Not sooner: opening the epoch's
+            # loader draws a number, at another moment in a run that goes on.
+            torch.manual_seed(epoch_seed(self._seed, self.current_epoch) + self.global_rank)
         pixels = self._augment(batch.canvases, batch.landmarks).contiguous(memory_format=torch.channels_last)
         student, teacher, labels = self._everywhere(self._embed[0](pixels).float(), batch)
         losses = self._loss(student, teacher, labels, min(self.global_step / self._steps, 1.0))
