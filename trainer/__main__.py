@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 import typer
+from pydantic import ValidationError
 
 from service.errors import RegistryError, StartupError
 from trainer.classifier.commands import app as classifier
@@ -45,7 +46,7 @@ def main() -> None:
     """Run a command; what its user can mend is told in words."""
     try:
         app()
-    except (ConfigError, StartupError, RegistryError, FileNotFoundError) as error:
+    except (ConfigError, StartupError, RegistryError, FileNotFoundError, ValidationError) as error:
         sys.exit(str(error))
 
 

@@ -12,6 +12,7 @@ from service.errors import StartupError
 from service.inference.bundle import file_sha256
 
 Floats = npt.NDArray[np.float32]
+NAME = r"^[a-z0-9][a-z0-9._-]{2,63}$"
 MANIFEST, WEIGHTS = "classifier.json", "classifier.npz"
 
 
@@ -29,7 +30,7 @@ class ClassifierManifest(BaseModel):
 
     kind: Literal["classifier"]
     format_version: Literal[1]
-    classifier_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{2,63}$")
+    classifier_id: str = Field(pattern=NAME)
     embedder: str
     embedder_fingerprint: str
     labels: list[str] = Field(min_length=2)

@@ -290,6 +290,8 @@ def test_transforms_by_their_names() -> None:
         ({"name": "Sharpness"}, "no 'Sharpness'"),
         ({"name": "functional"}, "no 'functional'"),
         ({"name": "GaussianBlur"}, "kernel_size"),
+        ({"name": "RandomCrop", "arguments": {"size": 64}}, "changes the size"),
+        ({"name": "JPEG", "arguments": {"quality": 50}}, "JPEG"),
     ):
         with pytest.raises(ConfigError, match=words):
             Augmentation(AugmentationConfig.model_validate({"transforms": [wrong]}))

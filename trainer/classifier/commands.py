@@ -1,5 +1,6 @@
 """`python -m trainer classifier …` and `python -m trainer predict`"""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -29,17 +30,20 @@ def fit(
     `POST /predict` serves it: REGISTRY_CLASSIFIER__BUNDLE names the folder.
     """
     from service.inference.bundle import embedding_fingerprint
+    from service.inference.classifier import NAME, write_classifier
     from service.inference.classifier import Classifier as Fitted
-    from service.inference.classifier import write_classifier
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
     from trainer.classifier import fitting
     from trainer.classifier.config import ClassifierConfig
     from trainer.classifier.report import Measured, write_report
+    from trainer.configuration import ConfigError
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.embedding import embed_canvases
 
+    if re.match(NAME, name) is None:
+        raise ConfigError(f"--name {name!r}: lower-case letters, digits, dots, dashes, from three to 64 of them")
     settings = ClassifierConfig.load(config)
     canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
     division = fitting.divide(canvases, settings)

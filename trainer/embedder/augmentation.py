@@ -77,7 +77,7 @@ class Augmentation:
         channels: LandmarkChannelsConfig | None = None,
     ) -> None:
         self._config, self._size, self._filters, self._channels = config, size, filters, channels
-        self._transforms = [(_transform(item), item.probability) for item in config.transforms]
+        self._transforms = [(_transform(item, size), item.probability) for item in config.transforms]
 
     def __call__(self, canvases: Tensor, landmarks: Tensor | None = None) -> Tensor:
         """The changed crops, with the channels of their (N, 6, 3) landmarks where the model wants such."""
@@ -148,14 +148,19 @@ class Augmentation:
         return max(1, pixels * self._size // CROP)
 
 
-def _transform(item: TransformConfig) -> v2.Transform:
+def _transform(item: TransformConfig, size: int) -> v2.Transform:
     kind = getattr(v2, item.name, None)
     if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
         raise ConfigError(f"augmentation.transforms: torchvision.transforms.v2 has no {item.name!r}")
     try:
-        return kind(**item.arguments)
-    except (TypeError, ValueError) as error:
+        transform = kind(**item.arguments)
+        with torch.random.fork_rng(devices=[]):
+            same = transform(torch.rand(3, size, size)).shape == (3, size, size)
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ConfigError(f"augmentation.transforms: {item.name}: {error}") from None
+    if not same:
+        raise ConfigError(f"augmentation.transforms: {item.name} changes the size of a picture")
+    return transform
 
 
 def _uniform(count: int, reach: float, device: torch.device) -> Tensor:
