@@ -86,7 +86,7 @@ def test_a_study_goes_on_where_it_was(ten_people: Path, tmp_path: Path, monkeypa
 def test_a_hopeless_trial_ends_early(ten_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     canvases = load_canvases(ten_people, None, tmp_path / "cache")
     monkeypatch.setattr("trainer.embedder.data.FEWEST_IMPOSTOR_PAIRS", 10)
-    monkeypatch.setattr("trainer.embedder.module.rank_1", lambda *_: 0.1)
+    monkeypatch.setattr("trainer.embedder.module.top_k_rate", lambda *_: 0.1)
     config = TuneConfig.model_validate({**TUNE, "trials": 2})
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     study = optuna.create_study(study_name="small", storage=storage, direction="maximize")

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import lightning
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +15,7 @@ from trainer.embedder.config import EmbedderConfig, StageConfig
 from trainer.embedder.data import Batch, epoch_seed
 from trainer.embedder.losses import StageLoss
 from trainer.embedder.optimisation import build_optimizer, build_schedule
-from trainer.embedder.scores import all_pairs
+from trainer.embedder.scores import all_pairs, top_k_rate
 
 VALIDATION_FMR = 1e-3
 
@@ -112,8 +111,9 @@ class EmbedderModule(lightning.LightningModule):
         labels = torch.cat([labels for _, labels in self._validation]).numpy()
         self._validation.clear()
         scores = all_pairs(embeddings, [str(label) for label in labels])
-        rate = scores.true_accept_rate(scores.threshold_at(_validation_fmr(len(scores.impostor))))
-        first = rank_1(embeddings, labels)
+        # Few people can't tell a rare false match; then the checkpoint is chosen at a more frequent one.
+        rate = scores.true_accept_rate(scores.threshold_at(scores.told(VALIDATION_FMR)))
+        first = top_k_rate(embeddings, labels.tolist(), 1)
         self.log("tar_at_fmr_1e-3", rate, prog_bar=True)
         self.log("rank_1", first)
         self.print(
@@ -126,16 +126,3 @@ class EmbedderModule(lightning.LightningModule):
         # Lightning's own estimate would draw the first epoch's order before a checkpoint says which epoch it is.
         schedule = build_schedule(self.stage, optimizer, self._steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _validation_fmr(pairs: int) -> float:
-    """Few people can't tell a rare false match; then the checkpoint is chosen at a more frequent one."""
-    return max(VALIDATION_FMR, 11 / max(pairs, 11))
-
-
-def rank_1(embeddings: "np.ndarray[Any, np.dtype[np.float32]]", labels: "np.ndarray[Any, Any]") -> float:
-    """How often the nearest other picture is of the same person, of (N, D) normalised ones of people with several."""
-    scores = embeddings @ embeddings.T
-    np.fill_diagonal(scores, -np.inf)
-    mated = (labels[:, None] == labels[None, :]).sum(axis=1) > 1
-    return float((labels[scores.argmax(axis=1)] == labels)[mated].mean()) if mated.any() else 0.0

@@ -1,5 +1,6 @@
 """From embeddings to error rates. Terms as in ISO/IEC 19795-1."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ class PairScores:
         boundary = np.partition(self.impostor, -allowed - 1)[-allowed - 1]
         return float(np.nextafter(np.float32(boundary), np.float32(2)))
 
+    def told(self, fmr: float) -> float:
+        """The asked rate, or the rarest one that these pairs can tell, where they are few."""
+        return max(fmr, 11 / max(len(self.impostor), 11))
+
     def true_accept_rate(self, threshold: float) -> float:
         return float(np.mean(self.genuine >= threshold))
 
@@ -44,6 +49,23 @@ def all_pairs(embeddings: Floats, identities: list[str]) -> PairScores:
         genuine.append(scores[same])
         impostor.append(scores[~same].astype(np.float32))
     return PairScores(np.concatenate(genuine), np.concatenate(impostor))
+
+
+def top_k_rate(embeddings: Floats, names: Sequence[object], top_k: int) -> float:
+    """How often another picture of the same person is among the nearest `top_k`, of people with several.
+
+    Args:
+        embeddings: (N, D) normalised.
+    """
+    _, labels = np.unique(np.asarray(names), return_inverse=True)
+    several = np.bincount(labels)[labels] > 1
+    hits = []
+    for row in np.flatnonzero(several):
+        cosines = embeddings @ embeddings[row]
+        cosines[row] = -np.inf
+        nearest = np.argpartition(-cosines, min(top_k, len(cosines) - 1))[:top_k]
+        hits.append(bool((labels[nearest] == labels[row]).any()))
+    return float(np.mean(hits)) if hits else 0.0
 
 
 def ten_fold_accuracy(scores: Floats, same: npt.NDArray[np.bool_], folds: int = 10) -> tuple[float, float]:

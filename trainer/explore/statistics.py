@@ -1,6 +1,5 @@
 """What a folder of people's pictures is like: how many of whom, how large, how bright, and what is in it twice."""
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from rich.progress import track
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from service.vision.image import Pixels
 from trainer.pictures import read_picture
@@ -26,7 +27,6 @@ class Picture:
 
     Attributes:
         mean, std: of each channel, in levels of 0...255.
-        content: SHA-256 of the file.
         look: 256 bits that stay nearly the same when a picture is scaled or stored anew (difference hash, Krawetz).
     """
 
@@ -36,7 +36,6 @@ class Picture:
     height: int
     mean: npt.NDArray[np.float64]
     std: npt.NDArray[np.float64]
-    content: str
     look: npt.NDArray[np.bool_]
 
 
@@ -54,9 +53,8 @@ def _examine(identity: str, path: Path) -> Picture | None:
     if pixels is None:
         return None
     mean, std = (np.asarray(part, np.float64).ravel() for part in cv2.meanStdDev(pixels))
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
     height, width = pixels.shape[:2]
-    return Picture(identity, path, width, height, mean, std, content, difference_hash(pixels))
+    return Picture(identity, path, width, height, mean, std, difference_hash(pixels))
 
 
 def difference_hash(pixels: Pixels) -> npt.NDArray[np.bool_]:
@@ -74,21 +72,18 @@ def channel_statistics(pictures: Sequence[Picture]) -> tuple[npt.NDArray[np.floa
 
 
 def duplicates(pictures: Sequence[Picture]) -> list[list[Picture]]:
-    """Groups of the same file, or of pictures that look nearly the same; the largest group first."""
-    parents = list(range(len(pictures)))
-
-    def root(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = row = parents[parents[row]]
-        return row
-
+    """Groups of pictures that are the same or look nearly so, also through a third one; the largest group first."""
     looks = np.array([picture.look for picture in pictures], np.float32).reshape(len(pictures), -1)
     ones = looks.sum(axis=1)
-    for row, look in enumerate(looks):
+    near: list[npt.NDArray[np.intp]] = []
+    for row, look in enumerate(track(looks, description="comparing")):
         distances = ones[row + 1 :] + ones[row] - 2 * looks[row + 1 :] @ look
-        for other in np.flatnonzero(distances <= NEAR_BITS) + row + 1:
-            parents[root(int(other))] = root(row)
+        near.append(np.flatnonzero(distances <= NEAR_BITS) + row + 1)
+    others = np.concatenate(near)
+    rows = np.repeat(np.arange(len(pictures)), [len(places) for places in near])
+    count = len(pictures)
+    _, numbers = connected_components(coo_array((np.ones(len(rows)), (rows, others)), shape=(count, count)))
     groups: dict[int, list[Picture]] = {}
-    for row, picture in enumerate(pictures):
-        groups.setdefault(root(row), []).append(picture)
+    for number, picture in zip(numbers, pictures, strict=True):
+        groups.setdefault(int(number), []).append(picture)
     return sorted((group for group in groups.values() if len(group) > 1), key=len, reverse=True)

@@ -34,4 +34,4 @@ def import_parquet(
     rows = parquet.limited(parquet.read(source, image, label), limits)
     count, refused = parquet.write_identities(iter(track(rows, description="importing", total=samples)), output)
     people = sum(1 for folder in output.iterdir() if folder.is_dir()) if output.exists() else 0
-    typer.echo(f"{count} pictures of {people} people in {output}; {len(refused)} rows without a picture")
+    typer.echo(f"{count} pictures of {people} people in {output}; {refused} rows without a picture")

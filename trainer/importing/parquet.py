@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,11 +22,10 @@ FORBIDDEN = "/\\\0"
 
 @dataclass(frozen=True)
 class Row:
-    """A picture as it is stored, its label's name, and the row's other columns that were asked for."""
+    """A picture as it is stored, and its label's name."""
 
     data: bytes
     label: str
-    extra: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Limits:
     seed: int = 0
 
 
-def read(source: str, image: str, label: str, extra: tuple[str, ...] = ()) -> Iterator[Row]:
+def read(source: str, image: str, label: str) -> Iterator[Row]:
     """The rows of Parquet files: a path, a pattern, or `hf://datasets/<owner>/<name>/<pattern>`.
 
     Only a few rows are held at once.
@@ -61,10 +59,10 @@ def read(source: str, image: str, label: str, extra: tuple[str, ...] = ()) -> It
         columns = frame.collect_schema()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"{source}: {error}") from None
-    if missing := [name for name in (image, label, *extra) if name not in columns]:
+    if missing := [name for name in (image, label) if name not in columns]:
         raise ConfigError(f"{source} has no column {', '.join(missing)}; it has {', '.join(columns)}")
     names = _label_names(source, label)
-    for portion in frame.select(image, label, *extra).collect_batches(chunk_size=PORTION, maintain_order=True):
+    for portion in frame.select(image, label).collect_batches(chunk_size=PORTION, maintain_order=True):
         for row in portion.iter_rows(named=True):
             cell = row[image]
             data = cell.get("bytes") if isinstance(cell, dict) else cell
@@ -72,7 +70,7 @@ def read(source: str, image: str, label: str, extra: tuple[str, ...] = ()) -> It
                 raise ConfigError(f"{source}: the column {image} holds no pictures, but {type(cell).__name__}")
             named = _named(row[label], names)
             if data is not None and named is not None:  # -1 and null are rows without a label
-                yield Row(data, named, {name: row[name] for name in extra})
+                yield Row(data, named)
 
 
 def _named(label: object, names: list[str] | None) -> str | None:
@@ -113,18 +111,17 @@ def _is_full(label: str, taken: Counter[str], limits: Limits) -> bool:
     return limits.per_class is not None and taken[label] >= limits.per_class
 
 
-def write_identities(rows: Iterator[Row], output: Path) -> tuple[int, list[str]]:
-    """`<output>/<label>/<number>.<kind>`: the pictures as they are stored. Returns how many, and what was left out."""
+def write_identities(rows: Iterator[Row], output: Path) -> tuple[int, int]:
+    """`<output>/<label>/<number>.<kind>`: the pictures as they are stored. Returns how many, and how many are none."""
     places: dict[str, int] = {}
-    refused: list[str] = []
-    count = 0
-    for number, row in enumerate(rows):
+    count = refused = 0
+    for row in rows:
         name = "".join("_" if character in FORBIDDEN else character for character in row.label).strip(". ") or "unnamed"
         try:
             with Image.open(io.BytesIO(row.data)) as picture:
                 kind = (picture.format or "").lower()
         except (UnidentifiedImageError, OSError):
-            refused.append(f"row {number}: no picture")
+            refused += 1
             continue
         folder = output / name
         if name not in places:

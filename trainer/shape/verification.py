@@ -36,7 +36,7 @@ class Bin:
 def by_yaw(embeddings: Floats, names: list[str], yaw: Floats) -> list[Bin]:
     """True accept and false match rates of each bin at the threshold that has FMR 1e-3 over all pairs."""
     overall = all_pairs(embeddings, names)
-    threshold = overall.threshold_at(max(FMR, 11 / max(len(overall.impostor), 11)))
+    threshold = overall.threshold_at(overall.told(FMR))
     _, labels = np.unique(np.asarray(names), return_inverse=True)
     counts = np.zeros((len(EDGES) - 1, 2, 2), np.int64)  # bin, same person, accepted
     turned = np.abs(yaw)

@@ -37,8 +37,12 @@ def sweep(
     """
     import yaml
 
+    from service.inference.embedder import FaceEmbedder
+    from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
+    from trainer.configuration import choice
     from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.split import Part
     from trainer.sweep.config import SweepConfig
     from trainer.sweep.gallery import Gallery, photo_query
     from trainer.sweep.report import write_report
@@ -46,18 +50,19 @@ def sweep(
 
     settings = SweepConfig.load(config)
     if gallery is not None:
-        settings = SweepConfig.model_validate({**settings.model_dump(), "gallery": gallery})
+        settings = settings.model_copy(update={"gallery": choice(Part, gallery, "gallery").value})
     canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
     split = next(iter(settings.configurations().values())).split
     people = Gallery(canvases, split, settings.gallery)
     asked = [photo_query(query_image, detector)] if query_image else people.queries(settings.queries)
     terms = yaml.safe_load(provenance.read_text())
-    results = []
+    found = []
     for result in run_all(settings, canvases, people, terms, output, teacher, work / "cache", device):
-        results.append(result)
+        embedder = FaceEmbedder(output / result.name / "bundle", RuntimeOptions())
+        found.append((result, [people.search(query, embedder, settings.top_k) for query in asked]))
         typer.echo(
             f"{result.name}: TAR {result.tar:.4f} at FMR {result.fmr:.2g}, rank 1 {result.rank_1:.4f}, "
             f"{result.megabytes:.1f} MB, {result.latency_ms:.1f} ms"
         )
-        write_report(results, people, asked, settings.top_k, output)
-    typer.echo(f"{len(results)} encoders: {output / 'report.md'}")
+        write_report(found, people, asked, output)
+    typer.echo(f"{len(found)} encoders: {output / 'report.md'}")

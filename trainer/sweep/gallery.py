@@ -1,9 +1,7 @@
 """The pictures that are searched, and what a search finds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,14 +46,18 @@ class Gallery:
         if len(self.rows) < 2:
             raise ConfigError(f"the split keeps nobody for {part}: raise split.{part}, or choose another gallery")
         self._canvases = canvases
+        self._embedded: dict[str, Floats] = {}
         self.names = [canvases.identities[row] for row in self.rows]
 
     def canvas(self, row: int) -> Pixels:
         return np.asarray(self._canvases.pictures[self.rows[row]])
 
     def embed(self, embedder: FaceEmbedder) -> Floats:
-        """(N, D) normalised embeddings of all pictures."""
-        return embed_canvases(embedder, self._canvases, self.rows)[0]
+        """(N, D) normalised embeddings of all pictures; each model makes them once."""
+        model_id = embedder.manifest.model_id
+        if model_id not in self._embedded:
+            self._embedded[model_id] = embed_canvases(embedder, self._canvases, self.rows)[0]
+        return self._embedded[model_id]
 
     def queries(self, count: int) -> list[Query]:
         """Pictures of people with several, always the same ones, each of another person."""
@@ -65,8 +67,9 @@ class Gallery:
         rows = [int(np.flatnonzero(names == name)[0]) for name in chosen]
         return [Query(self.canvas(row), row) for row in rows]
 
-    def search(self, query: Query, embedder: FaceEmbedder, embeddings: Floats, top_k: int) -> Answer:
+    def search(self, query: Query, embedder: FaceEmbedder, top_k: int) -> Answer:
         """The nearest `top_k` pictures; the query itself is not in the answer."""
+        embeddings = self.embed(embedder)
         if query.row is None:
             vector = embedder.embed(middle_crops(query.canvas[None], embedder.manifest.input_size))[0]
         else:
@@ -92,18 +95,3 @@ def photo_query(photo: Path, detector: Path) -> Query:
         return Query(make_canvas(photo.read_bytes(), finder, Recipe()), None)
     except ValueError as error:
         raise ConfigError(f"{photo}: {error}") from None
-
-
-def top_k_rate(embeddings: Floats, names: Sequence[str], top_k: int) -> float:
-    """How often another picture of the same person is among the nearest `top_k`, of people with several."""
-    _, labels = np.unique(np.asarray(names), return_inverse=True)
-    hits: list[Any] = []
-    for row, vector in enumerate(embeddings):
-        same = labels == labels[row]
-        if same.sum() < 2:
-            continue
-        cosines = embeddings @ vector
-        cosines[row] = -np.inf
-        nearest = np.argpartition(-cosines, min(top_k, len(cosines) - 1))[:top_k]
-        hits.append(same[nearest].any())
-    return float(np.mean(hits)) if hits else 0.0

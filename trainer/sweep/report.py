@@ -1,26 +1,26 @@
 """The benchmark as Markdown with its pictures."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service.inference.embedder import FaceEmbedder
-from service.inference.graph import RuntimeOptions
-from trainer.sweep.gallery import Gallery, Query
+from trainer.sweep.gallery import Answer, Gallery, Query
 from trainer.sweep.pictures import Row, accuracy_plot, grid
 from trainer.sweep.result import RunResult, by_accuracy, by_size, write_all
 from trainer.tables import table
 
 Order = Callable[[Sequence[RunResult]], list[RunResult]]
+Found = tuple[RunResult, list[Answer]]
+"""What is known of an encoder, and what it finds for each query."""
 ORDERS: dict[str, Order] = {"accuracy": by_accuracy, "size": by_size}
 
 
-def write_report(
-    results: Sequence[RunResult], gallery: Gallery, queries: Sequence[Query], top_k: int, output: Path
-) -> None:
+def write_report(found: Sequence[Found], gallery: Gallery, queries: Sequence[Query], output: Path) -> None:
     """`benchmark_results.json`, `accuracy.png`, `grids/` and `report.md`."""
+    results = [result for result, _ in found]
     write_all(results, output)
     accuracy_plot(results, output / "accuracy.png")
-    grids = _grids(results, gallery, queries, top_k, output)
+    grids = _grids(found, gallery, queries, output)
     first = results[0]
     head = (
         f"# Encoders beside each other\n\nMeasured on {first.pictures:,} pictures of {first.people:,} people of the "
@@ -49,35 +49,18 @@ def _table(results: Sequence[RunResult]) -> str:
     )  # fmt: skip
 
 
-def _grids(
-    results: Sequence[RunResult], gallery: Gallery, queries: Sequence[Query], top_k: int, output: Path
-) -> list[Path]:
+def _grids(found: Sequence[Found], gallery: Gallery, queries: Sequence[Query], output: Path) -> list[Path]:
     """For every query: a grid of each dimension and of each backbone, ordered by accuracy and by size."""
-    found = _search_all(results, gallery, queries, top_k, output)
-    groups = {f"dimension-{dim}": [r for r in results if r.embedding_dim == dim] for dim in _dims(results)}
-    for backbone in sorted({result.backbone for result in results}):
-        groups[f"backbone-{backbone.replace(':', '-')}"] = [r for r in results if r.backbone == backbone]
+    answers = {result.name: theirs for result, theirs in found}
+    groups: dict[str, list[RunResult]] = {}
+    for result, _ in found:
+        groups.setdefault(f"dimension-{result.embedding_dim}", []).append(result)
+        groups.setdefault(f"backbone-{result.backbone.replace(':', '-')}", []).append(result)
     files = []
-    for name, members in groups.items():
-        for order, ordered in ORDERS.items():
-            for number, query in enumerate(queries):
-                rows: list[Row] = [(result, found[result.name][number]) for result in ordered(members)]
-                file = output / "grids" / f"{name}-by-{order}-query-{number + 1}.png"
-                grid(query, gallery, rows, f"{name}, by {order}", file)
-                files.append(file)
+    for (name, members), (order, ordered), number in itertools.product(
+        sorted(groups.items()), ORDERS.items(), range(len(queries))
+    ):
+        rows: list[Row] = [(result, answers[result.name][number]) for result in ordered(members)]
+        files.append(output / "grids" / f"{name}-by-{order}-query-{number + 1}.png")
+        grid(queries[number], gallery, rows, f"{name}, by {order}", files[-1])
     return files
-
-
-def _search_all(
-    results: Sequence[RunResult], gallery: Gallery, queries: Sequence[Query], top_k: int, output: Path
-) -> dict[str, list]:  # type: ignore[type-arg]
-    found = {}
-    for result in results:
-        embedder = FaceEmbedder(output / result.name / "bundle", RuntimeOptions())
-        embeddings = gallery.embed(embedder)
-        found[result.name] = [gallery.search(query, embedder, embeddings, top_k) for query in queries]
-    return found
-
-
-def _dims(results: Sequence[RunResult]) -> list[int]:
-    return sorted({result.embedding_dim for result in results})
