@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -29,6 +29,7 @@ from service.gallery.roles import APP
 from service.inference.bundle import Precision
 from service.inference.graph import Backend, Device
 from service.logs import LogFormat
+from service.strict import Strict
 
 PREFIX = "REGISTRY_"
 BUNDLES = Path(__file__).parent / "bundles"
@@ -61,8 +62,8 @@ def _shipped_or(path: Path) -> Path:
     return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_dir() else path
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Section(Strict):
+    """One block of the settings."""
 
 
 class ServerSettings(_Section):
@@ -286,6 +287,12 @@ class Settings(BaseSettings):
     crops: CropSettings = CropSettings()
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections_are_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """YAML reads a section whose keys are all commented out as null."""
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def database_url(self) -> str | None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
+
+from service.strict import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -27,10 +29,8 @@ def choice(kind: type[Choice], given: str, option: str) -> Choice:
         raise ConfigError(f"--{option} {given}: choose one of {', '.join(kind)}") from None
 
 
-class Configuration(BaseModel):
+class Configuration(Strict):
     """Settings as a YAML file holds them. No key is accepted and ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def load(cls, path: Path) -> Self:

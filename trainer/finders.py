@@ -10,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+import service
+from service.inference.bundle import MANIFEST, file_sha256
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection, FaceFinder
 from service.inference.graph import RuntimeOptions
@@ -17,7 +19,7 @@ from service.vision.image import Pixels
 from trainer.configuration import ConfigError
 from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
 
-BUNDLE = Path("service/bundles/detector")
+BUNDLE = Path(service.__file__).parent / "bundles" / "detector"
 HOW = "`bash tools/extras.sh python` installs it beside our torch and OpenCV"
 MTCNN_MIN_SCORE = 0.9
 SMALLEST_PX = 20
@@ -65,8 +67,11 @@ class Finder:
 
     @property
     def described(self) -> str:
-        """Its name and what it runs, so that a preparation with another one is known to be another."""
-        return f"{self.name} {self.path or ''}".strip()
+        """Its name and a hash of what it runs, so that a preparation with another one is known to be another."""
+        path = (self.path or BUNDLE) if self.name is FinderName.YOLO else self.path
+        if path is None:
+            return str(self.name)
+        return f"{self.name} {file_sha256(path / MANIFEST if path.is_dir() else path)}"
 
 
 class Mtcnn:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from service.errors import StartupError
+from service.strict import Strict
 from service.vision.filters import Filters
 from service.vision.heatmaps import LandmarkChannels
 
@@ -20,11 +21,7 @@ MANIFEST = "manifest.json"
 Precision = Literal["f32", "bf16"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class PixelScaling(_Strict):
+class PixelScaling(Strict):
     """`(pixel - mean) / std` on values of 0...255, in the given order of colours."""
 
     colour_order: Literal["RGB", "BGR"] = "RGB"
@@ -36,7 +33,7 @@ Interval = tuple[float, float]
 """The 95 % confidence interval of a rate, by bootstrap over people."""
 
 
-class CalibrationPoint(_Strict):
+class CalibrationPoint(Strict):
     """The threshold at which this false match rate was measured, and the false non-match rate there."""
 
     fmr: float = Field(gt=0, lt=1)
@@ -46,7 +43,7 @@ class CalibrationPoint(_Strict):
     fnmr_interval: Interval | None = None
 
 
-class IdentificationPoint(_Strict):
+class IdentificationPoint(Strict):
     """What searches in galleries of one size did at the threshold for an asked FPIR.
 
     Attributes:
@@ -63,7 +60,7 @@ class IdentificationPoint(_Strict):
     fnir: float = Field(ge=0, le=1)
 
 
-class Calibration(_Strict):
+class Calibration(Strict):
     """Thresholds for asked false match rates, measured on people the model never saw.
 
     `points` run from the highest rate to the lowest one that the data can tell: ten impostor pairs or more lie above
@@ -76,7 +73,7 @@ class Calibration(_Strict):
     data: str
     people: int | None = Field(None, ge=2)
     points: list[CalibrationPoint] = Field(min_length=2)
-    identification: list[IdentificationPoint] = []
+    identification: list[IdentificationPoint] = Field(default_factory=list)
     picture: str | None = Field(None, description="file of the bundle with the DET curve as SVG")
 
     @model_validator(mode="after")
@@ -93,7 +90,7 @@ class Calibration(_Strict):
         return float(np.interp(np.log10(fmr), log_rates, [point.threshold for point in reversed(self.points)]))
 
 
-class Provenance(_Strict):
+class Provenance(Strict):
     """Where the weights come from and what they may be used for."""
 
     created: str
@@ -103,17 +100,17 @@ class Provenance(_Strict):
     initialised_from: str
 
 
-class _Manifest(_Strict):
+class _Manifest(Strict):
     format_version: Literal[1]
     model_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{2,63}$")
     graph: str = "model.onnx"
     files: dict[str, str]
     scaling: PixelScaling
     provenance: Provenance
-    evaluation: dict[str, float] = {}
+    evaluation: dict[str, float] = Field(default_factory=dict)
 
 
-class LandmarkStage(_Strict):
+class LandmarkStage(Strict):
     """A graph that finds the landmarks of an aligned crop: (n, 3, size, size) RGB of 0...255 to (n, 15), for each of
     five points x and y in parts of the crop's side, and a confidence."""
 

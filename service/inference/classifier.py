@@ -6,17 +6,18 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from service.errors import StartupError
 from service.inference.bundle import file_sha256
+from service.strict import Strict
 
 Floats = npt.NDArray[np.float32]
 NAME = r"^[a-z0-9][a-z0-9._-]{2,63}$"
 MANIFEST, WEIGHTS = "classifier.json", "classifier.npz"
 
 
-class ClassifierManifest(BaseModel):
+class ClassifierManifest(Strict):
     """What a classifier knows and what it stands on.
 
     Attributes:
@@ -26,8 +27,6 @@ class ClassifierManifest(BaseModel):
         weights_sha256: of `classifier.npz`: `weights` (people, dim) and `bias` (people,), float32.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
     kind: Literal["classifier"]
     format_version: Literal[1]
     classifier_id: str = Field(pattern=NAME)
@@ -35,7 +34,7 @@ class ClassifierManifest(BaseModel):
     embedder_fingerprint: str
     labels: list[str] = Field(min_length=2)
     weights_sha256: str
-    evaluation: dict[str, float] = {}
+    evaluation: dict[str, float] = Field(default_factory=dict)
 
 
 class Classifier:

@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from service.strict import Strict
 
 Floats = npt.NDArray[np.float32]
 POINTS = 6
@@ -19,7 +21,7 @@ CHIN = 0.75
 TEMPLATE_SIZE = 112
 
 
-class LandmarkChannels(BaseModel):
+class LandmarkChannels(Strict):
     """Which channels follow red, green and blue.
 
     Attributes:
@@ -27,8 +29,6 @@ class LandmarkChannels(BaseModel):
         sigma: of the Gaussian around each point, in pixels of a crop of 112.
         mask: a last channel that is 1 where the landmarks are known and 0 where they are not (a crop that came alone).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layout: Literal["groups", "points"] = "groups"
     sigma: float = Field(4.0, gt=0)

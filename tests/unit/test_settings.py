@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from service.errors import StartupError
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 
 
 def test_defaults_are_private_and_embedded() -> None:
@@ -65,6 +66,17 @@ def test_a_wrong_file_says_where(text: str, words: str, tmp_path: Path, monkeypa
     monkeypatch.setenv("REGISTRY_CONFIG", str(file))
     with pytest.raises(StartupError, match=words):
         load_settings()
+
+
+def test_the_shipped_file_names_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(__file__).parents[2] / "configs" / "service.yaml"
+    defaults = load_settings()
+    monkeypatch.setenv("REGISTRY_CONFIG", str(file))
+    assert load_settings() == defaults
+    sections = re.split(r"(?m)^(?=[a-z])", file.read_text())
+    named = {section.split(":")[0]: set(re.findall(r"(?m)^  (?:# )?(\w+):", section)) for section in sections}
+    for name in Settings.model_fields.keys() - {"data_dir"}:
+        assert named[name] == set(type(getattr(defaults, name)).model_fields), name
 
 
 @pytest.mark.parametrize(

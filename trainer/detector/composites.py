@@ -10,11 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.progress import track
 
 from service.inference.engine import FaceFinder
 from service.vision.image import Pixels
+from trainer.configuration import Configuration
 from trainer.detector.labels import LabelledFace, write_labels
 from trainer.pictures import pictures_below, read_picture
 
@@ -25,10 +26,8 @@ SUSPECTED = 0.3
 """Score from which on a second face in a canvas may be one."""
 
 
-class CompositeConfig(BaseModel):
+class CompositeConfig(Configuration):
     """How composites are made; every share is a probability for one face."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     side: int = Field(640, ge=64, description="pixels of a composite's side")
     tiles: tuple[int, ...] = Field((3, 4, 4, 5, 6), description="tiles along a side, one of these for each composite")

@@ -78,6 +78,9 @@ class Augmentation:
     ) -> None:
         self._config, self._size, self._filters, self._channels = config, size, filters, channels
         self._transforms = [(_transform(item, size), item.probability) for item in config.transforms]
+        if channels is not None:
+            for transform, _ in self._transforms:
+                _require_still(transform)
 
     def __call__(self, canvases: Tensor, landmarks: Tensor | None = None) -> Tensor:
         """The changed crops, with the channels of their (N, 6, 3) landmarks where the model wants such."""
@@ -161,6 +164,13 @@ def _transform(item: TransformConfig, size: int) -> v2.Transform:
     if not same:
         raise ConfigError(f"augmentation.transforms: {item.name} changes the size of a picture")
     return transform
+
+
+def _require_still(transform: v2.Transform) -> None:
+    """Landmarks would stay where they are."""
+    if type(transform).__module__.endswith("._geometry"):
+        name = type(transform).__name__
+        raise ConfigError(f"augmentation.transforms: {name} moves pixels, and landmark_channels would not move along")
 
 
 def _uniform(count: int, reach: float, device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from service.vision.heatmaps import POINTS, six_points
 from service.vision.image import Pixels
 from trainer.configuration import ConfigError
 from trainer.embedder.canvases import CANVAS, CanvasSet
+from trainer.embedder.kept import kept
 
 Floats = npt.NDArray[np.float32]
 
@@ -79,11 +80,12 @@ def landmarks_of(canvases: CanvasSet, name: str, open_finder: Callable[[], Point
     """
     key = hashlib.sha256(name.encode()).hexdigest()[:12]
     file = canvases.array.with_name(f"{canvases.array.stem}-landmarks-{key}.npy")
-    if not file.exists():
-        find = open_finder()
-        points = np.zeros((len(canvases), POINTS, 3), np.float32)
-        for row in track(range(len(canvases)), description="finding landmarks"):
-            if (found := find(np.asarray(canvases.pictures[row]))) is not None:
-                points[row] = found
-        np.save(file, points)
-    return np.load(file)
+    return kept(file, lambda: _find_all(canvases, open_finder()))
+
+
+def _find_all(canvases: CanvasSet, find: PointFinder) -> Floats:
+    points = np.zeros((len(canvases), POINTS, 3), np.float32)
+    for row in track(range(len(canvases)), description="finding landmarks"):
+        if (found := find(np.asarray(canvases.pictures[row]))) is not None:
+            points[row] = found
+    return points

@@ -6,7 +6,8 @@ rotation, shift and scale without black corners.
 
 import hashlib
 import json
-from concurrent.futures import ProcessPoolExecutor
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,17 +77,19 @@ def load_canvases(identity_folder: Path, nameless_folder: Path | None, cache: Pa
 
 
 def _described(path: Path, name: str) -> str:
-    """Tells a file from another of its name: one that was prepared anew, or lies in another folder."""
-    status = path.stat()
-    return f"{name} {path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    """By its content: a file prepared anew is another, an archive unpacked again is the same."""
+    return f"{name} {path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def _decode_all(files: list[Path], into: Path) -> None:
     pictures = np.lib.format.open_memmap(into, mode="w+", dtype=np.uint8, shape=(len(files), CANVAS, CANVAS, 3))
-    with ProcessPoolExecutor() as pool:
-        decoded = pool.map(_decode, files, chunksize=64)
-        for row, picture in enumerate(track(decoded, total=len(files), description="decoding canvases")):
-            pictures[row] = picture
+
+    def keep(row: int) -> None:
+        pictures[row] = _decode(files[row])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let other threads run
+        for _ in track(pool.map(keep, range(len(files))), total=len(files), description="decoding canvases"):
+            pass
     pictures.flush()
 
 

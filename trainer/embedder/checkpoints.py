@@ -1,5 +1,6 @@
 """Encoders from checkpoints of our runs, and from weights of others to begin with."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -81,7 +82,13 @@ def _read(file: Path) -> Mapping[str, Any]:
         from safetensors.torch import load_file
 
         return cast("Mapping[str, Any]", load_file(file))
-    return cast("Mapping[str, Any]", torch.load(file, map_location="cpu", weights_only=True))
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ConfigError(f"{file} is neither a checkpoint nor a state dict: {str(error).splitlines()[0]}") from None
+    if not isinstance(saved, Mapping):
+        raise ConfigError(f"{file} holds a {type(saved).__name__}, not weights by their names")
+    return cast("Mapping[str, Any]", saved)
 
 
 def _encoder_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -49,6 +49,8 @@ def export(
         ConfigError: other formats are wanted and there are no pictures.
         ValueError: the exported graph does not give the model's embeddings.
     """
+    if also and pictures is None:
+        raise ConfigError("--also needs real faces to check the formats on: name canvases with --crops")
     encoder, config = load_encoder(checkpoint)
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
@@ -61,8 +63,6 @@ def export(
             encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend), crops.shape[1]).run, crops
         )
     if also:
-        if pictures is None:
-            raise ConfigError("--also needs real faces to check the formats on: name canvases with --crops")
         written = [onnx_written(encoder, graph, crops), *(write(encoder, kind, output, crops) for kind in also)]
         (output / "formats.md").write_text(as_table(written) + "\n")
     manifest = EmbedderManifest(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from service.inference.bundle import file_sha256
 from service.vision.image import Pixels
 from trainer.configuration import ConfigError, choice
 from trainer.embedder.canvas_landmarks import Dlib68, OfDetector, PointFinder, landmarks_of
@@ -41,7 +42,9 @@ def named_landmarks(canvases: CanvasSet, name: str, file: Path | None) -> Floats
     if name == DLIB:
         if file is None:
             raise ConfigError("dlib needs its shape predictor of 68 points: name it with --landmarks-file")
-        return landmarks_of(canvases, f"dlib {file}", lambda: Dlib68(file))
+        if not file.is_file():
+            raise ConfigError(f"{file}: no such predictor; dlib's models are not in its package")
+        return landmarks_of(canvases, f"dlib {file_sha256(file)}", lambda: Dlib68(file))
     finder = Finder(choice(FinderName, name, "landmarks"), file)
 
     def opened() -> PointFinder:

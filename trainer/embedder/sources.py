@@ -1,8 +1,8 @@
 """Which face of which photo becomes which canvas."""
 
 import csv
-from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from service.inference.engine import Box
@@ -23,18 +23,24 @@ class Source:
 
 def faces_by_identity(photos: Path, output: Path) -> list[Source]:
     """One face of every `<identity>/<photo>`."""
-    seen = Counter[tuple[str, str]]()
-    sources = []
-    for name, paths in pictures_by_identity(photos):
-        for path in paths:
-            seen[name, path.stem] += 1
-            sources.append(Source(path, _target(output, name, path.stem, seen[name, path.stem])))
-    return sources
+    targets = _Targets(output)
+    return [
+        Source(path, targets.free(name, path.stem)) for name, paths in pictures_by_identity(photos) for path in paths
+    ]
 
 
-def _target(output: Path, name: str, stem: str, number: int) -> Path:
-    """IMG.jpg and IMG.heic are two pictures."""
-    return output / name / (f"{stem}.webp" if number == 1 else f"{stem}-{number}.webp")
+class _Targets:
+    """Names for canvases, each given once: IMG.jpg and IMG.heic are two pictures."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._given: set[Path] = set()
+
+    def free(self, name: str, stem: str) -> Path:
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        target = next(path for tried in names if (path := self._output / name / f"{tried}.webp") not in self._given)
+        self._given.add(target)
+        return target
 
 
 def faces_by_box(table: Path, photos: Path, output: Path) -> list[Source]:
@@ -48,7 +54,7 @@ def faces_by_box(table: Path, photos: Path, output: Path) -> list[Source]:
         if missing := set(COLUMNS) - set(reader.fieldnames or ()):
             raise ConfigError(f"{table} has no column {', '.join(sorted(missing))}; it needs {', '.join(COLUMNS)}")
         rows = list(reader)
-    seen = Counter[tuple[str, str]]()
+    targets = _Targets(output)
     sources = []
     for line, row in enumerate(rows, 2):
         photo, name = photos / row["photo"], row["identity"].strip()
@@ -58,6 +64,5 @@ def faces_by_box(table: Path, photos: Path, output: Path) -> list[Source]:
             raise ConfigError(f"{table}, line {line}: the box is not four numbers") from None
         if not (x0 < x1 and y0 < y1) or not photo.is_file() or Path(name).name != name or not name:
             raise ConfigError(f"{table}, line {line}: no photo {photo}, no identity, or a box without an area")
-        seen[name, photo.stem] += 1
-        sources.append(Source(photo, _target(output, name, photo.stem, seen[name, photo.stem]), (x0, y0, x1, y1)))
+        sources.append(Source(photo, targets.free(name, photo.stem), (x0, y0, x1, y1)))
     return sources

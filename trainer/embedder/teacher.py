@@ -9,6 +9,7 @@ import openvino
 from rich.progress import track
 
 from trainer.embedder.canvases import MIDDLE, CanvasSet
+from trainer.embedder.kept import kept
 
 
 def teacher_embeddings(teacher: Path, canvases: CanvasSet, cache: Path) -> npt.NDArray[np.float32]:
@@ -18,10 +19,7 @@ def teacher_embeddings(teacher: Path, canvases: CanvasSet, cache: Path) -> npt.N
         teacher: ONNX graph from (1, 3, 112, 112) RGB, `(x - 127.5) / 128`, to (1, D).
     """
     key = hashlib.sha256(teacher.read_bytes() + canvases.key.encode()).hexdigest()[:16]
-    path = cache / f"teacher-{key}.npy"
-    if not path.exists():
-        np.save(path, _embed(teacher, canvases))
-    return np.load(path)
+    return kept(cache / f"teacher-{key}.npy", lambda: _embed(teacher, canvases))
 
 
 def _embed(teacher: Path, canvases: CanvasSet) -> npt.NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Trains an embedder stage by stage with Lightning: usually distillation, then batch-hard triplets."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def train(
         raise ConfigError("a stage of this configuration distils: name a teacher with --teacher")
     if config.landmark_channels is not None and landmarks is None:
         landmarks = served_landmarks(canvases)
-    _require_same_run(output, config, canvases, teacher, initial)
+    _require_same_run(output, config, canvases, teacher, initial, landmarks)
     targets = None if teacher is None else teacher_embeddings(teacher, canvases, cache)
     best = initial
     for index in range(len(config.stages)):
@@ -74,7 +75,12 @@ def train(
 
 
 def _require_same_run(
-    output: Path, config: EmbedderConfig, canvases: CanvasSet, teacher: Path | None, initial: Path | None
+    output: Path,
+    config: EmbedderConfig,
+    canvases: CanvasSet,
+    teacher: Path | None,
+    initial: Path | None,
+    landmarks: Floats | None,
 ) -> None:
     """A folder holds one run: other data or settings would silently go on with, or export, what is there.
 
@@ -86,6 +92,7 @@ def _require_same_run(
         "pictures": canvases.key,
         "teacher": None if teacher is None else file_sha256(teacher),
         "initial": None if initial is None else file_sha256(initial),
+        "landmarks": None if landmarks is None else hashlib.sha256(landmarks.tobytes()).hexdigest(),
     }
     file = output / "run.json"
     if not file.exists():

@@ -44,3 +44,5 @@ def populate(
         raise ConfigError(f"the registry at {url} can't be reached: {error}") from None
     typer.echo(write_report(outcomes, time.monotonic() - started, output))
     typer.echo(f"{output / 'report.md'}")
+    if all(outcome.status == enrolment.REJECTED for outcome in outcomes):
+        raise typer.Exit(1)
