@@ -121,7 +121,7 @@ def _faces_of(landmarks: Landmarks, config: ShapeConfig, part: Part) -> Faces:
     faces = {name: np.mean(seen, axis=0) for name, seen in frontal.items() if len(seen) >= config.fewest_frontal}
     known = [row for row in rows if landmarks.identities[row] in faces]
     if not known:
-        raise ConfigError(f"nobody of the part {part!r} has {config.fewest_frontal} pictures from the front")
+        raise ConfigError(f"nobody of the {part} part has {config.fewest_frontal} pictures from the front")
     return Faces(
         np.stack([_input(poses[row]) for row in known]),
         np.stack([poses[row].points.ravel() for row in known]).astype(np.float32),
