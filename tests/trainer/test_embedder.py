@@ -1,5 +1,6 @@
 """Training, export and calibration of small real runs."""
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
@@ -268,6 +270,29 @@ def test_too_few_people_for_a_batch_are_told_before_work(identity_folder: Path, 
         config = CONFIG.model_copy(update={"stages": [CONFIG.stages[0].model_copy(update=change)]})
         with pytest.raises(ConfigError, match=words):
             training.train(config, canvases, None, tmp_path, tmp_path / f"run-{change['batch_size']}")
+
+
+def test_pictures_unpacked_again_are_those_of_the_run(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(identity_folder, tmp_path / "again", copy_function=shutil.copyfile)
+    canvases = load_canvases(tmp_path / "again", None, tmp_path)
+    assert training.train(CONFIG, canvases, None, tmp_path, trained.parents[1]) == trained
+    next((tmp_path / "again").glob("*/*")).write_bytes(next(identity_folder.glob("*/*")).read_bytes()[:-1] + b"!")
+    with pytest.raises(ConfigError, match="holds a run with another pictures"):
+        training.train(CONFIG, load_canvases(tmp_path / "again", None, tmp_path), None, tmp_path, trained.parents[1])
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 no zip"])
+def test_what_is_no_checkpoint_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(content)
+    for take in (
+        lambda: load_encoder(tmp_path / "weights.pt"),
+        lambda: load_initial(nn.Identity(), tmp_path / "weights.pt"),
+    ):
+        with pytest.raises(ConfigError, match="neither a checkpoint nor a state dict"):
+            take()
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(ConfigError, match="holds a list"):
+        load_encoder(tmp_path / "list.pt")
 
 
 def test_a_folder_of_another_run_is_not_gone_on_with(trained: Path, identity_folder: Path, tmp_path: Path) -> None:

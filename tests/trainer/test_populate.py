@@ -56,6 +56,17 @@ def test_everybody_is_enrolled_once_and_refusals_are_told(
     assert found.results[0].candidates[0].label == "collins"
 
 
+def test_a_data_set_of_which_nobody_could_be_enrolled_is_a_failure(
+    client: httpx.Client, collection_name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "ada").mkdir(parents=True)
+    (tmp_path / "photos" / "ada" / "1.jpg").write_bytes(b"no picture")
+    words = ["populate", "--photos", tmp_path / "photos", "--url", client.base_url, "--collection", collection_name]
+    done = CliRunner().invoke(app, [str(word) for word in [*words, "--output", tmp_path / "report"]])
+    assert done.exit_code == 1
+    assert "0 of 1 people are in" in done.stdout
+
+
 def test_an_empty_folder_is_told(client: httpx.Client, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     words = ["populate", "--photos", str(tmp_path / "empty"), "--url", str(client.base_url)]

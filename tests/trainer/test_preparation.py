@@ -192,3 +192,21 @@ def test_archives_of_an_earlier_command_do_not_mix_in(tmp_path: Path) -> None:
             archive.writestr(f"{name}/1.jpg", COLLINS.read_bytes())
     folders = [unpack([tmp_path / f"{name}.zip"], tmp_path / "work") for name in ("one", "two")]
     assert [[path.name for path in folder.iterdir() if path.is_dir()] for folder in folders] == [["one"], ["two"]]
+
+
+def test_every_canvas_has_a_name_of_its_own(tmp_path: Path) -> None:
+    for name in ("1.jpg", "1.png", "1-2.jpg", "1-2.png"):
+        (tmp_path / "photos" / "ada").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / "ada" / name).touch()
+    targets = [source.target.name for source in faces_by_identity(tmp_path / "photos", tmp_path)]
+    assert len(set(targets)) == 4
+
+
+def test_a_finder_is_told_from_another_by_what_is_in_its_file(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        shutil.copytree(BUNDLES / "detector", tmp_path / name)
+    here, there = (Finder(FinderName.YOLO, tmp_path / name) for name in ("here", "there"))
+    assert here.described == there.described == Finder(FinderName.YOLO, None).described
+    manifest = tmp_path / "there" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("{", "{ ", 1))
+    assert here.described != there.described

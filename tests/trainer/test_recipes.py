@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch._dynamo import OptimizedModule
 
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
@@ -20,7 +21,8 @@ from trainer.embedder import export, training
 from trainer.embedder.augmentation import Augmentation, middle
 from trainer.embedder.canvases import CanvasSet, load_canvases, middle_crops
 from trainer.embedder.checkpoints import load_encoder
-from trainer.embedder.config import AugmentationConfig, EmbedderConfig, StageConfig
+from trainer.embedder.config import AugmentationConfig, EmbedderConfig, LandmarkChannelsConfig, StageConfig
+from trainer.embedder.module import EmbedderModule
 from trainer.embedder.optimisation import build_optimizer, build_schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
@@ -246,6 +248,18 @@ def test_the_average_of_weights_is_what_is_kept(canvases: CanvasSet, tmp_path: P
     torch.testing.assert_close(load_encoder(run.best)[0].state_dict()["head.1.weight"], saved["state_dict"][key])
 
 
+@pytest.mark.parametrize(("wanted", "compiler"), [(True, "g++"), (True, None), (False, "g++")])
+def test_an_encoder_is_compiled_where_that_is_asked_for(
+    wanted: bool, compiler: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: compiler)
+    module = EmbedderModule(run_config({"compile": wanted}), 0, people=2, steps=1)
+    with caplog.at_level("INFO"):
+        module.on_fit_start()
+    assert isinstance(module._embed[0], OptimizedModule) is (wanted and compiler is not None)
+    assert ("needs g++" in caplog.text) is (wanted and compiler is None)
+
+
 def test_only_operations_that_repeat_where_that_is_asked_for(canvases: CanvasSet, tmp_path: Path) -> None:
     try:
         Run(tmp_path, run_config({"deterministic": True}), canvases)
@@ -295,6 +309,9 @@ def test_transforms_by_their_names() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             Augmentation(AugmentationConfig.model_validate({"transforms": [wrong]}))
+    moved = AugmentationConfig.model_validate({"transforms": [{"name": "RandomHorizontalFlip"}]})
+    with pytest.raises(ConfigError, match="landmark_channels would not move along"):
+        Augmentation(moved, channels=LandmarkChannelsConfig())
 
 
 def test_a_machine_that_can_not_is_told_in_words(canvases: CanvasSet, tmp_path: Path) -> None:

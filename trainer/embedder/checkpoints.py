@@ -84,8 +84,8 @@ def _read(file: Path) -> Mapping[str, Any]:
         return cast("Mapping[str, Any]", load_file(file))
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ConfigError(f"{file} is neither a checkpoint nor a state dict: {str(error).splitlines()[0]}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        raise ConfigError(f"{file} is neither a checkpoint nor a state dict") from None
     if not isinstance(saved, Mapping):
         raise ConfigError(f"{file} holds a {type(saved).__name__}, not weights by their names")
     return cast("Mapping[str, Any]", saved)

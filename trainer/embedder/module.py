@@ -7,6 +7,7 @@ from typing import Any, cast
 import lightning
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from trainer.embedder.augmentation import Augmentation, encoder_input
@@ -35,7 +36,6 @@ class EmbedderModule(lightning.LightningModule):
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
         self._steps, self._config = steps, config
-        self._compile = config.compile and shutil.which("g++") is not None
         self._seed = config.seed + stage_index
         self.stage: StageConfig = config.stages[stage_index]
         # A later stage begins with the weights of the one before.
@@ -63,8 +63,12 @@ class EmbedderModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         # Not a submodule: a compiled encoder shares the weights and must not appear in the checkpoint twice. And not
         # before callbacks have copied the module, for averages.
-        if self._compile:
-            self._embed = [torch.compile(self.encoder)]
+        if not self._config.compile:
+            return
+        if shutil.which("g++") is None:
+            rank_zero_info("torch.compile needs g++, which is not installed: training goes without it, more slowly")
+            return
+        self._embed = [torch.compile(self.encoder)]
 
     def on_train_epoch_start(self) -> None:
         self._hold_still()
