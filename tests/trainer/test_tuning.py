@@ -108,6 +108,21 @@ def test_a_hopeless_trial_ends_early(ten_people: Path, tmp_path: Path, monkeypat
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED"]
 
 
+def test_values_that_do_not_go_together_cost_one_trial(tmp_path: Path) -> None:
+    search = {"stages.0.batch_size": {"choices": [8, 6]}}  # of which 6 are no multiple of four pictures a person
+    config = TuneConfig.model_validate({**TUNE, "trials": 12, "search": search})
+
+    def train(run: EmbedderConfig, folder: Path, callbacks: list) -> Path:
+        assert run.stages[0].batch_size == 8
+        folder.mkdir()
+        (folder / "finished.json").write_text('{"rank_1": 0.5}')
+        return folder / "best.ckpt"
+
+    states = [trial.state.name for trial in run_study(config, tmp_path, train).trials]
+    assert len(states) == 12
+    assert set(states) == {"COMPLETE", "PRUNED"}
+
+
 def test_a_study_of_another_search_is_not_gone_on_with(tmp_path: Path) -> None:
     def never(*_: object) -> Path:
         raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """An Optuna study over training runs, kept in a file, so that it can be gone on with."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -16,9 +17,8 @@ from trainer.tuning.config import ChoicesConfig, RangeConfig, TuneConfig, Value
 
 Train = Callable[[EmbedderConfig, Path, list[Callback]], Path]
 """Trains into a folder and returns the best checkpoint."""
-
-
 RECIPE = "recipe"
+logger = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
@@ -81,7 +81,11 @@ def _do_again_what_was_cut_off(study: optuna.Study) -> None:
 
 def _objective(trial: Trial, config: TuneConfig, folder: Path, train: Train) -> float:
     values = {key: _suggest(trial, key, space) for key, space in config.search.items()}
-    run = config.configuration(values)
+    try:
+        run = config.configuration(values)
+    except ValueError as error:  # these values don't go together; others may
+        logger.warning("trial %s left out: %s", trial.number, error)
+        raise optuna.TrialPruned from None
     best = train(run, folder / f"trial-{trial.number:03}", [Pruning(trial, run.monitor)])
     value = json.loads((best.parent / "finished.json").read_text())[run.monitor]
     if value is None:
