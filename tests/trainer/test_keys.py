@@ -129,13 +129,17 @@ CLASSIFIER_KEYS = {
 """`top_k` is the report's."""
 
 
+def test_no_key_of_the_classifier_is_left_untried() -> None:
+    assert set(CLASSIFIER_KEYS) == set(ClassifierConfig.model_fields) - {"top_k"}
+
+
 @pytest.fixture(scope="module")
 def embedder() -> FaceEmbedder:
     return FaceEmbedder(Path("service/bundles/embedder"), RuntimeOptions())
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-@pytest.mark.parametrize("key", ClassifierConfig.model_fields.keys() - {"top_k"})
+@pytest.mark.parametrize("key", CLASSIFIER_KEYS)
 def test_a_key_of_the_classifier_changes_it(key: str, embedder: FaceEmbedder, ten_people: Path, tmp_path: Path) -> None:
     canvases = load_canvases(ten_people, None, tmp_path)
 

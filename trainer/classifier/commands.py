@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, Bundle, DetectorBundle, Identities, Work
+
 app = typer.Typer(no_args_is_help=True, help="Tell a closed set of people apart, by an embedder's embeddings.")
 
-Identities = Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")]
-Bundle = Annotated[Path, typer.Option(help="Embedder bundle: ours or yours.")]
 Config = Annotated[Path, typer.Option(help="YAML with the settings.")]
 Classifier = Annotated[Path, typer.Option(help="What `fit` wrote.")]
-Work = Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")]
-BUNDLE, CONFIG, OUTPUT = Path("service/bundles/embedder"), Path("configs/classifier.yaml"), Path("runs/classifier")
+CONFIG, OUTPUT = Path("configs/classifier.yaml"), Path("runs/classifier")
 
 
 @app.command()
@@ -23,7 +22,7 @@ def fit(
     config: Config = CONFIG,
     name: Annotated[str, typer.Option(help="Of the classifier; answers carry it.")] = "people-1",
     output: Annotated[Path, typer.Option(help="Where classifier and report go.")] = OUTPUT,
-    work: Work = Path("runs/data"),
+    work: Work = WORK,
 ) -> None:
     """Fit a classifier of these people and measure it on pictures that were kept back.
 
@@ -95,7 +94,7 @@ def predict(
     photo: Annotated[list[Path], typer.Argument(help="Photos to look at.")],
     classifier: Classifier = OUTPUT,
     bundle: Bundle = BUNDLE,
-    detector: Annotated[Path, typer.Option(help="Detector bundle.")] = Path("service/bundles/detector"),
+    detector: DetectorBundle = DETECTOR_BUNDLE,
     top_k: Annotated[int, typer.Option(min=1, help="Guesses for each face.")] = 3,
 ) -> None:
     """Say who of a classifier's people is on a photo, as the service's /predict does."""

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer.options import DETECTOR_BUNDLE, DetectorBundle, Provenance, Unpacked
+
 if TYPE_CHECKING:
     from service.inference.engine import FaceFinder
     from trainer.detector.report import Contestant
@@ -12,11 +14,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the face detector.")
 
 Data = Annotated[list[Path], typer.Option(help="Folder or zip archive in Ultralytics pose format; repeatable.")]
-Work = Annotated[Path, typer.Option(help="Where archives are unpacked.")]
-Bundle = Annotated[Path, typer.Option(help="Detector bundle.")]
 Yunet = Annotated[Path | None, typer.Option(help="YuNet's ONNX file, in the bundle's place.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Ultralytics .pt that finds faces, in the bundle's place.")]
-BUNDLE = Path("service/bundles/detector")
 LOWEST_SCORE = 0.02
 """From which on detections are read for a precision-recall curve."""
 
@@ -27,7 +26,7 @@ def train(
     config: Annotated[Path, typer.Option(help="YAML with the run's settings.")] = Path("configs/detector.yaml"),
     initial: Annotated[Path | None, typer.Option(help="Checkpoint that initialises the model.")] = None,
     output: Annotated[Path, typer.Option(help="Run folder: checkpoints, curves, logs.")] = Path("runs/detector"),
-    work: Work = Path("runs/data/detection"),
+    work: Unpacked = Path("runs/data/detection"),
     resume: Annotated[bool, typer.Option(help="Go on from the run folder's last checkpoint.")] = False,
 ) -> None:
     """Fine-tune a YOLO pose model on faces with five landmarks."""
@@ -46,7 +45,7 @@ def prepare(
     boxes: Annotated[
         Path | None, typer.Option(help="Boxes drawn by people: <picture's path without suffix>.txt in YOLO format.")
     ] = None,
-    bundle: Bundle = BUNDLE,
+    bundle: DetectorBundle = DETECTOR_BUNDLE,
     yunet: Yunet = None,
     checkpoint: Checkpoint = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="From which on a machine's face is labelled.")] = 0.6,
@@ -84,11 +83,11 @@ def compose(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many composites.")] = 400,
     at_most: Annotated[int, typer.Option(min=1, help="Canvases that are looked at, drawn by chance.")] = 20_000,
-    bundle: Bundle = BUNDLE,
+    bundle: DetectorBundle = DETECTOR_BUNDLE,
     yunet: Yunet = None,
     checkpoint: Checkpoint = None,
     seed: Annotated[int, typer.Option(help="Another seed, other composites.")] = 0,
-    work: Work = Path("runs/data/canvases"),
+    work: Unpacked = Path("runs/data/canvases"),
 ) -> None:
     """Compose training pictures of many faces: turned by any angle and partly covered, with known landmarks."""
     from trainer.archives import unpack
@@ -111,7 +110,7 @@ def evaluate(
     yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, measured beside it.")] = None,
     checkpoint: Annotated[list[Path] | None, typer.Option(help="Ultralytics .pt that finds faces; repeatable.")] = None,
     output: Annotated[Path, typer.Option(help="Report, curves and picture sheets.")] = Path("runs/evaluation/detector"),
-    work: Work = Path("runs/data/detection"),
+    work: Unpacked = Path("runs/data/detection"),
 ) -> None:
     """Average precision on human boxes, by face size too, landmarks, false alarms; what was missed, as pictures.
 
@@ -122,7 +121,7 @@ def evaluate(
     from trainer.detector import report
 
     folder = unpack(data, work)
-    contestants = _contestants(bundle or [BUNDLE], image_size or [None], yunet, checkpoint or [])
+    contestants = _contestants(bundle or [DETECTOR_BUNDLE], image_size or [None], yunet, checkpoint or [])
     reference = "YuNet" if yunet else None
     output.mkdir(parents=True, exist_ok=True)
     splits = {name: report.measure(contestants, folder, name, reference, output) for name in split or ["val"]}
@@ -137,13 +136,13 @@ def evaluate(
 @app.command("hard-cases")
 def hard_cases(
     photos: Annotated[list[Path], typer.Option(help="Folder or zip of photos, most with one face; repeatable.")],
-    bundle: Bundle = BUNDLE,
+    bundle: DetectorBundle = DETECTOR_BUNDLE,
     yunet: Annotated[
         Path | None, typer.Option(help="YuNet's ONNX file: measured too, and the clean photos' faces are its own then.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Photos with exactly one face that are used.")] = 200,
     output: Annotated[Path, typer.Option(help="Tables and pictures.")] = Path("runs/evaluation/hard-cases"),
-    work: Work = Path("runs/data/photos"),
+    work: Unpacked = Path("runs/data/photos"),
 ) -> None:
     """What is found when photos are turned, masked, darkened, cut tight or shrunk: tables and pictures."""
     from trainer.archives import unpack
@@ -158,9 +157,9 @@ def hard_cases(
 def quantise(
     data: Data,
     output: Annotated[Path, typer.Option(help="The 8-bit bundle, for OpenVINO.")],
-    bundle: Bundle = BUNDLE,
+    bundle: DetectorBundle = DETECTOR_BUNDLE,
     split: Annotated[str, typer.Option(help="Its pictures give the ranges; not one to report on.")] = "train",
-    work: Work = Path("runs/data/detection"),
+    work: Unpacked = Path("runs/data/detection"),
 ) -> None:
     """Make an 8-bit copy of a detector bundle with NNCF. Measure it before you use it: `evaluate --bundle`."""
     from trainer.archives import unpack
@@ -174,13 +173,11 @@ def quantise(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Ultralytics checkpoint of a pose model with five landmarks.")],
-    output: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("service/bundles/detector"),
+    output: Annotated[Path, typer.Option(help="DetectorBundle to write.")] = DETECTOR_BUNDLE,
     model_id: Annotated[str, typer.Option(help="Name of this model, for good.")] = "yolo11n-face",
     config: Annotated[Path, typer.Option(help="YAML that trained it.")] = Path("configs/detector.yaml"),
     min_score: Annotated[float, typer.Option(help="Score from which on a detection counts; choose it on val.")] = 0.35,
-    provenance: Annotated[Path, typer.Option(help="YAML: data, terms, initialised_from.")] = Path(
-        "configs/provenance-detector.yaml"
-    ),
+    provenance: Provenance = Path("configs/provenance-detector.yaml"),
 ) -> None:
     """Pack a checkpoint into a bundle that the service runs."""
     import yaml

@@ -5,6 +5,20 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import (
+    BUNDLE,
+    DETECTOR_BUNDLE,
+    WORK,
+    Bundle,
+    DetectorBundle,
+    Device,
+    Photos,
+    Provenance,
+    TrainedBy,
+    Unpacked,
+    Work,
+)
+
 MOST_CROPS = 128
 """Faces that formats are checked on."""
 
@@ -23,7 +37,7 @@ def train(
         Path | None, typer.Option(help="Checkpoint, or published MobileFaceNet weights as ONNX, to begin with.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes it.")] = Path("runs/embedder"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     landmarks: Annotated[
         str,
         typer.Option(
@@ -32,7 +46,7 @@ def train(
     ] = "yolo",
     landmarks_file: Annotated[Path | None, typer.Option(help="Its model file, where it brings none.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="That share each batch: one a GPU, or several on a CPU.")] = 1,
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    work: Work = WORK,
 ) -> None:
     """Train the face embedder stage by stage; batch-hard triplet mining is the last."""
     from trainer.archives import unpack
@@ -59,10 +73,8 @@ def train(
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint of a training run.")],
     model_id: Annotated[str, typer.Option(help="Name of this model, for good; embeddings carry it.")],
-    output: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("service/bundles/embedder"),
-    provenance: Annotated[Path, typer.Option(help="YAML: data, terms, initialised_from.")] = Path(
-        "configs/provenance-embedder.yaml"
-    ),
+    output: Annotated[Path, typer.Option(help="Bundle to write.")] = BUNDLE,
+    provenance: Provenance = Path("configs/provenance-embedder.yaml"),
     also: Annotated[
         list[str] | None,
         typer.Option(help="Write torchscript, torch-export, openvino, litert or litert-int8 as well; repeatable."),
@@ -70,7 +82,7 @@ def export(
     crops: Annotated[
         list[Path] | None, typer.Option(help="Canvases that --also is checked on and int8 is fitted to; repeatable.")
     ] = None,
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    work: Work = WORK,
 ) -> None:
     """Pack a checkpoint into a bundle that the service runs; every format is checked against the model."""
     import numpy as np
@@ -104,14 +116,10 @@ def calibrate(
     distractors: Annotated[
         Path | None, typer.Option(help="Canvases of other people, to fill up the largest galleries that are searched.")
     ] = None,
-    bundle: Annotated[Path, typer.Option(help="Bundle whose manifest gets the table.")] = Path(
-        "service/bundles/embedder"
-    ),
-    config: Annotated[Path, typer.Option(help="YAML that trained it, for the split of people.")] = Path(
-        "configs/train.yaml"
-    ),
+    bundle: Annotated[Path, typer.Option(help="Bundle whose manifest gets the table.")] = BUNDLE,
+    config: TrainedBy = Path("configs/train.yaml"),
     precision: Annotated[str, typer.Option(help="f32 or bf16; thresholds of one are not those of the other.")] = "f32",
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    work: Work = WORK,
 ) -> None:
     """Measure the threshold of each false match rate on people that the model never saw.
 
@@ -167,16 +175,14 @@ def evaluate(
     groups: Annotated[
         Path | None, typer.Option(help="FairFace as canvases with fairface.csv, for the errors of each group.")
     ] = None,
-    bundle: Annotated[Path, typer.Option(help="Embedder bundle: ours or yours.")] = Path("service/bundles/embedder"),
-    detector: Annotated[Path, typer.Option(help="Detector bundle.")] = Path("service/bundles/detector"),
+    bundle: Bundle = BUNDLE,
+    detector: DetectorBundle = DETECTOR_BUNDLE,
     yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, in the detector's place.")] = None,
-    config: Annotated[Path, typer.Option(help="YAML that trained it, for the split of people.")] = Path(
-        "configs/train.yaml"
-    ),
+    config: TrainedBy = Path("configs/train.yaml"),
     face: Annotated[str, typer.Option(help="Which face of a photo: strongest or largest.")] = "strongest",
     record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
     output: Annotated[Path, typer.Option(help="Where report and plots go.")] = Path("runs/evaluation/embedder"),
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data"),
+    work: Unpacked = WORK,
 ) -> None:
     """Write a report: errors 1:1 and 1:N on photos through the engine, thresholds replayed, quality, groups."""
     import json
@@ -229,7 +235,7 @@ def evaluate(
 
 
 def prepare(
-    photos: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<photo>; repeatable.")],
+    photos: Photos,
     output: Annotated[Path, typer.Option(help="Where the canvases go; give it to `train --identities`.")],
     finder: Annotated[str, typer.Option(help="yolo, yunet, mtcnn or mediapipe.")] = "yolo",
     model_file: Annotated[
@@ -244,7 +250,7 @@ def prepare(
     clahe: Annotated[bool, typer.Option(help="Equalise contrast; see `filters` in the YAML as well.")] = False,
     bilateral: Annotated[bool, typer.Option(help="Smooth noise; see `filters` in the YAML as well.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; unset: one for each core.")] = None,
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data/photos"),
+    work: Unpacked = Path("runs/data/photos"),
 ) -> None:
     """Find and align the faces of your own photos, for `train` to learn from.
 

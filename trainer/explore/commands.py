@@ -5,19 +5,19 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import BUNDLE, WORK, Work
+
 
 def explore(
     identities: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<picture>; repeatable.")],
     canvases: Annotated[
         bool, typer.Option(help="The pictures are aligned canvases: an embedder looks for wrong names, too.")
     ] = True,
-    bundle: Annotated[Path, typer.Option(help="Embedder that looks for wrong names.")] = Path(
-        "service/bundles/embedder"
-    ),
+    bundle: Annotated[Path, typer.Option(help="Embedder that looks for wrong names.")] = BUNDLE,
     fewest: Annotated[int, typer.Option(min=1, help="People with fewer pictures are counted.")] = 2,
     twins: Annotated[float, typer.Option(help="Cosine of two people's centroids from which they are listed.")] = 0.6,
     output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/explore"),
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    work: Work = WORK,
 ) -> None:
     """Look at a data set before training: who, how many, what sizes, duplicates, doubtful names.
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import DETECTOR_BUNDLE, Unpacked
+
 app = typer.Typer(no_args_is_help=True, help="Train the net that refines the detector's landmarks.")
 
 Config = Annotated[Path, typer.Option(help="YAML with the run's settings.")]
@@ -21,7 +23,7 @@ def train(
     at_most: Annotated[int, typer.Option(min=1, help="Canvases that are looked at, drawn by chance.")] = 12_000,
     config: Config = CONFIG,
     output: Annotated[Path, typer.Option(help="Run folder: checkpoints and figures.")] = Path("runs/landmarks"),
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data/detection"),
+    work: Unpacked = Path("runs/data/detection"),
     resume: Annotated[bool, typer.Option(help="Go on from the run folder's last checkpoint.")] = False,
 ) -> None:
     """Learn where five landmarks lie in a face that a detector found, and how sure each of them is.
@@ -46,9 +48,7 @@ def train(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Option(help="What `train` wrote.")],
-    bundle: Annotated[Path, typer.Option(help="Detector bundle that it becomes a part of.")] = Path(
-        "service/bundles/detector"
-    ),
+    bundle: Annotated[Path, typer.Option(help="Detector bundle that it becomes a part of.")] = DETECTOR_BUNDLE,
     config: Config = CONFIG,
 ) -> None:
     """Make a trained refiner a part of a detector bundle."""

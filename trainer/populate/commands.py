@@ -5,16 +5,18 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import Photos, Unpacked
+
 
 def populate(
-    photos: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<photo>; repeatable.")],
+    photos: Photos,
     url: Annotated[str, typer.Option(help="Of the running registry.")] = "http://127.0.0.1:8000",
     api_key: Annotated[str | None, typer.Option(envvar="REGISTRY_API_KEY", help="With the scope `enrol`.")] = None,
     collection: Annotated[str, typer.Option(help="That they are enrolled in.")] = "default",
     clients: Annotated[int, typer.Option(min=1, max=64, help="People at once.")] = 4,
     pictures: Annotated[int, typer.Option(min=1, max=32, help="Of one person in one request.")] = 8,
     output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/populate"),
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data/photos"),
+    work: Unpacked = Path("runs/data/photos"),
 ) -> None:
     """Register a whole data set into a running registry; the folder's name is the person's.
 

@@ -5,23 +5,22 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import BUNDLE, WORK, Bundle, Identities, Work
+
 app = typer.Typer(
     no_args_is_help=True,
     help="What turning a face does to its landmarks, and to verification: an autoencoder of landmarks, and a report.",
 )
 
-Identities = Annotated[list[Path] | None, typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")]
+Canvases = Annotated[list[Path] | None, typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")]
 Chunks = Annotated[Path, typer.Option(help="Folder of chunks.")]
 Config = Annotated[Path, typer.Option(help="YAML with the settings.")]
-Work = Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")]
-CHUNKS, CONFIG, OUTPUT, WORK = (
-    Path("runs/shape/chunks"), Path("configs/shape.yaml"), Path("runs/shape"), Path("runs/data"),
-)  # fmt: skip
+CHUNKS, CONFIG, OUTPUT = Path("runs/shape/chunks"), Path("configs/shape.yaml"), Path("runs/shape")
 
 
 @app.command()
 def chunks(
-    identities: Identities = None,
+    identities: Canvases = None,
     source: Annotated[str | None, typer.Option(help="Parquet of pictures with labels, or hf://…")] = None,
     image: Annotated[str, typer.Option(help="Its column of pictures.")] = "image",
     label: Annotated[str, typer.Option(help="Its column of people.")] = "label",
@@ -68,9 +67,9 @@ def train(chunks: Chunks = CHUNKS, config: Config = CONFIG, output: Annotated[Pa
 
 @app.command()
 def report(
-    identities: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")],
+    identities: Identities,
     shape: Annotated[Path, typer.Option(help="What `train` wrote.")] = OUTPUT / "shape.pt",
-    bundle: Annotated[Path, typer.Option(help="Embedder bundle.")] = Path("service/bundles/embedder"),
+    bundle: Bundle = BUNDLE,
     config: Annotated[Path, typer.Option(help="YAML that trained the embedder, for the split of people.")] = Path(
         "configs/train.yaml"
     ),

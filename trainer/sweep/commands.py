@@ -5,30 +5,28 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import DETECTOR_BUNDLE, WORK, Device, Identities, Provenance, Teacher, Work
+
 
 def sweep(
-    identities: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")],
+    identities: Identities,
     config: Annotated[Path, typer.Option(help="YAML with backbones, dimensions and the recipe.")] = Path(
         "configs/sweep.yaml"
     ),
-    teacher: Annotated[Path | None, typer.Option(help="ONNX embedder, where the recipe distils.")] = None,
+    teacher: Teacher = None,
     query_image: Annotated[
         Path | None, typer.Option(help="A photo or canvas to search for, in place of pictures of the gallery.")
     ] = None,
     gallery: Annotated[
         str | None, typer.Option(help="train, validation or calibration: whose pictures; unset: the YAML's.")
     ] = None,
-    provenance: Annotated[Path, typer.Option(help="YAML: data, terms, initialised_from.")] = Path(
-        "configs/provenance-own.yaml"
-    ),
-    detector: Annotated[Path, typer.Option(help="Detector bundle, for --query-image.")] = Path(
-        "service/bundles/detector"
-    ),
+    provenance: Provenance = Path("configs/provenance-own.yaml"),
+    detector: Annotated[Path, typer.Option(help="Detector bundle, for --query-image.")] = DETECTOR_BUNDLE,
     output: Annotated[Path, typer.Option(help="Where runs and report go; the same command resumes.")] = Path(
         "runs/sweep"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    device: Device = "auto",
+    work: Work = WORK,
 ) -> None:
     """Train many encoders alike and lay them side by side: accuracy, size, latency, and what each finds.
 

@@ -5,17 +5,19 @@ from typing import Annotated
 
 import typer
 
+from trainer.options import WORK, Device, Identities, Teacher, Work
+
 
 def tune(
-    identities: Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")],
+    identities: Identities,
     config: Annotated[Path, typer.Option(help="YAML with the search space and the recipe.")] = Path(
         "configs/tune.yaml"
     ),
-    teacher: Annotated[Path | None, typer.Option(help="ONNX embedder, where the recipe distils.")] = None,
+    teacher: Teacher = None,
     initial: Annotated[Path | None, typer.Option(help="Weights that every trial begins with.")] = None,
     output: Annotated[Path, typer.Option(help="Study, trials, report; the same command goes on.")] = Path("runs/tune"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    device: Device = "auto",
+    work: Work = WORK,
 ) -> None:
     """Search for better settings with Optuna; hopeless trials end early.
 
