@@ -105,9 +105,10 @@ def test_exactly_the_runs_that_were_asked_for() -> None:
     assert found == {"timm-convnextv2_atto-64": 64, "resnet18-8": 8}
 
 
-def test_the_shipped_sweep_is_one() -> None:
-    sweep = SweepConfig.load(Path(__file__).parents[2] / "configs" / "sweep.yaml")
-    assert len(sweep.configurations()) == 6
+@pytest.mark.parametrize(("name", "runs"), [("sweep", 6), ("ablation-landmark-channels", 1)])
+def test_the_shipped_sweeps_are_some(name: str, runs: int) -> None:
+    sweep = SweepConfig.load(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
+    assert len(sweep.configurations()) == runs
 
 
 def test_other_recipes_do_not_share_a_folder(ten_people: Path, tmp_path: Path) -> None:
