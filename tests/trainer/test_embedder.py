@@ -15,6 +15,7 @@ from torch import nn
 from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
+from tests.trainer.conftest import one_thread
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training
 from trainer.embedder.augmentation import Augmentation, middle
@@ -58,7 +59,7 @@ def calm_lightning() -> object:
 @pytest.fixture(scope="session")
 def trained(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    with warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         canvases = load_canvases(identity_folder, None, folder / "cache")
         return training.train(CONFIG, canvases, None, folder / "cache", folder / "run")

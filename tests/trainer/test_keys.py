@@ -12,6 +12,7 @@ import torch
 
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
+from tests.trainer.conftest import one_thread
 from tests.trainer.test_recipes import STILL
 from tests.trainer.test_shape import people
 from trainer.classifier import fitting
@@ -114,7 +115,8 @@ SHAPE_KEYS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def plain_shape(tmp_path_factory: pytest.TempPathFactory) -> ShapeErrors:
-    return train(people(80, 15), ShapeConfig.model_validate(SHAPE), tmp_path_factory.mktemp("shape"))
+    with one_thread():
+        return train(people(80, 15), ShapeConfig.model_validate(SHAPE), tmp_path_factory.mktemp("shape"))
 
 
 @pytest.mark.parametrize("key", ShapeConfig.model_fields)

@@ -16,6 +16,7 @@ from torch._dynamo import OptimizedModule
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from service.vision.filters import Filters
+from tests.trainer.conftest import one_thread
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training
 from trainer.embedder.augmentation import Augmentation, middle
@@ -81,7 +82,8 @@ class Run:
 
 @pytest.fixture(scope="module")
 def base(canvases: CanvasSet, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return Run(tmp_path_factory.mktemp("base"), run_config(), canvases)
+    with one_thread():
+        return Run(tmp_path_factory.mktemp("base"), run_config(), canvases)
 
 
 WEIGHTS_CHANGE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
