@@ -49,8 +49,7 @@ serve: setup ## the API on http://127.0.0.1:8000, its documentation at /docs
 test: setup ## every test, several files at once: WORKERS=
 	@LFW="$(LFW)" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
-# Without the trainer's tests: where a thread's greenlets end while another library runs, as they do there, the tracer of
-# coverage has crashed and has hung CPython 3.11.
+# Without the trainer's tests: where a thread's greenlets ended among them, the tracer of coverage hung CPython 3.11.
 coverage: setup ## what of service/ its own tests run
 	@rm -f .coverage .coverage.*
 	@$(RUN) -m coverage run -m pytest $(COVERED)

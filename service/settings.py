@@ -291,8 +291,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _empty_sections_are_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """YAML reads a section whose keys are all commented out as null."""
-        return {name: value for name, value in values.items() if value is not None}
+        """YAML reads a section whose keys are all commented out as null; one that does not exist is still told."""
+        return {name: value for name, value in values.items() if value is not None or name not in cls.model_fields}
 
     @property
     def database_url(self) -> str | None:

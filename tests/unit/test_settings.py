@@ -54,6 +54,7 @@ def test_a_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("server: {prt: 1}", "server.prt"),
         ("sever: {}", "sever"),
+        ("sever:", "sever"),
         ("server: {port: many}", "server.port"),
         ("recognition: {fmr: 2}", "recognition.fmr"),
         ("detector: {image_size: 333}", "detector.image_size"),

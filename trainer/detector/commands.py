@@ -173,7 +173,7 @@ def quantise(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Ultralytics checkpoint of a pose model with five landmarks.")],
-    output: Annotated[Path, typer.Option(help="DetectorBundle to write.")] = DETECTOR_BUNDLE,
+    output: Annotated[Path, typer.Option(help="Bundle to write.")] = DETECTOR_BUNDLE,
     model_id: Annotated[str, typer.Option(help="Name of this model, for good.")] = "yolo11n-face",
     config: Annotated[Path, typer.Option(help="YAML that trained it.")] = Path("configs/detector.yaml"),
     min_score: Annotated[float, typer.Option(help="Score from which on a detection counts; choose it on val.")] = 0.35,

@@ -55,8 +55,6 @@ class Dlib68:
             import dlib
         except ImportError:
             raise ConfigError("dlib is not installed: `bash tools/extras.sh python` installs it") from None
-        if not predictor.is_file():
-            raise ConfigError(f"{predictor}: no such predictor; dlib's models are not in its package")
         try:
             self._predict = dlib.shape_predictor(str(predictor))
         except RuntimeError as error:
