@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+SUFFIX = "_half"
+"""Of the stored tensor's name; the cast's result has the name that the weight had."""
 SMALLEST = 1024
 """Elements; smaller tensors (biases, normalisation) stay float32: they cost nothing."""
 
@@ -25,8 +27,8 @@ def store_weights_as_half(path: Path) -> None:
         if values.size < SMALLEST or np.abs(values).max() > np.finfo(np.float16).max:
             continue
         name = initializer.name
-        initializer.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+        initializer.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}{SUFFIX}"))
+        casts.append(helper.make_node("Cast", [f"{name}{SUFFIX}"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
     for node in reversed(casts):
         graph.node.insert(0, node)
     onnx.checker.check_model(model)

@@ -112,11 +112,13 @@ class _Manifest(Strict):
 
 class LandmarkStage(Strict):
     """A graph that finds the landmarks of an aligned crop: (n, 3, size, size) RGB of 0...255 to (n, 15), for each of
-    five points x and y in parts of the crop's side, and a confidence."""
+    five points x and y in parts of the crop's side, and a confidence. Where it `verifies`, to (n, 16): the last number
+    is the probability that the crop shows a face."""
 
     graph: str
     input_size: int = Field(ge=16)
     margin: float = Field(ge=0, description="around the crop of 112 pixels, in its pixels")
+    verifies: bool = False
     config_sha256: str
 
 

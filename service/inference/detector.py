@@ -83,16 +83,25 @@ class YoloFaceDetector:
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
         """The faces of each picture, strongest first. Pictures of one input size share a run of the graph."""
+        if self._refiner is None:
+            return self.propose(pictures, self._min_score)
+        proposals = self.propose(pictures, self._refiner.proposal_score(self._min_score))
+        return [
+            sorted((face for face in faces if face.score >= self._min_score), key=lambda face: -face.score)
+            for faces in self._refiner.refine(pictures, proposals)
+        ]
+
+    def propose(self, pictures: Sequence[Pixels], min_score: float) -> list[list[Detection]]:
+        """What the first look finds with this score or more, with its own landmarks and scores, strongest first."""
         views = [view for row, picture in enumerate(pictures) for view in self._views(row, picture)]
         candidates: list[list[_Candidates]] = [[] for _ in pictures]
         for size in sorted({view.size for view in views}):
             alike = [view for view in views if view.size == size]
             at_once = TILES_AT_ONCE if self._tiling else len(alike)
             for start in range(0, len(alike), at_once):
-                for view, found in self._run(size, alike[start : start + at_once]):
+                for view, found in self._run(size, alike[start : start + at_once], min_score):
                     candidates[view.row].append(_without_cut(found, view, pictures[view.row]))
-        detections = [self._strongest(found) for found in candidates]
-        return detections if self._refiner is None else self._refiner.refine(pictures, detections)
+        return [self._strongest(found) for found in candidates]
 
     def _open(self, bundle: Path, size: int, options: RuntimeOptions) -> Graph:
         graph = open_graph(bundle / self.manifest.graph, size, options)
@@ -114,11 +123,11 @@ class YoloFaceDetector:
                 for left in lefts:
                     yield _View(row, picture[top : top + side, left : left + side], largest, left, top)
 
-    def _run(self, size: int, views: Sequence[_View]) -> Iterator[tuple[_View, _Candidates]]:
+    def _run(self, size: int, views: Sequence[_View], min_score: float) -> Iterator[tuple[_View, _Candidates]]:
         squares, boxings = zip(*(letterbox(view.pixels, size) for view in views), strict=True)
         outputs = self._graphs[size].run(self._to_tensor(squares))
         for view, output, boxing in zip(views, outputs, boxings, strict=True):
-            yield view, self._read(output, boxing, view)
+            yield view, self._read(output, boxing, view, min_score)
 
     def _to_tensor(self, squares: Sequence[Pixels]) -> Floats:
         scaling = self.manifest.scaling
@@ -134,11 +143,11 @@ class YoloFaceDetector:
             tensor -= np.float32(scaling.mean / scaling.std)
         return tensor
 
-    def _read(self, output: Floats, boxing: Letterbox, view: _View) -> _Candidates:
+    def _read(self, output: Floats, boxing: Letterbox, view: _View, min_score: float) -> _Candidates:
         """From (20, anchors): x, y, w, h, score and five landmark triples, in pixels of the letterboxed square."""
         height, width = view.pixels.shape[:2]
         shift = np.array([view.left, view.top], np.float32)
-        found = output[:, output[4] >= self._min_score].T
+        found = output[:, output[4] >= min_score].T
         centres, sides, scores = found[:, :2], found[:, 2:4], found[:, 4]
         boxes = boxing.undo(np.stack([centres - sides / 2, centres + sides / 2], axis=1)).reshape(-1, 4)
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32)) + np.tile(shift, 2)

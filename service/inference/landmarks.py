@@ -1,5 +1,7 @@
-"""The second look at a face: its landmarks, found anew in a crop that the detector's own landmarks made."""
+"""The second look at a face: its landmarks, found anew in a crop that the detector's own landmarks made, and whether it
+is one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from service.vision.image import Pixels
 Floats = npt.NDArray[np.float32]
 POINTS = 5
 AT_ONCE = 32
+LOWEST_PROPOSAL = 0.01
+"""A detector's score below which no second look is taken, whatever is asked for."""
 
 
 class LandmarkRefiner:
@@ -25,16 +29,23 @@ class LandmarkRefiner:
 
     A detector sees the whole picture at the scale at which faces are found; an eye of a few pixels is placed to a
     pixel at best. In an upright crop of one size it is placed better, and whether it is to be seen is told as well.
+    A graph that verifies also says how probable it is that the crop shows a face. The score becomes the geometric mean
+    of the detector's and this: both have to be convinced.
     """
 
     def __init__(self, bundle: Path, stage: LandmarkStage, options: RuntimeOptions) -> None:
         self._stage = stage
         self._graph = open_graph(bundle / stage.graph, stage.input_size, options)
-        if self._graph.output_shape != (3 * POINTS,):
-            raise StartupError(f"{bundle}: landmarks of shape {self._graph.output_shape} where ({3 * POINTS},) is due")
+        numbers = 3 * POINTS + stage.verifies
+        if self._graph.output_shape != (numbers,):
+            raise StartupError(f"{bundle}: landmarks of shape {self._graph.output_shape} where ({numbers},) is due")
+
+    def proposal_score(self, min_score: float) -> float:
+        """The least score of a detector with which a detection can come to `min_score`."""
+        return max(min_score**2, LOWEST_PROPOSAL) if self._stage.verifies else min_score
 
     def refine(self, pictures: Sequence[Pixels], found: Sequence[list[Detection]]) -> list[list[Detection]]:
-        """The same detections, their landmarks refined; one whose landmarks coincide keeps them."""
+        """The same detections, landmarks and scores refined; one whose landmarks coincide stays as it is."""
         places, crops, inverses = [], [], []
         for row, (picture, detections) in enumerate(zip(pictures, found, strict=True)):
             for column, detection in enumerate(detections):
@@ -45,9 +56,11 @@ class LandmarkRefiner:
         refined = [list(detections) for detections in found]
         for start in range(0, len(crops), AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            points = self._points(crops[part], inverses[part])
-            for (row, column), landmarks in zip(places[part], points, strict=True):
-                refined[row][column] = replace(refined[row][column], landmarks=landmarks)
+            points, certainties = self._points(crops[part], inverses[part])
+            for (row, column), landmarks, certainty in zip(places[part], points, certainties, strict=True):
+                rough = refined[row][column]
+                score = math.sqrt(rough.score * certainty) if self._stage.verifies else rough.score
+                refined[row][column] = replace(rough, score=score, landmarks=landmarks)
         return refined
 
     def _look(self, picture: Pixels, detection: Detection) -> tuple[Pixels, Floats] | None:
@@ -61,11 +74,12 @@ class LandmarkRefiner:
             return None
         return crop, np.asarray(cv2.invertAffineTransform(transform), np.float32)
 
-    def _points(self, crops: Sequence[Pixels], inverses: Sequence[Floats]) -> Floats:
-        """(n, 5, 3) landmarks in pixels of their pictures."""
+    def _points(self, crops: Sequence[Pixels], inverses: Sequence[Floats]) -> tuple[Floats, Floats]:
+        """(n, 5, 3) landmarks in pixels of their pictures, and (n,) how certain a face is; 1 where nobody verifies."""
         planes = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32)
-        landmarks = self._graph.run(planes).reshape(-1, POINTS, 3).copy()
+        outputs = self._graph.run(planes)
+        landmarks = outputs[:, : 3 * POINTS].reshape(-1, POINTS, 3).copy()
         inside = landmarks[..., :2] * np.float32(self._stage.input_size)
         back = np.stack(inverses)
         landmarks[..., :2] = np.einsum("npk,nck->npc", inside, back[:, :, :2]) + back[:, None, :, 2]
-        return landmarks
+        return landmarks, outputs[:, -1] if self._stage.verifies else np.ones(len(outputs), np.float32)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
+from service.inference.bundle import read_detector
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
-from service.inference.graph import RuntimeOptions
+from service.inference.graph import RuntimeOptions, open_graph
 from service.settings import BUNDLES
+from service.vision.geometry import letterbox
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.archives import unpack
 from trainer.configuration import ConfigError
@@ -65,6 +68,31 @@ def test_train_export_and_run(data: Path, tmp_path: Path) -> None:
     assert all(face.landmarks is not None and face.landmarks.shape == (5, 3) for face in theirs)
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
         training.train(config, data, None, tmp_path / "other", resume=True)
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_a_bundle(data: Path, tmp_path: Path) -> None:
+    """What is restored computes what the graph computes, and Ultralytics trains it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from trainer.detector import restoring, training
+
+        bundle = BUNDLES / "detector"
+        pictures = [pixels(COLLINS), pixels(HOPPER)]
+        model = restoring.restore(bundle, "yolo11n-pose.yaml", pictures, 320)
+        squares = np.stack([letterbox(picture, 320)[0] for picture in pictures])
+        tensor = np.ascontiguousarray(squares.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+        graph = open_graph(bundle / read_detector(bundle).graph, 320, RuntimeOptions(precision="f32"))
+        with torch.inference_mode():
+            outputs = model.eval()(torch.from_numpy(tensor))[0].numpy()
+        np.testing.assert_allclose(outputs, graph.run(tensor), atol=5e-3)
+
+        config = DetectorConfig(image_size=96, epochs=1, batch_size=2, workers=0, epochs_without_mosaic=0)
+        initial = restoring.restored_checkpoint(bundle, config, data, tmp_path / "run")
+        best = training.train(config, data, initial, tmp_path / "run")
+    assert UltralyticsCheckpoint(best, image_size=320).detect([pixels(COLLINS)])[0][0].score > 0.3
+    with pytest.raises(ConfigError, match="its graph is no yolo11s-pose"):
+        restoring.restore(bundle, "yolo11s-pose.yaml", pictures, 320)
 
 
 def test_the_shipped_detector_finds_both(data: Path) -> None:

@@ -1,8 +1,10 @@
 """Labels, composites, prepared folders, hard cases: where each face and each landmark must be."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -19,9 +21,11 @@ from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.__main__ import app
 from trainer.detector import composites, hard_cases
 from trainer.detector.background import background
+from trainer.detector.completing import Agreement, complete
 from trainer.detector.labels import LabelledFace, read_labels, write_labels
 from trainer.detector.landmark_error import landmark_error
 from trainer.detector.preparation import merge, prepare
+from trainer.detector.steadying import Look, Steadied
 
 POINTS = np.array([[30, 40, 1], [70, 40, 1], [50, 60, 1], [35, 80, 1], [65, 80, 1]], np.float32)
 FACE = LabelledFace(np.array([20, 20, 80, 100], np.float32), POINTS)
@@ -136,6 +140,100 @@ def test_landmark_error_of_a_worked_example() -> None:
     assert error.by_point[2] == pytest.approx(0.2)
     with pytest.raises(ValueError, match="in common"):
         landmark_error([([], [reference])])
+
+
+class Scripted:
+    """Finds the same faces in every picture, or the ones of a function of the picture."""
+
+    def __init__(self, *found: Detection) -> None:
+        self._found = list(found)
+
+    def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
+        return [list(self._found) for _ in pictures]
+
+
+def test_what_two_detectors_see_is_added(tmp_path: Path) -> None:
+    """A labelled face is kept once, one that both see is added with the second's landmarks, all else is not."""
+    (tmp_path / "in" / "images" / "train").mkdir(parents=True)
+    (tmp_path / "in" / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "in" / "dataset.yaml").write_text("names: {0: face}\n")
+    (tmp_path / "in" / "images" / "train" / "a.png").write_bytes(encoded(np.zeros((400, 400, 3), np.uint8), "PNG"))
+    write_labels(tmp_path / "in" / "labels" / "train" / "a.txt", [FACE], 400, 400)
+    moved = np.array([200, 100, 0], np.float32)
+    labelled = Detection((20, 20, 80, 100), 0.9, POINTS)
+    both, also = Detection((220, 120, 280, 200), 0.4, POINTS), Detection((222, 121, 281, 202), 0.7, POINTS + moved)
+    alone, weak = Detection((300, 300, 360, 380), 0.8, POINTS), Detection((300, 300, 360, 380), 0.3, POINTS)
+    agreement = Agreement(Scripted(labelled, both, alone), 0.2, Scripted(labelled, also, weak), 0.5)
+    assert complete(tmp_path / "in", "train", agreement, tmp_path / "out") == 1
+    first, second = read_labels(tmp_path / "out" / "labels" / "train" / "a.txt", 400, 400)
+    np.testing.assert_allclose(first.box, FACE.box, atol=0.01)
+    np.testing.assert_allclose(second.box, both.box, atol=0.01)
+    np.testing.assert_allclose(second.landmarks[:, :2], (POINTS + moved)[:, :2], atol=0.01)
+    assert (tmp_path / "out" / "images" / "train" / "a.png").exists()
+    assert (tmp_path / "out" / "added.jpg").exists()
+
+
+class Blobs:
+    """Five white dots on black, which a perfect detector finds wherever they are."""
+
+    def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
+        return [[self._one(picture[..., 0].astype(np.float64))] for picture in pictures]
+
+    def _one(self, light: np.ndarray) -> Detection:
+        _, _, _, centres = cv2.connectedComponentsWithStats((light > 60).astype(np.uint8))
+        points = centres[1:] + 0.5
+        upper, lower = points[np.argsort(points[:, 1])][:2], points[np.argsort(points[:, 1])][3:]
+        nose = points[np.argsort(points[:, 1])][2]
+        five = [*sorted(upper.tolist()), nose.tolist(), *sorted(lower.tolist())]
+        landmarks = np.concatenate([np.array(five), np.ones((5, 1))], axis=1).astype(np.float32)
+        (left, top), (right, bottom) = landmarks[:, :2].min(axis=0) - 10, landmarks[:, :2].max(axis=0) + 20
+        return Detection((float(left), float(top), float(right), float(bottom)), 0.9, landmarks)
+
+
+def dots() -> np.ndarray:
+    picture = np.zeros((140, 120, 3), np.uint8)
+    for x, y in POINTS[:, :2].astype(int):
+        picture[y - 3 : y + 4, x - 3 : x + 4] = 255
+    return picture
+
+
+@given(st.booleans(), st.floats(0.8, 1.25), st.integers(0, 9), st.integers(0, 9))
+def test_a_look_is_undone(mirrored: bool, scale: float, right: int, down: int) -> None:
+    look = Look(mirrored, scale, right, down)
+    (face,), (seen,) = Blobs().detect([dots()])[0], Blobs().detect([look.at(dots())])[0]
+    back = look.undo(seen, 120)
+    assert back.landmarks is not None
+    assert face.landmarks is not None
+    np.testing.assert_allclose(back.landmarks, face.landmarks, atol=1.5)
+    assert back.box[0] < back.box[2]
+    assert back.box[1] < back.box[3]
+
+
+class Trembling(Blobs):
+    """Wrong by much in every third look."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def _one(self, light: np.ndarray) -> Detection:
+        self._looks += 1
+        face = super()._one(light)
+        assert face.landmarks is not None
+        wrong = np.array([8, 8, 0], np.float32) * (self._looks % 3 == 1)
+        return Detection(face.box, face.score, face.landmarks + wrong)
+
+
+def test_several_looks_are_steadier_than_one() -> None:
+    (truth,) = Blobs().detect([dots()])[0]
+    (once,) = Trembling().detect([dots()])[0]
+    (steadied,) = Steadied(Trembling()).detect([dots()])[0]
+    assert once.landmarks is not None
+    assert steadied.landmarks is not None
+    assert truth.landmarks is not None
+    assert np.abs(once.landmarks - truth.landmarks).max() == pytest.approx(8)
+    assert np.abs(steadied.landmarks - truth.landmarks).max() < 1
+    assert steadied.box == once.box
+    assert Steadied(Scripted()).detect([dots()]) == [[]]
 
 
 def test_four_quarters_are_a_whole_turn() -> None:

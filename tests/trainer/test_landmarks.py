@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from service.inference.graph import RuntimeOptions
 from service.inference.landmarks import LandmarkRefiner
 from service.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, encoded, pixels
+from trainer.detector.labels import LabelledFace, read_labels, write_labels
 from trainer.landmarks import export, training
 from trainer.landmarks.config import LandmarkConfig
-from trainer.landmarks.faces import Faces, found_faces, join, labelled_faces
+from trainer.landmarks.faces import Faces, Kind, found_faces, join, labelled_faces
 from trainer.landmarks.model import EYES, Deployed, laplace_loss
 from trainer.landmarks.model import LandmarkRefiner as Net
+from trainer.landmarks.proposals import proposals
 from trainer.landmarks.samples import Samples, mirrored, rough_crop, template
 
 
@@ -75,6 +78,7 @@ def test_a_sample_is_varied_in_training_alone(faces: Faces) -> None:
     assert not torch.equal(varied[0][0], varied[0][0])
     assert torch.equal(fixed[0][0], fixed[0][0])
     assert fixed[0][1].shape == (5, 2)
+    assert fixed[0][2] == Kind.LANDMARKED
 
 
 def test_faces_come_from_labels_and_from_pictures(faces: Faces, tmp_path: Path) -> None:
@@ -88,6 +92,78 @@ def test_faces_come_from_labels_and_from_pictures(faces: Faces, tmp_path: Path) 
     assert len(labelled) == 1
     np.testing.assert_allclose(labelled.landmarks[0].mean(axis=0), template(160).mean(axis=0), atol=4)
     assert len(join([faces, labelled])) == len(faces) + 1
+    height, width = pixels(COLLINS).shape[:2]
+    label = read_labels(tmp_path / "labels" / "train" / "a.txt", width, height)[0]
+    doubled = (label.landmarks - label.landmarks.mean(axis=0)) * 2 + label.landmarks.mean(axis=0)
+    seen = Detection(tuple(map(float, label.box)), 0.9, doubled)  # type: ignore[arg-type]
+    other = labelled_faces(tmp_path, "train", Scripted(seen))
+    assert other.landmarks[0] == pytest.approx(labelled.landmarks[0], abs=1)
+    assert not np.allclose(other.pictures, labelled.pictures)
+
+
+class Scripted:
+    """Finds the same in every picture."""
+
+    def __init__(self, *found: Detection) -> None:
+        self._found = list(found)
+
+    def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
+        return [list(self._found) for _ in pictures]
+
+
+def five(left: float, top: float) -> np.ndarray:
+    points = np.array([[20, 25], [50, 25], [35, 45], [24, 60], [46, 60]], np.float32) + np.array([left, top])
+    return np.concatenate([points, np.ones((5, 1))], axis=1).astype(np.float32)
+
+
+def test_proposals_are_faces_other_things_or_left_out(tmp_path: Path) -> None:
+    """As it is and as a negative, only the box apart from the label and from what is suspected is no face.
+
+    On its side, the picture of 400 x 400 has the label at (100, 230) to (180, 300) and the suspected face at (20, 30)
+    to (100, 100): there the box that was apart touches it, and the four others touch nothing.
+    """
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "images" / "train" / "a.png").write_bytes(encoded(np.zeros((400, 400, 3), np.uint8), "PNG"))
+    label = LabelledFace(np.array([100, 100, 170, 180], np.float32), np.zeros((5, 3), np.float32))
+    write_labels(tmp_path / "labels" / "train" / "a.txt", [label], 400, 400)
+    right = Detection((102, 102, 168, 178), 0.5, five(100, 100))
+    weak = Detection((100, 100, 170, 180), 0.05, five(100, 100))
+    part = Detection((110, 110, 130, 130), 0.4, five(105, 105))
+    apart = Detection((10, 10, 80, 90), 0.3, five(10, 10))
+    doubtful = Detection((300, 20, 370, 100), 0.3, five(300, 20))
+    found = proposals(tmp_path, "train", Scripted(right, weak, part, apart, doubtful), Scripted(doubtful))
+    kinds = [int((found.kinds == kind).sum()) for kind in Kind]
+    assert kinds == [0, 1, 1 + 4 + 1]
+
+
+def test_a_verified_score_is_the_mean_of_both(tmp_path: Path) -> None:
+    """The geometric one: what the first look is sure of counts for nothing where the second sees no face."""
+    config = LandmarkConfig(input_size=32, width=4)
+    settings = tmp_path / "landmarks.yaml"
+    settings.write_text("input_size: 32\nwidth: 4\n")
+    shutil.copytree(BUNDLES / "detector", tmp_path / "bundle")
+    module = training.RefinerTraining(config)
+    with torch.no_grad():
+        module.model.face[2].weight.zero_()
+        module.model.face[2].bias.fill_(math.log(0.25 / 0.75))
+    torch.save({"state_dict": module.state_dict()}, tmp_path / "quarter.ckpt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stage = export.export(tmp_path / "quarter.ckpt", settings, tmp_path / "bundle").landmark_stage
+    assert stage is not None
+    assert stage.verifies
+    refiner = LandmarkRefiner(tmp_path / "bundle", stage, RuntimeOptions())
+    face = Detection((10, 10, 80, 90), 0.64, five(10, 10))
+    ((verified,),) = refiner.refine([pixels(COLLINS)], [[face]])
+    assert verified.score == pytest.approx(0.4, abs=0.005)
+    assert refiner.proposal_score(0.4) == pytest.approx(0.16)
+    assert refiner.proposal_score(0) > 0
+    detector = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions(), min_score=0.4)
+    (raw, *_) = detector.propose([pixels(COLLINS)], 0.05)[0]
+    assert detector.detect([pixels(COLLINS)])[0][0].score == pytest.approx(math.sqrt(raw.score / 4), abs=0.01)
+    with pytest.raises(StartupError, match="where \\(15,\\) is due"):
+        LandmarkRefiner(tmp_path / "bundle", stage.model_copy(update={"verifies": False}), RuntimeOptions())
 
 
 @pytest.mark.slow
@@ -112,7 +188,8 @@ def test_train_export_and_run(faces: Faces, tmp_path: Path) -> None:
     eager = Deployed(net).eval()(torch.from_numpy(crops).float()).detach().numpy()
     refiner = LandmarkRefiner(bundle, manifest.landmark_stage, RuntimeOptions())
     np.testing.assert_allclose(refiner._graph.run(crops.astype(np.float32)), eager, atol=2e-2)
-    assert ((eager.reshape(-1, 3)[:, 2] > 0) & (eager.reshape(-1, 3)[:, 2] <= 1)).all()
+    confidences = np.concatenate([eager[:, 2:15:3], eager[:, 15:]], axis=1)
+    assert ((confidences > 0) & (confidences <= 1)).all()
 
     found = YoloFaceDetector(bundle, RuntimeOptions()).detect([pixels(COLLINS), pixels(HOPPER)])
     for detections in found:
@@ -123,8 +200,9 @@ def test_train_export_and_run(faces: Faces, tmp_path: Path) -> None:
 
 
 def test_an_untrained_net_has_the_shapes_it_should() -> None:
-    outputs = Net(32, 4)(torch.zeros(3, 3, 32, 32))
+    outputs, logits = Net(32, 4)(torch.zeros(3, 3, 32, 32))
     assert outputs.shape == (3, 5, 3)
+    assert logits.shape == (3,)
     assert pytest.approx(0.22, abs=0.01) == EYES
 
 

@@ -25,16 +25,25 @@ def train(
     data: Data,
     config: Annotated[Path, typer.Option(help="YAML with the run's settings.")] = Path("configs/detector.yaml"),
     initial: Annotated[Path | None, typer.Option(help="Checkpoint that initialises the model.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Detector bundle to go on from, such as the shipped one, in its place.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Run folder: checkpoints, curves, logs.")] = Path("runs/detector"),
     work: Unpacked = Path("runs/data/detection"),
     resume: Annotated[bool, typer.Option(help="Go on from the run folder's last checkpoint.")] = False,
 ) -> None:
-    """Fine-tune a YOLO pose model on faces with five landmarks."""
+    """Fine-tune a YOLO pose model on faces with five landmarks, from COCO's weights or from a bundle."""
     from trainer.archives import unpack
-    from trainer.detector import training
+    from trainer.detector import restoring, training
     from trainer.detector.config import DetectorConfig
 
-    best = training.train(DetectorConfig.load(config), unpack(data, work), initial, output, resume)
+    if initial is not None and bundle is not None:
+        raise typer.BadParameter("begin with a checkpoint or with a bundle, not with both")
+    settings, folder = DetectorConfig.load(config), unpack(data, work)
+    if bundle is not None and not resume:
+        typer.echo(f"restoring {bundle}")
+        initial = restoring.restored_checkpoint(bundle, settings, folder, output)
+    best = training.train(settings, folder, initial, output, resume)
     typer.echo(f"best checkpoint: {best}")
 
 
@@ -72,6 +81,30 @@ def prepare(
         f"{sum(row.with_landmarks for row in taken)} with landmarks, {len(rows) - len(taken)} left out. "
         f"Look at {output / 'look.jpg'}; the rows are in {output / 'prepared.csv'}."
     )
+
+
+@app.command()
+def complete(
+    data: Data,
+    yunet: Annotated[Path, typer.Option(help="YuNet's ONNX file: the second opinion, and the landmarks.")],
+    output: Annotated[Path, typer.Option(help="Where the split goes; name it as the last --data when you train.")],
+    split: Annotated[str, typer.Option(help="To complete; never one to report on.")] = "train",
+    bundle: DetectorBundle = DETECTOR_BUNDLE,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="From which on the bundle sees a face.")] = 0.2,
+    yunet_min_score: Annotated[float, typer.Option(min=0, max=1, help="From which on YuNet sees it too.")] = 0.5,
+    work: Unpacked = Path("runs/data/detection"),
+) -> None:
+    """Add the faces that nobody labelled: those that a bundle and YuNet both see."""
+    from service.inference.detector import YoloFaceDetector
+    from service.inference.graph import RuntimeOptions
+    from trainer.archives import unpack
+    from trainer.detector import completing
+    from trainer.detector.finders import YuNet
+
+    ours = YoloFaceDetector(bundle, RuntimeOptions(precision="auto"), min_score=min_score)
+    agreement = completing.Agreement(ours, min_score, YuNet(yunet, yunet_min_score), yunet_min_score)
+    added = completing.complete(unpack(data, work), split, agreement, output)
+    typer.echo(f"{output}: {added} faces added. Look at {output / 'added.jpg'} before you train on them.")
 
 
 @app.command()
@@ -119,10 +152,15 @@ def evaluate(
     """
     from trainer.archives import unpack
     from trainer.detector import report
+    from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
+    from trainer.detector.steadying import Steadied
 
     folder = unpack(data, work)
     contestants = _contestants(bundle or [DETECTOR_BUNDLE], image_size or [None], yunet, checkpoint or [])
-    reference = "YuNet" if yunet else None
+    reference = None
+    if yunet is not None:
+        second = Steadied(YuNet(yunet, YUNET_MIN_SCORE / 2), first=False)
+        reference = report.Reference("YuNet", report.Contestant(second, YUNET_MIN_SCORE))
     output.mkdir(parents=True, exist_ok=True)
     splits = {name: report.measure(contestants, folder, name, reference, output) for name in split or ["val"]}
     alarms = report.false_alarms(contestants)

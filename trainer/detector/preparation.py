@@ -98,7 +98,7 @@ def merge(drawn: list[LabelledFace], found: list[Detection]) -> list[LabelledFac
     free = np.ones(len(drawn), dtype=bool)
     merged, added = list(drawn), []
     for face in sorted(found, key=lambda face: -face.score):
-        landmarks = _visible(face)
+        landmarks = visible_landmarks(face)
         overlaps = iou(np.array(face.box, np.float32), boxes) if len(boxes) else np.zeros(0)
         best = int(np.argmax(np.where(free, overlaps, -1))) if len(boxes) else -1
         if best >= 0 and free[best] and overlaps[best] >= SAME_FACE_IOU:
@@ -110,7 +110,8 @@ def merge(drawn: list[LabelledFace], found: list[Detection]) -> list[LabelledFac
     return merged + added
 
 
-def _visible(face: Detection) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+def visible_landmarks(face: Detection) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    """(5, 3) landmarks as labels have them: all of them visible, or none where the detector tells none."""
     if face.landmarks is None:
         return np.zeros((LANDMARKS, 3), np.float32)
     return np.concatenate([face.landmarks[:, :2], np.ones((LANDMARKS, 1), np.float32)], axis=1)

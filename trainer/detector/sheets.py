@@ -65,11 +65,11 @@ def false_alarms(seen: Iterable[Seen], min_score: float, most: int = 48) -> Pixe
 
 
 def _crops(items: Sequence[tuple[float, Path, Floats]], colour: supervision.Color) -> Pixels:
-    return sheet([_surroundings(path, box, colour) for _, path, box in items])
+    return sheet([around(decode(path.read_bytes(), ImageLimits()), box, colour) for _, path, box in items])
 
 
-def _surroundings(path: Path, box: Floats, colour: supervision.Color) -> Pixels:
-    pixels = decode(path.read_bytes(), ImageLimits())
+def around(pixels: Pixels, box: Floats, colour: supervision.Color = HUMAN) -> Pixels:
+    """A face with its surroundings, as large as a tile, its box drawn in."""
     centre, reach = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * 1.2
     low = np.maximum(centre - reach, 0).astype(int)
     high = np.minimum(centre + reach, pixels.shape[1::-1]).astype(int)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.options import DETECTOR_BUNDLE, Unpacked
+from trainer.options import DETECTOR_BUNDLE, DetectorBundle, Unpacked
 
 app = typer.Typer(no_args_is_help=True, help="Train the net that refines the detector's landmarks.")
 
@@ -16,31 +16,30 @@ CONFIG = Path("configs/landmarks.yaml")
 @app.command()
 def train(
     data: Annotated[list[Path], typer.Option(help="Folder or zip in Ultralytics pose format; repeatable.")],
-    yunet: Annotated[Path, typer.Option(help="YuNet's ONNX file, which labels the canvases.")],
+    yunet: Annotated[Path, typer.Option(help="YuNet's ONNX file, which says where landmarks are.")],
     canvases: Annotated[
         Path | None, typer.Option(help="Folder of pictures of one face each, as a further source.")
     ] = None,
     at_most: Annotated[int, typer.Option(min=1, help="Canvases that are looked at, drawn by chance.")] = 12_000,
+    bundle: DetectorBundle = DETECTOR_BUNDLE,
     config: Config = CONFIG,
-    output: Annotated[Path, typer.Option(help="Run folder: checkpoints and figures.")] = Path("runs/landmarks"),
+    output: Annotated[Path, typer.Option(help="Run folder: faces, checkpoints and figures.")] = Path("runs/landmarks"),
     work: Unpacked = Path("runs/data/detection"),
     resume: Annotated[bool, typer.Option(help="Go on from the run folder's last checkpoint.")] = False,
 ) -> None:
-    """Learn where five landmarks lie in a face that a detector found, and how sure each of them is.
+    """Learn where five landmarks lie in what a detector found, how sure each of them is, and whether it is a face.
 
-    The faces of the data set's `val` choose the checkpoint.
+    Landmarks are YuNet's, the median of seven looks at each picture. What is no face is learned from the bundle's own
+    mistakes in the pictures. The faces of the data set's `val` choose the checkpoint. The gathered faces are kept in
+    the run folder for the next time.
     """
     from trainer.archives import unpack
-    from trainer.detector.finders import YuNet
-    from trainer.landmarks import faces, training
+    from trainer.landmarks import sources, training
     from trainer.landmarks.config import LandmarkConfig
 
     folder = unpack(data, work)
-    parts = [faces.labelled_faces(folder, "train")]
-    if canvases is not None:
-        parts.append(faces.found_faces(canvases, YuNet(yunet), 0.85, at_most))
-    known, held_out = faces.join(parts), faces.labelled_faces(folder, "val")
-    typer.echo(f"{len(known)} faces to learn from, {len(held_out)} to choose by")
+    known, held_out = sources.gathered(output, folder, canvases, at_most, bundle, yunet)
+    typer.echo(f"{known.told()} to learn from, {held_out.told()} to choose by")
     best = training.train(LandmarkConfig.load(config), known, held_out, output, resume)
     typer.echo(f"best checkpoint: {best}")
 

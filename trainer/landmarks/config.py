@@ -21,6 +21,7 @@ class LandmarkConfig(Configuration):
     weight_decay: float = Field(1e-4, ge=0)
     workers: int = Field(1, ge=0, description="processes that make samples")
     seed: int = 0
+    face_weight: float = Field(1.0, ge=0, description="of telling faces from other things, beside the landmarks")
     jitter: float = Field(0.1, ge=0)
     rotation_degrees: float = Field(15.0, ge=0, le=180)
     scale: float = Field(0.12, ge=0)

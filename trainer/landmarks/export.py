@@ -26,6 +26,7 @@ def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifes
         graph=GRAPH,
         input_size=config.input_size,
         margin=MARGIN,
+        verifies=True,
         config_sha256=hashlib.sha256(config_file.read_bytes()).hexdigest(),
     )
     files = {manifest.graph: manifest.files[manifest.graph], GRAPH: file_sha256(graph)}

@@ -1,4 +1,5 @@
-"""The landmark refiner: a small convolutional net that says where five points lie, and how far it may be wrong."""
+"""The landmark refiner: a small convolutional net that says where five points lie, how far it may be wrong, and
+whether what it sees is a face at all."""
 
 import torch
 from torch import nn
@@ -12,7 +13,8 @@ EYES = 35.24 / 160
 
 
 class LandmarkRefiner(nn.Module):
-    """(n, 3, size, size) crops of 0...255 to (n, 5, 3): x and y in parts of the side, and the logarithm of the error.
+    """(n, 3, size, size) crops of 0...255 to (n, 5, 3): x and y in parts of the side, and the logarithm of the error;
+    and to (n,) logits of a face.
 
     Each point is the mean of a heat map over a quarter of the crop's resolution (Sun et al., "Integral human pose
     regression", ECCV 2018), made from features that were looked at from near and from afar (an hourglass). The error is
@@ -34,12 +36,13 @@ class LandmarkRefiner(nn.Module):
         self.up = _Residual(middle)
         self.maps = nn.Sequential(_Residual(near), nn.Conv2d(near, POINTS, 1))
         self.scales = nn.Linear(far + 2 * POINTS, POINTS)
+        self.face = nn.Sequential(nn.Linear(far + 2 * POINTS, far), nn.ReLU(inplace=True), nn.Linear(far, 1))
         cells = size // 4
         places = (torch.arange(cells) + 0.5) / cells
         grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=-1).reshape(-1, 2)
         self.register_buffer("places", grid)
 
-    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         near = self.stem((crops - 127.5) / 128)
         middle = self.down(near)
         far = self.further(middle)
@@ -48,22 +51,24 @@ class LandmarkRefiner(nn.Module):
         heat = self.maps(near).float().flatten(2).softmax(dim=2)
         points = heat @ self.places
         spread = (heat @ self.places.square() - points.square()).clamp_min(0).flatten(1).sqrt()
-        scales = self.scales(torch.cat([far.float().mean(dim=(2, 3)), spread], dim=1)) - 3
-        return torch.cat([points, scales.clamp(-6, 1).unsqueeze(2)], dim=2)
+        summary = torch.cat([far.float().mean(dim=(2, 3)), spread], dim=1)
+        scales = self.scales(summary) - 3
+        return torch.cat([points, scales.clamp(-6, 1).unsqueeze(2)], dim=2), self.face(summary).squeeze(1)
 
 
 class Deployed(nn.Module):
-    """The refiner as the service runs it: the third number is a confidence from 0 to 1."""
+    """The refiner as the service runs it: five times x, y and a confidence, then the probability of a face."""
 
     def __init__(self, refiner: LandmarkRefiner) -> None:
         super().__init__()
         self.refiner = refiner
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        outputs = self.refiner(crops)
+        outputs, face = self.refiner(crops)
         error = outputs[..., 2:].exp() / EYES
         confidence = 1 / (1 + (error / UNSURE) ** 2)
-        return torch.cat([outputs[..., :2], confidence], dim=2).flatten(1)
+        landmarks = torch.cat([outputs[..., :2], confidence], dim=2).flatten(1)
+        return torch.cat([landmarks, face.sigmoid().unsqueeze(1)], dim=1)
 
 
 def laplace_loss(outputs: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

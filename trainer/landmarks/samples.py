@@ -20,8 +20,11 @@ def template(size: int) -> Floats:
     return ((TEMPLATE_112 + MARGIN) * (size / (TEMPLATE_SIZE + 2 * MARGIN))).astype(np.float32)
 
 
-class Samples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """(3, size, size) crops, and (5, 2) points in parts of the crop's side. Changed anew at every visit, if `varied`.
+Sample = tuple[torch.Tensor, torch.Tensor, int]
+
+
+class Samples(Dataset[Sample]):
+    """(3, size, size) crops, (5, 2) points in parts of the crop's side, and kinds. Changed at every visit, if `varied`.
 
     The rough landmarks are always moved: a refiner that is given the truth has nothing to do.
     """
@@ -33,18 +36,19 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self._faces)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> Sample:
         self._visits += 1
         visit = self._visits if self._varied else 0
         rng = np.random.default_rng((self._config.seed, index, visit))
-        picture, points = self._faces.pictures[index], self._faces.landmarks[index]
+        picture, marks = self._faces.pictures[index], self._faces.landmarks[index]
         if self._varied and rng.random() < 0.5:
-            picture, points = mirrored(picture, points)
-        crop, inside = rough_crop(picture, points, self._config, rng)
+            picture, marks = mirrored(picture, marks)
+        crop, inside = rough_crop(picture, marks, self._config, rng)
         if self._varied:
             crop = vary(crop, inside, self._config, rng)
         tensor = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
-        return tensor, torch.from_numpy(inside / np.float32(self._config.input_size))
+        points = torch.from_numpy(inside / np.float32(self._config.input_size))
+        return tensor, points, int(self._faces.kinds[index])
 
 
 def mirrored(picture: Pixels, points: Floats) -> tuple[Pixels, Floats]:

@@ -7,37 +7,59 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from trainer.landmarks.config import LandmarkConfig
-from trainer.landmarks.faces import Faces
+from trainer.landmarks.faces import Faces, Kind
 from trainer.landmarks.model import EYES, LandmarkRefiner, laplace_loss
 from trainer.landmarks.samples import Samples
 
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
 
 class RefinerTraining(lightning.LightningModule):
-    """AdamW with one cycle; `error` is the median distance in parts of the distance between the eyes."""
+    """AdamW with one cycle.
+
+    `error` is the median distance in parts of the distance between the eyes, `ranked` the probability that a face gets
+    a higher logit than something else (the area under the ROC curve).
+    """
 
     def __init__(self, config: LandmarkConfig) -> None:
         super().__init__()
         self.config = config
         self.model = LandmarkRefiner(config.input_size, config.width)
         self._errors: list[torch.Tensor] = []
+        self._faces: list[torch.Tensor] = []
+        self._others: list[torch.Tensor] = []
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
-        crops, points = batch
-        loss = laplace_loss(self.model(crops.float()), points)
-        self.log("loss", loss, prog_bar=True)
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        crops, points, kinds = batch
+        outputs, logits = self.model(crops.float())
+        landmarked = kinds == Kind.LANDMARKED
+        face = functional.binary_cross_entropy_with_logits(logits, (kinds != Kind.OTHER).float())
+        loss = self.config.face_weight * face
+        if landmarked.any():
+            loss = loss + laplace_loss(outputs[landmarked], points[landmarked])
+        self.log_dict({"loss": loss, "face_loss": face}, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
-        crops, points = batch
-        self._errors.append((self.model(crops.float())[..., :2] - points).norm(dim=2) / EYES)
+    def validation_step(self, batch: Batch, _: int) -> None:
+        crops, points, kinds = batch
+        outputs, logits = self.model(crops.float())
+        landmarked = kinds == Kind.LANDMARKED
+        self._errors.append((outputs[landmarked, :, :2] - points[landmarked]).norm(dim=2) / EYES)
+        self._faces.append(logits[kinds != Kind.OTHER])
+        self._others.append(logits[kinds == Kind.OTHER])
 
     def on_validation_epoch_end(self) -> None:
         if self._errors:
             self.log("error", torch.cat(self._errors).median(), prog_bar=True)
-        self._errors.clear()
+            faces, others = torch.cat(self._faces), torch.cat(self._others)
+            if len(others):
+                self.log("ranked", (faces[:, None] > others[None]).float().mean(), prog_bar=True)
+        for seen in (self._errors, self._faces, self._others):
+            seen.clear()
 
     def configure_optimizers(self) -> Any:
         rate, decay = self.config.learning_rate, self.config.weight_decay
