@@ -177,6 +177,11 @@ class ClassifierSettings(_Section):
         [], description="hosts whose pictures /predict may fetch, such as photos.example.com or 10.0.0.5:8080"
     )
 
+    @field_validator("url_hosts")
+    @classmethod
+    def _as_urls_tell_them(cls, value: list[str]) -> list[str]:
+        return [host.strip().lower() for host in value]
+
 
 class InferenceSettings(_Section):
     worker_url: str | None = Field(

@@ -18,7 +18,7 @@ async def fetch(url: str, allowed: Sequence[str], max_bytes: int) -> bytes:
     Redirects are not followed: they could lead to a host that nobody allowed, or into the machine's own network.
 
     Args:
-        allowed: hosts, with their port where it is not the usual one.
+        allowed: hosts in lower case, with their port where it is not the usual one.
 
     Raises:
         UrlNotAllowed: another host, or neither http nor https.
@@ -55,8 +55,7 @@ def _require_allowed(url: str, allowed: Sequence[str]) -> None:
         named = parts.hostname if parts.port in (None, usual) else f"{parts.hostname}:{parts.port}"
     except ValueError:
         named, parts = None, None
-    known = named in {host.lower() for host in allowed}
-    if parts is None or parts.scheme not in {"http", "https"} or not known or parts.username is not None:
+    if parts is None or parts.scheme not in {"http", "https"} or named not in allowed or parts.username is not None:
         raise UrlNotAllowed(
             "pictures are taken from the hosts of the setting classifier.url_hosts alone; send the picture itself",
             pointer="/url",

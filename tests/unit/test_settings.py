@@ -26,6 +26,11 @@ def test_the_environment_beats_the_file_and_the_file_the_defaults(
     assert (settings.server.port, settings.recognition.fmr) == (9001, 0.01)
 
 
+def test_hosts_are_compared_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_CLASSIFIER__URL_HOSTS", '["Photos.Example.com", " 10.0.0.5:8080"]')
+    assert load_settings().classifier.url_hosts == ["photos.example.com", "10.0.0.5:8080"]
+
+
 def test_a_secret_file_gives_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "registry_database__url").write_text("postgresql+psycopg://u:hidden@db/x")
     monkeypatch.setenv("REGISTRY_SECRETS_DIR", str(tmp_path))
