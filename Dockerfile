@@ -1,5 +1,5 @@
 # Targets: api (no model runtime, decodes no picture), worker (the models on a CPU), worker-gpu (the models on CUDA),
-# standalone (all in one process, with a PostgreSQL of its own).
+# standalone (all in one process, with a PostgreSQL of its own), trainer (makes models; the only one with torch).
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS base
@@ -39,8 +39,19 @@ COPY requirements/standalone.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --require-hashes --requirement /tmp/standalone.lock
 
+FROM packages-worker AS packages-trainer
+# Empty: PyPI's torch, with CUDA. For CPUs alone, a tenth of the size: https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX_URL=
+COPY requirements/trainer.lock requirements/torch.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --require-hashes --requirement /tmp/trainer.lock
+RUN pip install --no-cache-dir ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} --requirement /tmp/torch.txt
+
 FROM base AS code
-COPY . /app
+COPY service /app/service
+COPY migrations /app/migrations
+COPY deploy/compose /app/deploy/compose
+COPY pyproject.toml LICENSE NOTICE /app/
 RUN python -m compileall -q /app/service /app/migrations
 
 FROM base AS runtime
@@ -71,6 +82,17 @@ COPY --from=packages-worker /opt/venv /opt/venv
 FROM serves-models AS worker-gpu
 COPY --from=packages-worker-gpu /opt/venv /opt/venv
 ENV REGISTRY_INFERENCE__DEVICE=cuda
+
+FROM packages-trainer AS trainer
+COPY --from=code /app /app
+COPY trainer /app/trainer
+COPY configs /app/configs
+RUN install -d -o registry -g registry -m 0755 /app/runs
+ENV MPLCONFIGDIR=/tmp/matplotlib
+USER 10001:10001
+VOLUME /app/runs
+ENTRYPOINT ["python", "-m", "trainer"]
+CMD ["--help"]
 
 FROM serves-api AS standalone
 COPY --from=packages-standalone /opt/venv /opt/venv

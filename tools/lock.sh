@@ -25,3 +25,8 @@ compile worker --extra inference "$headless" "${left_out[@]}"
 sed -n 's/^onnxruntime==/onnxruntime-gpu[cuda,cudnn]==/p' requirements.lock >"$gpu"
 compile worker-gpu --extra inference "$headless" "$gpu" "${left_out[@]}" --no-emit-package onnxruntime
 compile standalone --extra inference --extra embedded "$headless" "${left_out[@]}"
+# torch comes from the index that somebody chooses, with what it brings: its versions are fixed, its files are not.
+of_torch='^(torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)=='
+grep -E '^(torch|torchvision)==' requirements.lock >requirements/torch.txt
+mapfile -t torch_left_out < <(grep -E "$of_torch" requirements.lock | grep -v '^nvidia-ml-py' | sed 's/==.*//; s/^/--no-emit-package=/')
+compile trainer --extra inference --extra trainer "$headless" "${left_out[@]}" "${torch_left_out[@]}"

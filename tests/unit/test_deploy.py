@@ -74,4 +74,7 @@ def test_images_are_built_from_locks_with_hashes_and_no_index() -> None:
         assert all("==" in line for line in lines), lock.name
         assert lock.read_text().count("--hash=sha256:") >= len(lines)
         assert "://" not in lock.read_text()
-        assert not re.search(r"^torch==", lock.read_text(), re.MULTILINE)
+        assert not re.search(r"^(torch|torchvision)==", lock.read_text(), re.MULTILINE)
+    chosen = (REPOSITORY / "requirements" / "torch.txt").read_text().split()
+    assert [line.split("==")[0] for line in chosen] == ["torch", "torchvision"]
+    assert set(chosen) <= set((REPOSITORY / "requirements.lock").read_text().split())
