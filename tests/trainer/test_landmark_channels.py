@@ -26,7 +26,7 @@ from trainer.embedder.canvas_landmarks import Dlib68
 from trainer.embedder.canvases import CanvasSet, load_canvases
 from trainer.embedder.checkpoints import load_encoder, load_initial
 from trainer.embedder.config import AugmentationConfig, EmbedderConfig, LandmarkChannelsConfig
-from trainer.embedder.embedding import embed_canvases
+from trainer.embedder.embedding import embed_canvases, embed_pictures
 from trainer.embedder.landmark_finders import named_landmarks, served_landmarks
 from trainer.embedder.landmark_heatmaps import draw, in_middle, warped
 
@@ -210,6 +210,8 @@ def test_the_service_serves_such_a_model(
         middle = np.asarray(canvases.pictures[row])[24:136, 24:136]
         moved = points[row] - np.float32([24, 24, 0]) * (points[row, :, 2:] > 0)
         assert float(eager(encoder, config, middle, moved) @ embedding) > 0.9999
+    loose, _ = embed_pictures(embedder, np.asarray(canvases.pictures[[0, 13]]), detector)
+    assert ((loose * embedded).sum(axis=1) > 0.9999).all()
     [mirrored], _ = embed_canvases(embedder, canvases, [0], mirrored=True)
     turned = np.asarray(canvases.pictures[0])[24:136, 24:136][:, ::-1]
     moved = (points[0] - np.float32([24, 24, 0]))[[1, 0, 2, 4, 3, 5]]

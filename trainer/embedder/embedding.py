@@ -7,7 +7,9 @@ import numpy.typing as npt
 from rich.progress import track
 
 from service.inference.embedder import FaceEmbedder
+from service.inference.engine import FaceFinder
 from service.vision.heatmaps import MIRRORED
+from trainer.embedder.canvas_landmarks import OfDetector
 from trainer.embedder.canvases import CROP, MIDDLE, CanvasSet, middle_crops
 from trainer.embedder.landmark_finders import served_landmarks
 
@@ -33,6 +35,22 @@ def embed_canvases(
             crops = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
         parts.append(embedder.embed_with_lengths(crops, points))
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def embed_pictures(
+    embedder: FaceEmbedder, pictures: npt.NDArray[np.uint8], detector: FaceFinder
+) -> tuple[Floats, Floats]:
+    """The same of a few (n, 160, 160, 3) canvases that belong to no set.
+
+    Args:
+        detector: finds the landmarks, for a model that sees them.
+    """
+    size = embedder.manifest.input_size
+    points = None
+    if embedder.manifest.landmark_channels is not None:
+        found = [OfDetector(detector)(picture) for picture in pictures]
+        points = [None if six is None else _in_crop(six, size, mirrored=False) for six in found]
+    return embedder.embed_with_lengths(middle_crops(pictures, size), points)
 
 
 def _in_crop(points: Floats, size: int, mirrored: bool) -> Floats | None:

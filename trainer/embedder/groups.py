@@ -18,7 +18,7 @@ from PIL import Image
 from service.inference.bundle import Calibration
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceFinder
-from trainer.embedder.canvases import middle_crops
+from trainer.embedder.embedding import embed_pictures
 
 Floats = npt.NDArray[np.float32]
 ATTRIBUTES = ("race", "gender", "age")
@@ -86,8 +86,7 @@ def _embed(
         for line in lines[start : start + BATCH]:
             with Image.open(folder / line["file"]) as picture:
                 pictures.append(np.asarray(picture.convert("RGB")))
-        crops = middle_crops(np.stack(pictures), embedder.manifest.input_size)
-        vectors, length = embedder.embed_with_lengths(crops)
+        vectors, length = embed_pictures(embedder, np.stack(pictures), detector)
         embeddings.append(vectors)
         lengths.append(length)
         found += [len(detections) > 0 for detections in detector.detect(pictures)]

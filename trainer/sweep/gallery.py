@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
+from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
 from trainer.configuration import ConfigError
 from trainer.embedder.calibration import held_out_rows
-from trainer.embedder.canvases import CANVAS, CanvasSet, middle_crops
+from trainer.embedder.canvases import CANVAS, CanvasSet
 from trainer.embedder.config import SplitConfig
-from trainer.embedder.embedding import embed_canvases
+from trainer.embedder.embedding import embed_canvases, embed_pictures
 from trainer.embedder.preparation import Recipe, make_canvas
 from trainer.embedder.split import Part
 
@@ -23,10 +24,16 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Query:
-    """A picture that is searched for. `row`: of the gallery, where it is left out of the answer; None: from outside."""
+    """A picture that is searched for.
+
+    Attributes:
+        row: of the gallery, where it is left out of the answer; None: from outside.
+        finder: of a picture from outside: the detector that finds its landmarks.
+    """
 
     canvas: Pixels
     row: int | None
+    finder: FaceFinder | None = None
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,7 @@ class Gallery:
     def search(self, query: Query, embedder: FaceEmbedder, top_k: int) -> Answer:
         """The nearest `top_k` pictures; the query itself is not in the answer."""
         embeddings = self.embed(embedder)
-        if query.row is None:
-            vector = embedder.embed(middle_crops(query.canvas[None], embedder.manifest.input_size))[0]
-        else:
-            vector = embeddings[query.row]
+        vector = embeddings[query.row] if query.row is not None else self._of_outside(query, embedder)
         cosines = embeddings @ vector
         if query.row is not None:
             cosines[query.row] = -np.inf
@@ -82,16 +86,20 @@ class Gallery:
         same = [None if asked is None else self.names[row] == asked for row in rows]
         return Answer(rows, [float(cosines[row]) for row in rows], same)
 
+    def _of_outside(self, query: Query, embedder: FaceEmbedder) -> Floats:
+        assert query.finder is not None
+        return embed_pictures(embedder, query.canvas[None], query.finder)[0][0]
+
 
 def photo_query(photo: Path, detector: Path) -> Query:
     """A photo, or a canvas, from outside the gallery."""
     from PIL import Image
 
+    finder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
     with Image.open(photo) as picture:
         if picture.size == (CANVAS, CANVAS):
-            return Query(np.asarray(picture.convert("RGB")), None)
-    finder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
+            return Query(np.asarray(picture.convert("RGB")), None, finder)
     try:
-        return Query(make_canvas(photo.read_bytes(), finder, Recipe()), None)
+        return Query(make_canvas(photo.read_bytes(), finder, Recipe()), None, finder)
     except ValueError as error:
         raise ConfigError(f"{photo}: {error}") from None
