@@ -41,7 +41,6 @@ def train(
         raise typer.BadParameter("begin with a checkpoint or with a bundle, not with both")
     settings, folder = DetectorConfig.load(config), unpack(data, work)
     if bundle is not None and not resume:
-        typer.echo(f"restoring {bundle}")
         initial = restoring.restored_checkpoint(bundle, settings, folder, output)
     best = training.train(settings, folder, initial, output, resume)
     typer.echo(f"best checkpoint: {best}")

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from rich.progress import track
 from torch import nn
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import PoseModel
@@ -47,7 +48,8 @@ def restored_checkpoint(bundle: Path, config: DetectorConfig, data: Path, output
     """Write `restored.pt` into the run folder: the bundle's detector as a checkpoint, as Ultralytics reads it."""
     paths = sorted(path for path in (data / "images" / "train").iterdir() if path.is_file())
     chosen = np.random.default_rng(config.seed).permutation(len(paths))[:PICTURES]
-    pictures = (decode(paths[index].read_bytes(), ImageLimits()) for index in chosen)
+    shown = track(chosen, description="restoring the detector")
+    pictures = (decode(paths[index].read_bytes(), ImageLimits()) for index in shown)
     model = restore(bundle, config.architecture, pictures, config.image_size)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "restored.pt"

@@ -21,26 +21,35 @@ def train(
         Path | None, typer.Option(help="Folder of pictures of one face each, as a further source.")
     ] = None,
     at_most: Annotated[int, typer.Option(min=1, help="Canvases that are looked at, drawn by chance.")] = 12_000,
+    scenes: Annotated[
+        Path | None, typer.Option(help="Folder of pictures without a face: what is found there is wrong.")
+    ] = None,
+    initial: Annotated[Path | None, typer.Option(help="Checkpoint of an earlier run to go on from.")] = None,
     bundle: DetectorBundle = DETECTOR_BUNDLE,
     config: Config = CONFIG,
-    output: Annotated[Path, typer.Option(help="Run folder: faces, checkpoints and figures.")] = Path("runs/landmarks"),
+    output: Annotated[Path, typer.Option(help="Run folder: checkpoints and figures.")] = Path("runs/landmarks"),
+    faces: Annotated[Path, typer.Option(help="Where gathered faces are kept for the next run.")] = Path(
+        "runs/data/landmarks"
+    ),
     work: Unpacked = Path("runs/data/detection"),
     resume: Annotated[bool, typer.Option(help="Go on from the run folder's last checkpoint.")] = False,
 ) -> None:
     """Learn where five landmarks lie in what a detector found, how sure each of them is, and whether it is a face.
 
     Landmarks are YuNet's, the median of seven looks at each picture. What is no face is learned from the bundle's own
-    mistakes in the pictures. The faces of the data set's `val` choose the checkpoint. The gathered faces are kept in
-    the run folder for the next time.
+    mistakes in the pictures. The faces of the data set's `val` choose the checkpoint. The gathered faces are kept
+    for the next run.
     """
     from trainer.archives import unpack
-    from trainer.landmarks import sources, training
+    from trainer.landmarks import training
     from trainer.landmarks.config import LandmarkConfig
+    from trainer.landmarks.sources import Sources
 
-    folder = unpack(data, work)
-    known, held_out = sources.gathered(output, folder, canvases, at_most, bundle, yunet)
+    settings = LandmarkConfig.load(config)
+    sources = Sources(faces, unpack(data, work), bundle, yunet, canvases, at_most, scenes)
+    known, held_out = sources.to_learn_from(), sources.to_choose_by()
     typer.echo(f"{known.told()} to learn from, {held_out.told()} to choose by")
-    best = training.train(LandmarkConfig.load(config), known, held_out, output, resume)
+    best = training.train(settings, known, held_out, output, initial, resume)
     typer.echo(f"best checkpoint: {best}")
 
 

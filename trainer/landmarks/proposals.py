@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from rich.progress import track
 
 from service.inference.engine import Detection, FaceFinder
 from service.vision.geometry import area, iou
 from service.vision.image import Pixels
 from trainer.detector.evaluation import MATCH_IOU, pictures_of
 from trainer.landmarks.faces import Faces, Kind, gather
+from trainer.pictures import pictures_below, read_picture
 
 Floats = npt.NDArray[np.float32]
 SCORE_OF_A_FACE = 0.1
@@ -40,6 +42,21 @@ def proposals(data: Path, split: str, finder: FaceFinder, doubter: FaceFinder) -
         doubter: another detector; what it takes for a face may be one that nobody labelled, and teaches nothing.
     """
     return gather(_proposals(data, split, finder, doubter))
+
+
+def mistakes(scenes: Path, finder: FaceFinder) -> Faces:
+    """What a detector takes for faces in pictures that show none."""
+    return gather(_mistakes(scenes, finder))
+
+
+def _mistakes(scenes: Path, finder: FaceFinder) -> Iterator[tuple[Pixels, Floats, Kind]]:
+    nobody = np.zeros((0, 4), np.float32)
+    for path in track(pictures_below(scenes), description="looking at scenes"):
+        if (pixels := read_picture(path)) is None:
+            continue
+        for shown in (pixels, np.ascontiguousarray(np.rot90(pixels)), 255 - pixels):
+            found = finder.detect([shown])[0]
+            yield from ((shown, points, Kind.OTHER) for points in _wrong(found, nobody))
 
 
 def _proposals(

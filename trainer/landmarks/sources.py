@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from service.inference.bundle import MANIFEST, file_sha256
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
@@ -14,7 +16,7 @@ from service.vision.image import Pixels
 from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
 from trainer.detector.steadying import Steadied
 from trainer.landmarks.faces import Faces, found_faces, join, labelled_faces
-from trainer.landmarks.proposals import proposals
+from trainer.landmarks.proposals import mistakes, proposals
 
 SURE = 0.85
 """YuNet's score from which on a canvas is taken."""
@@ -24,35 +26,56 @@ PROPOSED = 0.02
 """The detector's score from which on its mistakes are learned from."""
 
 
-def gathered(
-    kept: Path, data: Path, canvases: Path | None, at_most: int, bundle: Path, yunet: Path
-) -> tuple[Faces, Faces]:
-    """Faces to learn from and to choose by. They are kept in a folder, since finding them takes a quarter of an hour.
+@dataclass(frozen=True)
+class Sources:
+    """Where faces are gathered from.
 
-    Args:
+    Each part is kept in a folder by what it was made of, since finding all of them takes a quarter of an hour.
+
+    Attributes:
+        data: an Ultralytics pose data set with `train` and `val`.
+        canvases: pictures of one face each.
         at_most: canvases that are looked at, drawn by chance.
+        scenes: pictures without a face.
+        bundle: the detector whose proposals are learned from.
     """
-    told = f"{data.resolve()} {canvases and canvases.resolve()} {at_most} {bundle.resolve()}"
-    name = hashlib.sha256(told.encode()).hexdigest()[:12]
 
-    def learned() -> Faces:
-        parts = _pictures(data, "train", bundle, yunet)
-        if canvases is not None:
-            parts.append(found_faces(canvases, Steadied(YuNet(yunet, YUNET_MIN_SCORE / 2)), SURE, at_most))
+    kept: Path
+    data: Path
+    bundle: Path
+    yunet: Path
+    canvases: Path | None = None
+    at_most: int = 12_000
+    scenes: Path | None = None
+
+    def to_learn_from(self) -> Faces:
+        parts = [self._pictures("train")]
+        if (canvases := self.canvases) is not None:
+            finder = Steadied(YuNet(self.yunet, YUNET_MIN_SCORE / 2))
+            make = partial(found_faces, canvases, finder, SURE, self.at_most)
+            parts.append(self._part(f"canvases {canvases.resolve()} {self.at_most}", make))
+        if (scenes := self.scenes) is not None:
+            parts.append(self._part(f"scenes {scenes.resolve()}", partial(mistakes, scenes, self._proposing())))
         return join(parts)
 
-    return (
-        _kept(kept / f"faces-{name}.npz", learned),
-        _kept(kept / f"held-out-{name}.npz", lambda: join(_pictures(data, "val", bundle, yunet))),
-    )
+    def to_choose_by(self) -> Faces:
+        return self._pictures("val")
 
+    def _pictures(self, split: str) -> Faces:
+        def make() -> Faces:
+            labelled = labelled_faces(self.data, split, Steadied(YuNet(self.yunet, SUSPECTED)))
+            proposed = proposals(self.data, split, self._proposing(), YuNet(self.yunet, SUSPECTED))
+            return join([labelled, proposed])
 
-def _pictures(data: Path, split: str, bundle: Path, yunet: Path) -> list[Faces]:
-    detector = YoloFaceDetector(bundle, RuntimeOptions(precision="auto"))
-    return [
-        labelled_faces(data, split, Steadied(YuNet(yunet, SUSPECTED))),
-        proposals(data, split, Proposing(detector, PROPOSED), YuNet(yunet, SUSPECTED)),
-    ]
+        return self._part(f"{split} {self.data.resolve()}", make)
+
+    def _proposing(self) -> "Proposing":
+        return Proposing(YoloFaceDetector(self.bundle, RuntimeOptions(precision="auto")), PROPOSED)
+
+    def _part(self, told: str, make: Callable[[], Faces]) -> Faces:
+        models = f"{file_sha256(self.bundle / MANIFEST)} {file_sha256(self.yunet)}"
+        name = hashlib.sha256(f"{told} {models}".encode()).hexdigest()[:12]
+        return _kept(self.kept / f"{told.split()[0]}-{name}.npz", make)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Trains the landmark refiner."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from trainer.configuration import ConfigError
 from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import Faces, Kind
 from trainer.landmarks.model import EYES, LandmarkRefiner, laplace_loss
@@ -69,8 +71,19 @@ class RefinerTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train(config: LandmarkConfig, faces: Faces, validation: Faces, output: Path, resume: bool = False) -> Path:
+def train(
+    config: LandmarkConfig,
+    faces: Faces,
+    validation: Faces,
+    output: Path,
+    initial: Path | None = None,
+    resume: bool = False,
+) -> Path:
     """Train and return the checkpoint with the smallest error on the validation's faces.
+
+    Args:
+        initial: checkpoint of an earlier run to begin with.
+        resume: go on from the run folder's last checkpoint.
 
     Raises:
         FileNotFoundError: there is nothing to resume.
@@ -103,12 +116,28 @@ def train(config: LandmarkConfig, faces: Faces, validation: Faces, output: Path,
         persistent_workers=config.workers > 0,
     )
     held_out = DataLoader(Samples(validation, config, varied=False), config.batch_size)
-    trainer.fit(RefinerTraining(config), loader, held_out, ckpt_path=last if resume else None)
+    module = RefinerTraining(config)
+    if initial is not None:
+        module.load_state_dict(load_weights(initial))
+    trainer.fit(module, loader, held_out, ckpt_path=last if resume else None)
     return Path(best.best_model_path)
 
 
 def load(checkpoint: Path, config: LandmarkConfig) -> LandmarkRefiner:
     """The trained net, ready to run."""
     module = RefinerTraining(config)
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
+    module.load_state_dict(load_weights(checkpoint))
     return module.model.eval()
+
+
+def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """What a run has learned.
+
+    Raises:
+        ConfigError: the file is no checkpoint of a refiner.
+    """
+    try:
+        weights: dict[str, torch.Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ConfigError(f"{checkpoint}: no checkpoint of `landmarks train`: {error}") from None
+    return weights
