@@ -19,13 +19,14 @@ from service.inference.graph import RuntimeOptions
 from service.inference.landmarks import LandmarkRefiner
 from service.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, encoded, pixels
+from trainer.configuration import ConfigError
 from trainer.detector.labels import LabelledFace, read_labels, write_labels
 from trainer.landmarks import export, training
 from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import Faces, Kind, found_faces, join, labelled_faces
 from trainer.landmarks.model import EYES, Deployed, laplace_loss
 from trainer.landmarks.model import LandmarkRefiner as Net
-from trainer.landmarks.proposals import proposals
+from trainer.landmarks.proposals import mistakes, proposals
 from trainer.landmarks.samples import Samples, mirrored, rough_crop, template
 
 
@@ -135,6 +136,22 @@ def test_proposals_are_faces_other_things_or_left_out(tmp_path: Path) -> None:
     found = proposals(tmp_path, "train", Scripted(right, weak, part, apart, doubtful), Scripted(doubtful))
     kinds = [int((found.kinds == kind).sum()) for kind in Kind]
     assert kinds == [0, 1, 1 + 4 + 1]
+
+
+def test_scenes_without_a_face_show_mistakes(tmp_path: Path) -> None:
+    """Each of three looks at each of two pictures gives what was found there; a damaged file gives nothing."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(encoded(np.zeros((200, 300, 3), np.uint8), "PNG"))
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    found = mistakes(tmp_path, Scripted(Detection((10, 10, 80, 90), 0.3, five(10, 10))))
+    assert found.kinds.tolist() == [Kind.OTHER] * 6
+
+
+def test_a_file_that_is_no_checkpoint_is_told(faces: Faces, tmp_path: Path) -> None:
+    (tmp_path / "wrong.ckpt").write_text("nothing")
+    config = LandmarkConfig(input_size=32, width=4, batch_size=2)
+    with pytest.raises(ConfigError, match=r"wrong\.ckpt: no checkpoint of `landmarks train`"):
+        training.train(config, faces, faces, tmp_path / "run", tmp_path / "wrong.ckpt")
 
 
 def test_a_verified_score_is_the_mean_of_both(tmp_path: Path) -> None:
