@@ -206,7 +206,7 @@ def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collectio
 
 def test_a_covered_face_is_not_enrolled(client: httpx.Client, collection_name: str) -> None:
     covered = pixels(HOPPER).copy()
-    covered[236:360, 166:390] = (230, 235, 240)  # nose, mouth and chin
+    covered[225:400, 130:430] = (40, 160, 70)  # a green cloth over all that lies below the eyes
     body = {"label": "x", "collection": collection_name, "images": [b64(encoded(covered, "PNG"))], "face": "largest"}
     document = assert_problem(client.post("/register", json=body), 422, "face_rejected")
     assert document["reasons"] == ["hard_to_recognise"]
