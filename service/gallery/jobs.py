@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, bindparam, delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import Row, Select, and_, bindparam, delete, exists, func, insert, literal, select, text, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -195,8 +195,8 @@ async def progress(connection: AsyncConnection, place: JobPlace) -> Progress:
     return Progress({RowStatus(row[0]): row[1] for row in rows}, rate)
 
 
-async def fill(connection: AsyncConnection, place: JobPlace, rows: Sequence[NewRow]) -> None:
-    """Write down a locked job's rows and that it runs."""
+async def write_rows(connection: AsyncConnection, place: JobPlace, rows: Sequence[NewRow]) -> int:
+    """Write down a locked job's rows, numbered from 0; how many."""
     for first in range(0, len(rows), ROWS_AT_ONCE):
         values = [
             {
@@ -210,9 +210,22 @@ async def fill(connection: AsyncConnection, place: JobPlace, rows: Sequence[NewR
         await connection.execute(insert(job_row), values)
     ended = update(job_row).where(place.of_rows, job_row.c.status.is_not(None))
     await connection.execute(ended.values(done_at=func.now()))
-    await connection.execute(
-        update(job).where(place.of_job).values(state=State.RUNNING, total=len(rows), started_at=func.now())
-    )
+    return len(rows)
+
+
+async def select_rows(connection: AsyncConnection, place: JobPlace, chosen: Select[tuple[int, str, str]]) -> int:
+    """Write down what a query gives, as (number, source, external_id); how many. Nothing leaves the database."""
+    row = chosen.subquery()
+    values = select(literal(place.collection_id), literal(place.id), *row.c)
+    columns = [job_row.c.collection_id, job_row.c.job_id, job_row.c.number, job_row.c.source, job_row.c.external_id]
+    counted = insert(job_row).from_select(columns, values).execution_options(preserve_rowcount=True)
+    return (await connection.execute(counted)).rowcount
+
+
+async def start(connection: AsyncConnection, place: JobPlace, total: int) -> None:
+    """A locked job whose rows are written down runs."""
+    statement = update(job).where(place.of_job)
+    await connection.execute(statement.values(state=State.RUNNING, total=total, started_at=func.now()))
 
 
 async def waiting_rows(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select, text
+from sqlalchemy import ColumnElement, Select, Text, cast, delete, exists, func, insert, select, text, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import Conflict, ModelIncomplete
@@ -133,6 +133,7 @@ async def _take(connection: AsyncConnection, found: Collection) -> None:
 
 
 async def _known_only_to(connection: AsyncConnection, found: Collection, model_id: str) -> int:
+    await compare_whole(connection)
     own, other = centroid.alias("own"), centroid.alias("other")
     known = exists().where(
         own.c.collection_id == found.id, own.c.identity_id == other.c.identity_id, own.c.model_id == found.model_id
@@ -150,6 +151,7 @@ def required(found: Collection) -> str:
 
 async def coverage(connection: AsyncConnection, found: Collection) -> Coverage:
     """Compares the centroids of both models: about a second for a million people."""
+    await compare_whole(connection)
     own, other = centroid.alias("own"), centroid.alias("other")
     same_person = (
         (other.c.collection_id == found.id)
@@ -174,22 +176,30 @@ async def lacking_people(
     connection: AsyncConnection, found: Collection, limit: int, after: Place | None = None
 ) -> list[Identity]:
     """Up to `limit` of the people who need new photos, in the order of their enrolment."""
+    await compare_whole(connection)
     among = _knows(found, found.model_id) & ~_knows(found, required(found))
     return await identities.page(connection, found.id, limit, after, among=among)
 
 
-async def unembedded(connection: AsyncConnection, found: Collection) -> list[tuple[uuid.UUID, str]]:
-    """Everybody (id, external_id) of whom a template or correction is not there under the standby model."""
-    await connection.execute(text("SET LOCAL statement_timeout = 0"))
-    wanting = exists().where(lacking_templates(found), template.c.identity_id == identity.c.id) | exists().where(
-        lacking_corrections(found), correction.c.identity_id == identity.c.id
+async def compare_whole(connection: AsyncConnection) -> None:
+    """Keep what compares a collection's models, to the transaction's end, from going through one once for each person.
+
+    Where tables have no statistics yet (after an import, a restore or pg_upgrade), PostgreSQL takes them for empty and
+    does that: 90 seconds for 20,000 people instead of 0.1.
+    """
+    await connection.execute(text("SET LOCAL enable_nestloop = off"))
+
+
+def unembedded(found: Collection) -> Select[tuple[int, str, str]]:
+    """Everybody (number from 0, id, external_id) of whom the standby model lacks a template or correction."""
+    wanting = union(
+        select(template.c.identity_id).where(lacking_templates(found)),
+        select(correction.c.identity_id).where(lacking_corrections(found)),
     )
-    statement = (
-        select(identity.c.id, identity.c.external_id)
-        .where(identity.c.collection_id == found.id, wanting)
-        .order_by(identity.c.created_at, identity.c.id)
+    number = func.row_number().over(order_by=(identity.c.created_at, identity.c.id)) - 1
+    return select(number, cast(identity.c.id, Text), identity.c.external_id).where(
+        identity.c.collection_id == found.id, identity.c.id.in_(wanting)
     )
-    return [(row.id, row.external_id) for row in await connection.execute(statement)]
 
 
 async def missing_faces(

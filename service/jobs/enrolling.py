@@ -5,6 +5,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +15,7 @@ from service.gallery.audit import Actor
 from service.gallery.database import Database
 from service.gallery.jobs import Job, JobPlace, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
 from service.inference.engine import FaceChoice, ImageInput
-from service.jobs.portions import count, fail_rows, finish
+from service.jobs.portions import Plan, count, fail_rows, finish
 from service.jobs.sources import PictureSource, rows_of
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, ImageOutcome
 
@@ -44,8 +45,8 @@ class BulkEnrolment:
     alone: set[tuple[uuid.UUID, int]] = field(default_factory=set)
     """Rows (job, number) over which workers broke off: each is tried by itself."""
 
-    async def rows(self, job: Job) -> list[NewRow]:
-        return await asyncio.to_thread(self._list, job)
+    async def plan(self, job: Job) -> Plan:
+        return partial(jobs.write_rows, rows=await asyncio.to_thread(self._list, job))
 
     async def open(self, job: Job) -> "EnrolmentSession":
         return EnrolmentSession(self, job, await asyncio.to_thread(self.open_source, job))

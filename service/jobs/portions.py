@@ -4,16 +4,17 @@ import asyncio
 import itertools
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import InternalError, JobNotFound, RegistryError, Unavailable
 from service.gallery import jobs
 from service.gallery.database import Database
-from service.gallery.jobs import Job, JobPlace, JobRow, NewRow, RowResult, RowsTakenError, RowStatus, State
+from service.gallery.jobs import Job, JobPlace, JobRow, RowResult, RowsTakenError, RowStatus, State
 from service.jobs.queue import PORTION, PREPARE, Queue, arguments_of
 from service.metrics import JOB_ROWS
 
@@ -22,6 +23,10 @@ PORTION_ROWS = 500
 ROWS_AT_ONCE = 64
 PAUSES_S = (1, 2, 5, 10, 20)
 log = logging.getLogger(__name__)
+
+
+Plan = Callable[[AsyncConnection, JobPlace], Awaitable[int]]
+"""Writes down a job's rows, in the transaction in which it begins to run; how many. Raises RegistryError."""
 
 
 class Session(Protocol):
@@ -37,8 +42,8 @@ class Session(Protocol):
 class Kind(Protocol):
     """What jobs of one kind do."""
 
-    async def rows(self, job: Job) -> list[NewRow]:
-        """What is to be done. Raises RegistryError: nothing can be."""
+    async def plan(self, job: Job) -> Plan:
+        """Find out what is to be done. Raises RegistryError: nothing can be."""
         ...
 
     async def open(self, job: Job) -> Session:
@@ -65,7 +70,7 @@ class Jobs:
             return
         kind = self.kinds[job.kind]
         try:
-            rows = await kind.rows(job)
+            await self._start(place, await kind.plan(job))
         except Unavailable:
             raise
         except RegistryError as error:
@@ -73,13 +78,17 @@ class Jobs:
                 await jobs.fail(connection, place, error.detail)
             await kind.ended(place)
             return
+        await self._end(job, place)  # where no row is left to do
+
+    async def _start(self, place: JobPlace, plan: Plan) -> None:
         async with self.database.transaction(within=place.collection_id) as connection:
             job = await jobs.get(connection, place, lock=True)
             if job.state is not State.WAITING:
                 return
-            await jobs.fill(connection, place, rows)
-            await put_portions(self.queue, connection, job, 0, len(rows) - 1)
-        await self._end(job, place)  # where no row is left to do
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            total = await plan(connection, place)
+            await jobs.start(connection, place, total)
+            await put_portions(self.queue, connection, job, 0, total - 1)
 
     async def portion(self, collection_id: str, job_id: str, first: int, last: int) -> None:
         """Do the rows of a portion that are not done yet; the last portion ends the job."""

@@ -22,10 +22,10 @@ from service.gallery import collections, crops, jobs, standby
 from service.gallery.collections import Collection
 from service.gallery.crops import Vault
 from service.gallery.database import Database
-from service.gallery.jobs import Job, JobPlace, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.jobs import Job, JobPlace, JobRow, RowResult, RowsTakenError, RowStatus
 from service.gallery.standby import Remade
 from service.inference.engine import Engine, Face
-from service.jobs.portions import count, fail_rows
+from service.jobs.portions import Plan, count, fail_rows
 from service.recognition.given import look_again
 
 KIND = "re-embedding"
@@ -52,11 +52,15 @@ class Reembedding:
     finished: Callable[[], Awaitable[None]]
     parallel: int = 4
 
-    async def rows(self, job: Job) -> list[NewRow]:
-        """One for each person of whom something is missing."""
-        async with self.database.transaction(within=job.collection_id) as connection:
-            people = await standby.unembedded(connection, await _collection(connection, job))
-        return [NewRow(str(identity_id), external_id) for identity_id, external_id in people]
+    async def plan(self, job: Job) -> Plan:
+        """One row for each person of whom something is missing."""
+
+        async def write(connection: AsyncConnection, place: JobPlace) -> int:
+            found = await _collection(connection, job)
+            await standby.compare_whole(connection)
+            return await jobs.select_rows(connection, place, standby.unembedded(found))
+
+        return write
 
     async def open(self, job: Job) -> "ReembeddingSession":
         return ReembeddingSession(self, job)

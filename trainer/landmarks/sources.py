@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.inference.bundle import MANIFEST, file_sha256
+from service.inference.bundle import file_sha256, read_detector
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
@@ -73,7 +73,8 @@ class Sources:
         return Proposing(YoloFaceDetector(self.bundle, RuntimeOptions(precision="auto")), PROPOSED)
 
     def _part(self, told: str, make: Callable[[], Faces]) -> Faces:
-        models = f"{file_sha256(self.bundle / MANIFEST)} {file_sha256(self.yunet)}"
+        detector = read_detector(self.bundle)  # by its first look: another refiner beside it changes no proposal
+        models = f"{detector.files[detector.graph]} {file_sha256(self.yunet)}"
         name = hashlib.sha256(f"{told} {models}".encode()).hexdigest()[:12]
         return _kept(self.kept / f"{told.split()[0]}-{name}.npz", make)
 
