@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from service.api.dependencies import Classes, ModelBundle, Registry
 from service.api.middleware import BodyLimit, Measured, RequestId, SameOrigin
+from service.api.parameters import known_parameters
 from service.api.problems import MEDIA_TYPE, install_handlers, problem_examples
 from service.api.rates import Rates
 from service.api.routes import (
@@ -111,7 +112,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     tracing = Tracing(app, settings.server.traces_to)
     for module in ROUTES:
-        app.include_router(module.router, responses={"default": PROBLEM, 422: PROBLEM})
+        # Probes and scrapers may add what they like to an address.
+        checks = [] if module is health else [Depends(known_parameters)]
+        app.include_router(module.router, dependencies=checks, responses={"default": PROBLEM, 422: PROBLEM})
     install_handlers(app)
     archives = {f"{jobs.router.prefix}{jobs.ENROLMENTS}": settings.limits.max_archive_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, archives=archives)
@@ -184,7 +187,8 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             uploads=Uploads(settings.uploads_folder),
             import_root=settings.jobs.import_root,
             rates=Rates(settings.server.rate),
-            keys=KeyRing(database) if settings.server.keys_required else None,
+            keys=KeyRing(database),
+            keys_required=settings.server.keys_required,
             classifier=_classes(settings, manifests),
         )
 

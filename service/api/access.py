@@ -20,7 +20,7 @@ BEARER = HTTPBearer(auto_error=False)
 
 @dataclass(frozen=True)
 class Access:
-    """What one request may do. `key` None: the service asks for no keys."""
+    """What one request may do. `key` None: none was sent, and the service asks for none."""
 
     key: ApiKey | None
 
@@ -65,7 +65,7 @@ class Access:
 def require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
     """A dependency that lets in who has a key with the scope; None: with any key.
 
-    It runs before anything of the body is read.
+    It runs before anything of the body is read. A key that is sent counts, also where none is asked for.
     """
 
     async def access(
@@ -73,10 +73,10 @@ def require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
         header: Annotated[str | None, Depends(HEADER)],
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     ) -> Access:
-        if registry.keys is None:
-            return Access(None)
         secret = header or (bearer.credentials if bearer is not None else None)
         if secret is None:
+            if not registry.keys_required:
+                return Access(None)
             raise Unauthorized("send an API key, as `X-API-Key: ir_…` or `Authorization: Bearer ir_…`")
         if (key := await registry.keys.find(secret)) is None:
             raise Unauthorized("the API key is unknown, has expired or was revoked")

@@ -34,7 +34,7 @@ def media_type(request: Request) -> str:
 
 
 async def read_body(request: Request, document: type[Body]) -> Body:
-    """Parse and check the body.
+    """Parse and check the body; none at all says nothing.
 
     Raises:
         UnsupportedMediaType, MalformedBody
@@ -48,6 +48,8 @@ async def read_body(request: Request, document: type[Body]) -> Body:
         return await asyncio.to_thread(document.model_validate_json, body)
     if kind == MULTIPART:
         return document.model_validate(await _read_form(request))
+    if not kind and not await request.body():
+        return document.model_validate({})
     raise UnsupportedMediaType(f"Content-Type {kind or '(none)'}: send {JSON} with Base64 images, or {MULTIPART}")
 
 

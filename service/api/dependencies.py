@@ -54,7 +54,7 @@ class Registry:
         owner: the database as the owner of its tables sees it; requests never use it.
         bundles: of the loaded models by their ids, the main one's first.
         vault: for crops; None: there is no key to keep them under.
-        keys: None: the service asks for none.
+        keys_required: else who sends no key may do everything.
         classifier: None: none is configured.
     """
 
@@ -74,7 +74,8 @@ class Registry:
     uploads: Uploads
     import_root: Path | None
     rates: Rates
-    keys: KeyRing | None
+    keys: KeyRing
+    keys_required: bool
     classifier: Classes | None = None
 
     def enroller(self, engine: Engine) -> Enroller:

@@ -123,10 +123,11 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        limit = self._limit(scope["path"], headers)
+        limit, change = self._limit(scope["path"], headers)
+        too_large = BodyTooLarge(f"at most {limit:,} bytes are allowed in this request; {change}")
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
-            await problem(_too_large(limit), Request(scope))(scope, receive, send)
+            await problem(too_large, Request(scope))(scope, receive, send)
             return
         received = 0
 
@@ -135,15 +136,15 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise _too_large(limit)
+                raise too_large
             return message
 
         await self._app(scope, receive_counted, send)
 
-    def _limit(self, path: str, headers: Headers) -> int:
-        is_archive = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/zip"
-        return self._archives.get(path, self._max_bytes) if is_archive else self._max_bytes
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"at most {limit:,} bytes are allowed in this request; send fewer or smaller images")
+    def _limit(self, path: str, headers: Headers) -> tuple[int, str]:
+        """How many bytes, and what to do about more."""
+        if path not in self._archives:
+            return self._max_bytes, "send fewer or smaller images"
+        if headers.get("content-type", "").partition(";")[0].strip().lower() == "application/zip":
+            return self._archives[path], "make several archives"
+        return self._max_bytes, "send an archive as it is, with Content-Type application/zip"

@@ -29,6 +29,11 @@ from service.errors import (
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS, MAX_KEY = 20, 80
 """How many faults of one body are told, and how much of a key."""
+WORDS = {
+    "bytes_type": "must be text: a picture in Base64",
+    "extra_forbidden": "there is no such field; /docs shows those that there are",
+}
+"""In the place of pydantic's, which speak of Python."""
 CLIENT_CLOSED_REQUEST = 499
 log = logging.getLogger(__name__)
 
@@ -86,12 +91,15 @@ def from_validation(error: ValidationError | RequestValidationError) -> Registry
         found: Sequence[Any] = error.errors(include_url=False, include_context=False, include_input=False)
     else:
         found = error.errors()
-    faults = [{"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in found[:MAX_FAULTS]]
+    faults = [
+        {"pointer": _pointer(item["loc"]), "detail": WORDS.get(item["type"], item["msg"])}
+        for item in found[:MAX_FAULTS]
+    ]
     kinds = {item["type"] for item in found}
     if kinds == {"json_invalid"}:
         return MalformedBody(f"the body is not JSON: {faults[0]['detail']}")
     kind = InvalidBase64 if kinds == {InvalidBase64.code} else InvalidRequest
-    detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in faults)
+    detail = "; ".join(": ".join(filter(None, (fault["pointer"], fault["detail"]))) for fault in faults)
     return kind(detail, pointer=faults[0]["pointer"], errors=faults)
 
 

@@ -6,7 +6,7 @@ import json
 import struct
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -131,10 +131,20 @@ ModelId = Annotated[
 ]
 OneModel = Annotated[str, Field(min_length=1, max_length=256, description="one of GET /models; unset: the main one")]
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+
+
+def _future(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise PydanticCustomError("past", "the time has passed already; DELETE erases a person at once")
+    return moment
+
+
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 RetainUntil = Annotated[
-    AwareDatetime, Field(description="erase the person after this time", examples=["2027-12-31T23:59:59Z"])
+    AwareDatetime,
+    AfterValidator(_future),
+    Field(description="erase the person after this time", examples=["2099-12-31T23:59:59Z"]),
 ]
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 BoxCorners = Annotated[

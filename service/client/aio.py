@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from service.api.job_schemas import JobDetail
 from service.client import operations
-from service.client.answers import TIMEOUT_S, document, pause
+from service.client.answers import TIMEOUT_S, document, pause, require_operation, unreachable
 from service.client.operations import DEFAULT, Listing, Operation
 from service.client.sync import CHUNK, POLL_S
 
@@ -42,9 +42,9 @@ class AsyncRegistry:
         """The operation's answer.
 
         Raises:
-            RegistryError: of the class that the service's problem has.
-            httpx.TransportError: the service can't be reached, after some tries.
+            RegistryError: of the class that the service's problem has; Unavailable where it can't be reached.
         """
+        require_operation(operation)
         attempt = 0
         while True:
             try:
@@ -55,7 +55,7 @@ class AsyncRegistry:
             except httpx.TransportError as error:
                 wait_s = pause(operation, attempt, error)
                 if wait_s is None:
-                    raise
+                    raise unreachable(operation, error) from error
             attempt += 1
             await asyncio.sleep(wait_s)
 

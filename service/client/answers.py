@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from service.client.operations import Operation
+from service.client.operations import Listing, Operation
 from service.errors import RegistryError, TooManyRequests, Unavailable, error_class
 
 Answer = TypeVar("Answer", bound=BaseModel | None)
@@ -40,6 +40,17 @@ def problem(answer: httpx.Response) -> RegistryError:
         return TooManyRequests(detail, wait_s=int(answer.headers.get("retry-after", 1)))
     more = {name: value for name, value in told.items() if name not in MEMBERS}
     return kind(detail, pointer=told.get("pointer"), **more)
+
+
+def unreachable(operation: Operation[Any], error: httpx.TransportError) -> Unavailable:
+    """The error of a request to which there was no answer."""
+    return Unavailable(f"{operation.method} {operation.path}: the registry can't be reached: {error}")
+
+
+def require_operation(wanted: object) -> None:
+    """Raises TypeError."""
+    if isinstance(wanted, Listing):
+        raise TypeError("a list is read page by page: `registry.all(…)`, not `registry.send(…)`")
 
 
 def pause(operation: Operation[Answer], attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from service.api.job_schemas import JobDetail
 from service.client import operations
-from service.client.answers import TIMEOUT_S, document, pause
+from service.client.answers import TIMEOUT_S, document, pause, require_operation, unreachable
 from service.client.operations import DEFAULT, Listing, Operation
 
 Answer = TypeVar("Answer", bound=BaseModel | None)
@@ -43,9 +43,9 @@ class Registry:
         """The operation's answer.
 
         Raises:
-            RegistryError: of the class that the service's problem has.
-            httpx.TransportError: the service can't be reached, after some tries.
+            RegistryError: of the class that the service's problem has; Unavailable where it can't be reached.
         """
+        require_operation(operation)
         attempt = 0
         while True:
             try:
@@ -56,7 +56,7 @@ class Registry:
             except httpx.TransportError as error:
                 wait_s = pause(operation, attempt, error)
                 if wait_s is None:
-                    raise
+                    raise unreachable(operation, error) from error
             attempt += 1
             time.sleep(wait_s)
 

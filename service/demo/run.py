@@ -78,8 +78,7 @@ class _Demo:
         pictures = []
         for photo in sorted(photos)[:8]:
             answer, _ = self._post("/search", {"image": _base64(photo.read_bytes()), "face": "all", "top_k": 1})
-            if answer.get("results"):
-                pictures.append(annotate(_load(photo), answer))
+            pictures.append(annotate(_load(photo), {"results": []} | answer))
         return write_sheet(pictures, path)
 
     def _probes(self, person: Person) -> Iterator[tuple[str, bytes]]:

@@ -105,7 +105,8 @@ def _require_bearable(file: Path) -> None:
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - 65_557))
         tail = opened.read()
-        end = tail.rindex(b"PK\x05\x06")
+        if (end := tail.rfind(b"PK\x05\x06")) < 0:
+            raise ArchiveUnreadable("this is no zip file, or its end is missing: was it sent whole?")
         (size,) = struct.unpack_from("<L", tail, end + 12)
         if size == 0xFFFFFFFF:
             (offset,) = struct.unpack_from("<Q", tail, end - 12)

@@ -26,7 +26,11 @@ def subject_face(image: ImageInput, result: Observation | RegistryError, pointer
         )
     if image.choice is FaceChoice.BOX and boxes:
         raise NoFace("no face that was found overlaps the given box", pointer=pointer, faces=boxes)
-    raise NoFace("no face was found in the picture", pointer=pointer, faces=boxes)
+    raise NoFace(
+        "no face was found in the picture (those that lie on their side are not: turn it upright)",
+        pointer=pointer,
+        faces=boxes,
+    )
 
 
 def require_observation(result: Observation | RegistryError, pointer: str) -> Observation:

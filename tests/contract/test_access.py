@@ -83,6 +83,15 @@ def test_every_address_wants_a_key_but_those_of_orchestrators(guarded: httpx.Cli
     assert guarded.get("/healthz").status_code == guarded.get("/readyz").status_code == 200
 
 
+def test_a_key_counts_where_none_is_asked_for(client: httpx.Client) -> None:
+    """So that a program's key can be tried before its service is opened to others."""
+    assert client.get("/models").status_code == 200
+    assert client.get("/models", headers={"x-api-key": "ir_wrong"}).status_code == 401
+    key = {"x-api-key": new_key(Scope.SEARCH)}
+    assert client.get("/models", headers=key).status_code == 200
+    assert client.get("/audit", headers=key).json()["code"] == "not_allowed"
+
+
 def test_a_key_goes_into_either_header(guarded: httpx.Client) -> None:
     key = new_key(Scope.SEARCH)
     assert guarded.get("/models", headers={"x-api-key": key}).status_code == 200

@@ -1,6 +1,7 @@
 """Bad input: each kind has a problem document of its own, and nothing is written."""
 
 import json
+import uuid
 from collections.abc import Callable
 
 import httpx
@@ -341,3 +342,27 @@ def test_unknown_models_are_told(client: httpx.Client) -> None:
     assert_problem(client.get("/models/other/calibration"), 404, "model_not_found")
     assert_problem(client.get("/models/other/calibration/det.svg"), 404, "model_not_found")
     assert_problem(client.patch("/collections/no-such", json={"fmr": 0.01}), 404, "collection_not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "misspelt"),
+    [
+        ("GET", "/identities?lable=zzz", "lable"),
+        ("DELETE", f"/identities/{uuid.uuid4()}?colection=staff", "colection"),
+        ("POST", "/jobs/enrolments?collectoin=staff", "collectoin"),
+        ("POST", "/search?top_k=3", "top_k"),
+    ],
+)
+def test_a_misspelt_parameter_is_told(client: httpx.Client, method: str, path: str, misspelt: str) -> None:
+    """Its default would be taken in its place: another collection, everybody."""
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()["pointer"]) == (422, f"/{misspelt}"), answer.text
+
+
+def test_probes_may_add_to_an_address(client: httpx.Client) -> None:
+    assert client.get("/healthz?from=balancer").status_code == 200
+
+
+def test_a_body_that_is_not_there_says_nothing(client: httpx.Client) -> None:
+    answer = client.post("/register")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "`external_id` or `label` is needed")

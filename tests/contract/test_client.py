@@ -12,7 +12,7 @@ import pytest
 
 from service.client import AsyncRegistry, Registry
 from service.client import operations as op
-from service.errors import CollectionNotFound, IdentityNotFound, NoFace
+from service.errors import CollectionNotFound, IdentityNotFound, NoFace, Unavailable
 from tests.photos import COLLINS, HOPPER, brighter, encoded, zipped
 
 
@@ -110,5 +110,10 @@ async def test_the_same_with_asyncio(client: httpx.Client, collection_name: str,
 
 def test_nobody_there_is_told_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.client.answers.LONGEST_PAUSE_S", 0.05)
-    with Registry("http://127.0.0.1:9") as registry, pytest.raises(httpx.ConnectError):
+    with Registry("http://127.0.0.1:9") as registry, pytest.raises(Unavailable, match="can't be reached"):
         registry.send(op.delete_collection("x"))
+
+
+def test_a_list_is_not_sent(registry: Registry) -> None:
+    with pytest.raises(TypeError, match="page by page"):
+        registry.send(op.collections())  # type: ignore[arg-type]

@@ -79,7 +79,8 @@ def calibrate(sample: Sample, distractors: Floats, precision: Precision, data: s
     if people < FEWEST_PEOPLE or len(pairs.impostor) * RATES[1] < FEWEST_ABOVE or not len(pairs.genuine):
         raise ConfigError(
             f"{people} held-out people with {len(sample.names)} pictures can't calibrate a model: at least "
-            f"{FEWEST_PEOPLE} people are needed, some with several pictures; raise split.calibration or add people"
+            f"{FEWEST_PEOPLE} people are needed, some with several pictures. Add people, raise split.calibration, or "
+            "take --everybody where none of them trained the model"
         )
     table = Calibration(
         precision=precision,

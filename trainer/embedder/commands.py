@@ -116,54 +116,60 @@ def calibrate(
     distractors: Annotated[
         Path | None, typer.Option(help="Canvases of other people, to fill up the largest galleries that are searched.")
     ] = None,
-    bundle: Annotated[Path, typer.Option(help="Bundle whose manifest gets the table.")] = BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="Bundle that is measured.")] = BUNDLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Bundle that is written, a copy with the table. Unset: the table goes into --bundle."),
+    ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--everybody", help="Take all people: the model was trained on none of them.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a table that reaches to rarer false matches.")
+    ] = False,
     config: TrainedBy = Path("configs/train.yaml"),
     precision: Annotated[str, typer.Option(help="f32 or bf16; thresholds of one are not those of the other.")] = "f32",
     work: Work = WORK,
 ) -> None:
     """Measure the threshold of each false match rate on people that the model never saw.
 
+    Of the people that a model was trained with, those count that were held out. To measure a shipped model on your
+    people: --everybody --output runs/calibrated, which the service runs with REGISTRY_EMBEDDER__BUNDLE.
+
     A rate is measured where ten impostor pairs or more lie above its threshold; the table ends there. Intervals are by
     bootstrap over people. What goes into the manifest is what the service resolves `fmr` and `fpir` through.
     """
     import numpy as np
 
-    from service.inference.bundle import file_sha256, write_manifest
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
-    from trainer.embedder import calibration
+    from trainer.embedder import calibrated, calibration
     from trainer.embedder.canvases import load_canvases
     from trainer.embedder.config import EmbedderConfig
     from trainer.embedder.embedding import embed_canvases
-    from trainer.embedder.plots import det_curve
     from trainer.embedder.report import calibration_tables
     from trainer.embedder.split import Part
 
     embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision))  # type: ignore[arg-type]
     canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
     split = EmbedderConfig.load(config).split
+    if everybody:
+        split = split.model_copy(update={"validation": 0.0, "calibration": 1.0})
     sample = calibration.held_out_sample(embedder, canvases, split, Part.CALIBRATION)
     others = np.zeros((0, embedder.manifest.embedding_dim), np.float32)
     if distractors is not None:
         nameless = load_canvases(unpack([distractors], work / "nameless"), None, work / "cache", named=False)
         others = embed_canvases(embedder, nameless, list(range(len(nameless))))[0]
-    data = f"{len(set(sample.names))} held-out people of the training archives, {len(sample.names)} aligned crops"
+    whose = "people that the model was not trained on" if everybody else "held-out people of the training archives"
+    data = f"{len(set(sample.names))} {whose}, {len(sample.names)} aligned crops"
     table = calibration.calibrate(sample, others, precision, data)  # type: ignore[arg-type]
-    picture = bundle / "det.svg"
-    det_curve(sample, table, picture)
-    manifest = embedder.manifest
-    write_manifest(
-        bundle,
-        manifest.model_copy(
-            update={
-                "calibration": table.model_copy(update={"picture": picture.name}),
-                "reference_lengths": calibration.reference_lengths(sample),
-                "files": manifest.files | {picture.name: file_sha256(picture)},
-            }
-        ),
-    )
+    if output is None and not replace:
+        calibrated.require_no_less(bundle, table)
+    calibrated.record(bundle, output or bundle, table, sample)
     typer.echo(calibration_tables(table))
+    typer.echo(calibrated.reach(table))
+    typer.echo(f"written into {output or bundle}")
 
 
 def evaluate(
