@@ -12,7 +12,7 @@ COVERED ?= tests/unit tests/contract tests/integration tests/e2e
 LOAD_S ?= 15
 IDENTITIES ?=
 NAMELESS ?=
-WEIGHTS ?=
+WEIGHTS ?= service/bundles/embedder/model.onnx
 NAMELESS_FOLDER ?= .
 PEOPLE_ENROLLED ?= 100000
 COLLECTIONS ?= 100
@@ -26,7 +26,7 @@ PEOPLE = $(foreach source,$(IDENTITIES),--identities $(source))
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  make demo PHOTOS=folder    with your own <name>/*.jpg"
-	@echo '  make train IDENTITIES="a.zip b.zip" WEIGHTS=mobilefacenet.onnx [NAMELESS=c.zip] [MODEL=name]'
+	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=mobilefacenet.onnx] [NAMELESS=c.zip] [MODEL=name]'
 	@echo "  make test LFW=folder       also on different photos of one person (LFW's layout)"
 
 setup: $(VENV)/.ready ## virtual environment with everything, system libraries included
@@ -64,8 +64,8 @@ check: setup ## format, lint, types, direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
-train: setup ## an embedder from IDENTITIES= (folders or zips of <identity>/<canvas>) and WEIGHTS= (published MobileFaceNet)
-	@test -n "$(IDENTITIES)" -a -n "$(WEIGHTS)" || { echo 'make train IDENTITIES="a.zip b.zip" WEIGHTS=mobilefacenet.onnx'; exit 2; }
+train: setup ## the shipped embedder (or another MobileFaceNet, WEIGHTS=) goes on with IDENTITIES= (folders or zips of <identity>/<canvas>)
+	@test -n "$(IDENTITIES)" || { echo 'make train IDENTITIES="a.zip b.zip"'; exit 2; }
 	@$(RUN) -m trainer train $(PEOPLE) --teacher $(WEIGHTS) --initial $(WEIGHTS) --output runs/$(MODEL)/run --work runs/$(MODEL)/data \
 		--config $(CONFIG) $(if $(NAMELESS),--nameless $(NAMELESS) --nameless-folder $(NAMELESS_FOLDER))
 	@$(RUN) -m trainer export --checkpoint runs/$(MODEL)/run/2-batch-hard/best.ckpt --model-id $(MODEL) --output runs/$(MODEL)/bundle \

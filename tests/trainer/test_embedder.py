@@ -15,6 +15,7 @@ from torch import nn
 from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
+from service.settings import BUNDLES
 from tests.trainer.conftest import one_thread
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training
@@ -24,9 +25,11 @@ from trainer.embedder.backbones.mobilefacenet import ConvUnit
 from trainer.embedder.canvases import CANVAS, CROP, load_canvases
 from trainer.embedder.checkpoints import load_encoder, load_initial
 from trainer.embedder.config import AugmentationConfig, EmbedderConfig, StageConfig
+from trainer.embedder.embedding import embed_canvases
 from trainer.embedder.formats import Format, require_parity, runner
 from trainer.embedder.loss_config import LossesConfig, LossTerm
 from trainer.embedder.split import Part, part_of
+from trainer.embedder.teacher import teacher_embeddings
 
 CONFIG = EmbedderConfig.model_validate(
     {
@@ -178,6 +181,30 @@ def test_a_distilling_run_without_a_teacher_stops_before_it_starts(identity_fold
     config = EmbedderConfig.model_validate({**CONFIG.model_dump(), "stages": [stage.model_dump()]})
     with pytest.raises(ValueError, match="--teacher"):
         training.train(config, load_canvases(identity_folder, None, tmp_path), None, tmp_path, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["embedder", "embedder-fairface"])
+def test_training_goes_on_from_a_bundle_which_is_its_own_teacher(
+    identity_folder: Path, tmp_path: Path, name: str
+) -> None:
+    bundle = BUNDLES / name
+    canvases = load_canvases(identity_folder, None, tmp_path)
+    taught = teacher_embeddings(bundle / "model.onnx", canvases, tmp_path)
+    served = embed_canvases(FaceEmbedder(bundle, RuntimeOptions()), canvases, list(range(len(canvases))))[0]
+    assert (taught * served).sum(axis=1).min() > 0.9  # the teacher's is the mean with the mirror picture
+    encoder = build_encoder("mobilefacenet", 128).eval()
+    load_initial(encoder, bundle / "model.onnx")
+    with torch.inference_mode():
+        crops = middle(torch.from_numpy(np.asarray(canvases.pictures)))
+        again = torch.nn.functional.normalize(encoder(crops)).numpy()
+    assert (again * served).sum(axis=1).min() > 0.999
+
+
+def test_a_graph_that_takes_other_pictures_is_no_teacher(identity_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"takes no \(1, 3, 112, 112\) pictures"):
+        teacher_embeddings(
+            BUNDLES / "detector" / "landmarks.onnx", load_canvases(identity_folder, None, tmp_path), tmp_path
+        )
 
 
 def test_no_augmentation_is_the_middle_crop() -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import StartupError
 from service.inference.bundle import read_detector
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
-from service.inference.landmarks import LandmarkRefiner
+from service.inference.landmarks import LandmarkRefiner, verified
 from service.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.configuration import ConfigError
@@ -28,6 +30,8 @@ from trainer.landmarks.model import EYES, Deployed, laplace_loss
 from trainer.landmarks.model import LandmarkRefiner as Net
 from trainer.landmarks.proposals import mistakes, proposals
 from trainer.landmarks.samples import Samples, mirrored, rough_crop, template
+
+SHARES = st.floats(0.01, 1)
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +176,8 @@ def test_a_verified_score_is_the_mean_of_both(tmp_path: Path) -> None:
     assert stage.verifies
     refiner = LandmarkRefiner(tmp_path / "bundle", stage, RuntimeOptions())
     face = Detection((10, 10, 80, 90), 0.64, five(10, 10))
-    ((verified,),) = refiner.refine([pixels(COLLINS)], [[face]])
-    assert verified.score == pytest.approx(0.4, abs=0.005)
+    ((found,),) = refiner.refine([pixels(COLLINS)], [[face]])
+    assert found.score == pytest.approx(0.4, abs=0.005)
     assert refiner.proposal_score(0.4) == pytest.approx(0.16)
     assert refiner.proposal_score(0) > 0
     detector = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions(), min_score=0.4)
@@ -181,6 +185,32 @@ def test_a_verified_score_is_the_mean_of_both(tmp_path: Path) -> None:
     assert detector.detect([pixels(COLLINS)])[0][0].score == pytest.approx(math.sqrt(raw.score / 4), abs=0.01)
     with pytest.raises(StartupError, match="where \\(15,\\) is due"):
         LandmarkRefiner(tmp_path / "bundle", stage.model_copy(update={"verifies": False}), RuntimeOptions())
+
+
+@given(SHARES, SHARES, st.floats(1, 4000))
+def test_a_verified_score_lies_between_the_two_and_rises_with_both(score: float, certainty: float, side: float) -> None:
+    box = (0.0, 0.0, side, 2 * side)
+    both = verified(score, certainty, box)
+    assert min(score, certainty) - 1e-9 <= both <= max(score, certainty) + 1e-9
+    assert verified(min(score * 1.1, 1), certainty, box) >= both
+    assert verified(score, min(certainty * 1.1, 1), box) >= both
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [(200, 0.4), (64, 0.4), (32, 0.64**0.65 * 0.25**0.35), (16, 0.64**0.8 * 0.25**0.2), (4, 0.64**0.8 * 0.25**0.2)],
+)
+def test_of_a_face_of_few_pixels_the_second_look_tells_less(side: float, expected: float) -> None:
+    assert verified(0.64, 0.25, (10.0, 10.0, 10 + side, 20 + 2 * side)) == pytest.approx(expected)
+
+
+def test_nothing_that_could_count_is_left_without_a_second_look() -> None:
+    stage = read_detector(BUNDLES / "detector").landmark_stage
+    assert stage is not None
+    refiner = LandmarkRefiner(BUNDLES / "detector", stage, RuntimeOptions())
+    for least in (0.2, 0.48, 0.9):
+        for side in (8, 16, 30, 64, 300):
+            assert verified(refiner.proposal_score(least), 1.0, (0.0, 0.0, side, side)) <= least + 1e-9
 
 
 @pytest.mark.slow

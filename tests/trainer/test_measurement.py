@@ -1,10 +1,17 @@
 """Error rates with intervals, searches, and whether quality predicts error: worked answers and laws."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from service.inference.embedder import FaceEmbedder
+from service.inference.graph import RuntimeOptions
+from service.settings import BUNDLES
+from trainer.__main__ import app
 from trainer.configuration import ConfigError
 from trainer.embedder.bootstrap import count_pairs, interval, mean_interval, rate_intervals
 from trainer.embedder.calibration import Sample, calibrate, reference_lengths
@@ -155,3 +162,22 @@ def test_a_few_people_calibrate_a_little_and_too_few_are_told() -> None:
     with pytest.raises(ConfigError, match="4 held-out people"):
         calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
     assert error_versus_discard(embeddings, names, np.ones(len(names))) == []
+
+
+def test_a_shipped_model_is_measured_on_people_of_ones_own(ten_people: Path, tmp_path: Path) -> None:
+    """All of them, into a copy; a table that reaches further is left alone."""
+    before = (BUNDLES / "embedder" / "manifest.json").read_bytes()
+    wish = ["calibrate", "--identities", str(ten_people), "--everybody", "--work", str(tmp_path / "work")]
+    refused = CliRunner().invoke(app, wish)
+    assert isinstance(refused.exception, ConfigError)
+    assert "ends at a false match rate of 0.1 (10 people)" in str(refused.exception)
+    assert (BUNDLES / "embedder" / "manifest.json").read_bytes() == before
+    copy = tmp_path / "copy"
+    written = CliRunner().invoke(app, [*wish, "--output", str(copy)])
+    assert written.exit_code == 0, written.exception
+    table = FaceEmbedder(copy, RuntimeOptions()).manifest.calibration
+    assert table is not None
+    assert (table.people, table.points[-1].fmr) == (10, 0.1)
+    assert table.data.startswith("10 people that the model was not trained on")
+    again = CliRunner().invoke(app, [*wish, "--bundle", str(copy)])  # reaches as far: its own table may be made anew
+    assert again.exit_code == 0, again.exception

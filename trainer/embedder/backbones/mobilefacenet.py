@@ -89,7 +89,8 @@ class MobileFaceNet(nn.Module):
 
 
 def load_published(encoder: nn.Module, graph: Path) -> None:
-    """Take the weights of an ONNX file of the same architecture, whose batch norms were folded into its convolutions.
+    """Take the weights of an ONNX file of the same architecture, whose batch norms were folded into its convolutions:
+    published ones, or those of a bundle of ours.
 
     The batch norms become the identity plus the folded bias. Their statistics mean nothing any more: keep them frozen.
 
@@ -100,6 +101,9 @@ def load_published(encoder: nn.Module, graph: Path) -> None:
 
     model = onnx.load(str(graph))
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in tensors:  # a bundle keeps them in half precision
+            tensors[node.output[0]] = tensors[node.input[0]].astype(np.float32)
     published = [
         [tensors[name] for name in node.input[1:] if name in tensors]
         for node in model.graph.node
