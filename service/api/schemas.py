@@ -404,6 +404,12 @@ class ImageOutcomeView(BaseModel):
     detail: str | None = None
     reasons: list[str] | None = Field(None, description="what the quality gate minds; with force, what it would have")
     faces: list[FaceView] | None = Field(None, description="what was seen, where the choice of a face failed")
+    agreement: float | None = Field(
+        None,
+        description="cosine similarity to the nearest of the person's other pictures, for keys that may search; null: "
+        "there is none",
+    )
+    misfit: bool = Field(False, description="it is so low that this picture may show somebody else")
 
 
 class IdentityView(BaseModel):
@@ -669,6 +675,7 @@ class FaceMatchesView(BaseModel):
     face: FaceView | None = Field(description="of the first picture; null: an embedding was given")
     fused: int = Field(1, description="pictures that the probe was made of")
     agreement: float | None = Field(None, description="lowest cosine similarity between two of the fused pictures")
+    misfit: bool = Field(False, description="it is so low that the pictures may show several people")
     candidates: list[CandidateView]
     explain: ExplanationView | None = None
 

@@ -71,7 +71,7 @@ def identity_view(identity: Identity) -> IdentityView:
     return IdentityView.model_validate(identity, from_attributes=True)
 
 
-def outcome_view(outcome: ImageOutcome) -> ImageOutcomeView:
+def outcome_view(outcome: ImageOutcome, named: bool) -> ImageOutcomeView:
     error = outcome.error
     told: dict[str, Any] = {} if error is None else {"code": error.code, "detail": error.detail, **error.extensions}
     seen = [{**face, "landmarks": None} for face in told.pop("faces", [])]
@@ -83,11 +83,13 @@ def outcome_view(outcome: ImageOutcome) -> ImageOutcomeView:
         detail=told.get("detail"),
         reasons=told.get("reasons") or list(outcome.overridden) or None,
         faces=[FaceView.model_validate(face) for face in seen] or None,
+        agreement=None if outcome.agreement is None or not named else round(outcome.agreement, 6),
+        misfit=outcome.misfit and named,
     )
 
 
 def register_answer(enrolment: Enrolment, collection: str, named: bool) -> RegisterAnswer:
-    """`named`: whether the caller learns who looks alike, or only how many."""
+    """`named`: whether the caller learns who looks alike, or only how many, and how like the person a picture is."""
     identity = enrolment.identity
     return RegisterAnswer(
         identity_id=identity.id,
@@ -96,7 +98,7 @@ def register_answer(enrolment: Enrolment, collection: str, named: bool) -> Regis
         collection=collection,
         created=enrolment.created,
         template_count=identity.template_count,
-        images=[outcome_view(outcome) for outcome in enrolment.images],
+        images=[outcome_view(outcome, named) for outcome in enrolment.images],
         look_alikes=[
             LookAlikeView(
                 identity_id=candidate.id,
@@ -130,6 +132,7 @@ def search_answer(identification: Identification, precision: str) -> SearchAnswe
             face=face_view(one.faces[0]),
             fused=len(one.faces),
             agreement=None if one.agreement is None else round(one.agreement, 6),
+            misfit=one.misfit,
             candidates=[
                 CandidateView(
                     identity_id=candidate.id,

@@ -136,7 +136,10 @@ class EnrolmentSession:
         rows = [row for row, _ in readable]
 
         async def record(connection: AsyncConnection, enrolment: Enrolment) -> None:
-            results = [_result(row, outcome, enrolment) for row, outcome in zip(rows, enrolment.images, strict=True)]
+            results = [
+                _result(row, outcome, enrolment, job.request.get("named", False))
+                for row, outcome in zip(rows, enrolment.images, strict=True)
+            ]
             await jobs.finish_rows(connection, self.place, results)
             count(KIND, results)
 
@@ -189,10 +192,12 @@ def _by_bytes(items: Sequence[tuple[JobRow, bytes] | RowResult]) -> Iterator[lis
         yield portion
 
 
-def _result(row: JobRow, outcome: ImageOutcome, enrolment: Enrolment) -> RowResult:
+def _result(row: JobRow, outcome: ImageOutcome, enrolment: Enrolment, named: bool) -> RowResult:
+    """`named`: whether who asked may learn how like the person a picture is."""
     if outcome.error is not None:
         return _rejected(row, outcome.error)
-    return RowResult(row.number, RowStatus(outcome.status), enrolment.identity.id, outcome.template_id)
+    detail = "misfit: it looks unlike the person's other pictures" if outcome.misfit and named else None
+    return RowResult(row.number, RowStatus(outcome.status), enrolment.identity.id, outcome.template_id, detail=detail)
 
 
 def _refused(rows: Sequence[JobRow], error: RegistryError) -> list[RowResult]:

@@ -28,6 +28,7 @@ from service.recognition.deciding import Deciding
 from service.recognition.duplicates import DuplicatePolicy, Lines, look_alikes
 from service.recognition.gate import QualityGate, QualityMode, gate_for
 from service.recognition.given import look, look_again
+from service.recognition.misfits import agreements, least_agreement
 from service.recognition.models import ModelsChangedError, require_loaded, standby_of, while_models_change
 from service.recognition.subject import subject_face
 
@@ -39,7 +40,8 @@ class ImageOutcome:
     """What became of one picture: `accepted`, `duplicate` (the same picture is stored already), or `rejected`.
 
     `overridden`: why the gate would have refused it, had the caller not insisted. `standby`: the same face as the
-    collection's standby model embeds it.
+    collection's standby model embeds it. `agreement`: cosine to the nearest of the person's other pictures; `misfit`:
+    it is so low that this one may show somebody else.
     """
 
     status: str
@@ -48,6 +50,8 @@ class ImageOutcome:
     template_id: uuid.UUID | None = None
     error: RegistryError | None = None
     overridden: tuple[str, ...] = ()
+    agreement: float | None = None
+    misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +201,14 @@ class Enroller:
         identity_id, created = await identities.lock_or_create(
             connection, collection.id, request.external_id, request.label, request.metadata, request.retain_until
         )
+        embeddings = [sample.embedding for sample in samples]
         alike: list[Candidate] = []
         if policy is not DuplicatePolicy.ALLOW:
-            embeddings = [sample.embedding for sample in samples]
             alike = await look_alikes(connection, self.deciding, collection, identity_id, embeddings)
         if alike and created and policy is DuplicatePolicy.REJECT:
             raise _duplicate(request.external_id, alike if request.named else [])
+        agreeing = await agreements(connection, collection.id, identity_id, collection.model_id, embeddings)
+        least = least_agreement(self.deciding.policy_of(collection.model_id))
         ids = await _add(connection, collection.id, identity_id, collection.model_id, samples)
         if collection.standby_model_id is not None:
             second = _samples(request, outcomes, accepted, standby=True)
@@ -210,9 +216,14 @@ class Enroller:
         if collection.store_crops and self.vault is not None:
             files = _crops(samples, [outcomes[index].face for index in accepted])
             await crops.keep(connection, self.vault, collection.id, identity_id, files)
-        for index, template_id in zip(accepted, ids, strict=True):
-            status = "duplicate" if template_id is None else "accepted"
-            outcomes[index] = replace(outcomes[index], status=status, template_id=template_id)
+        for index, template_id, agreement in zip(accepted, ids, agreeing, strict=True):
+            outcomes[index] = replace(
+                outcomes[index],
+                status="duplicate" if template_id is None else "accepted",
+                template_id=template_id,
+                agreement=agreement,
+                misfit=agreement is not None and least is not None and agreement < least,
+            )
         identity = await identities.get(connection, collection.id, identity_id)
         return Enrolment(identity, created, outcomes, alike)
 

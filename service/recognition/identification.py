@@ -16,6 +16,7 @@ from service.inference.engine import Detection, Engine, Face, FaceChoice, ImageI
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint
 from service.recognition.given import look
+from service.recognition.misfits import least_agreement
 from service.recognition.models import ModelsChangedError, require_loaded, while_models_change
 from service.recognition.subject import require_observation, subject_face
 
@@ -24,12 +25,14 @@ from service.recognition.subject import require_observation, subject_face
 class FaceMatches:
     """Faces of one person, and the enrolled people nearest to them, best first.
 
-    `agreement`: lowest cosine between two of the faces, None for a single one.
+    `agreement`: lowest cosine between two of the faces, None for a single one; `misfit`: it is so low that they may be
+    of several people.
     """
 
     faces: list[Face]
     found: Found
     agreement: float | None = None
+    misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ async def _identify(database: Database, engine: Engine, deciding: Deciding, requ
         )
     ]
     probes = _probes(request, observations)
+    least = least_agreement(deciding.policy_of(collection.model_id))
     started = time.perf_counter()
     async with database.transaction() as connection:
         if (await collections.get(connection, request.collection)).model_id != collection.model_id:
@@ -89,7 +93,8 @@ async def _identify(database: Database, engine: Engine, deciding: Deciding, requ
             found = await nearest(
                 connection, collection.id, collection.model_id, probe, request.top_k, among, request.explain
             )
-            matches.append(FaceMatches(faces, found, agreement))
+            misfit = agreement is not None and least is not None and agreement < least
+            matches.append(FaceMatches(faces, found, agreement, misfit))
     elapsed_ms = (time.perf_counter() - started) * 1000
     detections = [detection for observation in observations for detection in observation.detections]
     return Identification(matches, detections, decision, elapsed_ms, collection.model_id)

@@ -14,6 +14,7 @@ from service.gallery.schema import schema_problem, this_release
 from service.gallery.size import GallerySizes, count
 from service.recognition.deciding import Deciding
 from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
+from service.recognition.misfits import MISFIT_FMR
 from service.report.plots import draw, require_plots
 from service.report.scores import Gallery, measure
 from service.report.text import Facts, Names, gallery_report
@@ -23,7 +24,6 @@ MOST_TEMPLATES = 50_000
 NAMED_PAIRS = 20
 EXPECTED_LOOKALIKES = 60
 """Pairs of templates that chance may name: the more, the fewer people who are enrolled twice are missed."""
-MISFIT_FMR = 1e-2
 LOOSEST_FMR = 1e-3
 
 

@@ -281,6 +281,9 @@ def test_a_key_that_only_enrols_learns_nobodys_name(ask: Callable[..., httpx.Res
     warned = enrol(enroller, "other")
     assert (warned.status_code, warned.json()["look_alike_count"]) == (201, 1)
     assert "secret-name" not in warned.text
+    (untold,) = enrol(enroller, "secret-name").json()["images"]  # nor whether a picture is like anybody
+    (told,) = enrol(manager, "secret-name").json()["images"]
+    assert (untold["agreement"], told["agreement"]) == (None, 1)
 
 
 def test_explain_is_for_keys_of_all_collections(ask: Callable[..., httpx.Response]) -> None:

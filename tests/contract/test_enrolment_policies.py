@@ -245,3 +245,23 @@ async def test_expired_answers_are_forgotten(client: httpx.Client, collection_na
             text("UPDATE idempotency SET created_at = now() - interval '25 hours' WHERE key='old'")
         )
         assert await idempotency.purge(connection) >= 1
+
+
+def test_a_picture_of_somebody_else_is_told(client: httpx.Client, collection_name: str) -> None:
+    """It is enrolled: two photos of one person may differ as much, and who sends them may know better."""
+    (first,) = register(client, collection_name, "John", COLLINS.read_bytes()).json()["images"]
+    assert (first["agreement"], first["misfit"]) == (None, False)
+    (same,) = register(client, collection_name, "John", brighter(COLLINS, 0.8)).json()["images"]
+    assert same["agreement"] > 0.9
+    assert not same["misfit"]
+    answer = register(client, collection_name, "John", HOPPER.read_bytes()).json()
+    (other,) = answer["images"]
+    assert (answer["template_count"], other["status"], other["misfit"]) == (3, "accepted", True)
+    assert other["agreement"] < 0.3
+
+
+def test_pictures_of_two_people_in_one_request_are_told(client: httpx.Client, collection_name: str) -> None:
+    pictures = [b64(data) for data in (COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes())]
+    body = {"collection": collection_name, "label": "two", "images": pictures}
+    images = client.post("/register", json=body).json()["images"]
+    assert [image["misfit"] for image in images] == [False, False, True]

@@ -228,3 +228,12 @@ def test_a_collection_that_rejects_duplicates_rejects_rows(client: httpx.Client)
     assert refused["code"] == "duplicate_person"
     other = "a" if refused["external_id"] == "b" else "b"
     assert f"'{other}'" not in refused["detail"]
+
+
+def test_a_row_that_shows_somebody_else_says_so(client: httpx.Client, collection_name: str) -> None:
+    files = {"ann/1.jpg": COLLINS.read_bytes(), "ann/2.jpg": brighter(COLLINS, 0.8), "ann/3.jpg": HOPPER.read_bytes()}
+    address = start(client, collection_name, files)
+    ended(client, address)
+    found = {row["source"]: (row["status"], row["detail"]) for row in rows(client, address)}
+    assert found["ann/1.jpg"] == found["ann/2.jpg"] == ("accepted", None)
+    assert found["ann/3.jpg"] == ("accepted", "misfit: it looks unlike the person's other pictures")

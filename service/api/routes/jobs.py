@@ -67,7 +67,7 @@ async def enrol(
     answer comes at once; `GET /jobs/{id}` tells how far it is, `/jobs/{id}/rows` what became of each picture.
     """
     wish: dict[str, Any] = {"face": _one_face(face).value, "detector": detector, "force": force}
-    wish["actor"] = collection.actor.to_json()
+    wish |= {"actor": collection.actor.to_json(), "named": collection.access.may_name_others()}
     async with collection.transaction() as (_, collection_id):
         place = JobPlace(collection_id, uuid.uuid4())
     kind = media_type(request)
