@@ -82,5 +82,5 @@ bench-gallery: setup ## 1:N search at size, next to numpy and FAISS; PEOPLE_ENRO
 lock: ## requirements.lock from what is installed, and the images' lock files with hashes
 	@bash tools/lock.sh $(RUN)
 
-clean: ## remove the environment and everything that was made
-	rm -rf $(VENV) runs demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove the environment and everything that was made here; enrolled people stay
+	rm -rf $(VENV) runs demo-output gallery-report .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

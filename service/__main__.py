@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import sys
 import tempfile
 import uuid
@@ -40,7 +41,10 @@ def api(
     for name, value in {"HOST": host, "PORT": port, "WORKERS": workers}.items():
         if value is not None:
             os.environ[f"REGISTRY_SERVER__{name}"] = str(value)
-    server = load_settings().server
+    settings = load_settings()
+    server = settings.server
+    if settings.database.url is None and server.log == "text":
+        typer.echo(f"what is enrolled lies in {settings.data_dir} (REGISTRY_DATA_DIR)", err=True)
     with _counted_together(server.workers):
         _serve("service.app:from_environment", server.host, server.port, server.workers)
 
@@ -199,7 +203,7 @@ def verify_audit(
     verdicts = operations.verify(heads)
     for verdict in verdicts:
         words = f"whole, {verdict.entries:,} entries" if verdict.problem is None else f"BROKEN: {verdict.problem}"
-        typer.echo(f"{verdict.collection_id}  {words}")
+        typer.echo(f"{verdict.collection_id}  {verdict.collection or '(deleted)'}  {words}")
     if any(verdict.problem for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -268,6 +272,7 @@ def _serve(factory: str, host: str, port: int, processes: int = 1, **options: An
     from service.logs import configuration
     from service.settings import load_settings
 
+    _require_free(host, port)
     uvicorn.run(
         factory,
         factory=True,
@@ -279,6 +284,19 @@ def _serve(factory: str, host: str, port: int, processes: int = 1, **options: An
         log_config=configuration(load_settings().server.log),
         **options,
     )
+
+
+def _require_free(host: str, port: int) -> None:
+    """Before the models are loaded. Raises StartupError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise StartupError(
+            f"the address {host}:{port} can't be had ({error.strerror or error}): name another with --host and --port"
+        ) from None
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -87,6 +88,8 @@ PROBLEM: dict[str, Any] = {
     "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema(), "examples": problem_examples()}},
 }
 ALIVE_EVERY_S = 5
+FEW_TEMPLATES = 32
+"""As many as one request can enrol."""
 log = logging.getLogger(__name__)
 
 
@@ -115,6 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
         # Probes and scrapers may add what they like to an address.
         checks = [] if module is health else [Depends(known_parameters)]
         app.include_router(module.router, dependencies=checks, responses={"default": PROBLEM, 422: PROBLEM})
+    app.add_api_route("/", _to_documentation, include_in_schema=False)
     install_handlers(app)
     archives = {f"{jobs.router.prefix}{jobs.ENROLMENTS}": settings.limits.max_archive_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, archives=archives)
@@ -122,6 +126,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestId)
     app.add_middleware(Measured)
     return app
+
+
+def _to_documentation() -> RedirectResponse:
+    """Where somebody looks who opens the address in a browser."""
+    return RedirectResponse("/docs")
 
 
 def _is_open(settings: Settings) -> bool:
@@ -258,6 +267,11 @@ def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: 
         if (problem := policy.default_problem()) is not None:
             words = "requests about model %s must say what they are decided by, since the default can't be kept: %s"
             log.warning(words, manifest.model_id, problem)
+        elif (most := policy.most_templates) is not None and most < FEW_TEMPLATES:
+            words = (
+                "model %s is not calibrated far enough for the default FMR of %g and people of more than %d templates"
+            )
+            log.warning(words, manifest.model_id, fmr, most)
         policies[manifest.model_id] = policy
     return policies
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StartupError
-from service.gallery import audit
+from service.gallery import audit, collections
 from service.gallery.audit import ChainBrokenError, Head
 from service.kept_keys import open_trail
 from service.operating import in_transaction
@@ -17,9 +17,12 @@ from service.settings import load_settings
 
 @dataclass(frozen=True)
 class Verdict:
-    """`entries`: how many a whole chain has. `problem`: what is wrong with one that is not whole."""
+    """`collection`: its name; None: it was deleted. `entries`: how many a whole chain has. `problem`: what is wrong
+    with one that is not whole.
+    """
 
     collection_id: uuid.UUID
+    collection: str | None
     entries: int
     problem: str | None
 
@@ -38,12 +41,14 @@ def verify(heads: Path | None) -> list[Verdict]:
 
     async def check(connection: AsyncConnection) -> list[Verdict]:
         verdicts = []
+        names = await collections.names(connection)
         for collection_id in sorted({*await audit.chains(connection), *(head.collection_id for head in known)}):
+            name = names.get(collection_id)
             mine = [head for head in known if head.collection_id == collection_id]
             try:
-                verdicts.append(Verdict(collection_id, await trail.check(connection, collection_id, mine), None))
+                verdicts.append(Verdict(collection_id, name, await trail.check(connection, collection_id, mine), None))
             except ChainBrokenError as error:
-                verdicts.append(Verdict(collection_id, error.number, str(error)))
+                verdicts.append(Verdict(collection_id, name, error.number, str(error)))
         return verdicts
 
     return in_transaction(check, snapshot=True)

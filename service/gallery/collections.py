@@ -84,6 +84,11 @@ async def get_held(connection: AsyncConnection, name: str, pointer: str = "/coll
     return await get(connection, name, pointer)
 
 
+async def names(connection: AsyncConnection) -> dict[uuid.UUID, str]:
+    """Of all collections, by their ids."""
+    return {row.id: row.name for row in await connection.execute(select(collection.c.id, collection.c.name))}
+
+
 async def change(connection: AsyncConnection, name: str, **choices: Any) -> Collection:
     """Set columns of a collection. Raises CollectionNotFound."""
     if not choices:

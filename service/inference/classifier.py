@@ -70,7 +70,10 @@ def read_classifier(folder: Path) -> ClassifierManifest:
         manifest = ClassifierManifest.model_validate_json((folder / MANIFEST).read_bytes())
         differs = file_sha256(folder / WEIGHTS) != manifest.weights_sha256
     except FileNotFoundError as error:
-        raise StartupError(f"{folder} is not a classifier: it has no {Path(error.filename).name}") from None
+        raise StartupError(
+            f"{folder} is not a classifier: it has no {Path(error.filename).name}; `python -m trainer "
+            "classifier fit` makes one"
+        ) from None
     except ValidationError as error:
         raise StartupError(f"{folder / MANIFEST}: {error}") from None
     if differs:

@@ -157,6 +157,14 @@ class DecisionPolicy:
             return error.detail
         return None
 
+    @property
+    def most_templates(self) -> int | None:
+        """Of a person for whom the default false match rate can be kept; None: nothing is known of it."""
+        if self._calibration is None or self._default.kind != "fmr":
+            return None
+        lowest = self._calibration.points[-1].fmr * (1 - 1e-9)
+        return int(np.log1p(-self._default.value) / np.log1p(-lowest))
+
     def threshold_for(self, kind: RateKind, rate: float, comparisons: int = 1) -> float:
         """The threshold at which `comparisons` together have a rate.
 

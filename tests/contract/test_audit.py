@@ -123,7 +123,7 @@ def test_the_command_line_checks_every_chain(
         checked = service(settings, "audit", "verify", *options)  # other tests' broken chains are told as well
         return next((line for line in checked.stdout.splitlines() if line.startswith(chain)), checked.stderr)
 
-    assert verdict("--heads", str(heads)) == f"{chain}  whole, 2 entries"
+    assert verdict("--heads", str(heads)) == f"{chain}  {collection_name}  whole, 2 entries"
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         connection.execute("UPDATE audit SET key_name = 'x' WHERE collection_id = %s", [chain])
     assert "BROKEN: entry 1" in verdict()

@@ -221,3 +221,14 @@ def test_without_a_calibration_only_thresholds_work() -> None:
 def test_a_table_that_does_not_run_one_way_is_refused(points: list[tuple[float, float]]) -> None:
     with pytest.raises(ValidationError):
         calibration(*points)
+
+
+def test_the_default_is_kept_for_people_of_so_many_templates() -> None:
+    most = POLICY.most_templates
+    assert most == 100  # 1 - (1 - 1e-4) ** 100 = 0.00995
+    decision = POLICY.decide(None, ONE)
+    assert decision.threshold_for(most) == pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(FmrNotCalibrated):
+        decision.threshold_for(most + 1)
+    assert DecisionPolicy(TABLE, "f32", at(0.4)).most_templates is None
+    assert DecisionPolicy(None, "f32", fmr(0.01)).most_templates is None

@@ -201,6 +201,7 @@ def evaluate(
     from service.inference.local import LocalEngine
     from service.vision.image import ImageLimits
     from trainer.archives import unpack
+    from trainer.configuration import ConfigError
     from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
     from trainer.embedder import calibration, discard, evaluation, plots, report
     from trainer.embedder.canvases import load_canvases
@@ -216,8 +217,10 @@ def evaluate(
         finder = YuNet(yunet, YUNET_MIN_SCORE)
     engine = LocalEngine(finder, [embedder], ImageLimits())
     manifest = embedder.manifest
-    folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))
-    figures = evaluation.evaluate(engine, folder, manifest.calibration, FaceChoice(face))
+    listed = next(unpack([pairs], work / "pairs").rglob("pairs.csv"), None)
+    if listed is None:
+        raise ConfigError(f"{pairs} has no pairs.csv: for each pair two photos, and whether they show one person")
+    figures = evaluation.evaluate(engine, listed.parent, manifest.calibration, FaceChoice(face))
     curve, several, closed_set = [], [], None
     if identities:
         canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")

@@ -21,13 +21,12 @@ def populate(
     """Register a whole data set into a running registry; the folder's name is the person's.
 
     The same command may be given again: what is enrolled already is not enrolled twice. For 100,000 pictures on the
-    registry's own machine, `POST /jobs` from a folder needs no client.
+    registry's own machine, `POST /jobs/enrolments` from a folder needs no client.
     """
     import time
 
-    import httpx
-
     from service.client import Registry
+    from service.errors import Unavailable
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
     from trainer.pictures import pictures_by_identity
@@ -42,8 +41,8 @@ def populate(
         with Registry(url, api_key) as registry:
             portions = enrolment.portions(people, pictures)
             outcomes = list(enrolment.populate(registry, portions, collection, clients))
-    except httpx.TransportError as error:
-        raise ConfigError(f"the registry at {url} can't be reached: {error}") from None
+    except Unavailable as error:
+        raise ConfigError(f"{url}: {error.detail}") from None
     typer.echo(write_report(outcomes, time.monotonic() - started, output))
     typer.echo(f"{output / 'report.md'}")
     if all(outcome.status == enrolment.REJECTED for outcome in outcomes):

@@ -64,7 +64,7 @@ def populate(registry: Registry, people: list[list[Portion]], collection: str, c
     """Enrol everybody, `clients` people at once; one outcome for each picture.
 
     Raises:
-        httpx.TransportError: the registry can't be reached.
+        RegistryError: it is not the pictures that are refused; Unavailable where the registry can't be reached.
     """
     with ThreadPoolExecutor(clients) as pool:
         enrolled = pool.map(lambda person: _enrol(registry, person, collection), people)
