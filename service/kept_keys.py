@@ -37,12 +37,16 @@ def open_vault(settings: Settings) -> Vault | None:
     """What crops are sealed with, its key found as the audit trail's; None: there is none.
 
     Raises:
-        StartupError: the key's file can't be read or written.
+        StartupError: the key's file can't be read or written, or there are old keys and no present one.
     """
     older = [key.get_secret_value().encode() for key in settings.crops.old_keys]
     if (given := settings.crops.key) is not None:
         return Vault([given.get_secret_value().encode(), *older])
     if settings.database_url is not None:
+        if older:
+            raise StartupError(
+                "crops.old_keys are set and crops.key is not: with what are crops to be kept from now on?"
+            )
         return None
     return Vault([_kept(settings.data_dir / CROPS), *older])
 

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import CropUnreadable
+from service.errors import CropUnreadable, StartupError
 from service.gallery.crops import Vault
+from service.kept_keys import open_vault
+from service.settings import load_settings
 
 SECRET, OTHER = b"a" * 32, b"b" * 32
 FACE = b"\x01" * 32
@@ -52,3 +54,11 @@ def test_what_was_cut_off_is_not_opened(length: int) -> None:
     vault = Vault([SECRET])
     with pytest.raises(CropUnreadable):
         vault.open(vault.seal(b"crop", FACE)[:length], FACE)
+
+
+def test_old_keys_without_a_present_one_are_told() -> None:
+    """Crops under them could not be read: the service has no vault at all then."""
+    server = {"url": "postgresql+psycopg://u@db/registry"}
+    assert open_vault(load_settings(database=server)) is None
+    with pytest.raises(StartupError, match=r"crops\.key is not"):
+        open_vault(load_settings(database=server, crops={"old_keys": ["k" * 32]}))
