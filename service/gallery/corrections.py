@@ -128,11 +128,13 @@ async def forget_faces(
         statement = statement.where(correction.c.identity_id.in_(among))
     gone = await connection.execute(statement.returning(correction.c.identity_id, correction.c.source_sha256))
     rows = gone.all()
+    forgotten = len(rows)
     for row in rows:
         if row.source_sha256 is None:
             continue
         # One model may have taken the face for theirs and another not: it is forgotten under all of them.
         same_face = correction.c.identity_id == row.identity_id, correction.c.source_sha256 == row.source_sha256
-        await connection.execute(delete(correction).where(correction.c.collection_id == collection_id, *same_face))
+        others = delete(correction).where(correction.c.collection_id == collection_id, *same_face)
+        forgotten += (await connection.execute(others)).rowcount
         await crops.forget(connection, collection_id, row.identity_id, [row.source_sha256])
-    return len(rows)
+    return forgotten

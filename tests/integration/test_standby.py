@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select, text
 
-from service.gallery import collections, identities, jobs, standby, templates
+from service.gallery import collections, corrections, identities, jobs, standby, templates
 from service.gallery.collections import Collection
 from service.gallery.database import Database
 from service.gallery.explaining import explain
@@ -80,3 +80,14 @@ async def test_two_models_are_compared_in_one_go(database: Database, both: Colle
         await standby.compare_whole(connection)
         steps = await explain(connection, standby.unembedded(both))
     assert "Nested Loop" not in {step.node for step in steps}
+
+
+async def test_a_face_that_is_forgotten_is_counted_under_every_model(database: Database, both: Collection) -> None:
+    """One model may take it for the person's and the other not: a receipt tells of both rows."""
+    async with database.transaction() as connection:
+        people = {one.external_id: one.id for one in await identities.page(connection, both.id, 100)}
+        source, face = uuid.uuid4().bytes * 2, np.eye(16, dtype=np.float32)
+        await corrections.add(connection, both.id, people["p0"], "tiny", face[0], source)
+        await corrections.add(connection, both.id, people["p0"], SECOND, face[1], source)
+        assert await corrections.forget_faces(connection, both.id, [people["p1"]]) == 2
+        assert await corrections.forget_faces(connection, both.id, [people["p1"]]) == 0
