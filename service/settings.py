@@ -58,8 +58,13 @@ def _require_origin(url: str) -> None:
 
 
 def _shipped_or(path: Path) -> Path:
-    shipped = BUNDLES / path.name
-    return shipped if len(path.parts) == 1 and not path.exists() and shipped.is_dir() else path
+    """Raises ValueError: a bare name is neither."""
+    if len(path.parts) != 1 or path.exists():
+        return path
+    if (shipped := BUNDLES / path.name).is_dir():
+        return shipped
+    names = ", ".join(sorted(folder.name for folder in BUNDLES.glob("embedder*")))
+    raise ValueError(f"there is no folder {path} here, and no shipped bundle of that name; shipped are {names}")
 
 
 class _Section(Strict):

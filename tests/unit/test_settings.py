@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupError
-from service.settings import Settings, load_settings
+from service.settings import BUNDLES, Settings, load_settings
 
 
 def test_defaults_are_private_and_embedded() -> None:
@@ -117,3 +117,9 @@ def test_workers_are_named_by_url(url: str, urls: list[str]) -> None:
 def test_what_is_no_workers_url_is_told(url: str) -> None:
     with pytest.raises(StartupError, match=r"inference\.worker_url"):
         load_settings(inference={"worker_url": url})
+
+
+def test_a_bundle_that_is_not_shipped_is_told() -> None:
+    with pytest.raises(StartupError, match=r"no shipped bundle of that name; shipped are embedder, embedder-fairface"):
+        load_settings(embedder={"more": ["nope"]})
+    assert load_settings(embedder={"more": ["embedder-fairface"]}).embedder.more == [BUNDLES / "embedder-fairface"]
