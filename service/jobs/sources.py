@@ -20,6 +20,8 @@ MANIFEST_COLUMNS = {"file", "external_id", "label", "metadata"}
 LARGEST_MANIFEST = 32 * 1024**2
 LONGEST_NAME = 256
 MOST_PICTURES = 200_000
+END_OF_LIST = 22
+"""Bytes, at least, of the record with which a zip ends."""
 LARGEST_DIRECTORY = 48 * 1024**2
 """Bytes of a zip's list of entries, which takes some ten times as much memory once it is read."""
 
@@ -105,7 +107,8 @@ def _require_bearable(file: Path) -> None:
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - 65_557))
         tail = opened.read()
-        if (end := tail.rfind(b"PK\x05\x06")) < 0:
+        end = tail.rfind(b"PK\x05\x06")
+        if not 0 <= end <= len(tail) - END_OF_LIST:
             raise ArchiveUnreadable("this is no zip file, or its end is missing: was it sent whole?")
         (size,) = struct.unpack_from("<L", tail, end + 12)
         if size == 0xFFFFFFFF:

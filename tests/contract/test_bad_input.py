@@ -366,3 +366,8 @@ def test_probes_may_add_to_an_address(client: httpx.Client) -> None:
 def test_a_body_that_is_not_there_says_nothing(client: httpx.Client) -> None:
     answer = client.post("/register")
     assert (answer.status_code, answer.json()["detail"]) == (422, "`external_id` or `label` is needed")
+
+
+def test_the_bare_address_leads_to_the_documentation(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")

@@ -181,3 +181,10 @@ def test_a_shipped_model_is_measured_on_people_of_ones_own(ten_people: Path, tmp
     assert table.data.startswith("10 people that the model was not trained on")
     again = CliRunner().invoke(app, [*wish, "--bundle", str(copy)])  # reaches as far: its own table may be made anew
     assert again.exit_code == 0, again.exception
+
+
+def test_photos_without_a_list_of_pairs_are_told(tmp_path: Path) -> None:
+    wish = ["evaluate", "--pairs", str(tmp_path), "--work", str(tmp_path / "work")]
+    refused = CliRunner().invoke(app, wish)
+    assert isinstance(refused.exception, ConfigError)
+    assert "has no pairs.csv" in str(refused.exception)

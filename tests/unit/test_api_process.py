@@ -1,5 +1,6 @@
 """An API whose workers are elsewhere loads no model runtime, and needs none installed."""
 
+import socket
 import subprocess
 import sys
 
@@ -41,3 +42,12 @@ def test_the_api_imports_nothing_heavy() -> None:
     assert remote == "RemoteEngine"
     assert local.startswith("StartupError Models can't be run here")
     assert "identity-registry[inference]" in local
+
+
+def test_a_taken_port_is_told_before_anything_is_started() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "service", "worker", "--port", port]
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"the address 127.0.0.1:{port} can't be had" in result.stderr

@@ -56,3 +56,13 @@ def test_an_archive_with_far_too_many_entries_is_not_opened(
     monkeypatch.setattr(sources, "LARGEST_DIRECTORY", entries * 40)
     with pytest.raises(ArchiveUnreadable, match="far too many entries"):
         Archive(file)
+
+
+@pytest.mark.parametrize("kept", [0, 20, -10])
+def test_an_archive_that_was_cut_off_is_told(tmp_path: Path, kept: int) -> None:
+    file = tmp_path / "cut.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("ann/1.jpg", b"x" * 100)
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ArchiveUnreadable, match="was it sent whole"):
+        Archive(file)
