@@ -10,11 +10,11 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
-from service.gallery import roles
-from service.gallery.schema import include_object, is_at_head, serves_already
-from service.gallery.server import database_url
-from service.gallery.tables import metadata
-from service.settings import load_settings
+from service.gallery.storage import row_security
+from service.gallery.storage.schema import include_object, is_at_head, serves_already
+from service.gallery.storage.server import database_url
+from service.gallery.storage.tables import metadata
+from service.runtime.settings import load_settings
 
 LOCK = 0x6D6967
 """Key of the advisory lock that lines up processes which migrate at once."""
@@ -98,7 +98,7 @@ def run_online() -> None:
                 if is_at_head(connection):
                     connection.commit()
                     with connection.begin():
-                        roles.ensure(connection, password_of_app())
+                        row_security.ensure(connection, password_of_app())
         engine.dispose()
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from service.errors import StartupError
-from service.scopes import Scope
+from service.gallery.access.scopes import Scope
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 database = typer.Typer(no_args_is_help=True, help="The registry's database.")
@@ -35,7 +35,7 @@ def api(
     workers: Annotated[int | None, typer.Option(help="Processes that serve.")] = None,
 ) -> None:
     """Serve the HTTP API. Without a configured database it runs its own PostgreSQL below the data folder."""
-    from service.settings import load_settings
+    from service.runtime.settings import load_settings
 
     # Worker processes read the environment, so that is where options go.
     for name, value in {"HOST": host, "PORT": port, "WORKERS": workers}.items():
@@ -46,7 +46,7 @@ def api(
     if settings.database.url is None and server.log == "text":
         typer.echo(f"what is enrolled lies in {settings.data_dir} (REGISTRY_DATA_DIR)", err=True)
     with _counted_together(server.workers):
-        _serve("service.app:from_environment", server.host, server.port, server.workers)
+        _serve("service.runtime.api:from_environment", server.host, server.port, server.workers)
 
 
 @app.command()
@@ -55,14 +55,14 @@ def worker(
     port: Annotated[int | None, typer.Option(help="Port to bind to.")] = None,
 ) -> None:
     """Run the models for APIs that name this worker in REGISTRY_INFERENCE__WORKER_URL. It needs no database."""
-    from service.settings import load_settings
+    from service.runtime.settings import load_settings
 
     for name, value in {"HOST": host, "PORT": port}.items():
         if value is not None:
             os.environ[f"REGISTRY_WORKER__{name}"] = str(value)
     chosen = load_settings().worker
     # APIs keep their connections for 30 seconds; each request is in their logs.
-    _serve("service.worker:from_environment", chosen.host, chosen.port, timeout_keep_alive=75, access_log=False)
+    _serve("service.runtime.worker:from_environment", chosen.host, chosen.port, timeout_keep_alive=75, access_log=False)
 
 
 @app.command()
@@ -77,9 +77,9 @@ def jobs(
     """
     import asyncio
 
-    from service.app import work_on_jobs
-    from service.logs import configure
-    from service.settings import load_settings
+    from service.runtime.api import work_on_jobs
+    from service.runtime.settings import load_settings
+    from service.telemetry.logs import configure
 
     settings = load_settings()
     configure(settings.server.log)
@@ -89,9 +89,9 @@ def jobs(
 @database.command()
 def upgrade() -> None:
     """Bring the schema to this release's revision (`alembic upgrade head` does the same)."""
-    from service.gallery import schema
-    from service.gallery.server import database_url
-    from service.settings import load_settings
+    from service.gallery.storage import schema
+    from service.gallery.storage.server import database_url
+    from service.runtime.settings import load_settings
 
     settings = load_settings()
     with database_url(settings.owner_url, settings.postgres_folder) as url:
@@ -102,13 +102,13 @@ def upgrade() -> None:
 @database.command()
 def backup(output: Annotated[Path, typer.Argument(help="File to write. It is biometric data: encrypt it.")]) -> None:
     """Write all that the registry knows into one file, as of this moment, while the service goes on."""
-    from service.gallery import dump
-    from service.gallery.server import database_url
-    from service.settings import load_settings
+    from service.gallery.maintenance import backup
+    from service.gallery.storage.server import database_url
+    from service.runtime.settings import load_settings
 
     settings = load_settings()
     with database_url(settings.owner_url, settings.postgres_folder) as url:
-        size = dump.backup(url, output)
+        size = backup.backup(url, output)
     typer.echo(f"{output}: {size / 1e6:.1f} MB")
 
 
@@ -122,13 +122,14 @@ def restore(
     Stop the service before you replace what it uses. Who was erased, and which key was revoked, after the backup was
     made is back then.
     """
-    from service.gallery import dump, schema
-    from service.gallery.server import database_url
-    from service.settings import load_settings
+    from service.gallery.maintenance import backup
+    from service.gallery.storage import schema
+    from service.gallery.storage.server import database_url
+    from service.runtime.settings import load_settings
 
     settings = load_settings()
     with database_url(settings.owner_url, settings.postgres_folder) as url:
-        dump.restore(url, file, replace)
+        backup.restore(url, file, replace)
         schema.after_restore(url)
         schema.upgrade(url, app_password=settings.app_password)
     typer.echo(f"restored; the schema is at revision {schema.this_release().wanted}")
@@ -140,13 +141,13 @@ def purge() -> None:
 
     Rewrites the tables that hold biometric data and builds their indexes anew: about as long as restoring a backup.
     """
-    from service.gallery import purging
-    from service.gallery.server import database_url
-    from service.settings import load_settings
+    from service.gallery.maintenance import purge
+    from service.gallery.storage.server import database_url
+    from service.runtime.settings import load_settings
 
     settings = load_settings()
     with database_url(settings.owner_url, settings.postgres_folder) as url:
-        for line in purging.purge(url):
+        for line in purge.purge(url):
             typer.echo(line)
 
 
@@ -161,7 +162,7 @@ def create_key(
     if_none: Annotated[bool, typer.Option("--if-none", help="Only where there is no valid key yet.")] = False,
 ) -> None:
     """Make a key. This is the only time that it can be read."""
-    from service import keys as operations
+    from service.cli import key_operations as operations
 
     secret = operations.create(name, scope or list(Scope), collection, days, output, if_none, rate)
     if secret is None:
@@ -175,7 +176,7 @@ def create_key(
 @keys.command("list")
 def list_keys() -> None:
     """Every key that was made, with what it may do."""
-    from service import keys as operations
+    from service.cli import key_operations as operations
 
     for key in operations.list_all():
         state = "revoked" if key.revoked_at else "expired" if key.has_expired else "valid"
@@ -186,7 +187,7 @@ def list_keys() -> None:
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[uuid.UUID, typer.Argument(help="Its id, from `keys list`.")]) -> None:
     """Make a key worthless, within five seconds on every running API."""
-    from service import keys as operations
+    from service.cli import key_operations as operations
 
     if not operations.revoke(key_id):
         raise StartupError(f"there is no valid key {key_id}")
@@ -198,7 +199,7 @@ def verify_audit(
     heads: Annotated[Path | None, typer.Option(help="What `audit heads` wrote before, kept elsewhere since.")] = None,
 ) -> None:
     """Go through every chain: is any entry altered, missing, put in, or the end cut off?"""
-    from service import audit as operations
+    from service.cli import audit_operations as operations
 
     verdicts = operations.verify(heads)
     for verdict in verdicts:
@@ -211,7 +212,7 @@ def verify_audit(
 @audit.command("heads")
 def export_heads(output: Annotated[Path, typer.Argument(help="New file (JSON).")]) -> None:
     """Write down where every chain ends. Kept where nobody can change it, it shows later what was cut off."""
-    from service import audit as operations
+    from service.cli import audit_operations as operations
 
     typer.echo(f"{output}: the ends of {operations.export_heads(output)} chains")
 
@@ -225,11 +226,11 @@ def report(
     ] = None,
 ) -> None:
     """How healthy a gallery is: scores, lookalikes, templates in the wrong place, and what growing would cost."""
-    from service.gallery.server import database_url
+    from service.gallery.storage.server import database_url
     from service.inference.bundle import read_embedder
     from service.recognition.decision import DecisionPolicy, OperatingPoint
     from service.report import run
-    from service.settings import load_settings
+    from service.runtime.settings import load_settings
 
     settings = load_settings()
     default = OperatingPoint("fmr", settings.recognition.fmr)
@@ -256,7 +257,7 @@ def demo(
 @contextlib.contextmanager
 def _counted_together(processes: int) -> Iterator[None]:
     """Several processes behind one port answer /metrics as one, through a folder."""
-    from service.metrics import MULTIPROCESS_VARIABLE
+    from service.telemetry.metrics import MULTIPROCESS_VARIABLE
 
     if processes == 1 or MULTIPROCESS_VARIABLE in os.environ:
         yield
@@ -269,8 +270,8 @@ def _counted_together(processes: int) -> Iterator[None]:
 def _serve(factory: str, host: str, port: int, processes: int = 1, **options: Any) -> None:
     import uvicorn
 
-    from service.logs import configuration
-    from service.settings import load_settings
+    from service.runtime.settings import load_settings
+    from service.telemetry.logs import configuration
 
     _require_free(host, port)
     uvicorn.run(

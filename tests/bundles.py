@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from service.inference.bundle import file_sha256, read_embedder, write_manifest
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 
 SECOND = BUNDLES / "embedder-fairface"
 

@@ -17,14 +17,15 @@ import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
-from service.app import create_app
-from service.engines import build_local
-from service.gallery import collections, schema
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.embedded.lease import EmbeddedPostgres
+from service.embedded_postgres.lease import EmbeddedPostgres
+from service.gallery.people import collections
+from service.gallery.people.collections import Collection
+from service.gallery.storage import schema
+from service.gallery.storage.database import Database
 from service.inference.local import LocalEngine
-from service.settings import Settings, load_settings
+from service.runtime.api import create_app
+from service.runtime.engines import build_local
+from service.runtime.settings import Settings, load_settings
 from tests.photos import COLLINS, HOPPER, pixels
 
 for name in [name for name in os.environ if name.startswith("REGISTRY_")]:

@@ -28,7 +28,7 @@ from service.demo.photos import packaged_cast
 from service.demo.server import running_registry
 from service.inference.bundle import Precision
 from service.inference.graph import RuntimeOptions, open_graph
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from service.vision.image import ImageLimits, Pixels, decode
 
 FACES = {0: (148, 20, 322, 194), 1: (130, 80, 430, 380)}

@@ -19,7 +19,7 @@ from service.inference.detector import ENLARGEABLE, YoloFaceDetector
 from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions, open_graph
 from service.inference.landmarks import LandmarkRefiner
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from service.vision.geometry import letterbox
 from service.vision.image import ImageLimits, decode
 from tools.scrfd import Scrfd

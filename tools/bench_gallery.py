@@ -28,12 +28,14 @@ from rich.progress import track
 from rich.table import Table
 from sqlalchemy import text
 
-from service.gallery import ann, collections, roles, schema
-from service.gallery.codes import codes_of
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.embedded.lease import EmbeddedPostgres
-from service.gallery.search import EF_SEARCH, nearest
+from service.embedded_postgres.lease import EmbeddedPostgres
+from service.gallery.index import hnsw
+from service.gallery.index.codes import codes_of
+from service.gallery.people import collections
+from service.gallery.people.collections import Collection
+from service.gallery.search.search import EF_SEARCH, nearest
+from service.gallery.storage import row_security, schema
+from service.gallery.storage.database import Database
 from tools.folders import database_folder
 
 Floats = npt.NDArray[np.float32]
@@ -131,8 +133,8 @@ def faiss_hnsw(gallery: Gallery, truth: Truth) -> Row:
     """The peer, with the same graph parameters."""
     import faiss
 
-    index = faiss.IndexHNSWFlat(gallery.people.shape[1], ann.M, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = ann.EF_CONSTRUCTION
+    index = faiss.IndexHNSWFlat(gallery.people.shape[1], hnsw.M, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = hnsw.EF_CONSTRUCTION
     index.hnsw.efSearch = EF_SEARCH
     started = time.perf_counter()
     index.add(gallery.people)
@@ -242,12 +244,12 @@ async def one_collection(url: str, gallery: Gallery, truth: Truth, memory_mb: in
     rows = [(replace(by_codes, size_mb=size), words)]
     if memory_mb:
         started = time.perf_counter()
-        await ann.maintain(database, build_from=1, drop_below=0, memory_mb=memory_mb)
+        await hnsw.maintain(database, build_from=1, drop_below=0, memory_mb=memory_mb)
         built = time.perf_counter() - started
         await _vacuum(database)
         title = "registry: HNSW"
         by_graph, plan = await _measured(database, collection, ids, gallery, truth, title, built)
-        size = await _size(database, ann.index_name(collection.id, MODEL))
+        size = await _size(database, hnsw.index_name(collection.id, MODEL))
         rows.append((replace(by_graph, size_mb=size), f"plan {plan}"))
     await database.close()
     return rows
@@ -257,7 +259,7 @@ async def _measured(
     database: Database, collection: Collection, ids: list[uuid.UUID], gallery: Gallery, truth: Truth, title: str,
     built: float,
 ) -> tuple[Row, str]:  # fmt: skip
-    walled = Database(roles.as_app(str(database.url)))
+    walled = Database(row_security.as_app(str(database.url)))
     await searched(walled, lambda _: collection, gallery.first(WARM_UP), ids)
     times, found, scores, plan = await searched(walled, lambda _: collection, gallery, ids)
     await walled.close()
@@ -300,7 +302,7 @@ async def many_collections(url: str, gallery: Gallery, count: int) -> list[tuple
         _nearest_within(part_of.people, tenant, per, probe)
         for tenant, probe in zip(tenants, part_of.probes, strict=True)
     ]
-    walled = Database(roles.as_app(str(database.url)))
+    walled = Database(row_security.as_app(str(database.url)))
     await searched(walled, lambda row: made[tenants[row]], part_of.first(WARM_UP), ids)
     times, found, scores, plan = await searched(walled, lambda row: made[tenants[row]], part_of, ids)
     for opened in (walled, database):

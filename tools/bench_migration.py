@@ -16,8 +16,9 @@ import psycopg
 import typer
 from alembic.script import ScriptDirectory
 
-from service.gallery import dump, schema
-from service.gallery.embedded.lease import EmbeddedPostgres
+from service.embedded_postgres.lease import EmbeddedPostgres
+from service.gallery.maintenance import backup
+from service.gallery.storage import schema
 from tools.folders import database_folder
 
 DIM = 128
@@ -68,12 +69,12 @@ def main(
 def _there_and_back(url: str, libpq: str, folder: Path) -> None:
     """Time a backup, and its restore into another database."""
     started = time.perf_counter()
-    size = dump.backup(url, folder / "bench.dump")
+    size = backup.backup(url, folder / "bench.dump")
     typer.echo(f"backup: {time.perf_counter() - started:.1f} s, {size / 2**20:,.0f} MiB")
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("CREATE DATABASE restored")
     started = time.perf_counter()
-    dump.restore(url.replace("/registry?", "/restored?"), folder / "bench.dump")
+    backup.restore(url.replace("/registry?", "/restored?"), folder / "bench.dump")
     typer.echo(f"restore: {time.perf_counter() - started:.1f} s")
 
 

@@ -12,8 +12,8 @@ import time
 import httpx
 import typer
 
-from service.gallery import schema
-from service.gallery.embedded.lease import EmbeddedPostgres
+from service.embedded_postgres.lease import EmbeddedPostgres
+from service.gallery.storage import schema
 from tools.folders import database_folder
 
 REPEATS = 5

@@ -19,11 +19,13 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from service.gallery import ann, collections, roles, schema
-from service.gallery.database import Database
-from service.gallery.embedded.lease import EmbeddedPostgres
-from service.gallery.filters import condition_of
-from service.gallery.search import nearest
+from service.embedded_postgres.lease import EmbeddedPostgres
+from service.gallery.index import hnsw
+from service.gallery.people import collections
+from service.gallery.search.filters import condition_of
+from service.gallery.search.search import nearest
+from service.gallery.storage import row_security, schema
+from service.gallery.storage.database import Database
 from tools.bench_gallery import MODEL, load, make
 from tools.folders import database_folder
 
@@ -44,7 +46,7 @@ METADATA = """
 
 async def measure(url: str, people: int, dim: int) -> list[tuple[str, float, float]]:
     """For each filter the median milliseconds as owner and behind the wall."""
-    owner, walled = Database(url, pool_size=1), Database(roles.as_app(url), pool_size=1)
+    owner, walled = Database(url, pool_size=1), Database(row_security.as_app(url), pool_size=1)
     gallery = make(people, dim, ROUNDS, 0)
     async with owner.transaction() as connection:
         await collections.add_model(connection, MODEL, dim, "0" * 64)
@@ -54,7 +56,7 @@ async def measure(url: str, people: int, dim: int) -> list[tuple[str, float, flo
     async with owner.autocommit() as plain:
         await plain.execute(text(METADATA))
         await plain.execute(text("VACUUM ANALYZE"))
-    await ann.maintain(owner)
+    await hnsw.maintain(owner)
     rows = []
     for name, asked in FILTERS.items():
         among = None if asked is None else condition_of(asked)

@@ -24,10 +24,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.engines import build_local, build_remote
 from service.inference.bundle import read_embedder
 from service.inference.engine import HostedEngine, ImageInput
-from service.settings import load_settings
+from service.runtime.engines import build_local, build_remote
+from service.runtime.settings import load_settings
 from tools.bench import small_photos
 
 CLIENTS = (1, 4, 16, 64)

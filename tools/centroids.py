@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from service.gallery.templates import centroid_of
+from service.gallery.people.templates import centroid_of
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from trainer.archives import unpack
 from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.canvases import load_canvases, middle_crops

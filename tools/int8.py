@@ -22,7 +22,7 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice
 from service.inference.graph import RuntimeOptions, open_graph
 from service.inference.local import LocalEngine
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from service.vision.image import ImageLimits
 from trainer.archives import unpack
 from trainer.embedder.calibration import held_out_rows

@@ -7,7 +7,7 @@ from typing import Annotated, Self, TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
-from service.strict import Strict
+from service.strict_model import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Choice = TypeVar("Choice", bound=StrEnum)

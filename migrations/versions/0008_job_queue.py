@@ -6,7 +6,7 @@ Revises: 0007
 
 from alembic import op
 
-from service.gallery import queue_schema
+from service.gallery.storage import queue_schema
 
 revision = "0008"
 down_revision = "0007"

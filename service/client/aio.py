@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from service.api.job_schemas import JobDetail
+from service.api.schemas.jobs import JobDetail
 from service.client import operations
 from service.client.answers import TIMEOUT_S, document, pause, require_operation, unreachable
 from service.client.operations import DEFAULT, Listing, Operation

@@ -10,9 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from service.api.audit_schemas import AuditAnswer, EntryView, HeadsAnswer
-from service.api.job_schemas import JobDetail, JobRowsAnswer, JobRowView, JobsAnswer, JobView
-from service.api.schemas import (
+from service.api.schemas.all_schemas import (
     CalibrationAnswer,
     CollectionDeletionAnswer,
     CollectionsAnswer,
@@ -34,7 +32,9 @@ from service.api.schemas import (
     TemplateView,
     VerifyAnswer,
 )
-from service.api.standby_schemas import LackingAnswer, LackingPerson, StandbyDeletionAnswer, StandbyView
+from service.api.schemas.audit import AuditAnswer, EntryView, HeadsAnswer
+from service.api.schemas.jobs import JobDetail, JobRowsAnswer, JobRowView, JobsAnswer, JobView
+from service.api.schemas.model_migration import LackingAnswer, LackingPerson, StandbyDeletionAnswer, StandbyView
 
 DEFAULT = "default"
 Picture = bytes | str | Path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.errors import EngineBusy
-from service.metrics import BATCHES, REFUSED, WAITING
+from service.telemetry.metrics import BATCHES, REFUSED, WAITING
 
 PATIENCE = 4
 Item = TypeVar("Item")

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from service.errors import StartupError
-from service.strict import Strict
+from service.strict_model import Strict
 from service.vision.filters import Filters
 from service.vision.heatmaps import LandmarkChannels
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from service.errors import StartupError
 from service.inference.bundle import file_sha256
-from service.strict import Strict
+from service.strict_model import Strict
 
 Floats = npt.NDArray[np.float32]
 NAME = r"^[a-z0-9][a-z0-9._-]{2,63}$"

@@ -11,7 +11,7 @@ from service.inference.batching import Batcher
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Detection, Face, FaceFinder, Floats, ImageInput, Observation
 from service.inference.selection import select
-from service.metrics import STAGES
+from service.telemetry.metrics import STAGES
 from service.vision.alignment import TEMPLATE_SIZE, align_with_margin, crop_box, fit_crop
 from service.vision.heatmaps import six_points
 from service.vision.image import ImageLimits, Pixels, declared_pixels, decode, encode

@@ -15,7 +15,7 @@ from service.errors import BodyTooLarge, EngineBusy, EngineUnavailable, Internal
 from service.inference.engine import ImageInput, Observation
 from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_images, unpack_results
 from service.inference.workers import Worker, Workers
-from service.metrics import REFUSED, WORKERS_LOST
+from service.telemetry.metrics import REFUSED, WORKERS_LOST
 
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 2.0

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from service.metrics import WORKERS
+from service.telemetry.metrics import WORKERS
 
 WATCH_S = 0.5
 RESOLVE_TIMEOUT_S = 2.0

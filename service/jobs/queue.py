@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import Unavailable
-from service.gallery import queue_schema
+from service.gallery.storage import queue_schema
 
 PREPARE, PORTION, MAINTAIN = "prepare", "portion", "maintain"
 QUEUE, HOUSE = "registry", "registry-house"

@@ -18,15 +18,16 @@ from service.errors import (
     RegistryError,
     Unavailable,
 )
-from service.gallery import collections, crops, jobs, standby
-from service.gallery.collections import Collection
-from service.gallery.crops import Vault
-from service.gallery.database import Database
-from service.gallery.jobs import Job, JobPlace, JobRow, RowResult, RowsTakenError, RowStatus
-from service.gallery.standby import Remade
+from service.gallery.jobs import jobs
+from service.gallery.jobs.jobs import Job, JobPlace, JobRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.people import collections, crops, model_migration
+from service.gallery.people.collections import Collection
+from service.gallery.people.crops import Vault
+from service.gallery.people.model_migration import Remade
+from service.gallery.storage.database import Database
 from service.inference.engine import Engine, Face
-from service.jobs.portions import Plan, count, fail_rows
-from service.recognition.given import look_again
+from service.jobs.batches import Plan, count, fail_rows
+from service.recognition.observation import look_again
 
 KIND = "re-embedding"
 PEOPLE_TOGETHER = 8
@@ -57,8 +58,8 @@ class Reembedding:
 
         async def write(connection: AsyncConnection, place: JobPlace) -> int:
             found = await _collection(connection, job)
-            await standby.compare_whole(connection)
-            return await jobs.select_rows(connection, place, standby.unembedded(found))
+            await model_migration.compare_whole(connection)
+            return await jobs.select_rows(connection, place, model_migration.unembedded(found))
 
         return write
 
@@ -128,7 +129,7 @@ class ReembeddingSession:
         """Crops of what is missing; and of whom some can't be read."""
         async with self.kind.database.transaction(within=self.job.collection_id) as connection:
             found = await _collection(connection, self.job)
-            missing = await standby.missing_faces(connection, found, [_person(row) for row in group])
+            missing = await model_migration.missing_faces(connection, found, [_person(row) for row in group])
             sealed = await crops.sealed_of(connection, found.id, missing)
         files: _Files = {identity_id: {} for identity_id in missing}
         refused: dict[uuid.UUID, RegistryError] = {}
@@ -162,8 +163,8 @@ class ReembeddingSession:
         async with self.kind.database.transaction(within=self.job.collection_id) as connection:
             await collections.hold_models(connection, self.job.collection_id)
             found = await _collection(connection, self.job)
-            await standby.take_in(connection, found, {person: faces[person] for person in people})
-            left = await standby.missing_faces(connection, found, people)
+            await model_migration.take_in(connection, found, {person: faces[person] for person in people})
+            left = await model_migration.missing_faces(connection, found, people)
             results = [
                 _result(row, len(faces[person]), len(left[person]), refused.get(person))
                 for row, person in zip(group, people, strict=True)

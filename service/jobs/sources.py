@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable, InvalidRequest
-from service.gallery.jobs import NewRow, RowStatus
+from service.gallery.jobs.jobs import NewRow, RowStatus
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif"}
 MANIFEST = "people.csv"

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.collections import Collection
-from service.gallery.search import Candidate, nearest
-from service.recognition.deciding import Deciding
+from service.gallery.people.collections import Collection
+from service.gallery.search.search import Candidate, nearest
+from service.recognition.decision_resolver import Deciding
 
 Floats = npt.NDArray[np.float32]
 LOOKED_AT = 10

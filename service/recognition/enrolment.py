@@ -17,19 +17,19 @@ from service.errors import (
     NoImageAccepted,
     RegistryError,
 )
-from service.gallery import collections, crops, idempotency, identities, templates
-from service.gallery.audit import SERVICE, Action, Actor, Event, Trail
-from service.gallery.collections import Collection
-from service.gallery.crops import Vault
-from service.gallery.database import Database
-from service.gallery.search import Candidate
+from service.gallery.access.audit import SERVICE, Action, Actor, Event, Trail
+from service.gallery.people import collections, crops, idempotency, identities, templates
+from service.gallery.people.collections import Collection
+from service.gallery.people.crops import Vault
+from service.gallery.search.search import Candidate
+from service.gallery.storage.database import Database
 from service.inference.engine import Box, Engine, Face, ImageInput, Observation
-from service.recognition.deciding import Deciding
+from service.recognition.decision_resolver import Deciding
 from service.recognition.duplicates import DuplicatePolicy, Lines, look_alikes
 from service.recognition.gate import QualityGate, QualityMode, gate_for
-from service.recognition.given import look, look_again
 from service.recognition.misfits import agreements, least_agreement
-from service.recognition.models import ModelsChangedError, require_loaded, standby_of, while_models_change
+from service.recognition.model_change import ModelsChangedError, require_loaded, standby_of, while_models_change
+from service.recognition.observation import look, look_again
 from service.recognition.subject import subject_face
 
 SAME_FACE_PX = 32

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from service.gallery import collections
-from service.gallery.database import Database
-from service.gallery.filters import condition_of
-from service.gallery.search import Found, nearest
-from service.gallery.templates import Floats, centroid_of
+from service.gallery.people import collections
+from service.gallery.people.templates import Floats, centroid_of
+from service.gallery.search.filters import condition_of
+from service.gallery.search.search import Found, nearest
+from service.gallery.storage.database import Database
 from service.inference.engine import Detection, Engine, Face, FaceChoice, ImageInput, Observation
-from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint
-from service.recognition.given import look
+from service.recognition.decision_resolver import Deciding
 from service.recognition.misfits import least_agreement
-from service.recognition.models import ModelsChangedError, require_loaded, while_models_change
+from service.recognition.model_change import ModelsChangedError, require_loaded, while_models_change
+from service.recognition.observation import look
 from service.recognition.subject import require_observation, subject_face
 
 
@@ -46,7 +46,7 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """`images`: of one person, fused into one probe. `metadata_filter`: as `service.gallery.filters` reads it.
+    """`images`: of one person, fused into one probe. `metadata_filter`: as `service.gallery.search.filters` reads it.
 
     `explain`: tell how the database searched. `listed`: the caller gave a list, which errors point into.
     """

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import FmrNotCalibrated
-from service.gallery import templates
+from service.gallery.people import templates
 from service.recognition.decision import DecisionPolicy
 
 Floats = npt.NDArray[np.float32]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.errors import IdentityNotFound
-from service.gallery import collections, corrections, identities, templates
-from service.gallery.database import Database
+from service.gallery.people import collections, corrections, identities, templates
+from service.gallery.storage.database import Database
 from service.inference.engine import Engine, Face, ImageInput
-from service.recognition.deciding import Deciding
 from service.recognition.decision import Decision, OperatingPoint, Rate
-from service.recognition.given import look
-from service.recognition.models import ModelsChangedError, require_loaded, while_models_change
+from service.recognition.decision_resolver import Deciding
+from service.recognition.model_change import ModelsChangedError, require_loaded, while_models_change
+from service.recognition.observation import look
 from service.recognition.subject import subject_face
 
 

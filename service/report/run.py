@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from service.errors import FmrNotCalibrated, RegistryError, StartupError
-from service.gallery import collections, templates
-from service.gallery.database import Database
-from service.gallery.schema import schema_problem, this_release
-from service.gallery.size import GallerySizes, count
-from service.recognition.deciding import Deciding
+from service.gallery.people import collections, templates
+from service.gallery.search.sizes import GallerySizes, count
+from service.gallery.storage.database import Database
+from service.gallery.storage.schema import schema_problem, this_release
 from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
+from service.recognition.decision_resolver import Deciding
 from service.recognition.misfits import MISFIT_FMR
 from service.report.plots import draw, require_plots
 from service.report.scores import Gallery, measure

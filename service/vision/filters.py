@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from service.strict import Strict
+from service.strict_model import Strict
 
 
 class Clahe(Strict):

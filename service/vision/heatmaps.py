@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from service.strict import Strict
+from service.strict_model import Strict
 
 Floats = npt.NDArray[np.float32]
 POINTS = 6

@@ -14,13 +14,13 @@ import httpx
 import psycopg
 import pytest
 
-from service import keys as operations
-from service.app import create_app
+from service.cli import key_operations as operations
 from service.errors import DatabaseUnavailable, StartupError
-from service.gallery import keyring
-from service.gallery.database import Database
-from service.scopes import Scope
-from service.settings import Settings, load_settings
+from service.gallery.access import keyring
+from service.gallery.access.scopes import Scope
+from service.gallery.storage.database import Database
+from service.runtime.api import create_app
+from service.runtime.settings import Settings, load_settings
 from tests.conftest import serving
 from tests.photos import COLLINS, HOPPER, zipped
 

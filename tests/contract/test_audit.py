@@ -16,8 +16,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from service.gallery import tables
-from service.settings import Settings
+from service.gallery.storage import tables
+from service.runtime.settings import Settings
 from tests.contract.test_jobs import ended, start
 from tests.contract.test_operations import register
 from tests.photos import COLLINS, HOPPER, b64
@@ -147,7 +147,7 @@ def test_everything_held_on_a_person_can_be_had(client: httpx.Client, collection
 
 
 def test_people_are_erased_when_their_time_has_come(settings: Settings) -> None:
-    from service.app import create_app
+    from service.runtime.api import create_app
     from tests.conftest import serving
 
     quick = settings.model_copy(update={"database": settings.database.model_copy(update={"ann_check_every_s": 0.3})})

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from service.engines import build_local
 from service.errors import StartupError
 from service.inference.bundle import read_embedder
 from service.inference.detector import YoloFaceDetector
@@ -17,7 +16,8 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import ImageInput, Observation
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
-from service.settings import BUNDLES, EmbedderSettings, Settings
+from service.runtime.engines import build_local
+from service.runtime.settings import BUNDLES, EmbedderSettings, Settings
 from service.vision.image import Pixels
 from tests.photos import BUS, COLLINS, HOPPER, TRAINER, brighter, pixels
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.engines import build_remote
 from service.errors import FaceRejected, ImageTooSmall, ImageUnreadable, RegistryError, error_class
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, HostedEngine, ImageInput, Observation
 from service.inference.local import LocalEngine
-from service.settings import BUNDLES, Settings, load_settings
+from service.runtime.engines import build_remote
+from service.runtime.settings import BUNDLES, Settings, load_settings
 from tests.photos import BUS, COLLINS, HOPPER, TRAINER, encoded
 from tests.server import TOKEN, RunningWorker
 
@@ -34,7 +34,7 @@ def remote_settings(*urls: str, token: str = TOKEN) -> Settings:
 @pytest.fixture(params=["local", "remote"])
 async def hosted(request: pytest.FixtureRequest, settings: Settings) -> AsyncIterator[HostedEngine]:
     if request.param == "local":
-        from service.engines import build_local
+        from service.runtime.engines import build_local
 
         engine: HostedEngine = build_local(settings)
     else:

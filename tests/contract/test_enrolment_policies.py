@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from service.gallery.audit import Trail
-from service.gallery.database import Database
-from service.gallery.size import GallerySizes
+from service.gallery.access.audit import Trail
+from service.gallery.search.sizes import GallerySizes
+from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, ImageInput
 from service.inference.local import LocalEngine
-from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
+from service.recognition.decision_resolver import Deciding
 from service.recognition.duplicates import Lines
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, Once, Replay
 from service.recognition.gate import QualityGate
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
 
 AGE = text("UPDATE idempotency SET created_at = now() - interval '25 hours' WHERE key = 'old'")
@@ -208,7 +208,7 @@ async def test_a_key_whose_answer_goes_while_it_is_claimed_is_claimed_again(
     client: httpx.Client, collection_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The person is deleted between the insert that met the kept answer and the look at it."""
-    from service.gallery import collections, idempotency
+    from service.gallery.people import collections, idempotency
 
     key = "k"
     first = register(client, collection_name, "collins", COLLINS.read_bytes(), key).json()
@@ -233,7 +233,7 @@ async def test_a_key_whose_answer_goes_while_it_is_claimed_is_claimed_again(
 
 @pytest.mark.anyio
 async def test_expired_answers_are_forgotten(client: httpx.Client, collection_name: str, database: Database) -> None:
-    from service.gallery import idempotency
+    from service.gallery.people import idempotency
 
     assert register(client, collection_name, "collins", COLLINS.read_bytes(), "old").status_code == 201
     async with database.transaction() as connection:

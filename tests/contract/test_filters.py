@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
 from service.errors import InvalidFilter
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.filters import condition_of
-from service.gallery.tables import identity
+from service.gallery.people.collections import Collection
+from service.gallery.search.filters import condition_of
+from service.gallery.storage.database import Database
+from service.gallery.storage.tables import identity
 from tests.photos import COLLINS, HOPPER, TRAINER, b64, brighter
 
 PEOPLE = {

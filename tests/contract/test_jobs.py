@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.settings import Settings
+from service.runtime.settings import Settings
 from tests.photos import BUS, COLLINS, HOPPER, b64, brighter, encoded, pixels, zipped
 
 ZIP = {"content-type": "application/zip"}

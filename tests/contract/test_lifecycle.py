@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from service.errors import CollectionNotFound
-from service.gallery import collections, identities, templates
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.tables import centroid, template
-from service.gallery.templates import NewTemplate
+from service.gallery.people import collections, identities, templates
+from service.gallery.people.collections import Collection
+from service.gallery.people.templates import NewTemplate
+from service.gallery.storage.database import Database
+from service.gallery.storage.tables import centroid, template
 from tests.photos import COLLINS, HOPPER, b64, brighter
 
 

@@ -18,23 +18,23 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
-from service.app import create_app
-from service.engines import build_local
 from service.errors import RegistryError
-from service.gallery.audit import Trail
-from service.gallery.crops import Vault
-from service.gallery.database import Database
-from service.gallery.size import GallerySizes
+from service.gallery.access.audit import Trail
+from service.gallery.people.crops import Vault
+from service.gallery.search.sizes import GallerySizes
+from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import ImageInput, Observation
 from service.inference.local import LocalEngine
-from service.recognition.deciding import Deciding
 from service.recognition.decision import DecisionPolicy, OperatingPoint
+from service.recognition.decision_resolver import Deciding
 from service.recognition.duplicates import Lines
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest
 from service.recognition.gate import QualityGate
 from service.recognition.identification import SearchRequest, identify
-from service.settings import BUNDLES, CropSettings, Settings, load_settings
+from service.runtime.api import create_app
+from service.runtime.engines import build_local
+from service.runtime.settings import BUNDLES, CropSettings, Settings, load_settings
 from tests.bundles import SECOND, turned
 from tests.conftest import serving
 from tests.photos import BUS, COLLINS, HOPPER, TRAINER, b64, brighter, encoded, pixels
@@ -433,8 +433,8 @@ def test_a_crop_is_worth_its_photo(both: httpx.Client) -> None:
 
 
 def test_bundles_of_one_id_are_refused(tmp_path: Path) -> None:
-    from service.app import _read_bundles
     from service.errors import StartupError
+    from service.runtime.api import _read_bundles
 
     with pytest.raises(StartupError, match="same model id"):
         _read_bundles([SECOND, SECOND])

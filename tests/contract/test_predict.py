@@ -13,12 +13,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.app import _classes, create_app
 from service.client import Registry
 from service.client import operations as op
 from service.errors import NoClassifier, StartupError, UrlNotAllowed, UrlUnreachable
 from service.inference.bundle import read_embedder
-from service.settings import Settings
+from service.runtime.api import _classes, create_app
+from service.runtime.settings import Settings
 from tests.conftest import serving
 from tests.photos import BUS, COLLINS, HOPPER, brighter
 from tests.server import wait_for

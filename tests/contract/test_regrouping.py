@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from service.gallery.database import Database
+from service.gallery.storage.database import Database
 from tests.photos import COLLINS, HOPPER, b64, brighter
 
 
@@ -112,7 +112,7 @@ async def test_moving_to_another_collection(client: httpx.Client, collection_nam
 
 @pytest.mark.anyio
 async def test_only_within_one_model(client: httpx.Client, collection_name: str, database: Database) -> None:
-    from service.gallery import collections
+    from service.gallery.people import collections
 
     other = f"test-{uuid.uuid4().hex[:12]}"
     async with database.transaction() as connection:

@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from service.app import create_app
-from service.gallery import keys
-from service.gallery import schema as gallery_schema
-from service.gallery.database import Database
-from service.scopes import Scope
-from service.settings import Settings, load_settings
+from service.gallery.access import api_keys
+from service.gallery.access.scopes import Scope
+from service.gallery.storage import schema as gallery_schema
+from service.gallery.storage.database import Database
+from service.runtime.api import create_app
+from service.runtime.settings import Settings, load_settings
 from tests.conftest import serving
 
 EXAMPLES = 12
@@ -45,7 +45,7 @@ def fuzzed(settings: Settings) -> Iterator[httpx.Client]:
 async def _key(url: str) -> str:
     database = Database(url)
     async with database.transaction() as connection:
-        secret = await keys.create(connection, "fuzzer", list(Scope))
+        secret = await api_keys.create(connection, "fuzzer", list(Scope))
     await database.close()
     return secret
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.app import create_app
-from service.gallery import keys
-from service.gallery.database import Database
-from service.scopes import Scope
-from service.settings import Settings
+from service.gallery.access import api_keys
+from service.gallery.access.scopes import Scope
+from service.gallery.storage.database import Database
+from service.runtime.api import create_app
+from service.runtime.settings import Settings
 from tests.conftest import serving
 from tests.contract.test_operations import register
 from tests.photos import COLLINS, b64
@@ -28,7 +28,7 @@ def test_a_key_has_its_rate(settings: Settings, postgres_url: str) -> None:
     async def make(rate: int | None) -> str:
         database = Database(postgres_url)
         async with database.transaction() as connection:
-            secret = await keys.create(connection, "rated", [Scope.MANAGE], requests_per_minute=rate)
+            secret = await api_keys.create(connection, "rated", [Scope.MANAGE], requests_per_minute=rate)
         await database.close()
         return secret
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.app import create_app
-from service.settings import BUNDLES, load_settings
+from service.runtime.api import create_app
+from service.runtime.settings import BUNDLES, load_settings
 from tests.conftest import serving
 from tests.photos import COLLINS, HOPPER, b64
 

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from service.api.problems import problem
-from service.engines import build_remote
+from service.api.http.problems import problem
 from service.errors import EngineBusy, EngineUnavailable, InternalError, StartupError
 from service.inference import remote
 from service.inference.bundle import read_embedder
 from service.inference.engine import HostedEngine, ImageInput, Observation
 from service.inference.remote import RemoteEngine
 from service.inference.workers import Worker, Workers
-from service.settings import BUNDLES, load_settings
-from service.worker import create_worker
+from service.runtime.engines import build_remote
+from service.runtime.settings import BUNDLES, load_settings
+from service.runtime.worker import create_worker
 from tests.conftest import serving
 from tests.photos import COLLINS, HOPPER, encoded
 from tests.server import TOKEN, RunningWorker, free_port

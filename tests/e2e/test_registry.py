@@ -14,8 +14,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from service.gallery.embedded.cluster import Cluster
-from service.gallery.templates import centroid_of
+from service.embedded_postgres.cluster import Cluster
+from service.gallery.people.templates import centroid_of
 from tests.photos import COLLINS, HOPPER, b64, encoded, pixels
 from tests.server import keeper_of, processes_of, running_api, server_of, wait_for, wait_until_gone
 

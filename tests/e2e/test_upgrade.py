@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.gallery import schema
+from service.gallery.storage import schema
 from tests.photos import COLLINS, HOPPER
 from tests.server import running_api
 

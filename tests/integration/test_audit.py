@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from service.gallery import audit
-from service.gallery.audit import Action, Actor, ChainBrokenError, Event, Head, Trail
-from service.gallery.database import Database
+from service.gallery.access import audit
+from service.gallery.access.audit import Action, Actor, ChainBrokenError, Event, Head, Trail
+from service.gallery.storage.database import Database
 
 pytestmark = pytest.mark.anyio
 KEY = b"a key that the database never sees"

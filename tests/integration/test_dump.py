@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from service.errors import StartupError
-from service.gallery import collections, dump, schema
-from service.gallery.database import Database
-from service.gallery.dump import TABLES
+from service.gallery.maintenance import backup
+from service.gallery.maintenance.backup import TABLES
+from service.gallery.people import collections
+from service.gallery.storage import schema
+from service.gallery.storage.database import Database
 from tests.integration.test_gallery import enrol, unit
 
 pytestmark = pytest.mark.anyio
@@ -54,22 +56,22 @@ async def filled(postgres_url: str) -> str:
 
 async def test_there_and_back(filled: str, postgres_url: str, tmp_path: Path) -> None:
     file = tmp_path / "backups" / "registry.dump"
-    assert dump.backup(filled, file) == file.stat().st_size > 1000
+    assert backup.backup(filled, file) == file.stat().st_size > 1000
     assert file.stat().st_mode & 0o077 == 0
     target = made(postgres_url, "restored")
-    dump.restore(target, file)
+    backup.restore(target, file)
     assert content(target) == content(filled)
     with pytest.raises(StartupError, match="holds a registry already"):
-        dump.restore(target, file)
+        backup.restore(target, file)
     with pytest.raises(StartupError, match="exists already"):
-        dump.backup(filled, file)
+        backup.backup(filled, file)
 
 
 async def test_a_dump_takes_the_place_of_what_is_there_or_changes_nothing(
     filled: str, postgres_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "registry.dump"
-    dump.backup(filled, file)
+    backup.backup(filled, file)
     before = content(filled)
     database = Database(filled)
     async with database.transaction() as connection:
@@ -79,19 +81,19 @@ async def test_a_dump_takes_the_place_of_what_is_there_or_changes_nothing(
     cut = tmp_path / "cut.dump"
     cut.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(StartupError, match=r"failed|no registry"):
-        dump.restore(filled, cut, replace=True)
+        backup.restore(filled, cut, replace=True)
     assert content(filled) == changed != before
-    dump.restore(filled, file, replace=True)
+    backup.restore(filled, file, replace=True)
     assert content(filled) == before
 
 
 async def test_a_failed_backup_leaves_no_file(postgres_url: str, tmp_path: Path) -> None:
     missing = postgres_url.replace("/registry?", "/nothing_here?")
     with pytest.raises((StartupError, psycopg.OperationalError)):
-        dump.backup(missing, tmp_path / "x.dump")
+        backup.backup(missing, tmp_path / "x.dump")
     empty = made(postgres_url, "restored")
     with pytest.raises(StartupError, match="holds no registry"):
-        dump.backup(empty, tmp_path / "x.dump")
+        backup.backup(empty, tmp_path / "x.dump")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,11 +119,11 @@ async def test_a_dump_of_an_older_release_takes_a_newer_ones_place(postgres_url:
     """A later schema has foreign keys that the older one's dump knows nothing of. What is not ours stays."""
     old, target = made(postgres_url, "dumped"), made(postgres_url, "restored")
     schema.upgrade(old, "0005")
-    dump.backup(old, tmp_path / "old.dump")
+    backup.backup(old, tmp_path / "old.dump")
     schema.upgrade(target)
     with psycopg.connect(target.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
         connection.execute("CREATE TABLE somebody_elses AS SELECT 1 AS x")
-    dump.restore(target, tmp_path / "old.dump", replace=True)
+    backup.restore(target, tmp_path / "old.dump", replace=True)
     with psycopg.connect(target.replace("postgresql+psycopg", "postgresql")) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0005",)
         assert connection.execute("SELECT x FROM somebody_elses").fetchone() == (1,)
@@ -131,8 +133,8 @@ async def test_a_dump_of_an_older_release_takes_a_newer_ones_place(postgres_url:
 async def test_a_dump_of_a_later_release_is_refused_untouched(filled: str, tmp_path: Path) -> None:
     with psycopg.connect(filled.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'later'")
-    dump.backup(filled, tmp_path / "later.dump")
+    backup.backup(filled, tmp_path / "later.dump")
     before = content(filled)
     with pytest.raises(StartupError, match="later release"):
-        dump.restore(filled, tmp_path / "later.dump", replace=True)
+        backup.restore(filled, tmp_path / "later.dump", replace=True)
     assert content(filled) == before

@@ -10,11 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from service.embedded_postgres import binaries
+from service.embedded_postgres.cluster import Cluster
+from service.embedded_postgres.lease import EmbeddedPostgres
+from service.embedded_postgres.locks import FileLock
 from service.errors import StartupError
-from service.gallery.embedded import binaries
-from service.gallery.embedded.cluster import Cluster
-from service.gallery.embedded.lease import EmbeddedPostgres
-from service.gallery.embedded.locks import FileLock
 from tests.server import LEASE, end, keeper_of, lease, processes_of, server_of, wait_for, wait_until_gone
 
 needs_mount = pytest.mark.skipif(

@@ -11,12 +11,14 @@ from hypothesis.extra import numpy as arrays
 from sqlalchemy import func, select, text, update
 
 from service.errors import CollectionExists, CollectionNotFound, IdentityNotFound, StartupError
-from service.gallery import ann, codes, collections, identities, search, templates
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.explaining import explain
-from service.gallery.filters import condition_of
-from service.gallery.tables import centroid, identity, template
+from service.gallery.index import codes, hnsw
+from service.gallery.people import collections, identities, templates
+from service.gallery.people.collections import Collection
+from service.gallery.search import search
+from service.gallery.search.explain import explain
+from service.gallery.search.filters import condition_of
+from service.gallery.storage.database import Database
+from service.gallery.storage.tables import centroid, identity, template
 
 pytestmark = pytest.mark.anyio
 DIM = 16
@@ -89,7 +91,7 @@ async def test_a_filtered_search_loses_nobody_through_the_index(
             "WHERE collection_id = :collection"
         )
         await connection.execute(rows, {"collection": collection.id})
-    await ann.maintain(database, build_from=400, drop_below=10)
+    await hnsw.maintain(database, build_from=400, drop_below=10)
     wish = condition_of({"row": 7})
     monkeypatch.setattr(search, "EF_SEARCH", 40)
     for exactly_up_to, plan in ((20_000, search.Plan.EXACT), (5, search.Plan.ANN)):
@@ -182,10 +184,10 @@ async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
     people = unit(rng, 150)
     for number, embedding in enumerate(people):
         await enrol(database, collection, f"p{number}", embedding[None])
-    name = ann.index_name(collection.id, "tiny")
-    assert name not in await ann.maintain(database, build_from=151, drop_below=10)
-    assert name in await ann.maintain(database, build_from=150, drop_below=10)
-    assert name not in await ann.maintain(database, build_from=150, drop_below=10)
+    name = hnsw.index_name(collection.id, "tiny")
+    assert name not in await hnsw.maintain(database, build_from=151, drop_below=10)
+    assert name in await hnsw.maintain(database, build_from=150, drop_below=10)
+    assert name not in await hnsw.maintain(database, build_from=150, drop_below=10)
     for number in rng.integers(0, 150, 20):
         async with database.transaction() as connection:
             near = await search.nearest(connection, collection.id, "tiny", people[number], 1)
@@ -198,9 +200,9 @@ async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
         shortlist = search._ann_shortlist(collection.id, "tiny", people[0], 10, None)
         explained = await connection.execute(text("EXPLAIN " + _literal(select(shortlist))))
         assert name in "\n".join(row[0] for row in explained)
-    assert name in await ann.maintain(database, build_from=1000, drop_below=500)
+    assert name in await hnsw.maintain(database, build_from=1000, drop_below=500)
     async with database.transaction() as connection:
-        assert not await ann.is_ready(connection, collection.id, "tiny")
+        assert not await hnsw.is_ready(connection, collection.id, "tiny")
 
 
 def _literal(statement: object) -> str:
@@ -214,16 +216,16 @@ def _literal(statement: object) -> str:
 
 async def test_an_invalid_index_of_a_failed_build_is_replaced(database: Database, collection: Collection) -> None:
     await enrol(database, collection, "a", unit(np.random.default_rng(4), 1))
-    await ann.maintain(database, build_from=1, drop_below=1)
-    name = ann.index_name(collection.id, "tiny")
+    await hnsw.maintain(database, build_from=1, drop_below=1)
+    name = hnsw.index_name(collection.id, "tiny")
     async with database.transaction() as connection:
         await connection.execute(
             text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)"), {"name": name}
         )
-    assert name in await ann.maintain(database, build_from=1, drop_below=1)
+    assert name in await hnsw.maintain(database, build_from=1, drop_below=1)
     async with database.transaction() as connection:
-        assert await ann.is_ready(connection, collection.id, "tiny")
-    await ann.maintain(database, build_from=10**6, drop_below=10**6)
+        assert await hnsw.is_ready(connection, collection.id, "tiny")
+    await hnsw.maintain(database, build_from=10**6, drop_below=10**6)
 
 
 async def test_collections_do_not_see_each_other(database: Database, collection: Collection) -> None:

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from service.gallery import ann, collections, erasure, identities, purging, schema, templates
-from service.gallery.audit import SERVICE, Trail
-from service.gallery.codes import code_of
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.embedded.lease import EmbeddedPostgres
-from service.gallery.tables import CODE_BITS
+from service.embedded_postgres.lease import EmbeddedPostgres
+from service.gallery.access.audit import SERVICE, Trail
+from service.gallery.index import hnsw
+from service.gallery.index.codes import code_of
+from service.gallery.maintenance import purge
+from service.gallery.people import collections, erasure, identities, templates
+from service.gallery.people.collections import Collection
+from service.gallery.storage import schema
+from service.gallery.storage.database import Database
+from service.gallery.storage.tables import CODE_BITS
 
 pytestmark = pytest.mark.anyio
 # 512 numbers are long enough for PostgreSQL to store them apart (TOAST), 128 short enough for its statistics.
@@ -64,7 +67,7 @@ async def test_the_bytes_of_an_erased_person_are_found_and_then_gone(data_folder
             await enrol(database, collection, f"p{number}", unit(random, 2, dim))
         victim = unit(random, 2, dim)
         identity_id = await enrol(database, collection, "victim", victim)
-        await ann.maintain(database, build_from=10, drop_below=1)
+        await hnsw.maintain(database, build_from=10, drop_below=1)
         async with database.autocommit() as connection:
             await connection.execute(text("ANALYZE"))
         await checkpoint(database)
@@ -85,7 +88,7 @@ async def test_the_bytes_of_an_erased_person_are_found_and_then_gone(data_folder
         await checkpoint(database)
         assert any("tables and indexes" in holding(root, needle) for needle in needles.values()), "gone without a purge"
 
-        told = list(purging.purge(url))
+        told = list(purge.purge(url))
         await checkpoint(database)
         for name, needle in needles.items():
             left = holding(root, needle)
@@ -102,4 +105,4 @@ async def erased(database: Database, collection: Collection, identity_id: uuid.U
 
 async def ann_is_ready(database: Database, collection: Collection) -> bool:
     async with database.transaction() as connection:
-        return await ann.is_ready(connection, collection.id, "wide")
+        return await hnsw.is_ready(connection, collection.id, "wide")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from service.errors import StartupError
-from service.gallery import collections, identities, templates
-from service.gallery.database import Database
+from service.gallery.people import collections, identities, templates
+from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.recognition.decision import DecisionPolicy, OperatingPoint
 from service.report.run import report
 from service.report.scores import Gallery, measure
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 
 MANIFEST = read_embedder(BUNDLES / "embedder")
 POLICY = DecisionPolicy(MANIFEST.calibration, "f32", OperatingPoint("fmr", 1e-3))

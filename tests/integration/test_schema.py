@@ -13,9 +13,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from service.errors import StartupError
-from service.gallery import schema
-from service.gallery.database import Database
-from service.gallery.tables import metadata
+from service.gallery.storage import schema
+from service.gallery.storage.database import Database
+from service.gallery.storage.tables import metadata
 
 pytestmark = pytest.mark.anyio
 

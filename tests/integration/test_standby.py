@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from sqlalchemy import select, text
 
-from service.gallery import collections, corrections, identities, jobs, standby, templates
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.explaining import explain
-from service.gallery.jobs import JobPlace, State
-from service.gallery.tables import job_row
+from service.gallery.jobs import jobs
+from service.gallery.jobs.jobs import JobPlace, State
+from service.gallery.people import collections, corrections, identities, model_migration, templates
+from service.gallery.people.collections import Collection
+from service.gallery.search.explain import explain
+from service.gallery.storage.database import Database
+from service.gallery.storage.tables import job_row
 
 pytestmark = pytest.mark.anyio
 SECOND = "tiny-second"
@@ -45,7 +46,7 @@ async def test_a_job_has_a_row_for_everybody_whom_the_other_model_lacks(database
     place = JobPlace(both.id, uuid.uuid4())
     async with database.transaction() as connection:
         await jobs.create(connection, place, "re-embedding", {"model_id": SECOND})
-        total = await jobs.select_rows(connection, place, standby.unembedded(both))
+        total = await jobs.select_rows(connection, place, model_migration.unembedded(both))
         await jobs.start(connection, place, total)
     async with database.transaction() as connection:
         started = await jobs.get(connection, place)
@@ -64,7 +65,7 @@ async def test_a_job_for_which_there_is_nothing_to_do_has_no_rows(database: Data
         await collections.add_model(connection, SECOND, 16, "1" * 64)
         found = await collections.change(connection, collection.name, standby_model_id=SECOND)
         await jobs.create(connection, place, "re-embedding", {"model_id": SECOND})
-        assert await jobs.select_rows(connection, place, standby.unembedded(found)) == 0
+        assert await jobs.select_rows(connection, place, model_migration.unembedded(found)) == 0
         rows = await connection.execute(select(job_row.c.number).where(place.of_rows))
     assert rows.all() == []
 
@@ -74,11 +75,11 @@ async def test_two_models_are_compared_in_one_go(database: Database, both: Colle
     async with database.transaction() as connection:
         await connection.execute(text("SET LOCAL enable_hashjoin = off"))  # which it would prefer for so few
         await connection.execute(text("SET LOCAL enable_mergejoin = off"))
-        steps = await explain(connection, standby.unembedded(both))
+        steps = await explain(connection, model_migration.unembedded(both))
         assert "Nested Loop" in {step.node for step in steps}
         await connection.execute(text("SET LOCAL enable_hashjoin = on"))
-        await standby.compare_whole(connection)
-        steps = await explain(connection, standby.unembedded(both))
+        await model_migration.compare_whole(connection)
+        steps = await explain(connection, model_migration.unembedded(both))
     assert "Nested Loop" not in {step.node for step in steps}
 
 

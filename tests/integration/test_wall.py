@@ -8,11 +8,14 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
 
-from service.gallery import audit, collections, roles, search
-from service.gallery.audit import Action, Actor, Event, Trail
-from service.gallery.collections import Collection
-from service.gallery.database import Database
-from service.gallery.tables import identity, metadata, template
+from service.gallery.access import audit
+from service.gallery.access.audit import Action, Actor, Event, Trail
+from service.gallery.people import collections
+from service.gallery.people.collections import Collection
+from service.gallery.search import search
+from service.gallery.storage import row_security
+from service.gallery.storage.database import Database
+from service.gallery.storage.tables import identity, metadata, template
 from tests.integration.test_gallery import enrol, unit
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +27,7 @@ WALLED = sorted(
 @pytest.fixture
 async def app(postgres_url: str) -> AsyncIterator[Database]:
     """As the service logs in: one connection, so that whatever a transaction leaves behind is seen by the next."""
-    database = Database(roles.as_app(postgres_url), pool_size=1)
+    database = Database(row_security.as_app(postgres_url), pool_size=1)
     yield database
     await database.close()
 
@@ -47,8 +50,8 @@ async def test_the_account_is_nobody_special(app: Database) -> None:
         "SELECT current_user, rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = current_user"
     )
     async with app.transaction() as connection:
-        assert (await connection.execute(query)).one() == (roles.APP, False, False, False)
-        assert await roles.is_walled(connection)
+        assert (await connection.execute(query)).one() == (row_security.APP, False, False, False)
+        assert await row_security.is_walled(connection)
         owned = text("SELECT count(*) FROM pg_tables WHERE tableowner = current_user")
         assert (await connection.execute(owned)).scalar() == 0
 
@@ -160,9 +163,9 @@ async def test_the_trail_is_added_to_all_the_same(app: Database, collection: Col
 
 async def test_a_login_of_ones_own_takes_on_the_role(postgres_url: str, collection: Collection) -> None:
     """The owner's login with the role's rights, as with one configured URL; RESET does not lead back."""
-    database = Database(postgres_url, pool_size=1, role=roles.APP)
+    database = Database(postgres_url, pool_size=1, role=row_security.APP)
     async with database.transaction() as connection:
-        assert await roles.is_walled(connection)
+        assert await row_security.is_walled(connection)
         await connection.execute(text("RESET ROLE"))
-        assert await roles.is_walled(connection)
+        assert await row_security.is_walled(connection)
     await database.close()

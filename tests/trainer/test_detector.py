@@ -12,7 +12,7 @@ from service.inference.bundle import read_detector
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions, open_graph
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from service.vision.geometry import letterbox
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.archives import unpack

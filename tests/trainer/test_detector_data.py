@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from service.vision.image import ImageLimits, decode
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.__main__ import app

@@ -15,7 +15,7 @@ from torch import nn
 from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from tests.trainer.conftest import one_thread
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training

@@ -12,7 +12,7 @@ import torch
 
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from tests.trainer.conftest import one_thread
 from tests.trainer.test_recipes import STILL
 from tests.trainer.test_shape import people

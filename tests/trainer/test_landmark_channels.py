@@ -13,7 +13,7 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, ImageInput
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from service.vision.alignment import TEMPLATE_112, align_with_margin
 from service.vision.heatmaps import LandmarkChannels, render, six_points
 from service.vision.image import ImageLimits

@@ -19,7 +19,7 @@ from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
 from service.inference.landmarks import LandmarkRefiner, verified
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.configuration import ConfigError
 from trainer.detector.labels import LabelledFace, read_labels, write_labels

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from trainer.__main__ import app
 from trainer.configuration import ConfigError
 from trainer.embedder.bootstrap import count_pairs, interval, mean_interval, rate_intervals

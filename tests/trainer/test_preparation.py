@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import FaceChoice
 from service.inference.graph import RuntimeOptions
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 from service.vision.alignment import TEMPLATE_112
 from service.vision.filters import Clahe, Filters
 from service.vision.geometry import letterbox

@@ -9,7 +9,7 @@ from service.errors import StartupError
 from service.inference.bundle import read_detector, read_embedder, read_manifest, write_manifest
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
-from service.settings import BUNDLES
+from service.runtime.settings import BUNDLES
 
 
 @pytest.fixture

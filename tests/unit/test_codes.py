@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.gallery.codes import code_of, codes_of
-from service.gallery.tables import CODE_BITS
+from service.gallery.index.codes import code_of, codes_of
+from service.gallery.storage.tables import CODE_BITS
 
 
 def unit(random: np.random.Generator, count: int, dim: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from service import metrics
-from service.settings import PREFIX, Settings
+from service.runtime.settings import PREFIX, Settings
+from service.telemetry import metrics
 
 REPOSITORY = Path(__file__).parents[2]
 KUBERNETES = sorted((REPOSITORY / "deploy" / "kubernetes").glob("*.yaml"))

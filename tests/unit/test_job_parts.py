@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ArchiveUnreadable
-from service.gallery.jobs import JobRow, RowResult
-from service.jobs import enrolling, sources
+from service.gallery.jobs.jobs import JobRow, RowResult
+from service.jobs import bulk_enrolment, sources
 from service.jobs.sources import Archive
 
 JOB = uuid.uuid4()
@@ -23,11 +23,11 @@ def row(number: int, person: str) -> JobRow:
 @given(st.lists(st.integers(0, 3), max_size=60), st.sets(st.integers(0, 59)))
 def test_groups_hold_every_row_once_and_one_person_each(people: list[int], alone: set[int]) -> None:
     rows = [row(number, str(person)) for number, person in enumerate(sorted(people))]
-    groups = list(enrolling._groups(rows, {(JOB, number) for number in alone}))
+    groups = list(bulk_enrolment._groups(rows, {(JOB, number) for number in alone}))
     assert sorted(one.number for group in groups for one in group) == list(range(len(rows)))
     for group in groups:
         assert len({one.external_id for one in group}) == 1
-        assert len(group) <= enrolling.PICTURES_TOGETHER
+        assert len(group) <= bulk_enrolment.PICTURES_TOGETHER
         assert len(group) == 1 or not any(one.number in alone for one in group)
 
 
@@ -35,8 +35,8 @@ def test_groups_hold_every_row_once_and_one_person_each(people: list[int], alone
 def test_portions_fit_into_a_request_unless_one_picture_alone_does_not(pictures: list[bytes]) -> None:
     items: list[tuple[JobRow, bytes] | RowResult] = [(row(number, "p"), data) for number, data in enumerate(pictures)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(enrolling, "BYTES_TOGETHER", 8)
-        portions = list(enrolling._by_bytes(items))
+        patched.setattr(bulk_enrolment, "BYTES_TOGETHER", 8)
+        portions = list(bulk_enrolment._by_bytes(items))
     assert [item for portion in portions for item in portion] == items
     for portion in portions:
         size = sum(len(item[1]) for item in portion if not isinstance(item, RowResult))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupError
-from service.settings import BUNDLES, Settings, load_settings
+from service.runtime.settings import BUNDLES, Settings, load_settings
 
 
 def test_defaults_are_private_and_embedded() -> None:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import CropUnreadable, StartupError
-from service.gallery.crops import Vault
-from service.kept_keys import open_vault
-from service.settings import load_settings
+from service.gallery.people.crops import Vault
+from service.runtime.secret_keys import open_vault
+from service.runtime.settings import load_settings
 
 SECRET, OTHER = b"a" * 32, b"b" * 32
 FACE = b"\x01" * 32

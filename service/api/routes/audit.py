@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api.audit_schemas import AuditAnswer, HeadsAnswer, entry_view, head_view
-from service.api.collection import AuditInCollection
-from service.api.cursor import Cursor, Limit, cut, decode_number, encode_text
-from service.api.dependencies import RegistryDependency
-from service.gallery import audit
-from service.gallery.audit import Action
+from service.api.http.collection_scope import AuditInCollection
+from service.api.http.cursors import Cursor, Limit, cut, decode_number, encode_text
+from service.api.schemas.audit import AuditAnswer, HeadsAnswer, entry_view, head_view
+from service.api.state import RegistryDependency
+from service.gallery.access import audit
+from service.gallery.access.audit import Action
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 

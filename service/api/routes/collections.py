@@ -4,11 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from service.api.access import ManageAccess
-from service.api.bodies import operation, read_body
-from service.api.cursor import Cursor, Limit, cut, decode_text, encode_text
-from service.api.dependencies import Registry, RegistryDependency
-from service.api.schemas import (
+from service.api.http.access import ManageAccess
+from service.api.http.bodies import operation, read_body
+from service.api.http.cursors import Cursor, Limit, cut, decode_text, encode_text
+from service.api.schemas.all_schemas import (
     CollectionBody,
     CollectionChange,
     CollectionDeletionAnswer,
@@ -16,10 +15,11 @@ from service.api.schemas import (
     CollectionsAnswer,
     CollectionView,
 )
+from service.api.state import Registry, RegistryDependency
 from service.errors import CropsUnavailable
-from service.gallery import collections, crops
-from service.gallery.audit import Action, Event
-from service.gallery.size import count
+from service.gallery.access.audit import Action, Event
+from service.gallery.people import collections, crops
+from service.gallery.search.sizes import count
 from service.recognition.duplicates import DuplicatePolicy
 from service.recognition.gate import QualityMode
 

@@ -4,15 +4,15 @@ import uuid
 
 from fastapi import APIRouter, Request
 
-from service.api.bodies import operation, read_body
-from service.api.collection import InCollection
-from service.api.cursor import Cursor, Limit, cut, decode, encode
-from service.api.dependencies import EngineDependency, RegistryDependency
-from service.api.inputs import Inputs
-from service.api.schemas import CorrectionBody, CorrectionsAnswer, CorrectionView
-from service.gallery import corrections, identities
-from service.gallery.audit import Action
-from service.recognition.correcting import CorrectionRequest
+from service.api.http.bodies import operation, read_body
+from service.api.http.collection_scope import InCollection
+from service.api.http.cursors import Cursor, Limit, cut, decode, encode
+from service.api.http.inputs import Inputs
+from service.api.schemas.all_schemas import CorrectionBody, CorrectionsAnswer, CorrectionView
+from service.api.state import EngineDependency, RegistryDependency
+from service.gallery.access.audit import Action
+from service.gallery.people import corrections, identities
+from service.recognition.corrections import CorrectionRequest
 
 router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["gallery"])
 

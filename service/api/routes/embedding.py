@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.access import EmbeddingsAccess
-from service.api.bodies import operation, read_body
-from service.api.dependencies import EngineDependency, RegistryDependency
-from service.api.schemas import EmbedAnswer, EmbedBody
-from service.api.views import embed_answer
-from service.gallery.audit import Action, Event
-from service.gallery.collections import DEFAULT
+from service.api.http.access import EmbeddingsAccess
+from service.api.http.bodies import operation, read_body
+from service.api.schemas.all_schemas import EmbedAnswer, EmbedBody
+from service.api.schemas.views import embed_answer
+from service.api.state import EngineDependency, RegistryDependency
+from service.gallery.access.audit import Action, Event
+from service.gallery.people.collections import DEFAULT
 from service.inference.engine import FaceChoice, ImageInput
 from service.recognition.subject import require_observation, subject_face
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.access import EnrolAccess
-from service.api.bodies import operation, read_body
-from service.api.dependencies import EngineDependency, RegistryDependency
-from service.api.idempotency import IdempotencyKey, digest
-from service.api.inputs import Inputs
-from service.api.schemas import RegisterAnswer, RegisterBody
-from service.api.views import register_answer
+from service.api.http.access import EnrolAccess
+from service.api.http.bodies import operation, read_body
+from service.api.http.idempotency import IdempotencyKey, digest
+from service.api.http.inputs import Inputs
+from service.api.schemas.all_schemas import RegisterAnswer, RegisterBody
+from service.api.schemas.views import register_answer
+from service.api.state import EngineDependency, RegistryDependency
 from service.recognition.enrolment import Enrolment, EnrolmentRequest, Once, Replay
 
 router = APIRouter(tags=["recognition"])

@@ -8,13 +8,13 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
-from service import metrics
-from service.api.access import MetricsAccess
-from service.api.dependencies import RegistryDependency
+from service.api.http.access import MetricsAccess
+from service.api.state import RegistryDependency
 from service.errors import DatabaseUnavailable, Unavailable
-from service.gallery.schema import schema_problem
-from service.gallery.size import estimated_rows
+from service.gallery.search.sizes import estimated_rows
+from service.gallery.storage.schema import schema_problem
 from service.jobs.queue import queued_tasks
+from service.telemetry import metrics
 
 PATIENCE_S = 5
 router = APIRouter(tags=["health"])

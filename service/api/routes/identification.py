@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.access import SearchAccess
-from service.api.bodies import operation, read_body
-from service.api.dependencies import EngineDependency, RegistryDependency
-from service.api.inputs import Inputs
-from service.api.schemas import SearchAnswer, SearchBody
-from service.api.views import search_answer
-from service.gallery.audit import Action, Event
-from service.metrics import DECISIONS, SCORES
+from service.api.http.access import SearchAccess
+from service.api.http.bodies import operation, read_body
+from service.api.http.inputs import Inputs
+from service.api.schemas.all_schemas import SearchAnswer, SearchBody
+from service.api.schemas.views import search_answer
+from service.api.state import EngineDependency, RegistryDependency
+from service.gallery.access.audit import Action, Event
 from service.recognition.identification import SearchRequest, identify
+from service.telemetry.metrics import DECISIONS, SCORES
 
 router = APIRouter(tags=["recognition"])
 

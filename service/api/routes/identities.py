@@ -5,11 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from service.api.bodies import metadata_filter, operation, read_body
-from service.api.collection import InCollection
-from service.api.cursor import Cursor, Limit, cut, decode, encode
-from service.api.dependencies import RegistryDependency
-from service.api.schemas import (
+from service.api.http.bodies import metadata_filter, operation, read_body
+from service.api.http.collection_scope import InCollection
+from service.api.http.cursors import Cursor, Limit, cut, decode, encode
+from service.api.schemas.all_schemas import (
     DeletionAnswer,
     HoldingsAnswer,
     IdentitiesAnswer,
@@ -21,12 +20,13 @@ from service.api.schemas import (
     TemplatesAnswer,
     TemplateView,
 )
-from service.api.views import deletion_answer, holdings_answer, identity_view
-from service.gallery import collections, erasure, identities, templates
-from service.gallery.audit import Action
-from service.gallery.filters import condition_of
-from service.gallery.holdings import holdings
-from service.scopes import Scope
+from service.api.schemas.views import deletion_answer, holdings_answer, identity_view
+from service.api.state import RegistryDependency
+from service.gallery.access.audit import Action
+from service.gallery.access.scopes import Scope
+from service.gallery.people import collections, erasure, identities, templates
+from service.gallery.people.subject_data import holdings
+from service.gallery.search.filters import condition_of
 
 router = APIRouter(prefix="/identities", tags=["gallery"])
 

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.api.bodies import JSON, media_type, read_body
-from service.api.collection import EnrolInCollection, OneCollection
-from service.api.cursor import Cursor, Limit, cut, decode, decode_number, encode, encode_text
-from service.api.dependencies import RegistryDependency
-from service.api.job_schemas import (
+from service.api.http.bodies import JSON, media_type, read_body
+from service.api.http.collection_scope import EnrolInCollection, OneCollection
+from service.api.http.cursors import Cursor, Limit, cut, decode, decode_number, encode, encode_text
+from service.api.schemas.all_schemas import Detector
+from service.api.schemas.jobs import (
     FolderBody,
     JobDetail,
     JobRowsAnswer,
@@ -26,14 +26,14 @@ from service.api.job_schemas import (
     job_view,
     row_view,
 )
-from service.api.schemas import Detector
+from service.api.state import RegistryDependency
 from service.errors import InvalidRequest, JobNotFound, UnsupportedMediaType
-from service.gallery import jobs
-from service.gallery.audit import Action
-from service.gallery.jobs import Job, JobPlace, RowStatus, State
+from service.gallery.access.audit import Action
+from service.gallery.jobs import jobs
+from service.gallery.jobs.jobs import Job, JobPlace, RowStatus, State
 from service.inference.engine import FaceChoice
-from service.jobs.enrolling import KIND
-from service.jobs.portions import put_preparation
+from service.jobs.batches import put_preparation
+from service.jobs.bulk_enrolment import KIND
 from service.jobs.sources import Archive, allowed_folder
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

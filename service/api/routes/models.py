@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
-from service.api.access import AnyAccess
-from service.api.dependencies import ModelBundle, Registry, RegistryDependency
-from service.api.schemas import CalibrationAnswer, ModelsAnswer, ModelView
+from service.api.http.access import AnyAccess
+from service.api.schemas.all_schemas import CalibrationAnswer, ModelsAnswer, ModelView
+from service.api.state import ModelBundle, Registry, RegistryDependency
 from service.errors import CalibrationNotFound, ModelNotFound
 from service.inference.bundle import Calibration
 

@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.access import SearchAccess
-from service.api.bodies import operation, read_body
-from service.api.dependencies import EngineDependency, RegistryDependency
-from service.api.fetching import fetch
-from service.api.schemas import PredictAnswer, PredictBody
-from service.api.views import prediction
+from service.api.http.access import SearchAccess
+from service.api.http.bodies import operation, read_body
+from service.api.http.picture_urls import fetch
+from service.api.schemas.all_schemas import PredictAnswer, PredictBody
+from service.api.schemas.views import prediction
+from service.api.state import EngineDependency, RegistryDependency
 from service.errors import NoClassifier
-from service.gallery.audit import Action, Event
-from service.gallery.collections import DEFAULT
+from service.gallery.access.audit import Action, Event
+from service.gallery.people.collections import DEFAULT
 from service.inference.engine import FaceChoice, ImageInput
 from service.recognition.subject import require_observation, subject_face
 

@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.access import VerifyAccess
-from service.api.bodies import operation, read_body
-from service.api.dependencies import EngineDependency, RegistryDependency
-from service.api.inputs import Inputs
-from service.api.schemas import VerifyAnswer, VerifyBody
-from service.api.views import verify_answer
-from service.gallery.audit import Action, Event
-from service.metrics import DECISIONS, SCORES
+from service.api.http.access import VerifyAccess
+from service.api.http.bodies import operation, read_body
+from service.api.http.inputs import Inputs
+from service.api.schemas.all_schemas import VerifyAnswer, VerifyBody
+from service.api.schemas.views import verify_answer
+from service.api.state import EngineDependency, RegistryDependency
+from service.gallery.access.audit import Action, Event
 from service.recognition.verification import IdentityReference, verify_identity, verify_images
+from service.telemetry.metrics import DECISIONS, SCORES
 
 router = APIRouter(tags=["recognition"])
 

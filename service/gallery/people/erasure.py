@@ -1,0 +1,87 @@
+"""Deleting a person with all that is known of them, and the proof that it was done."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.access.audit import SERVICE, Action, Actor, Entry, Event, Trail
+from service.gallery.people import corrections, identities
+from service.gallery.storage.tables import centroid, correction, crop, idempotency, identity, job_row, template
+
+EXPIRED_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was deleted, by kind of row. `entry`: of the audit trail, None where none is kept."""
+
+    identity_id: uuid.UUID
+    deleted: dict[str, int]
+    entry: Entry | None
+
+
+async def erase(
+    connection: AsyncConnection,
+    trail: Trail,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    actor: Actor,
+    action: Action = Action.ERASE,
+) -> Receipt:
+    """Delete a person with templates, centroids, crops, kept answers and rows of jobs. Raises IdentityNotFound."""
+    await identities.lock(connection, collection_id, identity_id)
+    person = await identities.get(connection, collection_id, identity_id)
+    deleted = {
+        name: (await connection.execute(statement)).scalar_one()
+        for name, statement in _counts(collection_id, identity_id, person.external_id).items()
+    }
+    deleted["corrections"] += await corrections.forget_faces(connection, collection_id, [identity_id])
+    await identities.remove(connection, collection_id, identity_id)
+    entries = await trail.append(connection, collection_id, [Event(action, actor, identity_id, deleted)])
+    return Receipt(identity_id, deleted, entries[-1] if entries else None)
+
+
+async def expired(connection: AsyncConnection) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Some of those (collection, person) who were to be kept until now."""
+    statement = (
+        select(identity.c.collection_id, identity.c.id)
+        .where(identity.c.retain_until <= func.now())
+        .order_by(identity.c.retain_until)
+        .limit(EXPIRED_AT_ONCE)
+    )
+    return [(row.collection_id, row.id) for row in await connection.execute(statement)]
+
+
+async def expire(connection: AsyncConnection, trail: Trail, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+    """Erase a person whose time has come, unless it was prolonged or somebody else did so meanwhile."""
+    statement = (
+        select(identity.c.id)
+        .where(
+            identity.c.collection_id == collection_id,
+            identity.c.id == identity_id,
+            identity.c.retain_until <= func.now(),
+        )
+        .with_for_update()
+    )
+    if (await connection.execute(statement)).one_or_none() is not None:
+        await erase(connection, trail, collection_id, identity_id, SERVICE, Action.EXPIRE)
+
+
+def _counts(collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str) -> dict[str, Select[Any]]:
+    tables = {
+        "templates": template,
+        "centroids": centroid,
+        "corrections": correction,
+        "crops": crop,
+        "answers": idempotency,
+    }
+    counts = {
+        name: select(func.count()).where(table.c.collection_id == collection_id, table.c.identity_id == identity_id)
+        for name, table in tables.items()
+    }
+    rows = (job_row.c.external_id == external_id) | (job_row.c.identity_id == identity_id)
+    counts["job_rows"] = select(func.count()).where(job_row.c.collection_id == collection_id, rows)
+    return counts
