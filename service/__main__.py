@@ -43,7 +43,7 @@ def api(
             os.environ[f"REGISTRY_SERVER__{name}"] = str(value)
     settings = load_settings()
     server = settings.server
-    if settings.database.url is None and server.log == "text":
+    if settings.database.url is None and server.log_format == "text":
         typer.echo(f"what is enrolled lies in {settings.data_dir} (REGISTRY_DATA_DIR)", err=True)
     with _counted_together(server.workers):
         _serve("service.runtime.api:from_environment", server.host, server.port, server.workers)
@@ -82,7 +82,7 @@ def jobs(
     from service.telemetry.logs import configure
 
     settings = load_settings()
-    configure(settings.server.log)
+    configure(settings.server.log_format)
     asyncio.run(work_on_jobs(settings, alive))
 
 
@@ -157,7 +157,7 @@ def create_key(
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeatable. Default: everything.")] = None,
     collection: Annotated[str | None, typer.Option(help="The only collection that it is for.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="How long it is valid. Default: until revoked.")] = None,
-    rate: Annotated[int | None, typer.Option(min=1, help="Requests a minute. Default: server.rate.")] = None,
+    rate: Annotated[int | None, typer.Option(min=1, help="Requests a minute. Default: server.rate_limit.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write it to this new file instead of showing it.")] = None,
     if_none: Annotated[bool, typer.Option("--if-none", help="Only where there is no valid key yet.")] = False,
 ) -> None:
@@ -282,7 +282,7 @@ def _serve(factory: str, host: str, port: int, processes: int = 1, **options: An
         workers=processes,
         timeout_graceful_shutdown=30,
         server_header=False,
-        log_config=configuration(load_settings().server.log),
+        log_config=configuration(load_settings().server.log_format),
         **options,
     )
 

@@ -1,4 +1,4 @@
-"""Real photos of people, from packages that the project depends on anyway, and ways to change and encode them."""
+"""Real photos of people, from packages that the project depends on force, and ways to change and encode them."""
 
 import base64
 import io

@@ -218,7 +218,7 @@ async def searched(
     plan = ""
     for row, probe in enumerate(gallery.probes):
         started = time.perf_counter()
-        async with database.transaction(within=where(row).id) as connection:
+        async with database.transaction(collection_id=where(row).id) as connection:
             result = await nearest(connection, where(row).id, MODEL, probe, TOP_K)
         times.append(time.perf_counter() - started)
         plan = result.plan
@@ -259,7 +259,7 @@ async def _measured(
     database: Database, collection: Collection, ids: list[uuid.UUID], gallery: Gallery, truth: Truth, title: str,
     built: float,
 ) -> tuple[Row, str]:  # fmt: skip
-    walled = Database(row_security.as_app(str(database.url)))
+    walled = Database(row_security.app_role_url(str(database.url)))
     await searched(walled, lambda _: collection, gallery.first(WARM_UP), ids)
     times, found, scores, plan = await searched(walled, lambda _: collection, gallery, ids)
     await walled.close()
@@ -302,7 +302,7 @@ async def many_collections(url: str, gallery: Gallery, count: int) -> list[tuple
         _nearest_within(part_of.people, tenant, per, probe)
         for tenant, probe in zip(tenants, part_of.probes, strict=True)
     ]
-    walled = Database(row_security.as_app(str(database.url)))
+    walled = Database(row_security.app_role_url(str(database.url)))
     await searched(walled, lambda row: made[tenants[row]], part_of.first(WARM_UP), ids)
     times, found, scores, plan = await searched(walled, lambda row: made[tenants[row]], part_of, ids)
     for opened in (walled, database):

@@ -96,8 +96,8 @@ def change(client: httpx.Client, name: str, model_id: str, picture: str) -> dict
         time.sleep(3)
     with Searches(client, name, picture) as meanwhile:
         started = time.perf_counter()
-        client.post(f"/collections/{name}/standby", json={"model_id": model_id}).raise_for_status()
-        while client.get(f"/collections/{name}/standby").json()["model_id"] != model_id:
+        client.post(f"/collections/{name}/model-migration", json={"model_id": model_id}).raise_for_status()
+        while client.get(f"/collections/{name}/model-migration").json()["model_id"] != model_id:
             time.sleep(POLL_S)
         seconds = time.perf_counter() - started
         time.sleep(1)
@@ -115,12 +115,12 @@ def main(
     output: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
 ) -> None:
     """Registration with crops and with a second model, and the change of the model."""
-    os.environ["REGISTRY_EMBEDDER__MORE"] = json.dumps([OTHER])
+    os.environ["REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES"] = json.dumps([OTHER])
     pictures = portraits(people)
     with running_registry() as client:
         own, other = (model["id"] for model in client.get("/models").json()["models"])
         plain, kept, double = collection(client), collection(client, store_crops=True), collection(client)
-        client.post(f"/collections/{double}/standby", json={"model_id": other, "activate": False}).raise_for_status()
+        client.post(f"/collections/{double}/model-migration", json={"model_id": other, "activate": False}).raise_for_status()
         figures: dict[str, Any] = {
             "people": people,
             "register_ms": register_ms(client, plain, pictures, "no crops"),

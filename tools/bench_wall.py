@@ -46,7 +46,7 @@ METADATA = """
 
 async def measure(url: str, people: int, dim: int) -> list[tuple[str, float, float]]:
     """For each filter the median milliseconds as owner and behind the wall."""
-    owner, walled = Database(url, pool_size=1), Database(row_security.as_app(url), pool_size=1)
+    owner, walled = Database(url, pool_size=1), Database(row_security.app_role_url(url), pool_size=1)
     gallery = make(people, dim, ROUNDS, 0)
     async with owner.transaction() as connection:
         await collections.add_model(connection, MODEL, dim, "0" * 64)
@@ -64,7 +64,7 @@ async def measure(url: str, people: int, dim: int) -> list[tuple[str, float, flo
         for probe in gallery.probes:
             for database, taken in times.items():
                 started = time.perf_counter()
-                async with database.transaction(within=collection.id) as connection:
+                async with database.transaction(collection_id=collection.id) as connection:
                     await nearest(connection, collection.id, MODEL, probe, 5, among)
                 taken.append(1000 * (time.perf_counter() - started))
         rows.append((name, statistics.median(times[owner]), statistics.median(times[walled])))

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.inference.bundle import read_embedder
-from service.inference.engine import HostedEngine, ImageInput
+from service.inference.engine import HostedEngine, Picture
 from service.runtime.engines import build_local, build_remote
 from service.runtime.settings import load_settings
 from tools.bench import small_photos
@@ -42,7 +42,7 @@ def main(
     """Measure."""
     os.environ["REGISTRY_INFERENCE__DEVICE"] = device
     os.environ["REGISTRY_INFERENCE__WORKER_TOKEN"] = secrets.token_hex(16)
-    os.environ["REGISTRY_INFERENCE__MAX_WAITING"] = "256"
+    os.environ["REGISTRY_INFERENCE__MAX_QUEUED"] = "256"
     ports = [_free_port() for _ in range(workers)]
     processes = [
         subprocess.Popen([sys.executable, "-m", "service", "worker", "--port", str(port)], stderr=subprocess.DEVNULL)
@@ -92,7 +92,7 @@ async def _compare(seconds: float, ports: list[int], device: str) -> None:
 
 
 async def _load(engine: HostedEngine, clients: int, seconds: float) -> list[float]:
-    photos = [ImageInput(data) for data in small_photos()]
+    photos = [Picture(data) for data in small_photos()]
     for photo in photos:
         await engine.observe([photo])
     times: list[float] = []

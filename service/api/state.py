@@ -11,26 +11,26 @@ from fastapi import Depends, Request
 from service.api.http.problems import ClientGoneError
 from service.api.http.rates import Rates
 from service.errors import RegistryError
-from service.gallery.access.audit import Trail
+from service.gallery.access.audit import AuditTrail
 from service.gallery.access.keyring import KeyRing
-from service.gallery.people.crops import Vault
+from service.gallery.people.crops import CropCipher
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release
 from service.inference.bundle import EmbedderManifest, Precision
 from service.inference.classifier import Classifier
-from service.inference.engine import Engine, HostedEngine, ImageInput, Observation
+from service.inference.engine import Engine, HostedEngine, Picture, Observation
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
 from service.recognition.corrections import Corrector
-from service.recognition.decision_resolver import Deciding
-from service.recognition.duplicates import Lines
+from service.recognition.decision_resolver import DecisionResolver
+from service.recognition.duplicates import EnrolmentLocks
 from service.recognition.enrolment import Enroller
 from service.recognition.gate import QualityGate
-from service.recognition.read_audit import Reads
+from service.recognition.read_audit import ReadAuditBuffer
 
 
 @dataclass(frozen=True)
-class ModelBundle:
+class LoadedBundle:
     """A loaded embedder's bundle: what it says about itself, and the files beside the graph."""
 
     folder: Path
@@ -42,7 +42,7 @@ class Classes:
     """The classifier behind `/predict`, and which hosts it may take pictures from."""
 
     classifier: Classifier
-    url_hosts: Sequence[str]
+    allowed_url_hosts: Sequence[str]
     max_image_bytes: int
 
 
@@ -53,7 +53,7 @@ class Registry:
     Attributes:
         owner: the database as the owner of its tables sees it; requests never use it.
         bundles: of the loaded models by their ids, the main one's first.
-        vault: for crops; None: there is no key to keep them under.
+        crop_cipher: for crops; None: there is no key to keep them under.
         keys_required: else who sends no key may do everything.
         classifier: None: none is configured.
     """
@@ -61,15 +61,15 @@ class Registry:
     database: Database
     owner: Database
     engine: HostedEngine
-    deciding: Deciding
-    bundles: Mapping[str, ModelBundle]
+    resolver: DecisionResolver
+    bundles: Mapping[str, LoadedBundle]
     gate: QualityGate
-    lines: Lines
+    enrolment_locks: EnrolmentLocks
     precision: Precision
     release: Release
-    trail: Trail
-    vault: Vault | None
-    reads: Reads
+    trail: AuditTrail
+    crop_cipher: CropCipher | None
+    read_audit: ReadAuditBuffer
     queue: Queue
     uploads: Uploads
     import_root: Path | None
@@ -80,21 +80,21 @@ class Registry:
 
     def enroller(self, engine: Engine) -> Enroller:
         """Enrols with this engine."""
-        return Enroller(self.database, engine, self.gate, self.deciding, self.lines, self.trail, self.vault)
+        return Enroller(self.database, engine, self.gate, self.resolver, self.enrolment_locks, self.trail, self.crop_cipher)
 
     def corrector(self, engine: Engine) -> Corrector:
         """Takes corrections with this engine."""
-        return Corrector(self.database, engine, self.trail, self.vault)
+        return Corrector(self.database, engine, self.trail, self.crop_cipher)
 
 
-class AttentiveEngine:
+class DisconnectAwareEngine:
     """An engine that stops waiting when the request's client has gone, so that its pictures are dropped unseen."""
 
     def __init__(self, engine: Engine, request: Request) -> None:
         self.model_id, self.dims = engine.model_id, engine.dims
         self._engine, self._request = engine, request
 
-    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+    async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
         work = asyncio.ensure_future(self._engine.observe(images))
         gone = asyncio.ensure_future(self._disconnect())
         try:
@@ -116,7 +116,7 @@ def get_registry(request: Request) -> Registry:
 
 
 def get_engine(request: Request) -> Engine:
-    return AttentiveEngine(get_registry(request).engine, request)
+    return DisconnectAwareEngine(get_registry(request).engine, request)
 
 
 RegistryDependency = Annotated[Registry, Depends(get_registry)]

@@ -12,7 +12,7 @@ from service.errors import StartupError
 from service.gallery.access import audit
 from service.gallery.access.audit import ChainBrokenError, Head
 from service.gallery.people import collections
-from service.runtime.secret_keys import open_trail
+from service.runtime.secret_keys import open_audit_trail
 from service.runtime.settings import load_settings
 
 
@@ -35,8 +35,8 @@ def verify(heads: Path | None) -> list[Verdict]:
         StartupError: there is no key, or the file is not one of heads.
     """
     settings = load_settings()
-    trail = open_trail(settings)
-    if not trail.is_kept:
+    trail = open_audit_trail(settings)
+    if not trail.enabled:
         raise StartupError("there is no key to check the trail with: set audit.key")
     known = [] if heads is None else _read(heads)
 

@@ -34,7 +34,7 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot
             async with database.transaction() as connection:
                 if snapshot:
                     await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-                await row_security.enter_everything(connection)
+                await row_security.allow_all_collections(connection)
                 return await act(connection)
         except RegistryError as error:
             raise StartupError(error.detail) from error

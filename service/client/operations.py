@@ -11,30 +11,30 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel
 
 from service.api.schemas.all_schemas import (
-    CalibrationAnswer,
-    CollectionDeletionAnswer,
-    CollectionsAnswer,
+    CalibrationResponse,
+    CollectionDeletionResponse,
+    CollectionsResponse,
     CollectionView,
-    CorrectionsAnswer,
+    CorrectionsResponse,
     CorrectionView,
-    DeletionAnswer,
-    EmbedAnswer,
-    HoldingsAnswer,
-    IdentitiesAnswer,
+    DeletionResponse,
+    EmbedResponse,
+    SubjectDataResponse,
+    IdentitiesResponse,
     IdentityView,
-    MergeAnswer,
-    ModelsAnswer,
-    PredictAnswer,
-    RegisterAnswer,
-    SearchAnswer,
-    TemplateDeletionAnswer,
-    TemplatesAnswer,
+    MergeResponse,
+    ModelsResponse,
+    PredictResponse,
+    RegisterResponse,
+    SearchResponse,
+    TemplateDeletionResponse,
+    TemplatesResponse,
     TemplateView,
-    VerifyAnswer,
+    VerifyResponse,
 )
-from service.api.schemas.audit import AuditAnswer, EntryView, HeadsAnswer
-from service.api.schemas.jobs import JobDetail, JobRowsAnswer, JobRowView, JobsAnswer, JobView
-from service.api.schemas.model_migration import LackingAnswer, LackingPerson, StandbyDeletionAnswer, StandbyView
+from service.api.schemas.audit import AuditResponse, EntryView, HeadsResponse
+from service.api.schemas.jobs import JobDetail, JobRowsResponse, JobRowView, JobsResponse, JobView
+from service.api.schemas.model_migration import MissingPeopleResponse, MissingPerson, ModelMigrationDeletionResponse, ModelMigrationView
 
 DEFAULT = "default"
 Picture = bytes | str | Path
@@ -84,7 +84,7 @@ def register(
     force: bool | None = None,
     retain_until: datetime | None = None,
     idempotency_key: str | None = None,
-) -> Operation[RegisterAnswer]:
+) -> Operation[RegisterResponse]:
     """Enrol a person from pictures, once however often it has to be sent."""
     body = _given(
         collection=collection,
@@ -97,7 +97,7 @@ def register(
         retain_until=None if retain_until is None else retain_until.isoformat(),
     )
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-    return Operation("POST", "/register", RegisterAnswer, body=body, headers=headers)
+    return Operation("POST", "/register", RegisterResponse, body=body, headers=headers)
 
 
 def verify(
@@ -111,7 +111,7 @@ def verify(
     fpir: float | None = None,
     threshold: float | None = None,
     face: str | None = None,
-) -> Operation[VerifyAnswer]:
+) -> Operation[VerifyResponse]:
     """Is this the same person as on another picture, or as one who is enrolled?"""
     body = _given(
         collection=collection,
@@ -124,7 +124,7 @@ def verify(
         threshold=threshold,
         face=face,
     )
-    return Operation("POST", "/verify", VerifyAnswer, body=body)
+    return Operation("POST", "/verify", VerifyResponse, body=body)
 
 
 def search(
@@ -137,7 +137,7 @@ def search(
     face: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     explain: bool | None = None,
-) -> Operation[SearchAnswer]:
+) -> Operation[SearchResponse]:
     """Who is this? Several pictures are of one person. `metadata`: a filter."""
     body = _given(
         collection=collection,
@@ -151,21 +151,21 @@ def search(
         filter=metadata,
         explain=explain,
     )
-    return Operation("POST", "/search", SearchAnswer, body=body)
+    return Operation("POST", "/search", SearchResponse, body=body)
 
 
-def embed(picture: Picture, *, face: str | None = None, model_id: str | None = None) -> Operation[EmbedAnswer]:
+def embed(picture: Picture, *, face: str | None = None, model_id: str | None = None) -> Operation[EmbedResponse]:
     """The embeddings of a picture's faces."""
     body = _given(image=_base64(picture), face=face, model_id=model_id)
-    return Operation("POST", "/embed", EmbedAnswer, body=body)
+    return Operation("POST", "/embed", EmbedResponse, body=body)
 
 
 def predict(
     picture: Picture | None = None, *, url: str | None = None, face: str | None = None, top_k: int | None = None
-) -> Operation[PredictAnswer]:
+) -> Operation[PredictResponse]:
     """Which of the people of the service's classifier the faces of a picture, or of one behind an address, are."""
     body = _given(image=None if picture is None else _base64(picture), url=url, face=face, top_k=top_k)
-    return Operation("POST", "/predict", PredictAnswer, body=body)
+    return Operation("POST", "/predict", PredictResponse, body=body)
 
 
 def identities(
@@ -173,7 +173,7 @@ def identities(
 ) -> Listing[IdentityView]:
     """Everybody in a collection, in the order of their enrolment. `metadata`: a filter, as JSON."""
     params = _given(collection=collection, label=label, external_id=external_id, filter=metadata)
-    return Listing(Operation("GET", "/identities", IdentitiesAnswer, params), lambda page: page.identities)
+    return Listing(Operation("GET", "/identities", IdentitiesResponse, params), lambda page: page.identities)
 
 
 def identity(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Operation[IdentityView]:
@@ -188,33 +188,33 @@ def change_identity(identity_id: uuid.UUID, *, collection: str = DEFAULT, **chan
     return Operation("PATCH", f"/identities/{identity_id}", IdentityView, {"collection": collection}, changes)
 
 
-def erase(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Operation[DeletionAnswer]:
+def erase(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Operation[DeletionResponse]:
     """Delete a person with all that is known of them; the answer is a receipt."""
-    return _once("DELETE", f"/identities/{identity_id}", DeletionAnswer, collection)
+    return _once("DELETE", f"/identities/{identity_id}", DeletionResponse, collection)
 
 
-def export(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Operation[HoldingsAnswer]:
+def export(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Operation[SubjectDataResponse]:
     """Everything that is held on a person."""
-    return Operation("GET", f"/identities/{identity_id}/export", HoldingsAnswer, {"collection": collection})
+    return Operation("GET", f"/identities/{identity_id}/export", SubjectDataResponse, {"collection": collection})
 
 
 def templates(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Listing[TemplateView]:
     """What is stored of a person's pictures."""
     path = f"/identities/{identity_id}/templates"
-    return Listing(Operation("GET", path, TemplatesAnswer, {"collection": collection}), lambda page: page.templates)
+    return Listing(Operation("GET", path, TemplatesResponse, {"collection": collection}), lambda page: page.templates)
 
 
 def delete_template(
     identity_id: uuid.UUID, template_id: uuid.UUID, *, collection: str = DEFAULT
-) -> Operation[TemplateDeletionAnswer]:
+) -> Operation[TemplateDeletionResponse]:
     """Delete one picture's template."""
-    return _once("DELETE", f"/identities/{identity_id}/templates/{template_id}", TemplateDeletionAnswer, collection)
+    return _once("DELETE", f"/identities/{identity_id}/templates/{template_id}", TemplateDeletionResponse, collection)
 
 
-def merge(identity_id: uuid.UUID, others: Sequence[uuid.UUID], *, collection: str = DEFAULT) -> Operation[MergeAnswer]:
+def merge(identity_id: uuid.UUID, others: Sequence[uuid.UUID], *, collection: str = DEFAULT) -> Operation[MergeResponse]:
     """Make one person of several who are the same."""
     body = {"identities": [str(other) for other in others]}
-    return _once("POST", f"/identities/{identity_id}/merge", MergeAnswer, collection, body)
+    return _once("POST", f"/identities/{identity_id}/merge", MergeResponse, collection, body)
 
 
 def split(
@@ -246,7 +246,7 @@ def correct(
 def corrections(identity_id: uuid.UUID, *, collection: str = DEFAULT) -> Listing[CorrectionView]:
     """Faces that are said not to be the person's."""
     path = f"/identities/{identity_id}/corrections"
-    first = Operation("GET", path, CorrectionsAnswer, {"collection": collection})
+    first = Operation("GET", path, CorrectionsResponse, {"collection": collection})
     return Listing(first, lambda page: page.corrections)
 
 
@@ -260,7 +260,7 @@ def delete_correction(
 
 def collections(*, prefix: str | None = None) -> Listing[CollectionView]:
     """The collections by name."""
-    first = Operation("GET", "/collections", CollectionsAnswer, _given(prefix=prefix))
+    first = Operation("GET", "/collections", CollectionsResponse, _given(prefix=prefix))
     return Listing(first, lambda page: page.collections)
 
 
@@ -279,37 +279,37 @@ def change_collection(name: str, **changes: Any) -> Operation[CollectionView]:
     return Operation("PATCH", f"/collections/{name}", CollectionView, body=changes)
 
 
-def delete_collection(name: str) -> Operation[CollectionDeletionAnswer]:
+def delete_collection(name: str) -> Operation[CollectionDeletionResponse]:
     """Delete a collection with everybody in it."""
-    return Operation("DELETE", f"/collections/{name}", CollectionDeletionAnswer, repeatable=False)
+    return Operation("DELETE", f"/collections/{name}", CollectionDeletionResponse, repeatable=False)
 
 
 def change_model(name: str, model_id: str, *, activate: bool = True) -> Operation[JobView]:
     """Let another model know everybody in a collection, and take the place of its own."""
     body = {"model_id": model_id, "activate": activate}
-    return Operation("POST", f"/collections/{name}/standby", JobView, body=body, repeatable=False)
+    return Operation("POST", f"/collections/{name}/model-migration", JobView, body=body, repeatable=False)
 
 
-def standby(name: str) -> Operation[StandbyView]:
+def standby(name: str) -> Operation[ModelMigrationView]:
     """The other model of a collection, and whom it knows."""
-    return Operation("GET", f"/collections/{name}/standby", StandbyView)
+    return Operation("GET", f"/collections/{name}/model-migration", ModelMigrationView)
 
 
-def lacking(name: str) -> Listing[LackingPerson]:
+def missing(name: str) -> Listing[MissingPerson]:
     """Who needs new photos before the other model can become the collection's own."""
-    return Listing(Operation("GET", f"/collections/{name}/standby/lacking", LackingAnswer), lambda page: page.people)
+    return Listing(Operation("GET", f"/collections/{name}/model-migration/missing", MissingPeopleResponse), lambda page: page.people)
 
 
-def activate_standby(name: str, model_id: str, *, anyway: bool = False) -> Operation[StandbyView]:
+def activate_standby(name: str, model_id: str, *, force: bool = False) -> Operation[ModelMigrationView]:
     """Let a collection's other model, this one, be its own from now on, and its own stand by."""
-    path = f"/collections/{name}/standby/activate"
-    return Operation("POST", path, StandbyView, body={"model_id": model_id, "anyway": anyway})
+    path = f"/collections/{name}/model-migration/activate"
+    return Operation("POST", path, ModelMigrationView, body={"model_id": model_id, "force": force})
 
 
-def drop_standby(name: str, model_id: str, *, anyway: bool = False) -> Operation[StandbyDeletionAnswer]:
+def drop_standby(name: str, model_id: str, *, force: bool = False) -> Operation[ModelMigrationDeletionResponse]:
     """Forget what a collection's other model, this one, made."""
-    params = {"model_id": model_id, "anyway": anyway}
-    return Operation("DELETE", f"/collections/{name}/standby", StandbyDeletionAnswer, params, repeatable=False)
+    params = {"model_id": model_id, "force": force}
+    return Operation("DELETE", f"/collections/{name}/model-migration", ModelMigrationDeletionResponse, params, repeatable=False)
 
 
 def enrol_archive(
@@ -337,7 +337,7 @@ def enrol_folder(
 
 def jobs(*, collection: str = DEFAULT, state: str | None = None) -> Listing[JobView]:
     """Jobs of a collection, newest first."""
-    first = Operation("GET", "/jobs", JobsAnswer, _given(collection=collection, state=state))
+    first = Operation("GET", "/jobs", JobsResponse, _given(collection=collection, state=state))
     return Listing(first, lambda page: page.jobs)
 
 
@@ -354,7 +354,7 @@ def cancel_job(job_id: uuid.UUID, *, collection: str = DEFAULT) -> Operation[Job
 def job_rows(job_id: uuid.UUID, *, collection: str = DEFAULT, status: str | None = None) -> Listing[JobRowView]:
     """What became of each row of a job."""
     params = _given(collection=collection, status=status)
-    return Listing(Operation("GET", f"/jobs/{job_id}/rows", JobRowsAnswer, params), lambda page: page.rows)
+    return Listing(Operation("GET", f"/jobs/{job_id}/rows", JobRowsResponse, params), lambda page: page.rows)
 
 
 def audit(
@@ -362,22 +362,22 @@ def audit(
 ) -> Listing[EntryView]:
     """The audit trail, oldest first."""
     params = _given(collection=collection, identity_id=identity_id, action=action)
-    return Listing(Operation("GET", "/audit", AuditAnswer, params), lambda page: page.entries)
+    return Listing(Operation("GET", "/audit", AuditResponse, params), lambda page: page.entries)
 
 
-def audit_heads(*, collection: str = DEFAULT) -> Operation[HeadsAnswer]:
+def audit_heads(*, collection: str = DEFAULT) -> Operation[HeadsResponse]:
     """Where the collection's audit chain ends."""
-    return Operation("GET", "/audit/heads", HeadsAnswer, {"collection": collection})
+    return Operation("GET", "/audit/heads", HeadsResponse, {"collection": collection})
 
 
-def models() -> Operation[ModelsAnswer]:
+def models() -> Operation[ModelsResponse]:
     """The loaded models."""
-    return Operation("GET", "/models", ModelsAnswer)
+    return Operation("GET", "/models", ModelsResponse)
 
 
-def calibration(model_id: str) -> Operation[CalibrationAnswer]:
+def calibration(model_id: str) -> Operation[CalibrationResponse]:
     """Which threshold stands for which error rate."""
-    return Operation("GET", f"/models/{model_id}/calibration", CalibrationAnswer)
+    return Operation("GET", f"/models/{model_id}/calibration", CalibrationResponse)
 
 
 def _once(

@@ -1,4 +1,4 @@
-"""The demo's people: from photos inside packages that we depend on anyway, or from the user's own folder."""
+"""The demo's people: from photos inside packages that we depend on force, or from the user's own folder."""
 
 import importlib.util
 from collections.abc import Callable

@@ -45,12 +45,12 @@ SETTINGS = {
 
 
 class Cluster:
-    """The files below `root`: `data/`, `server.log`, and a socket folder that is short enough for the kernel."""
+    """The files below `root`: `data/`, `server.log_format`, and a socket folder that is short enough for the kernel."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.data = root / "data"
-        self.log = root / "server.log"
+        self.log = root / "server.log_format"
         self.socket_folder = _socket_folder(root)
         self._pid_file = self.data / "postmaster.pid"
 

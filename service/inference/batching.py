@@ -24,11 +24,11 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Runs items through a blocking function on one thread, up to `max_batch` at a time.
 
-    The queue is bounded: past `max_waiting` items a request is refused at once, which tells a load balancer more than
+    The queue is bounded: past `max_queued` items a request is refused at once, which tells a load balancer more than
     an answer that comes too late. An item whose caller has gone is dropped before it is run.
 
     Args:
-        is_patient: whether an item may wait for those that are not. It is never in a batch with them, and where they
+        is_background: whether an item may wait for those that are not. It is never in a batch with them, and where they
             always wait, it gets one batch of `PATIENCE`.
     """
 
@@ -36,12 +36,12 @@ class Batcher(Generic[Item, Result]):
         self,
         run: Callable[[Sequence[Item]], Sequence[Result]],
         max_batch: int,
-        max_waiting: int,
-        is_patient: Callable[[Item], bool] = lambda _: False,
+        max_queued: int,
+        is_background: Callable[[Item], bool] = lambda _: False,
     ) -> None:
-        self._run, self._is_patient = run, is_patient
+        self._run, self._is_patient = run, is_background
         self._max_batch = max_batch
-        self._max_waiting = max_waiting
+        self._max_waiting = max_queued
         self._waiting: list[_Waiting[Item, Result]] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
@@ -91,8 +91,8 @@ class Batcher(Generic[Item, Result]):
 
     def _is_full(self, items: Sequence[Item]) -> bool:
         """Patient items have room of their own, so that nobody is refused because of them."""
-        patient = any(map(self._is_patient, items))
-        ahead = sum(self._is_patient(entry.item) == patient for entry in self._waiting)
+        background = any(map(self._is_patient, items))
+        ahead = sum(self._is_patient(entry.item) == background for entry in self._waiting)
         return ahead > 0 and ahead + len(items) > self._max_waiting
 
     async def _serve(self) -> None:
@@ -117,12 +117,12 @@ class Batcher(Generic[Item, Result]):
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         waiting = [entry for entry in self._waiting if not entry.result.done()]
-        patient = [entry for entry in waiting if self._is_patient(entry.item)]
+        background = [entry for entry in waiting if self._is_patient(entry.item)]
         urgent = [entry for entry in waiting if not self._is_patient(entry.item)]
-        self._passed_over = self._passed_over + 1 if patient and urgent else 0
+        self._passed_over = self._passed_over + 1 if background and urgent else 0
         if self._passed_over == PATIENCE:
             urgent, self._passed_over = [], 0
-        batch = (urgent or patient)[: self._max_batch]
+        batch = (urgent or background)[: self._max_batch]
         taken = set(map(id, batch))
         self._waiting = [entry for entry in waiting if id(entry) not in taken]
         WAITING.set(len(self._waiting))

@@ -31,14 +31,14 @@ class FaceChoice(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageInput:
+class Picture:
     """A picture as it came, and which of its faces to embed.
 
     Attributes:
         cropped: the whole picture is one aligned face.
         model_id: which model embeds it; None: the engine's main one.
         keep_crop: the aligned crop is wanted as well.
-        patient: nobody waits for it; pictures of requests go first.
+        background: nobody waits for it; pictures of requests go first.
         given: an embedding of that model in the picture's place; no engine gets it.
     """
 
@@ -48,7 +48,7 @@ class ImageInput:
     cropped: bool = False
     model_id: str | None = None
     keep_crop: bool = False
-    patient: bool = False
+    background: bool = False
     given: Floats | None = None
 
 
@@ -104,7 +104,7 @@ class Engine(Protocol):
     model_id: str
     dims: Mapping[str, int]
 
-    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+    async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
         """Raises EngineBusy where too many pictures wait already."""
         ...
 

@@ -9,7 +9,7 @@ import numpy as np
 from service.errors import RegistryError
 from service.inference.batching import Batcher
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Detection, Face, FaceFinder, Floats, ImageInput, Observation
+from service.inference.engine import Detection, Face, FaceFinder, Floats, Picture, Observation
 from service.inference.selection import select
 from service.telemetry.metrics import STAGES
 from service.vision.alignment import TEMPLATE_SIZE, align_with_margin, crop_box, fit_crop
@@ -40,7 +40,7 @@ class LocalEngine:
         embedders: Sequence[FaceEmbedder],
         limits: ImageLimits,
         max_batch: int = 8,
-        max_waiting: int = 64,
+        max_queued: int = 64,
     ) -> None:
         self._embedders = {embedder.manifest.model_id: embedder for embedder in embedders}
         self.model_id = embedders[0].manifest.model_id
@@ -49,8 +49,8 @@ class LocalEngine:
         }
         self._detector, self._limits = detector, limits
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
-        self._batcher: Batcher[ImageInput, Observation | RegistryError] = Batcher(
-            self.observe_now, max_batch, max_waiting, lambda image: image.patient
+        self._batcher: Batcher[Picture, Observation | RegistryError] = Batcher(
+            self.observe_now, max_batch, max_queued, lambda image: image.background
         )
 
     async def start(self) -> None:
@@ -66,17 +66,17 @@ class LocalEngine:
     def problem(self) -> str | None:
         return None
 
-    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+    async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
         return await self._batcher.submit(images)
 
-    def observe_now(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+    def observe_now(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
         """One batch, on the calling thread; large pictures are worked off in portions, to bound the memory."""
         results: list[Observation | RegistryError] = []
         for portion in _portions(images):
             results += self._observe(portion)
         return results
 
-    def _observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+    def _observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
         with STAGES.labels("decode").time():
             decoded = list(self._decoders.map(self._decode, images))
         readable = [row for row, pixels in enumerate(decoded) if not isinstance(pixels, RegistryError)]
@@ -102,13 +102,13 @@ class LocalEngine:
             results.append(Observation(pixels.shape[1], pixels.shape[0], detections[row], faces))
         return results
 
-    def _decode(self, image: ImageInput) -> Pixels | RegistryError:
+    def _decode(self, image: Picture) -> Pixels | RegistryError:
         try:
             return decode(image.data, self._limits)
         except RegistryError as error:
             return error
 
-    def _detect(self, images: Sequence[ImageInput], decoded: Sequence[Pixels | RegistryError]) -> list[list[Detection]]:
+    def _detect(self, images: Sequence[Picture], decoded: Sequence[Pixels | RegistryError]) -> list[list[Detection]]:
         detections: list[list[Detection]] = [[] for _ in images]
         searched: dict[int, Pixels] = {}
         for row, pixels in enumerate(decoded):
@@ -124,19 +124,19 @@ class LocalEngine:
                 detections[row] = found
         return detections
 
-    def _choose(self, image: ImageInput, detections: list[Detection], pixels: Pixels | RegistryError) -> list[int]:
+    def _choose(self, image: Picture, detections: list[Detection], pixels: Pixels | RegistryError) -> list[int]:
         if isinstance(pixels, RegistryError):
             return []
         height, width = pixels.shape[:2]
         return [0] if image.cropped else select(detections, image.choice, image.box, (width, height))
 
-    def _embedder(self, image: ImageInput) -> FaceEmbedder:
+    def _embedder(self, image: Picture) -> FaceEmbedder:
         return self._embedders[image.model_id or self.model_id]
 
-    def _crop(self, image: ImageInput, pixels: Pixels, detection: Detection) -> _Crop:
+    def _crop(self, image: Picture, pixels: Pixels, detection: Detection) -> _Crop:
         return _cropped(image, pixels, detection, self._embedder(image).manifest.input_size)
 
-    def _embed(self, images: Sequence[ImageInput], crops: Mapping[_Place, _Crop]) -> dict[_Place, tuple[Floats, float]]:
+    def _embed(self, images: Sequence[Picture], crops: Mapping[_Place, _Crop]) -> dict[_Place, tuple[Floats, float]]:
         """Embedding and length of each crop, every model's crops together."""
         places: dict[FaceEmbedder, list[_Place]] = {}
         for place in crops:
@@ -149,7 +149,7 @@ class LocalEngine:
         return embedded
 
     def _face(
-        self, image: ImageInput, pixels: Pixels, crop: Pixels, detection: Detection, embedding: Floats, length: float
+        self, image: Picture, pixels: Pixels, crop: Pixels, detection: Detection, embedding: Floats, length: float
     ) -> Face:
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
         score = self._embedder(image).quality(length)
@@ -160,7 +160,7 @@ class LocalEngine:
         return Face(detection, quality, embedding, kept)
 
 
-def _cropped(image: ImageInput, pixels: Pixels, detection: Detection, size: int) -> _Crop:
+def _cropped(image: Picture, pixels: Pixels, detection: Detection, size: int) -> _Crop:
     """The face as an upright square of `size` pixels, and its six landmarks in it where they are known."""
     if image.cropped:
         return fit_crop(pixels, size), None
@@ -175,8 +175,8 @@ def _cropped(image: ImageInput, pixels: Pixels, detection: Detection, size: int)
     return crop, points
 
 
-def _portions(images: Sequence[ImageInput]) -> Iterator[list[ImageInput]]:
-    portion: list[ImageInput] = []
+def _portions(images: Sequence[Picture]) -> Iterator[list[Picture]]:
+    portion: list[Picture] = []
     pixels = 0
     for image in images:
         size = declared_pixels(image.data)

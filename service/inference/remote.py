@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from service.errors import BodyTooLarge, EngineBusy, EngineUnavailable, InternalError, RegistryError, error_class
-from service.inference.engine import ImageInput, Observation
+from service.inference.engine import Picture, Observation
 from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_images, unpack_results
 from service.inference.workers import Worker, Workers
 from service.telemetry.metrics import REFUSED, WORKERS_LOST
@@ -74,7 +74,7 @@ class RemoteEngine:
             return "no worker fits: each has another model, precision or token than this service; its log says which"
         return "no worker can be reached"
 
-    async def observe(self, images: Sequence[ImageInput]) -> Results:
+    async def observe(self, images: Sequence[Picture]) -> Results:
         if not images:
             return []
         with self._room_for(images):
@@ -83,7 +83,7 @@ class RemoteEngine:
             )
 
     @contextlib.contextmanager
-    def _room_for(self, images: Sequence[ImageInput]) -> Iterator[None]:
+    def _room_for(self, images: Sequence[Picture]) -> Iterator[None]:
         """Bounds the memory that waiting requests hold. Raises EngineBusy."""
         size = sum(len(image.data) for image in images)
         if self._bytes and self._bytes + size > MOST_BYTES:

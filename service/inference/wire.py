@@ -7,7 +7,7 @@ import msgpack
 import numpy as np
 
 from service.errors import MalformedBody, RegistryError, error_class
-from service.inference.engine import Detection, Face, FaceChoice, Floats, ImageInput, Observation
+from service.inference.engine import Detection, Face, FaceChoice, Floats, Picture, Observation
 from service.vision.sample import Quality
 
 MEDIA_TYPE = "application/msgpack"
@@ -18,11 +18,11 @@ VERSION = "wire-2"
 """Of what is written here."""
 
 
-def pack_images(images: Sequence[ImageInput]) -> bytes:
+def pack_images(images: Sequence[Picture]) -> bytes:
     return msgpack.packb([_packed_image(image) for image in images])
 
 
-def unpack_images(body: bytes) -> list[ImageInput]:
+def unpack_images(body: bytes) -> list[Picture]:
     """Raises MalformedBody."""
     try:
         return [_image(*item) for item in msgpack.unpackb(body)]
@@ -42,18 +42,18 @@ def unpack_results(body: bytes) -> list[Observation | RegistryError]:
         raise ValueError(f"not a worker's answer: {type(error).__name__}") from None
 
 
-def _packed_image(image: ImageInput) -> tuple[Any, ...]:
-    return image.data, image.choice.value, image.box, image.cropped, image.model_id, image.keep_crop, image.patient
+def _packed_image(image: Picture) -> tuple[Any, ...]:
+    return image.data, image.choice.value, image.box, image.cropped, image.model_id, image.keep_crop, image.background
 
 
 def _image(
     data: bytes, choice: str, box: list[float] | None, cropped: bool, model_id: str | None, *wishes: bool
-) -> ImageInput:
+) -> Picture:
     if not isinstance(data, bytes) or not all(isinstance(value, bool) for value in (cropped, *wishes)):
         raise TypeError("not a picture")
     corners = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    keep_crop, patient = wishes
-    return ImageInput(data, FaceChoice(choice), corners, cropped, model_id, keep_crop, patient)
+    keep_crop, background = wishes
+    return Picture(data, FaceChoice(choice), corners, cropped, model_id, keep_crop, background)
 
 
 def _packed(result: Observation | RegistryError) -> dict[str, Any]:

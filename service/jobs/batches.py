@@ -13,19 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import InternalError, JobNotFound, RegistryError, Unavailable
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobPlace, JobRow, RowResult, RowsTakenError, RowStatus, State
+from service.gallery.jobs.jobs import Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus, State
 from service.gallery.storage.database import Database
-from service.jobs.queue import PORTION, PREPARE, Queue, arguments_of
+from service.jobs.queue import BATCH, PREPARE, Queue, arguments_of
 from service.telemetry.metrics import JOB_ROWS
 
-PORTION_ROWS = 500
+BATCH_ROWS = 500
 """Rows of one task of the queue; several processes work on the portions of one job at once."""
 ROWS_AT_ONCE = 64
 PAUSES_S = (1, 2, 5, 10, 20)
 log = logging.getLogger(__name__)
 
 
-Plan = Callable[[AsyncConnection, JobPlace], Awaitable[int]]
+Plan = Callable[[AsyncConnection, JobRef], Awaitable[int]]
 """Writes down a job's rows, in the transaction in which it begins to run; how many. Raises RegistryError."""
 
 
@@ -39,7 +39,7 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
-class Kind(Protocol):
+class JobKind(Protocol):
     """What jobs of one kind do."""
 
     async def plan(self, job: Job) -> Plan:
@@ -50,7 +50,7 @@ class Kind(Protocol):
         """Raises RegistryError: the job can't go on."""
         ...
 
-    async def ended(self, place: JobPlace) -> None:
+    async def ended(self, place: JobRef) -> None:
         """The job has ended, in whatever way."""
         ...
 
@@ -61,11 +61,11 @@ class Jobs:
 
     database: Database
     queue: Queue
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, JobKind]
 
     async def prepare(self, collection_id: str, job_id: str) -> None:
         """Write down the rows and hand them over in portions."""
-        place = JobPlace(uuid.UUID(collection_id), uuid.UUID(job_id))
+        place = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
         if (job := await self._in_state(place, State.WAITING)) is None:
             return
         kind = self.kinds[job.kind]
@@ -74,25 +74,25 @@ class Jobs:
         except Unavailable:
             raise
         except RegistryError as error:
-            async with self.database.transaction(within=place.collection_id) as connection:
+            async with self.database.transaction(collection_id=place.collection_id) as connection:
                 await jobs.fail(connection, place, error.detail)
             await kind.ended(place)
             return
         await self._end(job, place)  # where no row is left to do
 
-    async def _start(self, place: JobPlace, plan: Plan) -> None:
-        async with self.database.transaction(within=place.collection_id) as connection:
+    async def _start(self, place: JobRef, plan: Plan) -> None:
+        async with self.database.transaction(collection_id=place.collection_id) as connection:
             job = await jobs.get(connection, place, lock=True)
             if job.state is not State.WAITING:
                 return
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
             total = await plan(connection, place)
             await jobs.start(connection, place, total)
-            await put_portions(self.queue, connection, job, 0, total - 1)
+            await enqueue_batches(self.queue, connection, job, 0, total - 1)
 
     async def portion(self, collection_id: str, job_id: str, first: int, last: int) -> None:
         """Do the rows of a portion that are not done yet; the last portion ends the job."""
-        place = JobPlace(uuid.UUID(collection_id), uuid.UUID(job_id))
+        place = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
         if (job := await self._in_state(place, State.RUNNING)) is None:
             return
         try:
@@ -104,14 +104,14 @@ class Jobs:
         except Unavailable:
             raise
         except RegistryError as error:
-            async with self.database.transaction(within=place.collection_id) as connection:
+            async with self.database.transaction(collection_id=place.collection_id) as connection:
                 await jobs.fail(connection, place, error.detail)
         await self._end(job, place)
 
-    async def _work_through(self, place: JobPlace, session: Session, first: int, last: int) -> None:
+    async def _work_through(self, place: JobRef, session: Session, first: int, last: int) -> None:
         pauses = _pauses()
         while await self._in_state(place, State.RUNNING) is not None:
-            async with self.database.transaction(within=place.collection_id) as connection:
+            async with self.database.transaction(collection_id=place.collection_id) as connection:
                 rows = await jobs.waiting_rows(connection, place, first, last, ROWS_AT_ONCE)
             if not rows:
                 return
@@ -120,22 +120,22 @@ class Jobs:
             else:
                 await asyncio.sleep(next(pauses))
 
-    async def gave_up(self, collection_id: str, job_id: str, **_: int) -> None:
+    async def retries_exhausted(self, collection_id: str, job_id: str, **_: int) -> None:
         """A task failed time and again: so does the job."""
-        place = JobPlace(uuid.UUID(collection_id), uuid.UUID(job_id))
-        async with self.database.transaction(within=place.collection_id) as connection:
+        place = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
+        async with self.database.transaction(collection_id=place.collection_id) as connection:
             await jobs.fail(connection, place, "something went wrong inside the service; its log tells more")
 
-    async def _in_state(self, place: JobPlace, state: State) -> Job | None:
+    async def _in_state(self, place: JobRef, state: State) -> Job | None:
         try:
-            async with self.database.transaction(within=place.collection_id) as connection:
+            async with self.database.transaction(collection_id=place.collection_id) as connection:
                 job = await jobs.get(connection, place)
         except JobNotFound:  # the collection was deleted
             return None
         return job if job.state is state else None
 
-    async def _end(self, job: Job, place: JobPlace) -> None:
-        async with self.database.transaction(within=place.collection_id) as connection:
+    async def _end(self, job: Job, place: JobRef) -> None:
+        async with self.database.transaction(collection_id=place.collection_id) as connection:
             await jobs.finish_if_done(connection, place)
             try:
                 ended = (await jobs.get(connection, place)).state not in jobs.UNFINISHED
@@ -145,25 +145,25 @@ class Jobs:
             await self.kinds[job.kind].ended(place)
 
 
-async def put_preparation(queue: Queue, connection: AsyncConnection, job: Job) -> None:
+async def enqueue_preparation(queue: Queue, connection: AsyncConnection, job: Job) -> None:
     """Hand over a job that nobody has looked at yet."""
     await queue.put(connection, PREPARE, [arguments_of(job.collection_id, job.id)], _needs(job))
 
 
-async def put_portions(queue: Queue, connection: AsyncConnection, job: Job, first: int, last: int) -> None:
+async def enqueue_batches(queue: Queue, connection: AsyncConnection, job: Job, first: int, last: int) -> None:
     """Hand over a job's rows from `first` to `last`."""
     portions = [
-        arguments_of(job.collection_id, job.id, first=start, last=min(start + PORTION_ROWS - 1, last))
-        for start in range(first, last + 1, PORTION_ROWS)
+        arguments_of(job.collection_id, job.id, first=start, last=min(start + BATCH_ROWS - 1, last))
+        for start in range(first, last + 1, BATCH_ROWS)
     ]
-    await queue.put(connection, PORTION, portions, _needs(job))
+    await queue.put(connection, BATCH, portions, _needs(job))
 
 
-async def finish(database: Database, kind: str, place: JobPlace, results: Sequence[RowResult]) -> None:
+async def finish(database: Database, kind: str, place: JobRef, results: Sequence[RowResult]) -> None:
     """Say what became of rows, where nothing else is to be stored with it. Raises RowsTakenError."""
     if not results:
         return
-    async with database.transaction(within=place.collection_id) as connection:
+    async with database.transaction(collection_id=place.collection_id) as connection:
         await jobs.finish_rows(connection, place, results)
     count(kind, results)
 
@@ -173,7 +173,7 @@ def count(kind: str, results: Sequence[RowResult]) -> None:
         JOB_ROWS.labels(kind, result.status).inc()
 
 
-async def fail_rows(database: Database, kind: str, place: JobPlace, rows: Sequence[JobRow]) -> bool:
+async def fail_rows(database: Database, kind: str, place: JobRef, rows: Sequence[JobRow]) -> bool:
     """After an error that nobody expected: the rows have failed. Whether they are done now."""
     log.exception("rows %d to %d of job %s", rows[0].number, rows[-1].number, place.id)
     try:

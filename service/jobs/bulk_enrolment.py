@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CollectionNotFound, EngineUnavailable, InternalError, RegistryError, Unavailable
 from service.gallery.access.audit import Actor
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobPlace, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.jobs.jobs import Job, JobRef, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
 from service.gallery.storage.database import Database
-from service.inference.engine import FaceChoice, ImageInput
+from service.inference.engine import FaceChoice, Picture
 from service.jobs.batches import Plan, count, fail_rows, finish
 from service.jobs.sources import PictureSource, rows_of
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, ImageOutcome
@@ -51,7 +51,7 @@ class BulkEnrolment:
     async def open(self, job: Job) -> "EnrolmentSession":
         return EnrolmentSession(self, job, await asyncio.to_thread(self.open_source, job))
 
-    async def ended(self, place: JobPlace) -> None:
+    async def ended(self, place: JobRef) -> None:
         await asyncio.to_thread(self.drop_source, place.id)
 
     def _list(self, job: Job) -> list[NewRow]:
@@ -71,15 +71,15 @@ class EnrolmentSession:
     source: PictureSource
 
     @property
-    def place(self) -> JobPlace:
-        return JobPlace(self.job.collection_id, self.job.id)
+    def place(self) -> JobRef:
+        return JobRef(self.job.collection_id, self.job.id)
 
     def close(self) -> None:
         self.source.close()
 
     async def work(self, rows: Sequence[JobRow]) -> bool:
         """Several people at once."""
-        async with self.bulk.database.transaction(within=self.job.collection_id) as connection:
+        async with self.bulk.database.transaction(collection_id=self.job.collection_id) as connection:
             collection = await jobs.collection_name(connection, self.job.collection_id)
         room = asyncio.Semaphore(self.bulk.parallel)
 
@@ -149,7 +149,7 @@ class EnrolmentSession:
             rows[0].external_id,
             next((row.label for row in rows if row.label is not None), None),
             next((row.metadata for row in rows if row.metadata is not None), None),
-            [ImageInput(data, choice, cropped=cropped, patient=True) for _, data in readable],
+            [Picture(data, choice, cropped=cropped, background=True) for _, data in readable],
             force=job.request["force"],
             named=False,  # what is kept here must not outlast the people it names
             actor=Actor.from_json(job.request["actor"]),
@@ -196,7 +196,7 @@ def _result(row: JobRow, outcome: ImageOutcome, enrolment: Enrolment, named: boo
     """`named`: whether who asked may learn how like the person a picture is."""
     if outcome.error is not None:
         return _rejected(row, outcome.error)
-    detail = "misfit: it looks unlike the person's other pictures" if outcome.misfit and named else None
+    detail = "outlier: it looks unlike the person's other pictures" if outcome.outlier and named else None
     return RowResult(row.number, RowStatus(outcome.status), enrolment.identity.id, outcome.template_id, detail=detail)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import Unavailable
 from service.gallery.storage import queue_schema
 
-PREPARE, PORTION, MAINTAIN = "prepare", "portion", "maintain"
+PREPARE, BATCH, MAINTAIN = "prepare", "portion", "maintain"
 QUEUE, HOUSE = "registry", "registry-house"
 ATTEMPTS = 10
 MOST_DELIVERIES = 50
@@ -52,11 +52,11 @@ class Queue:
         url: of the database.
         has: what this process has that not every one does: the name of a folder of uploads that it can read, models.
         work: what is done for a task of each name, with the task's arguments.
-        gave_up: told the arguments of a task that failed time and again.
+        retries_exhausted: told the arguments of a task that failed time and again.
     """
 
     def __init__(
-        self, url: str, has: Sequence[str] = (), work: Mapping[str, Work] | None = None, gave_up: Work | None = None
+        self, url: str, has: Sequence[str] = (), work: Mapping[str, Work] | None = None, retries_exhausted: Work | None = None
     ) -> None:
         self._listens = [QUEUE, *map(_that_needs, has)]
         self._app = App(
@@ -72,8 +72,8 @@ class Queue:
             )
         )
         for name, act in (work or {}).items():
-            # The housekeeping belongs to no job that could fail; it comes again.
-            told = None if name == MAINTAIN else gave_up
+            # The maintenance belongs to no job that could fail; it comes again.
+            told = None if name == MAINTAIN else retries_exhausted
             self._app.task(name=name, retry=_Again(), pass_context=True)(_task(act, told))
 
     async def put(
@@ -105,7 +105,7 @@ class Queue:
         await self._run(self._listens, CONCURRENCY)
 
     async def run_house(self) -> None:
-        """As `run`, for the housekeeping: portions that wait for something must not keep it waiting."""
+        """As `run`, for the maintenance: portions that wait for something must not keep it waiting."""
         await self._run([HOUSE], 1)
 
     async def _run(self, queues: Sequence[str], concurrency: int) -> None:
@@ -120,7 +120,7 @@ class Queue:
         )
 
     async def put_maintenance(self) -> None:
-        """Hand over the housekeeping, unless it waits already."""
+        """Hand over the maintenance, unless it waits already."""
         task = self._app.configure_task(
             MAINTAIN, queue=HOUSE, lock=MAINTAIN, queueing_lock=MAINTAIN, allow_unknown=True
         )
@@ -138,10 +138,10 @@ class Queue:
         return picked_up
 
 
-def _task(act: Work, gave_up: Work | None) -> Work:
+def _task(act: Work, retries_exhausted: Work | None) -> Work:
     async def run(context: JobContext, **arguments: Any) -> None:
-        if context.job.attempts >= MOST_DELIVERIES and gave_up is not None:
-            await gave_up(**arguments)  # it brings down the process that works on it, again and again
+        if context.job.attempts >= MOST_DELIVERIES and retries_exhausted is not None:
+            await retries_exhausted(**arguments)  # it brings down the process that works on it, again and again
             return
         try:
             await act(**arguments)
@@ -149,8 +149,8 @@ def _task(act: Work, gave_up: Work | None) -> Work:
             raise
         except Exception:
             log.exception("a task %r failed", context.job.task_name)
-            if context.job.attempts >= ATTEMPTS and gave_up is not None:
-                await gave_up(**arguments)
+            if context.job.attempts >= ATTEMPTS and retries_exhausted is not None:
+                await retries_exhausted(**arguments)
             raise
 
     return run

@@ -19,11 +19,11 @@ from service.errors import (
     Unavailable,
 )
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobPlace, JobRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.jobs.jobs import Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus
 from service.gallery.people import collections, crops, model_migration
 from service.gallery.people.collections import Collection
-from service.gallery.people.crops import Vault
-from service.gallery.people.model_migration import Remade
+from service.gallery.people.crops import CropCipher
+from service.gallery.people.model_migration import ReembeddedFace
 from service.gallery.storage.database import Database
 from service.inference.engine import Engine, Face
 from service.jobs.batches import Plan, count, fail_rows
@@ -35,7 +35,7 @@ PEOPLE_TOGETHER = 8
 CROPS_TOGETHER = 8
 _Files = dict[uuid.UUID, dict[bytes, bytes]]
 """Crops, by person and face."""
-_Faces = dict[uuid.UUID, dict[bytes, Remade]]
+_Faces = dict[uuid.UUID, dict[bytes, ReembeddedFace]]
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ class Reembedding:
 
     database: Database
     engine: Engine
-    vault: Vault | None
+    crop_cipher: CropCipher | None
     finished: Callable[[], Awaitable[None]]
     parallel: int = 4
 
     async def plan(self, job: Job) -> Plan:
         """One row for each person of whom something is missing."""
 
-        async def write(connection: AsyncConnection, place: JobPlace) -> int:
+        async def write(connection: AsyncConnection, place: JobRef) -> int:
             found = await _collection(connection, job)
-            await model_migration.compare_whole(connection)
-            return await jobs.select_rows(connection, place, model_migration.unembedded(found))
+            await model_migration.disable_nested_loops(connection)
+            return await jobs.select_rows(connection, place, model_migration.identities_to_reembed(found))
 
         return write
 
     async def open(self, job: Job) -> "ReembeddingSession":
         return ReembeddingSession(self, job)
 
-    async def ended(self, place: JobPlace) -> None:
+    async def ended(self, place: JobRef) -> None:
         await self.finished()
 
 
@@ -78,8 +78,8 @@ class ReembeddingSession:
     job: Job
 
     @property
-    def place(self) -> JobPlace:
-        return JobPlace(self.job.collection_id, self.job.id)
+    def place(self) -> JobRef:
+        return JobRef(self.job.collection_id, self.job.id)
 
     def close(self) -> None:
         pass
@@ -127,7 +127,7 @@ class ReembeddingSession:
 
     async def _read(self, group: Sequence[JobRow]) -> tuple[_Files, dict[uuid.UUID, RegistryError]]:
         """Crops of what is missing; and of whom some can't be read."""
-        async with self.kind.database.transaction(within=self.job.collection_id) as connection:
+        async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
             found = await _collection(connection, self.job)
             missing = await model_migration.missing_faces(connection, found, [_person(row) for row in group])
             sealed = await crops.sealed_of(connection, found.id, missing)
@@ -141,9 +141,9 @@ class ReembeddingSession:
         return files, refused
 
     def _open(self, sealed: bytes, source: bytes) -> bytes:
-        if self.kind.vault is None:
+        if self.kind.crop_cipher is None:
             raise CropUnreadable("there are crops, and the service has no key to read them: set crops.key")
-        return self.kind.vault.open(sealed, source)
+        return self.kind.crop_cipher.open(sealed, source)
 
     async def _embed(self, files: _Files) -> _Faces:
         places = [(person, source, file) for person, theirs in files.items() for source, file in theirs.items()]
@@ -151,19 +151,19 @@ class ReembeddingSession:
         for start in range(0, len(places), CROPS_TOGETHER):
             some = places[start : start + CROPS_TOGETHER]
             pictures = [file for _, _, file in some]
-            faces = await look_again(self.kind.engine, pictures, self.job.request["model_id"], patient=True)
+            faces = await look_again(self.kind.engine, pictures, self.job.request["model_id"], background=True)
             for (person, source, _), face in zip(some, faces, strict=True):
                 if isinstance(face, Face):
-                    made[person][source] = Remade(face.embedding, face.quality.score)
+                    made[person][source] = ReembeddedFace(face.embedding, face.quality.score)
         return made
 
     async def _store(self, group: Sequence[JobRow], faces: _Faces, refused: Mapping[uuid.UUID, RegistryError]) -> None:
         """What was made of people, and that their rows are done, in one transaction. Raises RowsTakenError."""
         people = [_person(row) for row in group]
-        async with self.kind.database.transaction(within=self.job.collection_id) as connection:
-            await collections.hold_models(connection, self.job.collection_id)
+        async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
+            await collections.share_model_lock(connection, self.job.collection_id)
             found = await _collection(connection, self.job)
-            await model_migration.take_in(connection, found, {person: faces[person] for person in people})
+            await model_migration.store_reembedded(connection, found, {person: faces[person] for person in people})
             left = await model_migration.missing_faces(connection, found, people)
             results = [
                 _result(row, len(faces[person]), len(left[person]), refused.get(person))
@@ -180,7 +180,7 @@ def _person(row: JobRow) -> uuid.UUID:
 async def _collection(connection: AsyncConnection, job: Job) -> Collection:
     """Raises Conflict: the model that the job is for does not stand by any more."""
     found = await collections.get(connection, await jobs.collection_name(connection, job.collection_id))
-    if found.standby_model_id != job.request["model_id"]:
+    if found.secondary_model_id != job.request["model_id"]:
         raise Conflict(f"model {job.request['model_id']!r} does not stand by any more")
     return found
 

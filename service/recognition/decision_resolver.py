@@ -15,7 +15,7 @@ from service.recognition.decision import Comparisons, Decision, DecisionPolicy, 
 
 
 @dataclass(frozen=True)
-class Deciding:
+class DecisionResolver:
     """The policies of the loaded models, the main one's first, and the sizes of the galleries that they decide in."""
 
     policies: Mapping[str, DecisionPolicy]
@@ -33,7 +33,7 @@ class Deciding:
         if default is not None:
             self.policy_of(model_id).decide(default, Comparisons())
 
-    async def between_pictures(
+    async def for_pair(
         self, database: Database, collection_name: str, asked: OperatingPoint | None, model_id: str | None = None
     ) -> tuple[Decision, str]:
         """The decision for two pictures, and the model that it is for.
@@ -49,9 +49,9 @@ class Deciding:
             return self.policy_of(model_id).decide(asked, None), model_id
         async with database.transaction() as connection:
             collection = await collections.get(connection, collection_name)
-            return await self.in_gallery(connection, collection, asked), collection.model_id
+            return await self.for_gallery(connection, collection, asked), collection.model_id
 
-    async def in_gallery(
+    async def for_gallery(
         self, connection: AsyncConnection, collection: Collection, asked: OperatingPoint | None, pictures: int = 1
     ) -> Decision:
         """The decision for probes, each fused of so many pictures, that are compared with a gallery.

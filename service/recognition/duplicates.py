@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.people.collections import Collection
 from service.gallery.search.search import Candidate, nearest
-from service.recognition.decision_resolver import Deciding
+from service.recognition.decision_resolver import DecisionResolver
 
 Floats = npt.NDArray[np.float32]
 LOOKED_AT = 10
@@ -31,7 +31,7 @@ class DuplicatePolicy(StrEnum):
     """The person is not enrolled, and the problem names those who look alike."""
 
 
-class Lines:
+class EnrolmentLocks:
     """Lets those of this process who enrol where duplicates matter wait in line before they take a connection.
 
     In the database they line up as well, with those of other processes; there each who waits holds a connection.
@@ -50,9 +50,9 @@ class Lines:
             yield
 
 
-async def look_alikes(
+async def duplicate_candidates(
     connection: AsyncConnection,
-    deciding: Deciding,
+    resolver: DecisionResolver,
     collection: Collection,
     identity_id: uuid.UUID,
     embeddings: Sequence[Floats],
@@ -65,7 +65,7 @@ async def look_alikes(
     Raises:
         FmrNotCalibrated: the model has no calibration.
     """
-    decision = await deciding.for_duplicates(connection, collection, len(embeddings))
+    decision = await resolver.for_duplicates(connection, collection, len(embeddings))
     found: dict[uuid.UUID, Candidate] = {}
     for embedding in embeddings:
         near = await nearest(connection, collection.id, collection.model_id, embedding, LOOKED_AT)

@@ -17,18 +17,18 @@ from service.errors import (
     NoImageAccepted,
     RegistryError,
 )
-from service.gallery.access.audit import SERVICE, Action, Actor, Event, Trail
+from service.gallery.access.audit import SERVICE, Action, Actor, Event, AuditTrail
 from service.gallery.people import collections, crops, idempotency, identities, templates
 from service.gallery.people.collections import Collection
-from service.gallery.people.crops import Vault
+from service.gallery.people.crops import CropCipher
 from service.gallery.search.search import Candidate
 from service.gallery.storage.database import Database
-from service.inference.engine import Box, Engine, Face, ImageInput, Observation
-from service.recognition.decision_resolver import Deciding
-from service.recognition.duplicates import DuplicatePolicy, Lines, look_alikes
+from service.inference.engine import Box, Engine, Face, Picture, Observation
+from service.recognition.decision_resolver import DecisionResolver
+from service.recognition.duplicates import DuplicatePolicy, EnrolmentLocks, duplicate_candidates
 from service.recognition.gate import QualityGate, QualityMode, gate_for
-from service.recognition.misfits import agreements, least_agreement
-from service.recognition.model_change import ModelsChangedError, require_loaded, standby_of, while_models_change
+from service.recognition.outlier import agreements, outlier_threshold
+from service.recognition.model_change import ModelsChangedError, require_loaded, secondary_model_of, retry_on_model_change
 from service.recognition.observation import look, look_again
 from service.recognition.subject import subject_face
 
@@ -40,32 +40,32 @@ class ImageOutcome:
     """What became of one picture: `accepted`, `duplicate` (the same picture is stored already), or `rejected`.
 
     `overridden`: why the gate would have refused it, had the caller not insisted. `standby`: the same face as the
-    collection's standby model embeds it. `agreement`: cosine to the nearest of the person's other pictures; `misfit`:
+    collection's standby model embeds it. `agreement`: cosine to the nearest of the person's other pictures; `outlier`:
     it is so low that this one may show somebody else.
     """
 
     status: str
     face: Face | None = None
-    standby: Face | None = None
+    secondary: Face | None = None
     template_id: uuid.UUID | None = None
     error: RegistryError | None = None
     overridden: tuple[str, ...] = ()
     agreement: float | None = None
-    misfit: bool = False
+    outlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """`look_alikes`: other people of the collection who match the newcomer."""
+    """`duplicate_candidates`: other people of the collection who match the newcomer."""
 
     identity: identities.Identity
     created: bool
     images: list[ImageOutcome]
-    look_alikes: list[Candidate]
+    duplicate_candidates: list[Candidate]
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class IdempotentReplay:
     """The answer that the same request got before."""
 
     answer: dict[str, Any]
@@ -94,10 +94,10 @@ class EnrolmentRequest:
     external_id: str
     label: str | None
     metadata: dict[str, Any] | None
-    images: Sequence[ImageInput]
+    images: Sequence[Picture]
     force: bool = False
     named: bool = True
-    once: Once | None = None
+    once: IdempotencyRequest | None = None
     retain_until: datetime | None = None
     actor: Actor = SERVICE
     record: Callable[[AsyncConnection, Enrolment], Awaitable[None]] | None = None
@@ -111,12 +111,12 @@ class Enroller:
     database: Database
     engine: Engine
     gate: QualityGate
-    deciding: Deciding
-    lines: Lines
-    trail: Trail
-    vault: Vault | None = None
+    resolver: DecisionResolver
+    enrolment_locks: EnrolmentLocks
+    trail: AuditTrail
+    crop_cipher: CropCipher | None = None
 
-    async def enrol(self, request: EnrolmentRequest) -> Enrolment | Replay:
+    async def enrol(self, request: EnrolmentRequest) -> Enrolment | IdempotentReplay:
         """Store one template for each picture whose face passes the gate, and bring the centroid up to date.
 
         Where a second model stands by, the same is done under it; where the collection keeps crops, they are stored.
@@ -126,16 +126,16 @@ class Enroller:
             DuplicatePerson: the collection rejects newcomers who look like somebody else; nothing was written.
             RegistryError: no picture was accepted; nothing was written.
         """
-        return await while_models_change(lambda: self._enrol(request))
+        return await retry_on_model_change(lambda: self._enrol(request))
 
-    async def _enrol(self, request: EnrolmentRequest) -> Enrolment | Replay:
+    async def _enrol(self, request: EnrolmentRequest) -> Enrolment | IdempotentReplay:
         async with self.database.transaction() as connection:
             collection = await collections.get(connection, request.collection)
             if (replay := await self._answered(connection, collection, request.once)) is not None:
                 return replay
         require_loaded(collection, self.engine)
-        standby = standby_of(collection, self.engine)
-        keep_crops = collection.store_crops or standby is not None
+        secondary = secondary_model_of(collection, self.engine)
+        keep_crops = collection.store_crops or secondary is not None
         observations = await look(self.engine, request.images, collection.model_id, keep_crops)
         gate = gate_for(QualityMode(collection.quality), self.gate)
         outcomes = [
@@ -143,32 +143,32 @@ class Enroller:
             for index, (image, result) in enumerate(zip(request.images, observations, strict=True))
         ]
         _require_any(outcomes)
-        if standby is not None:
-            patient = any(image.patient for image in request.images)
-            outcomes = await self._embedded_again(outcomes, standby, patient)
+        if secondary is not None:
+            background = any(image.background for image in request.images)
+            outcomes = await self._embedded_again(outcomes, secondary, background)
         return await self._store(collection, request, outcomes)
 
-    async def _embedded_again(self, outcomes: list[ImageOutcome], standby: str, patient: bool) -> list[ImageOutcome]:
+    async def _embedded_again(self, outcomes: list[ImageOutcome], secondary: str, background: bool) -> list[ImageOutcome]:
         """With what the standby model makes of the faces; of a mere embedding it makes nothing."""
         seen = [
             (index, outcome.face.crop)
             for index, outcome in enumerate(outcomes)
             if outcome.face is not None and outcome.face.crop is not None
         ]
-        again = await look_again(self.engine, [crop for _, crop in seen], standby, patient)
+        again = await look_again(self.engine, [crop for _, crop in seen], secondary, background)
         faces = {index: face for (index, _), face in zip(seen, again, strict=True) if isinstance(face, Face)}
-        return [replace(outcome, standby=faces.get(index)) for index, outcome in enumerate(outcomes)]
+        return [replace(outcome, secondary=faces.get(index)) for index, outcome in enumerate(outcomes)]
 
-    async def _answered(self, connection: AsyncConnection, collection: Collection, once: Once | None) -> Replay | None:
+    async def _answered(self, connection: AsyncConnection, collection: Collection, once: IdempotencyRequest | None) -> IdempotentReplay | None:
         if once is None:
             return None
         return _replay(once, await idempotency.find(connection, collection.id, once.key))
 
     async def _store(
         self, before: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
-    ) -> Enrolment | Replay:
+    ) -> Enrolment | IdempotentReplay:
         once = request.once
-        async with self.lines.of(before), self.database.transaction() as connection:
+        async with self.enrolment_locks.of(before), self.database.transaction() as connection:
             collection = await collections.get_held(connection, request.collection)  # its rules may have changed
             if collection.models != before.models:
                 raise ModelsChangedError
@@ -195,7 +195,7 @@ class Enroller:
         policy = DuplicatePolicy(collection.duplicates)
         if policy is not DuplicatePolicy.ALLOW:
             # Two who enrol the same newcomer at once: the second one sees the first one's templates.
-            await collections.line_up(connection, collection.id)
+            await collections.lock_enrolment(connection, collection.id)
         accepted = [index for index, outcome in enumerate(outcomes) if outcome.status == "accepted"]
         samples = _samples(request, outcomes, accepted)
         identity_id, created = await identities.lock_or_create(
@@ -204,25 +204,25 @@ class Enroller:
         embeddings = [sample.embedding for sample in samples]
         alike: list[Candidate] = []
         if policy is not DuplicatePolicy.ALLOW:
-            alike = await look_alikes(connection, self.deciding, collection, identity_id, embeddings)
+            alike = await duplicate_candidates(connection, self.resolver, collection, identity_id, embeddings)
         if alike and created and policy is DuplicatePolicy.REJECT:
             raise _duplicate(request.external_id, alike if request.named else [])
         agreeing = await agreements(connection, collection.id, identity_id, collection.model_id, embeddings)
-        least = least_agreement(self.deciding.policy_of(collection.model_id))
+        least = outlier_threshold(self.resolver.policy_of(collection.model_id))
         ids = await _add(connection, collection.id, identity_id, collection.model_id, samples)
-        if collection.standby_model_id is not None:
-            second = _samples(request, outcomes, accepted, standby=True)
-            await _add(connection, collection.id, identity_id, collection.standby_model_id, second)
-        if collection.store_crops and self.vault is not None:
+        if collection.secondary_model_id is not None:
+            second = _samples(request, outcomes, accepted, secondary=True)
+            await _add(connection, collection.id, identity_id, collection.secondary_model_id, second)
+        if collection.store_crops and self.crop_cipher is not None:
             files = _crops(samples, [outcomes[index].face for index in accepted])
-            await crops.keep(connection, self.vault, collection.id, identity_id, files)
+            await crops.keep(connection, self.crop_cipher, collection.id, identity_id, files)
         for index, template_id, agreement in zip(accepted, ids, agreeing, strict=True):
             outcomes[index] = replace(
                 outcomes[index],
                 status="duplicate" if template_id is None else "accepted",
                 template_id=template_id,
                 agreement=agreement,
-                misfit=agreement is not None and least is not None and agreement < least,
+                outlier=agreement is not None and least is not None and agreement < least,
             )
         identity = await identities.get(connection, collection.id, identity_id)
         return Enrolment(identity, created, outcomes, alike)
@@ -234,18 +234,18 @@ def _event(request: EnrolmentRequest, enrolment: Enrolment) -> Event:
     return Event(Action.ENROL, request.actor, enrolment.identity.id, details)
 
 
-def _replay(once: Once, kept: idempotency.KeptAnswer | None) -> Replay | None:
+def _replay(once: IdempotencyRequest, kept: idempotency.StoredResponse | None) -> IdempotentReplay | None:
     if kept is None:
         return None
     if kept.request_sha256 != once.request_sha256:
         raise IdempotencyKeyReused(
             "another request was answered under this Idempotency-Key; give every request a key of its own"
         )
-    return Replay(kept.answer)
+    return IdempotentReplay(kept.answer)
 
 
 def _outcome(
-    gate: QualityGate | None, image: ImageInput, result: Observation | RegistryError, pointer: str, force: bool
+    gate: QualityGate | None, image: Picture, result: Observation | RegistryError, pointer: str, force: bool
 ) -> ImageOutcome:
     try:
         face = subject_face(image, result, pointer)
@@ -308,15 +308,15 @@ async def _add(
 
 
 def _samples(
-    request: EnrolmentRequest, outcomes: Sequence[ImageOutcome], accepted: Sequence[int], standby: bool = False
+    request: EnrolmentRequest, outcomes: Sequence[ImageOutcome], accepted: Sequence[int], secondary: bool = False
 ) -> list[templates.NewTemplate]:
-    """What is stored of the accepted pictures, as the collection's own model embeds them, or the standby one."""
+    """What is stored of the accepted pictures, as the collection's own model embeds them, or the secondary one."""
     samples = []
     for index in accepted:
         outcome = outcomes[index]
         assert outcome.face is not None
         detection = outcome.face.detection
-        if (face := outcome.standby if standby else outcome.face) is not None:
+        if (face := outcome.secondary if secondary else outcome.face) is not None:
             source = source_hash(request.images[index].data, detection.box)
             samples.append(
                 templates.NewTemplate(source, face.embedding, detection.box, detection.score, face.quality.score)

@@ -13,10 +13,10 @@ from service.recognition.decision import DecisionPolicy
 
 Floats = npt.NDArray[np.float32]
 MISFIT_FMR = 1e-2
-"""Share of pairs of strangers that agree better than a picture that is called a misfit."""
+"""Share of pairs of strangers that agree better than a picture that is called a outlier."""
 
 
-def least_agreement(policy: DecisionPolicy) -> float | None:
+def outlier_threshold(policy: DecisionPolicy) -> float | None:
     """The cosine below which two pictures hardly show one person; None: the model is not calibrated for it."""
     try:
         return policy.threshold_for("fmr", MISFIT_FMR)

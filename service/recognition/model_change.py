@@ -15,7 +15,7 @@ class ModelsChangedError(Exception):
     """The collection got another model while its request's pictures were looked at."""
 
 
-async def while_models_change(act: Callable[[], Awaitable[Result]]) -> Result:
+async def retry_on_model_change(act: Callable[[], Awaitable[Result]]) -> Result:
     """Do it again where the models changed meanwhile, so that embeddings of two models never meet. Raises Conflict."""
     for _ in range(ATTEMPTS):
         try:
@@ -35,9 +35,9 @@ def require_loaded(collection: Collection, engine: Engine) -> None:
         )
 
 
-def standby_of(collection: Collection, engine: Engine) -> str | None:
+def secondary_model_of(collection: Collection, engine: Engine) -> str | None:
     """The model that embeds the collection's new faces as well, where this process runs it.
 
-    Where it doesn't, people are enrolled all the same, and are counted as lacking.
+    Where it doesn't, people are enrolled all the same, and are counted as missing.
     """
-    return collection.standby_model_id if collection.standby_model_id in engine.dims else None
+    return collection.secondary_model_id if collection.secondary_model_id in engine.dims else None

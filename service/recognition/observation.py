@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from service.errors import EmbeddingRefused, RegistryError
-from service.inference.engine import Detection, Engine, Face, Floats, ImageInput, Observation
+from service.inference.engine import Detection, Engine, Face, Floats, Picture, Observation
 from service.vision.sample import Quality
 
 TOLERANCE = 0.01
@@ -14,7 +14,7 @@ TOLERANCE = 0.01
 NOWHERE = Detection((0.0, 0.0, 0.0, 0.0), 1.0, None)
 
 
-def given(data: bytes, model_id: str | None, engine: Engine, pointer: str) -> ImageInput:
+def given(data: bytes, model_id: str | None, engine: Engine, pointer: str) -> Picture:
     """The embedding in little-endian float32 as an input, brought to length one.
 
     Raises:
@@ -36,11 +36,11 @@ def given(data: bytes, model_id: str | None, engine: Engine, pointer: str) -> Im
     if not abs(length - 1) <= TOLERANCE:  # also where it is not a number
         raise EmbeddingRefused(f"the embedding has length {length:.4g}; normalise it to length one", pointer=pointer)
     vector /= np.float32(length)
-    return ImageInput(vector.tobytes(), model_id=model_id, given=vector)
+    return Picture(vector.tobytes(), model_id=model_id, given=vector)
 
 
 async def look(
-    engine: Engine, images: Sequence[ImageInput], model_id: str, keep_crops: bool = False
+    engine: Engine, images: Sequence[Picture], model_id: str, keep_crops: bool = False
 ) -> list[Observation | RegistryError]:
     """What the engine sees in the pictures, embedded by a model; an embedding of that model is taken as it is.
 
@@ -55,10 +55,10 @@ async def look(
 
 
 async def look_again(
-    engine: Engine, crops: Sequence[bytes], model_id: str, patient: bool = False
+    engine: Engine, crops: Sequence[bytes], model_id: str, background: bool = False
 ) -> list[Face | RegistryError]:
     """Aligned crops, embedded by another model."""
-    inputs = [ImageInput(crop, cropped=True, model_id=model_id, patient=patient) for crop in crops]
+    inputs = [Picture(crop, cropped=True, model_id=model_id, background=patient) for crop in crops]
     seen = await engine.observe(inputs) if inputs else []
     return [item if isinstance(item, RegistryError) else item.faces[0] for item in seen]
 

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from service.errors import CollectionNotFound, DatabaseUnavailable
-from service.gallery.access.audit import SERVICE, Action, Event, Trail
+from service.gallery.access.audit import SERVICE, Action, Event, AuditTrail
 from service.gallery.people import collections
 from service.gallery.people.collections import DEFAULT
 from service.gallery.storage.database import Database
@@ -23,21 +23,21 @@ class _Read:
     event: Event
 
 
-class Reads:
+class ReadAuditBuffer:
     """Collects what verified and searched, and writes it down in batches; twice a second, and when it is closed.
 
     A process that is killed takes the last half second along. While the database is away entries wait, up to 20,000;
     how many had to be given up then is an entry itself.
     """
 
-    def __init__(self, database: Database, trail: Trail) -> None:
+    def __init__(self, database: Database, trail: AuditTrail) -> None:
         self._database, self._trail = database, trail
         self._waiting: deque[_Read] = deque()
         self._lost: dict[str, int] = {}
 
     def note(self, collection: str, event: Event) -> None:
         """Keep an event about a collection."""
-        if not self._trail.is_kept:
+        if not self._trail.enabled:
             return
         if len(self._waiting) >= MOST_KEPT:
             dropped = self._waiting.popleft().collection

@@ -3,10 +3,10 @@
 from typing import Any
 
 from service.errors import NoFace, RegistryError, SeveralFaces
-from service.inference.engine import Detection, Face, FaceChoice, ImageInput, Observation
+from service.inference.engine import Detection, Face, FaceChoice, Picture, Observation
 
 
-def subject_face(image: ImageInput, result: Observation | RegistryError, pointer: str) -> Face:
+def subject_face(image: Picture, result: Observation | RegistryError, pointer: str) -> Face:
     """The chosen face.
 
     Raises:

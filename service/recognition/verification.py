@@ -8,10 +8,10 @@ import numpy as np
 from service.errors import IdentityNotFound
 from service.gallery.people import collections, corrections, identities, templates
 from service.gallery.storage.database import Database
-from service.inference.engine import Engine, Face, ImageInput
+from service.inference.engine import Engine, Face, Picture
 from service.recognition.decision import Decision, OperatingPoint, Rate
-from service.recognition.decision_resolver import Deciding
-from service.recognition.model_change import ModelsChangedError, require_loaded, while_models_change
+from service.recognition.decision_resolver import DecisionResolver
+from service.recognition.model_change import ModelsChangedError, require_loaded, retry_on_model_change
 from service.recognition.observation import look
 from service.recognition.subject import subject_face
 
@@ -46,7 +46,7 @@ class IdentityReference:
 
 
 async def verify_images(
-    engine: Engine, decision: Decision, model_id: str, image_a: ImageInput, image_b: ImageInput
+    engine: Engine, decision: Decision, model_id: str, image_a: Picture, image_b: Picture
 ) -> Verification:
     """Compare the chosen faces of two pictures by a model. Nothing is stored, and no database is needed.
 
@@ -65,9 +65,9 @@ async def verify_images(
 async def verify_identity(
     database: Database,
     engine: Engine,
-    deciding: Deciding,
+    resolver: DecisionResolver,
     asked: OperatingPoint | None,
-    image: ImageInput,
+    image: Picture,
     reference: IdentityReference,
 ) -> Verification:
     """Compare a probe with the nearest template of an enrolled identity.
@@ -75,21 +75,21 @@ async def verify_identity(
     Raises:
         CollectionNotFound, IdentityNotFound, ModelNotLoaded, FmrNotCalibrated, RegistryError
     """
-    return await while_models_change(lambda: _verify_identity(database, engine, deciding, asked, image, reference))
+    return await retry_on_model_change(lambda: _verify_identity(database, engine, resolver, asked, image, reference))
 
 
 async def _verify_identity(
     database: Database,
     engine: Engine,
-    deciding: Deciding,
+    resolver: DecisionResolver,
     asked: OperatingPoint | None,
-    image: ImageInput,
+    image: Picture,
     reference: IdentityReference,
 ) -> Verification:
     async with database.transaction() as connection:
         collection = await collections.get(connection, reference.collection)
         require_loaded(collection, engine)
-        decision = await deciding.in_gallery(connection, collection, asked)
+        decision = await resolver.for_gallery(connection, collection, asked)
     model_id = collection.model_id
     face = subject_face(image, (await look(engine, [image], model_id))[0], "/image_a")
     async with database.transaction() as connection:

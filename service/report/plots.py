@@ -48,7 +48,7 @@ def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, thres
             axes.plot(*zip(*line, strict=True), style, label=f"by calibration, {words}")
     axes.set(xlabel="threshold", ylabel="FPIR", title="searches by strangers that find somebody")
     axes.grid(which="both", alpha=0.3)
-    if axes.lines:
+    if axes.enrolment_locks:
         axes.set_yscale("log")
         axes.legend()
     figure.savefig(folder / "fpir.png", dpi=110, bbox_inches="tight")

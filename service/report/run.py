@@ -13,8 +13,8 @@ from service.gallery.search.sizes import GallerySizes, count
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import schema_problem, this_release
 from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
-from service.recognition.decision_resolver import Deciding
-from service.recognition.misfits import MISFIT_FMR
+from service.recognition.decision_resolver import DecisionResolver
+from service.recognition.outlier import MISFIT_FMR
 from service.report.plots import draw, require_plots
 from service.report.scores import Gallery, measure
 from service.report.text import Facts, Names, gallery_report
@@ -90,11 +90,11 @@ async def _load(url: str, policies: Mapping[str, DecisionPolicy], name: str, ask
             if model_id not in policies:
                 raise StartupError(
                     f"collection {name!r} belongs to model {model_id!r}, and the bundles are those of "
-                    f"{', '.join(policies)}: REGISTRY_EMBEDDER__BUNDLE or REGISTRY_EMBEDDER__MORE names others"
+                    f"{', '.join(policies)}: REGISTRY_EMBEDDER__BUNDLE or REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES names others"
                 )
             rows = await templates.sample(connection, collection.id, model_id, MOST_TEMPLATES)
             size = await count(connection, collection.id, model_id)
-            decision = await Deciding(policies, GallerySizes()).in_gallery(connection, collection, asked)
+            decision = await DecisionResolver(policies, GallerySizes()).for_gallery(connection, collection, asked)
     except FmrNotCalibrated as error:
         raise StartupError(f"{error.detail}. For this report, name one with --threshold") from None
     except RegistryError as error:

@@ -68,7 +68,7 @@ class GalleryScores:
     non_mates: npt.NDArray[np.int64]
     best_other: Floats
     lookalikes: list[Lookalikes]
-    misfits: list[Misfit]
+    outlier: list[Misfit]
 
     def fpir_at(self, threshold: float) -> float:
         """Share of the templates that would find somebody else if their own person were not enrolled."""

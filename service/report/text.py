@@ -136,14 +136,14 @@ def _lookalikes(facts: Facts, scores: GalleryScores, names: Names) -> str:
 def _misfits(facts: Facts, scores: GalleryScores, names: Names) -> str:
     rows = [
         (
-            names.people[names.owners[misfit.template]],
-            f"`{names.templates[misfit.template]}`",
-            f"{misfit.own:.4f}",
-            names.people[misfit.nearest] if misfit.nearest_score > NOBODY else "nobody",
-            f"{misfit.nearest_score:.4f}" if misfit.nearest_score > NOBODY else "",
-            "another person's?" if misfit.nearest_score > misfit.own else "",
+            names.people[names.owners[outlier.template]],
+            f"`{names.templates[outlier.template]}`",
+            f"{outlier.own:.4f}",
+            names.people[outlier.nearest] if outlier.nearest_score > NOBODY else "nobody",
+            f"{outlier.nearest_score:.4f}" if outlier.nearest_score > NOBODY else "",
+            "another person's?" if outlier.nearest_score > outlier.own else "",
         )
-        for misfit in scores.misfits[:MOST_ROWS]
+        for outlier in scores.outlier[:MOST_ROWS]
     ]
     return "\n\n".join(
         [
@@ -152,7 +152,7 @@ def _misfits(facts: Facts, scores: GalleryScores, names: Names) -> str:
             f"{facts.misfit_below:.4f}, or clearly more like somebody else's. Of a person with two templates both are "
             "named: which of them is wrong can't be told.",
             _table(("person", "template", "own", "nearest other", "score", ""), rows),
-            _left_out(len(scores.misfits)),
+            _left_out(len(scores.outlier)),
         ]
     ).rstrip()
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from starlette.types import ASGIApp
 
-from service.api.http.middleware import BodyLimit, Measured, RequestId, SameOrigin
+from service.api.http.middleware import BodyLimit, RequestMetrics, RequestId, SameOrigin
 from service.api.http.problems import MEDIA_TYPE, install_handlers, problem_examples
 from service.api.http.query_parameters import known_parameters
 from service.api.http.rates import Rates
@@ -36,7 +36,7 @@ from service.api.routes import (
     verification,
 )
 from service.api.schemas.all_schemas import ProblemView
-from service.api.state import Classes, ModelBundle, Registry
+from service.api.state import Classes, LoadedBundle, Registry
 from service.errors import CollectionNotFound, DatabaseUnavailable, StartupError, StorageFull
 from service.gallery.access import api_keys
 from service.gallery.access.keyring import KeyRing
@@ -49,22 +49,22 @@ from service.gallery.storage.server import database_url
 from service.inference.bundle import EmbedderManifest, Precision, embedding_fingerprint, read_embedder
 from service.inference.classifier import Classifier
 from service.jobs import bulk_enrolment, reembedding, runner
-from service.jobs.batches import Jobs, Kind, model_need
+from service.jobs.batches import Jobs, JobKind, model_need
 from service.jobs.bulk_enrolment import BulkEnrolment
-from service.jobs.maintenance import Housekeeping
-from service.jobs.queue import MAINTAIN, PORTION, PREPARE, Queue, Work
+from service.jobs.maintenance import Maintenance
+from service.jobs.queue import MAINTAIN, BATCH, PREPARE, Queue, Work
 from service.jobs.reembedding import Reembedding
 from service.jobs.sources import Archive, Folder, PictureSource
 from service.jobs.uploads import Uploads
 from service.recognition.decision import DecisionPolicy, OperatingPoint
-from service.recognition.decision_resolver import Deciding
-from service.recognition.duplicates import Lines
+from service.recognition.decision_resolver import DecisionResolver
+from service.recognition.duplicates import EnrolmentLocks
 from service.recognition.gate import QualityGate
-from service.recognition.read_audit import Reads
+from service.recognition.read_audit import ReadAuditBuffer
 from service.runtime.engines import build_engine
-from service.runtime.secret_keys import open_trail, open_vault
+from service.runtime.secret_keys import open_audit_trail, open_crop_cipher
 from service.runtime.settings import Settings, load_settings
-from service.runtime.startup import PlainStartupFailure
+from service.runtime.startup import StartupFailureMessage
 from service.runtime.tracing import Tracing
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -114,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
-    tracing = Tracing(app, settings.server.traces_to)
+    tracing = Tracing(app, settings.server.otlp_endpoint)
     for module in ROUTES:
         # Probes and scrapers may add what they like to an address.
         checks = [] if module is health else [Depends(known_parameters)]
@@ -125,7 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, archives=archives)
     app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if _is_open(settings) else None)
     app.add_middleware(RequestId)
-    app.add_middleware(Measured)
+    app.add_middleware(RequestMetrics)
     return app
 
 
@@ -141,7 +141,7 @@ def _is_open(settings: Settings) -> bool:
 
 def from_environment() -> ASGIApp:
     """What uvicorn runs in each worker."""
-    return PlainStartupFailure(create_app(load_settings()))
+    return StartupFailureMessage(create_app(load_settings()))
 
 
 @contextlib.asynccontextmanager
@@ -161,14 +161,14 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             engine = await loading
         finally:
             loading.cancel()
-        vault = open_vault(settings)
-        await _prepare_gallery(settings, database, manifests, vault is not None)
+        crop_cipher = open_crop_cipher(settings)
+        await _prepare_gallery(settings, database, manifests, crop_cipher is not None)
         await engine.start()
         stack.push_async_callback(engine.stop)
-        trail = open_trail(settings)
-        reads = Reads(database, trail)
-        writing = asyncio.create_task(reads.run())
-        stack.push_async_callback(_last_reads, reads)
+        trail = open_audit_trail(settings)
+        reads = ReadAuditBuffer(database, trail)
+        writing = asyncio.create_task(read_audit.run())
+        stack.push_async_callback(_last_reads, read_audit)
         stack.push_async_callback(_cancel, writing)
         precision = settings.inference.precision
         recognition = settings.recognition
@@ -177,7 +177,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
             database=database,
             owner=owner,
             engine=engine,
-            deciding=Deciding(policies, GallerySizes(), recognition.duplicate_fpir),
+            resolver=DecisionResolver(policies, GallerySizes(), recognition.duplicate_fpir),
             bundles=bundles,
             gate=QualityGate(
                 recognition.min_face_px,
@@ -187,16 +187,16 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
                 recognition.max_brightness,
                 recognition.min_quality,
             ),
-            lines=Lines(),
+            enrolment_locks=EnrolmentLocks(),
             precision=precision,
             release=schema.this_release(),
             trail=trail,
-            vault=vault,
-            reads=reads,
+            crop_cipher=crop_cipher,
+            read_audit=read_audit,
             queue=Queue(database.url),
             uploads=Uploads(settings.uploads_folder),
             import_root=settings.jobs.import_root,
-            rates=Rates(settings.server.rate),
+            rates=Rates(settings.server.rate_limit),
             keys=KeyRing(database),
             keys_required=settings.server.keys_required,
             classifier=_classes(settings, manifests),
@@ -230,8 +230,8 @@ async def _behind_the_wall(settings: Settings, owner: Database) -> Database:
     if not has_role:
         return Database(owner.url, *size)
     if settings.database_url is None:
-        return Database(row_security.as_app(owner.url), *size)
-    return Database(owner.url, *size, role=row_security.APP)
+        return Database(row_security.app_role_url(owner.url), *size)
+    return Database(owner.url, *size, role=row_security.APP_ROLE)
 
 
 def _classes(settings: Settings, manifests: Sequence[EmbedderManifest]) -> Classes | None:
@@ -243,21 +243,21 @@ def _classes(settings: Settings, manifests: Sequence[EmbedderManifest]) -> Class
     wanted = classifier.manifest
     for manifest in manifests:
         if embedding_fingerprint(manifest) == wanted.embedder_fingerprint and manifest.model_id == wanted.embedder:
-            return Classes(classifier, settings.classifier.url_hosts, settings.limits.max_image_bytes)
+            return Classes(classifier, settings.classifier.allowed_url_hosts, settings.limits.max_image_bytes)
     raise StartupError(
         f"{folder} was fitted on the embedder {wanted.embedder!r}, which is not loaded: name its bundle with "
-        "REGISTRY_EMBEDDER__BUNDLE or REGISTRY_EMBEDDER__MORE"
+        "REGISTRY_EMBEDDER__BUNDLE or REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES"
     )
 
 
-def _read_bundles(folders: Sequence[Path]) -> dict[str, ModelBundle]:
+def _read_bundles(folders: Sequence[Path]) -> dict[str, LoadedBundle]:
     """Raises StartupError: one is not as it must be, or two go by one id."""
-    bundles: dict[str, ModelBundle] = {}
+    bundles: dict[str, LoadedBundle] = {}
     for folder in folders:
         manifest = read_embedder(folder)
         if manifest.model_id in bundles:
             raise StartupError(f"{folder} goes by the same model id {manifest.model_id!r} as another bundle")
-        bundles[manifest.model_id] = ModelBundle(folder, manifest)
+        bundles[manifest.model_id] = LoadedBundle(folder, manifest)
     return bundles
 
 
@@ -278,7 +278,7 @@ def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: 
 
 
 async def _prepare_gallery(
-    settings: Settings, database: Database, manifests: Sequence[EmbedderManifest], has_vault: bool
+    settings: Settings, database: Database, manifests: Sequence[EmbedderManifest], has_crop_cipher: bool
 ) -> None:
     """Migrate where asked to, then check what this release relies on, once, before the first request."""
     try:
@@ -288,9 +288,9 @@ async def _prepare_gallery(
                 raise StartupError(f"The database is not ready: {problem}")
             if settings.server.keys_required and not await api_keys.any_valid(connection):
                 log.warning("every request will be refused, since there is no API key: `python -m service keys create`")
-            if not has_vault and await gallery_collections.keeps_crops(connection):
+            if not has_crop_cipher and await gallery_collections.keeps_crops(connection):
                 log.warning("collections ask for crops, and none is kept: set crops.key")
-            if not await row_security.is_walled(connection):
+            if not await row_security.row_security_applies(connection):
                 log.warning("no second wall: the account sees every collection's rows (docs/operations.md, Accounts)")
             await schema.require_pgvector(connection)
             for one in manifests:
@@ -348,33 +348,33 @@ async def run_jobs(settings: Settings, registry: Registry) -> None:
         settings.limits.max_image_bytes,
         settings.jobs.parallel,
     )
-    house = Housekeeping(
+    house = Maintenance(
         registry.database,
         registry.owner,
         registry.queue,
         registry.uploads,
         registry.trail,
-        settings.database.ann_build_from,
-        settings.database.ann_memory_mb,
+        settings.database.hnsw_min_identities,
+        settings.database.hnsw_memory_mb,
         settings.jobs.keep_days,
     )
-    embedding = Reembedding(registry.database, registry.engine, registry.vault, keep_house, settings.jobs.parallel)
-    kinds: dict[str, Kind] = {bulk_enrolment.KIND: enrolment, reembedding.KIND: embedding}
+    embedding = Reembedding(registry.database, registry.engine, registry.crop_cipher, keep_house, settings.jobs.parallel)
+    kinds: dict[str, JobKind] = {bulk_enrolment.KIND: enrolment, reembedding.KIND: embedding}
     tasks = Jobs(registry.database, registry.queue, kinds)
-    work: dict[str, Work] = {PREPARE: tasks.prepare, PORTION: tasks.portion, MAINTAIN: house}
+    work: dict[str, Work] = {PREPARE: tasks.prepare, BATCH: tasks.portion, MAINTAIN: house}
     has = [model_need(model_id) for model_id in registry.bundles]
     try:
         has.append(registry.uploads.name)
     except StorageFull as error:
         log.warning("archives can't be kept, and no job with one is worked on: %s (jobs.uploads)", error.detail)
-    queue = Queue(registry.database.url, has, work, tasks.gave_up)
-    await runner.run(queue, settings.database.ann_check_every_s, house.sweep)
+    queue = Queue(registry.database.url, has, work, tasks.retries_exhausted)
+    await runner.run(queue, settings.database.maintenance_interval_s, house.sweep)
 
 
-async def _last_reads(reads: Reads) -> None:
+async def _last_reads(read_audit: ReadAuditBuffer) -> None:
     """What was noted since the last time."""
     with contextlib.suppress(DatabaseUnavailable):
-        await reads.flush()
+        await read_audit.flush()
 
 
 async def _cancel(task: "asyncio.Task[Any]") -> None:

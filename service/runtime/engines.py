@@ -51,7 +51,7 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
     )
     embedders = [FaceEmbedder(bundle, options) for bundle in settings.embedder.bundles]
     limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
-    return LocalEngine(detector, embedders, limits, inference.max_batch, inference.max_waiting)
+    return LocalEngine(detector, embedders, limits, inference.max_batch, inference.max_queued)
 
 
 def build_remote(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:

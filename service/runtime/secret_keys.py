@@ -7,8 +7,8 @@ import secrets
 from pathlib import Path
 
 from service.errors import StartupError
-from service.gallery.access.audit import Trail
-from service.gallery.people.crops import Vault
+from service.gallery.access.audit import AuditTrail
+from service.gallery.people.crops import CropCipher
 from service.runtime.settings import Settings
 
 AUDIT, CROPS = "audit.key", "crops.key"
@@ -16,7 +16,7 @@ BYTES = 32
 log = logging.getLogger(__name__)
 
 
-def open_trail(settings: Settings) -> Trail:
+def open_audit_trail(settings: Settings) -> AuditTrail:
     """The audit trail under its key.
 
     With the embedded database a key is made at the first start, in the data folder and not in the database. Several
@@ -26,14 +26,14 @@ def open_trail(settings: Settings) -> Trail:
         StartupError: the key's file can't be read or written.
     """
     if (given := settings.audit.key) is not None:
-        return Trail(given.get_secret_value().encode())
+        return AuditTrail(given.get_secret_value().encode())
     if settings.database_url is not None:
         log.warning("there is no audit trail: set audit.key, the same for all services on this database")
-        return Trail(None)
-    return Trail(_kept(settings.data_dir / AUDIT))
+        return AuditTrail(None)
+    return AuditTrail(_kept(settings.data_dir / AUDIT))
 
 
-def open_vault(settings: Settings) -> Vault | None:
+def open_crop_cipher(settings: Settings) -> CropCipher | None:
     """What crops are sealed with, its key found as the audit trail's; None: there is none.
 
     Raises:
@@ -41,14 +41,14 @@ def open_vault(settings: Settings) -> Vault | None:
     """
     older = [key.get_secret_value().encode() for key in settings.crops.old_keys]
     if (given := settings.crops.key) is not None:
-        return Vault([given.get_secret_value().encode(), *older])
+        return CropCipher([given.get_secret_value().encode(), *older])
     if settings.database_url is not None:
         if older:
             raise StartupError(
                 "crops.old_keys are set and crops.key is not: with what are crops to be kept from now on?"
             )
         return None
-    return Vault([_kept(settings.data_dir / CROPS), *older])
+    return CropCipher([_kept(settings.data_dir / CROPS), *older])
 
 
 def _kept(file: Path) -> bytes:

@@ -84,9 +84,9 @@ class ServerSettings(_Section):
         None, ge=1, description="requests a minute that a key may make, where it has no rate of its own; by process"
     )
     log: LogFormat = "text"
-    traces_to: str | None = Field(None, description="http://collector:4318: OpenTelemetry traces by OTLP over HTTP")
+    otlp_endpoint: str | None = Field(None, description="http://collector:4318: OpenTelemetry traces by OTLP over HTTP")
 
-    @field_validator("traces_to")
+    @field_validator("otlp_endpoint")
     @classmethod
     def _is_an_origin(cls, value: str | None) -> str | None:
         if value is not None:
@@ -116,18 +116,18 @@ class DatabaseSettings(_Section):
     pool_size: int = Field(10, ge=1)
     pool_timeout_s: float = Field(5.0, gt=0)
     migrate_on_start: bool | None = Field(None, description="unset: with the embedded server only")
-    ann_build_from: int = Field(
+    hnsw_min_identities: int = Field(
         5_000_000,
         ge=1,
         description="identities from which on a collection gets an HNSW index, which takes less time than comparing "
         "all and misses some",
     )
-    ann_memory_mb: int | None = Field(
+    hnsw_memory_mb: int | None = Field(
         None,
         ge=64,
         description="for building an index, about 3 KB a person of 512 dimensions; unset: as the server says",
     )
-    ann_check_every_s: float = Field(60.0, gt=0)
+    maintenance_interval_s: float = Field(60.0, gt=0)
 
     @field_validator("url", "owner_url")
     @classmethod
@@ -178,11 +178,11 @@ class ClassifierSettings(_Section):
         None,
         description="what `python -m trainer classifier fit` wrote, for POST /predict; its embedder must be loaded",
     )
-    url_hosts: list[str] = Field(
+    allowed_url_hosts: list[str] = Field(
         [], description="hosts whose pictures /predict may fetch, such as photos.example.com or 10.0.0.5:8080"
     )
 
-    @field_validator("url_hosts")
+    @field_validator("allowed_url_hosts")
     @classmethod
     def _as_urls_tell_them(cls, value: list[str]) -> list[str]:
         return [host.strip().lower() for host in value]
@@ -201,7 +201,7 @@ class InferenceSettings(_Section):
     precision: Precision = "f32"
     threads: int | None = Field(None, ge=1, description="unset: the cores, shared by the worker processes; at most 8")
     max_batch: int = Field(8, ge=1)
-    max_waiting: int = Field(64, ge=1)
+    max_queued: int = Field(64, ge=1)
 
     @field_validator("worker_url")
     @classmethod

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class PlainStartupFailure:
+class StartupFailureMessage:
     """Shows an operator why the service can't start, in words instead of a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -16,7 +16,7 @@ class PlainStartupFailure:
 
         async def send_plainly(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
-                _, found, words = message.get("message", "").rpartition("service.errors.StartupError: ")
+                _, found, words = message.get("message", "").rpartition("service.errors.base.StartupError: ")
                 message = {**message, "message": words.strip()} if found else message
             await send(message)
 

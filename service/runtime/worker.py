@@ -15,14 +15,14 @@ from starlette.types import ASGIApp
 from service.api.http.middleware import BodyLimit, RequestId
 from service.api.http.problems import install_handlers
 from service.api.routes.health import Alive
-from service.api.state import AttentiveEngine
+from service.api.state import DisconnectAwareEngine
 from service.errors import MalformedBody, StartupError, Unauthorized, WrongWorker
 from service.inference.bundle import read_embedder
 from service.inference.engine import Engine
 from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_results, unpack_images
 from service.runtime.engines import build_local, models_key
 from service.runtime.settings import Settings, load_settings
-from service.runtime.startup import PlainStartupFailure
+from service.runtime.startup import StartupFailureMessage
 from service.telemetry.metrics import answer as metrics_answer
 
 PACKING_BYTES = 64 * 1024
@@ -62,7 +62,7 @@ def create_worker(settings: Settings) -> FastAPI:
 
 def from_environment() -> ASGIApp:
     """What uvicorn runs."""
-    return PlainStartupFailure(create_worker(load_settings()))
+    return StartupFailureMessage(create_worker(load_settings()))
 
 
 def require_token(request: Request) -> None:
@@ -81,7 +81,7 @@ def require_models(request: Request) -> None:
 
 
 def get_engine(request: Request) -> Engine:
-    return AttentiveEngine(request.app.state.engine, request)
+    return DisconnectAwareEngine(request.app.state.engine, request)
 
 
 @router.post(OBSERVE_PATH, dependencies=[Depends(require_token), Depends(require_models)])

@@ -10,7 +10,7 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 access = logging.getLogger("registry.access")
 
 
-class AboutRequest(logging.Filter):
+class RequestIdFilter(logging.Filter):
     """Gives every record the id of the request in whose course it was written."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -33,7 +33,7 @@ def configuration(form: LogFormat) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request": {"()": AboutRequest}},
+        "filters": {"request": {"()": RequestIdFilter}},
         "formatters": {"chosen": json if form == "json" else text},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen", "filters": ["request"]}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},

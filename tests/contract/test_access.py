@@ -279,7 +279,7 @@ def test_a_key_that_only_enrols_learns_nobodys_name(ask: Callable[..., httpx.Res
     assert "secret-name" not in untold.text
     assert ask(manager, "PATCH", f"/collections/{name}", json={"duplicates": "warn"}).status_code == 200
     warned = enrol(enroller, "other")
-    assert (warned.status_code, warned.json()["look_alike_count"]) == (201, 1)
+    assert (warned.status_code, warned.json()["duplicate_candidate_count"]) == (201, 1)
     assert "secret-name" not in warned.text
     (untold,) = enrol(enroller, "secret-name").json()["images"]  # nor whether a picture is like anybody
     (told,) = enrol(manager, "secret-name").json()["images"]

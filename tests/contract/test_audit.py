@@ -150,7 +150,7 @@ def test_people_are_erased_when_their_time_has_come(settings: Settings) -> None:
     from service.runtime.api import create_app
     from tests.conftest import serving
 
-    quick = settings.model_copy(update={"database": settings.database.model_copy(update={"ann_check_every_s": 0.3})})
+    quick = settings.model_copy(update={"database": settings.database.model_copy(update={"maintenance_interval_s": 0.3})})
     name = f"test-{uuid.uuid4().hex[:12]}"
     with serving(create_app(quick)) as client:
         client.post("/collections", json={"name": name})

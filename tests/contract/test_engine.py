@@ -13,7 +13,7 @@ from service.errors import StartupError
 from service.inference.bundle import read_embedder
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import ImageInput, Observation
+from service.inference.engine import Picture, Observation
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
 from service.runtime.engines import build_local
@@ -77,7 +77,7 @@ def test_a_box_does_not_depend_on_its_batch(precision: Literal["f32", "auto"]) -
 def test_large_pictures_are_worked_off_in_portions(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     from service.inference import local
 
-    images = [ImageInput(path.read_bytes()) for path in (COLLINS, HOPPER, BUS)] + [ImageInput(b"no picture")]
+    images = [Picture(path.read_bytes()) for path in (COLLINS, HOPPER, BUS)] + [Picture(b"no picture")]
     together = engine.observe_now(images)
     monkeypatch.setattr(local, "PORTION_PIXELS", 300_000)
     assert [len(portion) for portion in local._portions(images)] == [1, 1, 1, 1]
@@ -141,7 +141,7 @@ def test_a_file_that_is_no_graph_is_told_apart(tmp_path: Path) -> None:
 def test_shipped_embedders_tell_people_apart_at_their_own_thresholds(bundle: str, settings: Settings) -> None:
     engine = build_local(settings.model_copy(update={"embedder": EmbedderSettings(bundle=BUNDLES / bundle)}))
     photos = [COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes(), brighter(HOPPER, 1.2)]
-    faces = [observed.faces[0] for observed in engine.observe_now([ImageInput(photo) for photo in photos])]  # type: ignore[union-attr]
+    faces = [observed.faces[0] for observed in engine.observe_now([Picture(photo) for photo in photos])]  # type: ignore[union-attr]
     calibration = read_embedder(BUNDLES / bundle).calibration
     assert calibration is not None
     threshold = calibration.threshold_for(1e-4)

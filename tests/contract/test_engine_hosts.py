@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import FaceRejected, ImageTooSmall, ImageUnreadable, RegistryError, error_class
 from service.inference.bundle import read_embedder
-from service.inference.engine import FaceChoice, HostedEngine, ImageInput, Observation
+from service.inference.engine import FaceChoice, HostedEngine, Picture, Observation
 from service.inference.local import LocalEngine
 from service.runtime.engines import build_remote
 from service.runtime.settings import BUNDLES, Settings, load_settings
@@ -61,11 +61,11 @@ async def test_it_says_what_it_runs(hosted: HostedEngine) -> None:
 
 async def test_a_bad_picture_fails_alone(hosted: HostedEngine) -> None:
     images = [
-        ImageInput(COLLINS.read_bytes()),
-        ImageInput(b"nothing of the kind"),
-        ImageInput(BUS.read_bytes(), FaceChoice.ALL),
-        ImageInput(encoded(np.zeros((64, 64, 3), np.uint8), "PNG")),
-        ImageInput(encoded(np.zeros((8, 8, 3), np.uint8), "PNG")),
+        Picture(COLLINS.read_bytes()),
+        Picture(b"nothing of the kind"),
+        Picture(BUS.read_bytes(), FaceChoice.ALL),
+        Picture(encoded(np.zeros((64, 64, 3), np.uint8), "PNG")),
+        Picture(encoded(np.zeros((8, 8, 3), np.uint8), "PNG")),
     ]
     first, second, third, fourth, fifth = await hosted.observe(images)
     assert len(seen(first).faces) == 1
@@ -81,9 +81,9 @@ async def test_nothing_asked_nothing_answered(hosted: HostedEngine) -> None:
 
 
 async def test_the_chosen_face_is_embedded(hosted: HostedEngine) -> None:
-    everybody = seen((await hosted.observe([ImageInput(BUS.read_bytes(), FaceChoice.ALL)]))[0])
+    everybody = seen((await hosted.observe([Picture(BUS.read_bytes(), FaceChoice.ALL)]))[0])
     for face in everybody.faces:
-        choice = ImageInput(BUS.read_bytes(), FaceChoice.BOX, face.detection.box)
+        choice = Picture(BUS.read_bytes(), FaceChoice.BOX, face.detection.box)
         (chosen,) = seen((await hosted.observe([choice]))[0]).faces
         assert chosen.detection.box == pytest.approx(face.detection.box, abs=0.05)
         assert float(chosen.embedding @ face.embedding) >= 0.9999
@@ -91,14 +91,14 @@ async def test_the_chosen_face_is_embedded(hosted: HostedEngine) -> None:
 
 
 async def test_a_cropped_face_is_taken_whole(hosted: HostedEngine) -> None:
-    image = ImageInput(encoded(np.full((112, 112, 3), 90, np.uint8), "PNG"), cropped=True)
+    image = Picture(encoded(np.full((112, 112, 3), 90, np.uint8), "PNG"), cropped=True)
     observation = seen((await hosted.observe([image]))[0])
     assert observation.faces[0].detection.box == (0, 0, 112, 112)
     assert observation.faces[0].detection.landmarks is None
 
 
 async def test_landmarks_lie_in_their_face(hosted: HostedEngine) -> None:
-    detection = seen((await hosted.observe([ImageInput(HOPPER.read_bytes())]))[0]).faces[0].detection
+    detection = seen((await hosted.observe([Picture(HOPPER.read_bytes())]))[0]).faces[0].detection
     assert detection.landmarks is not None
     assert detection.landmarks.shape == (5, 3)
     x, y = detection.landmarks[:, 0], detection.landmarks[:, 1]
@@ -110,15 +110,15 @@ async def test_landmarks_lie_in_their_face(hosted: HostedEngine) -> None:
 
 async def test_many_at_once_get_their_own(hosted: HostedEngine) -> None:
     paths = [COLLINS, HOPPER, TRAINER] * 5
-    alone = {path: seen((await hosted.observe([ImageInput(path.read_bytes())]))[0]) for path in set(paths)}
-    together = await asyncio.gather(*(hosted.observe([ImageInput(path.read_bytes())]) for path in paths))
+    alone = {path: seen((await hosted.observe([Picture(path.read_bytes())]))[0]) for path in set(paths)}
+    together = await asyncio.gather(*(hosted.observe([Picture(path.read_bytes())]) for path in paths))
     for path, (result,) in zip(paths, together, strict=True):
         assert float(seen(result).faces[0].embedding @ alone[path].faces[0].embedding) >= 0.9999
 
 
 async def test_both_hosts_see_the_same(worker: RunningWorker, engine: LocalEngine) -> None:
     """To the last bit for the same batch: the wire rounds nothing."""
-    images = [ImageInput(path.read_bytes(), FaceChoice.ALL) for path in (COLLINS, HOPPER, BUS)]
+    images = [Picture(path.read_bytes(), FaceChoice.ALL) for path in (COLLINS, HOPPER, BUS)]
     remote = build_remote(remote_settings(worker.url), [read_embedder(BUNDLES / "embedder")])
     await remote.start()
     theirs = await remote.observe(images)

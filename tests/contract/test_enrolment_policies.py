@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from service.gallery.access.audit import Trail
+from service.gallery.access.audit import AuditTrail
 from service.gallery.search.sizes import GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
-from service.inference.engine import FaceChoice, ImageInput
+from service.inference.engine import FaceChoice, Picture
 from service.inference.local import LocalEngine
 from service.recognition.decision import DecisionPolicy, OperatingPoint
-from service.recognition.decision_resolver import Deciding
-from service.recognition.duplicates import Lines
-from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, Once, Replay
+from service.recognition.decision_resolver import DecisionResolver
+from service.recognition.duplicates import EnrolmentLocks
+from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
 from service.recognition.gate import QualityGate
 from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
@@ -95,17 +95,17 @@ def test_a_duplicate_is_rejected_and_nothing_is_stored(client: httpx.Client) -> 
     assert again.json()["code"] == "duplicate_person"
     assert [one["external_id"] for one in again.json()["duplicates"]] == ["collins"]
     assert count(client, name) == 1
-    assert register(client, name, "hopper", HOPPER.read_bytes()).json()["look_alikes"] == []
+    assert register(client, name, "hopper", HOPPER.read_bytes()).json()["duplicate_candidates"] == []
     assert register(client, name, "collins", brighter(COLLINS, 0.8)).status_code == 200
 
 
 def test_a_duplicate_is_warned_of(client: httpx.Client) -> None:
     name = collection(client, duplicates="warn")
     first = register(client, name, "collins", COLLINS.read_bytes()).json()
-    assert first["look_alikes"] == []
+    assert first["duplicate_candidates"] == []
     again = register(client, name, "somebody else", brighter(COLLINS, 0.8))
     assert again.status_code == 201
-    (alike,) = again.json()["look_alikes"]
+    (alike,) = again.json()["duplicate_candidates"]
     assert alike["identity_id"] == first["identity_id"]
     assert alike["score"] > 0.8
 
@@ -188,17 +188,17 @@ async def test_a_crash_between_commit_and_answer(client: httpx.Client, database:
     def render(enrolment: Enrolment) -> dict[str, str]:
         return {"id": str(enrolment.identity.id)}
 
-    image = ImageInput(COLLINS.read_bytes(), FaceChoice.ONLY)
-    wish = EnrolmentRequest(name, "collins", None, None, [image], once=Once("k", b"\x01" * 32, render))
+    image = Picture(COLLINS.read_bytes(), FaceChoice.ONLY)
+    wish = EnrolmentRequest(name, "collins", None, None, [image], once=IdempotencyRequest("k", b"\x01" * 32, render))
     made = await Enroller(
-        database, Direct(engine), gate, Deciding({engine.model_id: policy}, GallerySizes()), Lines(), Trail(None)
+        database, Direct(engine), gate, DecisionResolver({engine.model_id: policy}, GallerySizes()), EnrolmentLocks(), AuditTrail(None)
     ).enrol(wish)
     assert isinstance(made, Enrolment)
     del made
     again = await Enroller(
-        database, Direct(engine), gate, Deciding({engine.model_id: policy}, GallerySizes()), Lines(), Trail(None)
+        database, Direct(engine), gate, DecisionResolver({engine.model_id: policy}, GallerySizes()), EnrolmentLocks(), AuditTrail(None)
     ).enrol(wish)
-    assert isinstance(again, Replay)
+    assert isinstance(again, IdempotentReplay)
     listed = client.get("/identities", params={"collection": name}).json()["identities"]
     assert [again.answer["id"]] == [identity["id"] for identity in listed]
 
@@ -250,13 +250,13 @@ async def test_expired_answers_are_forgotten(client: httpx.Client, collection_na
 def test_a_picture_of_somebody_else_is_told(client: httpx.Client, collection_name: str) -> None:
     """It is enrolled: two photos of one person may differ as much, and who sends them may know better."""
     (first,) = register(client, collection_name, "John", COLLINS.read_bytes()).json()["images"]
-    assert (first["agreement"], first["misfit"]) == (None, False)
+    assert (first["agreement"], first["outlier"]) == (None, False)
     (same,) = register(client, collection_name, "John", brighter(COLLINS, 0.8)).json()["images"]
     assert same["agreement"] > 0.9
-    assert not same["misfit"]
+    assert not same["outlier"]
     answer = register(client, collection_name, "John", HOPPER.read_bytes()).json()
     (other,) = answer["images"]
-    assert (answer["template_count"], other["status"], other["misfit"]) == (3, "accepted", True)
+    assert (answer["template_count"], other["status"], other["outlier"]) == (3, "accepted", True)
     assert other["agreement"] < 0.3
 
 
@@ -264,4 +264,4 @@ def test_pictures_of_two_people_in_one_request_are_told(client: httpx.Client, co
     pictures = [b64(data) for data in (COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes())]
     body = {"collection": collection_name, "label": "two", "images": pictures}
     images = client.post("/register", json=body).json()["images"]
-    assert [image["misfit"] for image in images] == [False, False, True]
+    assert [image["outlier"] for image in images] == [False, False, True]

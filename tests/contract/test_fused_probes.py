@@ -30,7 +30,7 @@ def test_several_pictures_make_one_probe(client: httpx.Client, enrolled: str) ->
     (result,) = answer.json()["results"]
     assert (result["fused"], result["candidates"][0]["external_id"]) == (2, "collins")
     assert 0.9 < result["agreement"] < 1
-    assert not result["misfit"]
+    assert not result["outlier"]
     assert result["candidates"][0]["match"] is True
 
 
@@ -43,7 +43,7 @@ def test_one_picture_in_the_list_is_one_picture(client: httpx.Client, enrolled: 
 
 def test_pictures_of_several_people_are_told(client: httpx.Client, enrolled: str) -> None:
     (result,) = search(client, enrolled, COLLINS.read_bytes(), HOPPER.read_bytes()).json()["results"]
-    assert result["misfit"]
+    assert result["outlier"]
     assert result["agreement"] < 0.3
 
 

@@ -236,4 +236,4 @@ def test_a_row_that_shows_somebody_else_says_so(client: httpx.Client, collection
     ended(client, address)
     found = {row["source"]: (row["status"], row["detail"]) for row in rows(client, address)}
     assert found["ann/1.jpg"] == found["ann/2.jpg"] == ("accepted", None)
-    assert found["ann/3.jpg"] == ("accepted", "misfit: it looks unlike the person's other pictures")
+    assert found["ann/3.jpg"] == ("accepted", "outlier: it looks unlike the person's other pictures")

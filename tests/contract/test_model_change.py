@@ -19,19 +19,19 @@ from PIL import Image
 from sqlalchemy import text
 
 from service.errors import RegistryError
-from service.gallery.access.audit import Trail
-from service.gallery.people.crops import Vault
+from service.gallery.access.audit import AuditTrail
+from service.gallery.people.crops import CropCipher
 from service.gallery.search.sizes import GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
-from service.inference.engine import ImageInput, Observation
+from service.inference.engine import Picture, Observation
 from service.inference.local import LocalEngine
 from service.recognition.decision import DecisionPolicy, OperatingPoint
-from service.recognition.decision_resolver import Deciding
-from service.recognition.duplicates import Lines
+from service.recognition.decision_resolver import DecisionResolver
+from service.recognition.duplicates import EnrolmentLocks
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest
 from service.recognition.gate import QualityGate
-from service.recognition.identification import SearchRequest, identify
+from service.recognition.identification import IdentificationRequest, identify
 from service.runtime.api import create_app
 from service.runtime.engines import build_local
 from service.runtime.settings import BUNDLES, CropSettings, Settings, load_settings
@@ -49,7 +49,7 @@ def several(postgres_url: str, settings: Settings, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("bundles")
     more = [turned(folder / OTHER, 160, OTHER), turned(folder / SAME_DIM, 128, SAME_DIM)]
     return load_settings(
-        database={"url": postgres_url, "ann_check_every_s": 2},
+        database={"url": postgres_url, "maintenance_interval_s": 2},
         embedder={"more": more},
         audit={"key": settings.audit.key},
         crops={"key": KEY},
@@ -88,11 +88,11 @@ def best(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def change(client: httpx.Client, name: str, model_id: str = OTHER, **more: Any) -> httpx.Response:
-    return client.post(f"/collections/{name}/standby", json={"model_id": model_id, **more})
+    return client.post(f"/collections/{name}/model-migration", json={"model_id": model_id, **more})
 
 
 def standby(client: httpx.Client, name: str) -> dict[str, Any]:
-    answer = client.get(f"/collections/{name}/standby")
+    answer = client.get(f"/collections/{name}/model-migration")
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -168,24 +168,24 @@ def test_a_collection_changes_its_model_under_traffic(both: httpx.Client) -> Non
         for model_id in (OWN, OTHER):  # back, and there again
             time.sleep(1)
             for _ in range(2):  # sent again it changes nothing
-                changed = both.post(f"/collections/{name}/standby/activate", json={"model_id": model_id})
+                changed = both.post(f"/collections/{name}/model-migration/activate", json={"model_id": model_id})
                 assert (changed.status_code, changed.json()["model_id"]) == (200, model_id), changed.text
         time.sleep(1)
     assert {found["model_id"] for found in traffic.answers} == {OWN, OTHER}
     assert min(best(found)["score"] for found in traffic.answers) > 0.99
     everybody = enrolled | traffic.newcomers
-    known = {"people": len(everybody), "lacking": 0, "partial": 0, "corrections_lacking": 0}
+    known = {"people": len(everybody), "missing": 0, "partial": 0, "corrections_missing": 0}
     assert standby(both, name)["coverage"] == known
     for label, picture in list(everybody.items())[::5]:
         found = search(both, name, picture, top_k=50)
         assert found["model_id"] == OTHER
         assert label in {one["external_id"] for one in found["results"][0]["candidates"] if one["score"] > 0.999}
-    other = both.delete(f"/collections/{name}/standby", params={"model_id": OTHER})
+    other = both.delete(f"/collections/{name}/model-migration", params={"model_id": OTHER})
     assert (other.status_code, other.json()["code"]) == (409, "conflict")
-    dropped = both.delete(f"/collections/{name}/standby", params={"model_id": OWN}).json()
+    dropped = both.delete(f"/collections/{name}/model-migration", params={"model_id": OWN}).json()
     rows = {"templates": len(everybody), "centroids": len(everybody), "corrections": 0}
     assert dropped == {"model_id": OWN, "deleted": rows}
-    assert standby(both, name)["standby_model_id"] is None
+    assert standby(both, name)["secondary_model_id"] is None
     assert best(search(both, name, enrolled["p0"]))["score"] > 0.99
     trail = both.get("/audit", params={"collection": name, "limit": 1000}).json()["entries"]
     actions = [entry["action"] for entry in trail]
@@ -207,7 +207,7 @@ async def test_rows_are_of_one_model_each(both: httpx.Client, database: Database
         "SELECT t.model_id, t.dim, vector_dims(t.embedding), count(*) FROM template t JOIN collection c "
         "ON c.id = t.collection_id WHERE c.name = :name GROUP BY 1, 2, 3 ORDER BY 2"
     )
-    async with database.transaction(everything=True) as connection:
+    async with database.transaction(all_collections=True) as connection:
         rows = [tuple(row) for row in await connection.execute(query, {"name": name})]
     assert rows == [(OWN, 128, 128, 3), (OTHER, 160, 160, 3)]
     assert standby(both, name)["model_id"] == OWN  # nobody asked for more
@@ -225,14 +225,14 @@ def test_who_has_no_crop_needs_a_new_photo(both: httpx.Client) -> None:
     assert view["job"]["counts"] == {"accepted": 0, "duplicate": 0, "rejected": 2, "failed": 0}
     path, _, query = address.partition("?")
     assert {row["code"] for row in both.get(f"{path}/rows?{query}").json()["rows"]} == {"new_photos_needed"}
-    assert (view["model_id"], view["coverage"]["lacking"]) == (OWN, 2)
-    listed = both.get(f"/collections/{name}/standby/lacking").json()["people"]
+    assert (view["model_id"], view["coverage"]["missing"]) == (OWN, 2)
+    listed = both.get(f"/collections/{name}/model-migration/missing").json()["people"]
     assert [one["external_id"] for one in listed] == ["collins", "hopper"]
-    refused = both.post(f"/collections/{name}/standby/activate", json={})
-    assert (refused.status_code, refused.json()["code"], refused.json()["lacking"]) == (409, "model_incomplete", 2)
+    refused = both.post(f"/collections/{name}/model-migration/activate", json={})
+    assert (refused.status_code, refused.json()["code"], refused.json()["missing"]) == (409, "model_incomplete", 2)
     again = register(both, name, "collins", photos["collins"])  # the same picture does as well
     assert again["images"][0]["status"] == "duplicate"
-    listed = both.get(f"/collections/{name}/standby/lacking").json()["people"]
+    listed = both.get(f"/collections/{name}/model-migration/missing").json()["people"]
     assert [one["external_id"] for one in listed] == ["hopper"]
     register(both, name, "hopper", brighter(HOPPER, 0.9))
     wait(both, name, lambda view: view["model_id"] == OTHER)  # by itself
@@ -246,12 +246,12 @@ def test_people_may_be_left_behind_on_purpose(both: httpx.Client) -> None:
     register(both, name, "collins", COLLINS.read_bytes())
     change(both, name, activate=False)
     wait(both, name, job_done)
-    changed = both.post(f"/collections/{name}/standby/activate", json={"anyway": True})
+    changed = both.post(f"/collections/{name}/model-migration/activate", json={"force": True})
     assert (changed.status_code, changed.json()["model_id"]) == (200, OTHER)
     assert search(both, name, COLLINS.read_bytes())["results"][0]["candidates"] == []
-    refused = both.delete(f"/collections/{name}/standby")  # the only one that knows somebody
-    assert (refused.status_code, refused.json()["code"], refused.json()["lacking"]) == (409, "model_incomplete", 1)
-    back = both.post(f"/collections/{name}/standby/activate", json={})
+    refused = both.delete(f"/collections/{name}/model-migration")  # the only one that knows somebody
+    assert (refused.status_code, refused.json()["code"], refused.json()["missing"]) == (409, "model_incomplete", 1)
+    back = both.post(f"/collections/{name}/model-migration/activate", json={})
     assert (back.status_code, back.json()["model_id"]) == (200, OWN)
     assert best(search(both, name, COLLINS.read_bytes()))["match"]
 
@@ -273,7 +273,7 @@ def test_corrections_are_respected_by_the_other_model(both: httpx.Client) -> Non
         assert (found["corrected"], found["match"]) == (True, False)
     for one in listed:
         assert both.delete(f"{path}/{one['id']}", params={"collection": name}).status_code == 204
-    both.post(f"/collections/{name}/standby/activate", json={"anyway": True})
+    both.post(f"/collections/{name}/model-migration/activate", json={"force": True})
     assert both.get(path, params={"collection": name}).json()["corrections"] == []  # under either model
 
 
@@ -284,8 +284,8 @@ def test_a_correction_without_a_crop_keeps_the_model_from_changing(both: httpx.C
     made = both.post(path, params={"collection": name}, json={"image": b64(COLLINS.read_bytes())}).json()
     change(both, name)
     register(both, name, "hopper", HOPPER.read_bytes())
-    view = wait(both, name, lambda view: job_done(view) and view["coverage"]["lacking"] == 0)
-    assert (view["model_id"], view["coverage"]["corrections_lacking"]) == (OWN, 1)
+    view = wait(both, name, lambda view: job_done(view) and view["coverage"]["missing"] == 0)
+    assert (view["model_id"], view["coverage"]["corrections_missing"]) == (OWN, 1)
     both.delete(f"{path}/{made['id']}", params={"collection": name})
     wait(both, name, lambda view: view["model_id"] == OTHER)
 
@@ -314,7 +314,7 @@ async def test_crops_are_encrypted_and_go_when_nobody_wants_them(both: httpx.Cli
     query = text("SELECT sealed FROM crop p JOIN collection c ON c.id = p.collection_id WHERE c.name = :name")
 
     async def stored() -> list[bytes]:
-        async with database.transaction(everything=True) as connection:
+        async with database.transaction(all_collections=True) as connection:
             return list((await connection.execute(query, {"name": name})).scalars())
 
     (sealed,) = await stored()
@@ -344,7 +344,7 @@ def test_what_belongs_to_a_face_stays_together(both: httpx.Client) -> None:
     assert made["template_count"] == 1
     target = make(both)
     both.post(f"/identities/{made['id']}/move", params=query, json={"to": target})
-    assert standby(both, name)["coverage"] == {"people": 1, "lacking": 0, "partial": 0, "corrections_lacking": 0}
+    assert standby(both, name)["coverage"] == {"people": 1, "missing": 0, "partial": 0, "corrections_missing": 0}
     held = both.get(f"/identities/{made['id']}/export", params={"collection": target}).json()
     assert ([one["model_id"] for one in held["templates"]], held["crops"]) == ([OWN], [])
     listed = both.get(f"/identities/{one['identity_id']}/templates", params=query).json()["templates"]
@@ -386,18 +386,18 @@ def test_what_can_not_be_changed_is_said(both: httpx.Client, client: httpx.Clien
 
     assert code(change(both, name, "nobody's")) == (409, "model_not_loaded")
     assert code(change(both, name, OWN)) == (409, "conflict")
-    assert code(both.post(f"/collections/{name}/standby/activate", json={})) == (409, "conflict")
-    assert code(both.delete(f"/collections/{name}/standby")) == (409, "conflict")
+    assert code(both.post(f"/collections/{name}/model-migration/activate", json={})) == (409, "conflict")
+    assert code(both.delete(f"/collections/{name}/model-migration")) == (409, "conflict")
     assert code(change(both, "no-such-collection")) == (404, "collection_not_found")
     assert change(both, name, activate=False).status_code == 202
     assert code(change(both, name, SAME_DIM)) == (409, "conflict")
-    assert standby(both, name)["standby_model_id"] == OTHER
+    assert standby(both, name)["secondary_model_id"] == OTHER
     # The other service on this database runs one model only, and has no key for crops.
     assert code(client.post("/collections", json={"name": "x", "store_crops": True})) == (409, "crops_unavailable")
     wait(both, name, job_done)
     register(client, name, "hopper", HOPPER.read_bytes())
-    assert standby(both, name)["coverage"]["lacking"] == 1
-    assert both.post(f"/collections/{name}/standby/activate", json={"anyway": True}).status_code == 200
+    assert standby(both, name)["coverage"]["missing"] == 1
+    assert both.post(f"/collections/{name}/model-migration/activate", json={"force": True}).status_code == 200
     refused = client.post("/search", json={"collection": name, "image": b64(HOPPER.read_bytes())})
     assert code(refused) == (409, "model_not_loaded")
     strict = make(both, fmr=1e-3)
@@ -413,7 +413,7 @@ def test_a_re_embedding_is_sent_again_for_what_it_could_not_do(both: httpx.Clien
     change(both, name, activate=False)
     view = wait(both, name, job_done)
     assert view["job"]["counts"]["accepted"] == 1
-    assert (view["coverage"]["lacking"], view["coverage"]["partial"]) == (0, 1)
+    assert (view["coverage"]["missing"], view["coverage"]["partial"]) == (0, 1)
     first = view["job"]["id"]
     assert change(both, name, activate=False).status_code == 202
     view = wait(both, name, lambda view: job_done(view) and view["job"]["id"] != first)
@@ -447,11 +447,11 @@ class ChangesMeanwhile:
         self.model_id, self.dims = engine.model_id, engine.dims
         self._engine, self._client, self._name, self.asked = engine, client, name, 0
 
-    async def observe(self, images: Sequence[ImageInput]) -> list[Observation | RegistryError]:
+    async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
         self.asked += 1
         if self.asked == 1:
-            path = f"/collections/{self._name}/standby/activate"
-            answer = await asyncio.to_thread(self._client.post, path, json={"anyway": True})
+            path = f"/collections/{self._name}/model-migration/activate"
+            answer = await asyncio.to_thread(self._client.post, path, json={"force": True})
             assert answer.status_code == 200, answer.text
         return self._engine.observe_now(images)
 
@@ -465,22 +465,22 @@ async def test_a_model_that_changes_under_a_request_is_noticed(
     bundles = {read_embedder(folder).model_id: read_embedder(folder) for folder in several.embedder.bundles}
     default = OperatingPoint("fmr", 1e-3)
     policies = {name: DecisionPolicy(one.calibration, "f32", default) for name, one in bundles.items()}
-    deciding, gate = Deciding(policies, GallerySizes()), QualityGate(32, 15, 0.75, 30, 235, 0.05)
+    resolver, gate = DecisionResolver(policies, GallerySizes()), QualityGate(32, 15, 0.75, 30, 235, 0.05)
     name = make(both, store_crops=True)
     register(both, name, "collins", COLLINS.read_bytes())
     change(both, name, activate=False)
     wait(both, name, job_done)
 
     engine = ChangesMeanwhile(local, both, name)
-    enroller = Enroller(database, engine, gate, deciding, Lines(), Trail(None), Vault([KEY.encode()]))
-    made = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [ImageInput(HOPPER.read_bytes())]))
+    enroller = Enroller(database, engine, gate, resolver, EnrolmentLocks(), AuditTrail(None), CropCipher([KEY.encode()]))
+    made = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [Picture(HOPPER.read_bytes())]))
     assert isinstance(made, Enrolment)
     view = standby(both, name)
-    assert (view["model_id"], view["coverage"]["people"], view["coverage"]["lacking"]) == (OTHER, 2, 0)
+    assert (view["model_id"], view["coverage"]["people"], view["coverage"]["missing"]) == (OTHER, 2, 0)
 
     engine = ChangesMeanwhile(local, both, name)  # and back
-    wish = SearchRequest(name, [ImageInput(COLLINS.read_bytes())], None, 5)
-    found = await identify(database, engine, deciding, wish)
+    wish = IdentificationRequest(name, [Picture(COLLINS.read_bytes())], None, 5)
+    found = await identify(database, engine, resolver, wish)
     assert (found.model_id, engine.asked) == (OWN, 2)
     assert found.matches[0].found.candidates[0].score > 0.999
 
@@ -490,7 +490,7 @@ def test_a_job_whose_model_was_dropped_ends(both: httpx.Client) -> None:
     for label, picture in people(12).items():
         register(both, name, label, picture)
     address = change(both, name).headers["location"]
-    both.delete(f"/collections/{name}/standby")
+    both.delete(f"/collections/{name}/model-migration")
     deadline = time.monotonic() + 30
     while (job := both.get(address).json())["finished_at"] is None:
         assert time.monotonic() < deadline, job
@@ -511,7 +511,7 @@ async def test_merging_leaves_no_crop_that_nothing_is_of(both: httpx.Client, dat
     assert both.post(f"/identities/{one}/merge", params=query, json={"identities": [two]}).status_code == 200
     assert both.get(f"/identities/{one}/corrections", params=query).json()["corrections"] == []
     crops = text("SELECT count(*) FROM crop p JOIN collection c ON c.id = p.collection_id WHERE c.name = :name")
-    async with database.transaction(everything=True) as connection:
+    async with database.transaction(all_collections=True) as connection:
         assert (await connection.execute(crops, {"name": name})).scalar() == 2
 
 
@@ -524,8 +524,8 @@ def test_a_lost_key_is_made_up_for_by_the_same_photo(both: httpx.Client, several
     change(both, name)
     view = wait(both, name, job_done)
     assert view["job"]["counts"]["rejected"] == 1
-    both.delete(f"/collections/{name}/standby")
+    both.delete(f"/collections/{name}/model-migration")
     register(both, name, "collins", COLLINS.read_bytes())
     change(both, name)
     wait(both, name, lambda view: view["model_id"] == OTHER)
-    assert standby(both, name)["coverage"]["lacking"] == 0
+    assert standby(both, name)["coverage"]["missing"] == 0

@@ -63,7 +63,7 @@ def host() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def predicting(settings: Settings, classifier: Path, host: str) -> Iterator[Registry]:
-    changed = settings.classifier.model_copy(update={"bundle": classifier, "url_hosts": [host]})
+    changed = settings.classifier.model_copy(update={"bundle": classifier, "allowed_url_hosts": [host]})
     with (
         serving(create_app(settings.model_copy(update={"classifier": changed}))) as client,
         Registry(str(client.base_url)) as registry,

@@ -47,7 +47,7 @@ def test_a_key_has_its_rate(settings: Settings, postgres_url: str) -> None:
 
 
 def test_the_log_is_json_when_asked_for(data_folder: Path) -> None:
-    with running_api(data_folder, REGISTRY_SERVER__LOG="json") as api:
+    with running_api(data_folder, REGISTRY_SERVER__LOG_FORMAT="json") as api:
         body = {"label": "a-name-that-is-not-logged", "images": [b64(FACE)]}
         api.client.post("/register", json=body, headers={"x-request-id": "the-one-we-look-for"})
         api.client.get("/identities", params={"label": "a-name-that-is-not-logged"})

@@ -17,7 +17,7 @@ from service.api.http.problems import problem
 from service.errors import EngineBusy, EngineUnavailable, InternalError, StartupError
 from service.inference import remote
 from service.inference.bundle import read_embedder
-from service.inference.engine import HostedEngine, ImageInput, Observation
+from service.inference.engine import HostedEngine, Picture, Observation
 from service.inference.remote import RemoteEngine
 from service.inference.workers import Worker, Workers
 from service.runtime.engines import build_remote
@@ -29,7 +29,7 @@ from tests.server import TOKEN, RunningWorker, free_port
 
 pytestmark = pytest.mark.anyio
 MANIFEST = read_embedder(BUNDLES / "embedder")
-PHOTO = ImageInput(COLLINS.read_bytes())
+PHOTO = Picture(COLLINS.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ async def test_a_worker_of_another_precision_is_not_asked(
 async def test_a_full_worker_passes_on_to_the_next(
     started: Callable[..., RunningWorker], pair: tuple[RunningWorker, RunningWorker]
 ) -> None:
-    tiny = {"REGISTRY_INFERENCE__MAX_WAITING": "1", "REGISTRY_INFERENCE__MAX_BATCH": "1"}
+    tiny = {"REGISTRY_INFERENCE__MAX_QUEUED": "1", "REGISTRY_INFERENCE__MAX_BATCH": "1"}
     full, free = started(**tiny), pair[0]
     async with asking(full.url) as engine:
         answers = await asyncio.gather(*(engine.observe([PHOTO]) for _ in range(12)), return_exceptions=True)
@@ -255,7 +255,7 @@ async def test_large_pictures_travel_too(pair: tuple[RunningWorker, RunningWorke
     photo = encoded(noise, "PNG")
     assert len(photo) > 2 * 1024**2
     async with asking(pair[0].url) as engine:
-        (answer,) = await engine.observe([ImageInput(photo)])
+        (answer,) = await engine.observe([Picture(photo)])
         assert isinstance(answer, Observation)
         assert (answer.width, answer.height) == (1000, 1000)
 
@@ -280,7 +280,7 @@ async def test_a_client_that_left_is_not_worked_for(pair: tuple[RunningWorker, R
     worker, _ = pair
     before = await pictures_of(worker)
     async with asking(worker.url) as engine:
-        gone = [asyncio.create_task(engine.observe([ImageInput(HOPPER.read_bytes())])) for _ in range(60)]
+        gone = [asyncio.create_task(engine.observe([Picture(HOPPER.read_bytes())])) for _ in range(60)]
         await asyncio.sleep(0.1)
         for request in gone:
             request.cancel()

@@ -216,7 +216,7 @@ def test_the_log_holds_no_label_and_no_picture(data_folder: Path) -> None:
         api.client.post("/register", json={"label": "Very Private Name", "images": ["%%%"]})
         api.client.post("/search", json={"image": b64(HOPPER.read_bytes())})
         api.stop()
-        logs = [api.log, data_folder / "postgres" / "server.log", data_folder / "postgres" / "keeper.log"]
+        logs = [api.log, data_folder / "postgres" / "server.log_format", data_folder / "postgres" / "keeper.log"]
         written = "".join(path.read_text(errors="replace") for path in logs)
     assert "Very Private Name" not in written
     assert b64(FACE)[100:140] not in written

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from service.gallery.access import audit
-from service.gallery.access.audit import Action, Actor, ChainBrokenError, Event, Head, Trail
+from service.gallery.access.audit import Action, Actor, ChainBrokenError, Event, Head, AuditTrail
 from service.gallery.storage.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ async def written(database: Database, count: int, key: bytes = KEY) -> uuid.UUID
     chain = uuid.uuid4()
     events = [Event(Action.SEARCH, WHO, uuid.uuid4(), {"pictures": number}) for number in range(count)]
     async with database.transaction() as connection:
-        await Trail(key).append(connection, chain, events)
+        await AuditTrail(key).append(connection, chain, events)
     return chain
 
 
@@ -36,7 +36,7 @@ async def tampered(database: Database, chain: uuid.UUID, *statements: str) -> No
 async def problem(database: Database, chain: uuid.UUID, known: Sequence[Head] = (), key: bytes = KEY) -> str | None:
     async with database.transaction() as connection:
         try:
-            await Trail(key).check(connection, chain, known)
+            await AuditTrail(key).check(connection, chain, known)
         except ChainBrokenError as error:
             return str(error)
     return None
@@ -53,8 +53,8 @@ async def test_a_chain_that_nobody_touched_is_whole(database: Database) -> None:
     chain = await written(database, 5)
     await written(database, 3)
     async with database.transaction() as connection:
-        await Trail(KEY).append(connection, chain, [Event(Action.ERASE, WHO, uuid.uuid4(), {"templates": 2})])
-        assert await Trail(KEY).check(connection, chain) == 6
+        await AuditTrail(KEY).append(connection, chain, [Event(Action.ERASE, WHO, uuid.uuid4(), {"templates": 2})])
+        assert await AuditTrail(KEY).check(connection, chain) == 6
         entries = await audit.page(connection, chain, 10)
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert (entries[5].action, entries[5].key_name, entries[5].details) == ("erase", "kiosk", {"templates": 2})
@@ -119,7 +119,7 @@ async def test_a_cut_off_end_is_told(database: Database) -> None:
     await tampered(database, chain, f"UPDATE audit_head SET number = 3, code = {code} WHERE collection_id = :chain")
     assert await problem(database, chain) == "the chain was cut off at entry 3: its end is not sealed"
     async with database.transaction() as connection:
-        await Trail(KEY).append(connection, chain, [Event(Action.SEARCH, WHO)])
+        await AuditTrail(KEY).append(connection, chain, [Event(Action.SEARCH, WHO)])
     assert await problem(database, chain) == "the chain had been changed before entry 4"
 
 
@@ -133,7 +133,7 @@ async def test_an_old_head_put_back_is_told_by_an_exported_one(database: Databas
     chain = await written(database, 3)
     old = await head_of(database, chain)
     async with database.transaction() as connection:
-        await Trail(KEY).append(connection, chain, [Event(Action.EXPORT, WHO)])
+        await AuditTrail(KEY).append(connection, chain, [Event(Action.EXPORT, WHO)])
     exported = await head_of(database, chain)
     assert await problem(database, chain, [old, exported]) is None
     await tampered(
@@ -157,11 +157,11 @@ async def test_many_at_once_make_one_chain(database: Database) -> None:
 
     async def append(number: int) -> None:
         async with database.transaction() as connection:
-            await Trail(KEY).append(connection, chain, [Event(Action.ENROL, WHO, details={"number": number})] * 3)
+            await AuditTrail(KEY).append(connection, chain, [Event(Action.ENROL, WHO, details={"number": number})] * 3)
 
     await asyncio.gather(*(append(number) for number in range(20)))
     async with database.transaction() as connection:
-        assert await Trail(KEY).check(connection, chain) == 60
+        assert await AuditTrail(KEY).check(connection, chain) == 60
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -175,5 +175,5 @@ async def test_many_at_once_make_one_chain(database: Database) -> None:
 async def test_what_is_written_is_what_is_checked(database: Database, details: dict[str, object]) -> None:
     chain = uuid.uuid4()
     async with database.transaction() as connection:
-        await Trail(KEY).append(connection, chain, [Event(Action.CHANGE, WHO, details=details)])
-        assert await Trail(KEY).check(connection, chain) == 1
+        await AuditTrail(KEY).append(connection, chain, [Event(Action.CHANGE, WHO, details=details)])
+        assert await AuditTrail(KEY).check(connection, chain) == 1

@@ -142,7 +142,7 @@ async def test_who_has_no_code_gets_one(database: Database, collection: Collecti
     query = select(centroid.c.code).where(centroid.c.collection_id == collection.id).order_by(centroid.c.identity_id)
 
     async def stored() -> list[str]:
-        async with database.transaction(everything=True) as connection:
+        async with database.transaction(all_collections=True) as connection:
             return list((await connection.execute(query)).scalars())
 
     before = await stored()
@@ -150,7 +150,7 @@ async def test_who_has_no_code_gets_one(database: Database, collection: Collecti
     assert (await stored()).count(None) == 2
     filled = 1
     while filled:
-        async with database.transaction(everything=True) as connection:
+        async with database.transaction(all_collections=True) as connection:
             filled = await codes.fill(connection)
     assert await stored() == before
 
@@ -159,7 +159,7 @@ async def forget_codes(database: Database, collection: Collection, *external_ids
     theirs = select(identity.c.id).where(
         identity.c.collection_id == collection.id, identity.c.external_id.in_(external_ids)
     )
-    async with database.transaction(everything=True) as connection:
+    async with database.transaction(all_collections=True) as connection:
         await connection.execute(update(centroid).where(centroid.c.identity_id.in_(theirs)).values(code=None))
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from service.embedded_postgres.lease import EmbeddedPostgres
-from service.gallery.access.audit import SERVICE, Trail
+from service.gallery.access.audit import SERVICE, AuditTrail
 from service.gallery.index import hnsw
 from service.gallery.index.codes import code_of
 from service.gallery.maintenance import purge
@@ -100,7 +100,7 @@ async def test_the_bytes_of_an_erased_person_are_found_and_then_gone(data_folder
 
 async def erased(database: Database, collection: Collection, identity_id: uuid.UUID) -> None:
     async with database.transaction() as connection:
-        await erasure.erase(connection, Trail(None), collection.id, identity_id, SERVICE)
+        await erasure.erase(connection, AuditTrail(None), collection.id, identity_id, SERVICE)
 
 
 async def ann_is_ready(database: Database, collection: Collection) -> bool:

@@ -54,11 +54,11 @@ async def test_planted_duplicates_and_mislabelled_templates_are_named(
         report, database.url, {MANIFEST.model_id: POLICY}, collection_name, tmp_path / "report"
     )
     text = path.read_text()
-    alike, misfits = text.split("## People who look like")[1].split("## Templates that don't fit")
+    alike, outlier = text.split("## People who look like")[1].split("## Templates that don't fit")
     for number in range(3):
         assert f"| person {number:02} | twice &#124; {number} |" in alike
     assert "yes" in alike
-    named = [line for line in misfits.splitlines() if "another person's?" in line]
+    named = [line for line in outlier.splitlines() if "another person's?" in line]
     assert sorted((line.split("|")[1].strip(), line.split("|")[4].strip()) for line in named) == [
         ("person 10", "person 11"),
         ("person 20", "person 21"),

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import JobPlace, State
+from service.gallery.jobs.jobs import JobRef, State
 from service.gallery.people import collections, corrections, identities, model_migration, templates
 from service.gallery.people.collections import Collection
 from service.gallery.search.explain import explain
@@ -24,7 +24,7 @@ async def both(database: Database, collection: Collection) -> Collection:
     """A collection of nine people, of whom the model that stands by knows p1, p4 and p7."""
     async with database.transaction() as connection:
         await collections.add_model(connection, SECOND, 16, "1" * 64)
-        found = await collections.change(connection, collection.name, standby_model_id=SECOND)
+        found = await collections.change(connection, collection.name, secondary_model_id=SECOND)
     for number in range(9):
         await enrol(database, found, f"p{number}", ["tiny", SECOND] if number % 3 == 1 else ["tiny"])
     return found
@@ -43,10 +43,10 @@ async def enrol(database: Database, found: Collection, name: str, models: Sequen
 
 async def test_a_job_has_a_row_for_everybody_whom_the_other_model_lacks(database: Database, both: Collection) -> None:
     """In the order in which they were enrolled, numbered from 0."""
-    place = JobPlace(both.id, uuid.uuid4())
+    place = JobRef(both.id, uuid.uuid4())
     async with database.transaction() as connection:
         await jobs.create(connection, place, "re-embedding", {"model_id": SECOND})
-        total = await jobs.select_rows(connection, place, model_migration.unembedded(both))
+        total = await jobs.select_rows(connection, place, model_migration.identities_to_reembed(both))
         await jobs.start(connection, place, total)
     async with database.transaction() as connection:
         started = await jobs.get(connection, place)
@@ -60,12 +60,12 @@ async def test_a_job_has_a_row_for_everybody_whom_the_other_model_lacks(database
 
 
 async def test_a_job_for_which_there_is_nothing_to_do_has_no_rows(database: Database, collection: Collection) -> None:
-    place = JobPlace(collection.id, uuid.uuid4())
+    place = JobRef(collection.id, uuid.uuid4())
     async with database.transaction() as connection:
         await collections.add_model(connection, SECOND, 16, "1" * 64)
-        found = await collections.change(connection, collection.name, standby_model_id=SECOND)
+        found = await collections.change(connection, collection.name, secondary_model_id=SECOND)
         await jobs.create(connection, place, "re-embedding", {"model_id": SECOND})
-        assert await jobs.select_rows(connection, place, model_migration.unembedded(found)) == 0
+        assert await jobs.select_rows(connection, place, model_migration.identities_to_reembed(found)) == 0
         rows = await connection.execute(select(job_row.c.number).where(place.of_rows))
     assert rows.all() == []
 
@@ -75,11 +75,11 @@ async def test_two_models_are_compared_in_one_go(database: Database, both: Colle
     async with database.transaction() as connection:
         await connection.execute(text("SET LOCAL enable_hashjoin = off"))  # which it would prefer for so few
         await connection.execute(text("SET LOCAL enable_mergejoin = off"))
-        steps = await explain(connection, model_migration.unembedded(both))
+        steps = await explain(connection, model_migration.identities_to_reembed(both))
         assert "Nested Loop" in {step.node for step in steps}
         await connection.execute(text("SET LOCAL enable_hashjoin = on"))
-        await model_migration.compare_whole(connection)
-        steps = await explain(connection, model_migration.unembedded(both))
+        await model_migration.disable_nested_loops(connection)
+        steps = await explain(connection, model_migration.identities_to_reembed(both))
     assert "Nested Loop" not in {step.node for step in steps}
 
 
@@ -90,5 +90,5 @@ async def test_a_face_that_is_forgotten_is_counted_under_every_model(database: D
         source, face = uuid.uuid4().bytes * 2, np.eye(16, dtype=np.float32)
         await corrections.add(connection, both.id, people["p0"], "tiny", face[0], source)
         await corrections.add(connection, both.id, people["p0"], SECOND, face[1], source)
-        assert await corrections.forget_faces(connection, both.id, [people["p1"]]) == 2
-        assert await corrections.forget_faces(connection, both.id, [people["p1"]]) == 0
+        assert await corrections.delete_showing(connection, both.id, [people["p1"]]) == 2
+        assert await corrections.delete_showing(connection, both.id, [people["p1"]]) == 0

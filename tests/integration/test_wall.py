@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
 
 from service.gallery.access import audit
-from service.gallery.access.audit import Action, Actor, Event, Trail
+from service.gallery.access.audit import Action, Actor, Event, AuditTrail
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.search import search
@@ -27,7 +27,7 @@ WALLED = sorted(
 @pytest.fixture
 async def app(postgres_url: str) -> AsyncIterator[Database]:
     """As the service logs in: one connection, so that whatever a transaction leaves behind is seen by the next."""
-    database = Database(row_security.as_app(postgres_url), pool_size=1)
+    database = Database(row_security.app_role_url(postgres_url), pool_size=1)
     yield database
     await database.close()
 
@@ -50,8 +50,8 @@ async def test_the_account_is_nobody_special(app: Database) -> None:
         "SELECT current_user, rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = current_user"
     )
     async with app.transaction() as connection:
-        assert (await connection.execute(query)).one() == (row_security.APP, False, False, False)
-        assert await row_security.is_walled(connection)
+        assert (await connection.execute(query)).one() == (row_security.APP_ROLE, False, False, False)
+        assert await row_security.row_security_applies(connection)
         owned = text("SELECT count(*) FROM pg_tables WHERE tableowner = current_user")
         assert (await connection.execute(owned)).scalar() == 0
 
@@ -69,7 +69,7 @@ async def test_a_forgotten_where_shows_nobody_else(
     async with app.transaction() as connection:
         for table in WALLED:
             assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar() == 0, table
-    async with app.transaction(within=collection.id) as connection:
+    async with app.transaction(collection_id=collection.id) as connection:
         seen = set((await connection.execute(select(template.c.collection_id))).scalars())
         assert seen == {collection.id}
         people = (await connection.execute(select(identity.c.external_id))).scalars().all()
@@ -86,7 +86,7 @@ async def test_a_search_that_forgets_its_collection_finds_only_what_was_entered(
 ) -> None:
     await filled(database, collection, other)
     probe = unit(np.random.default_rng(1))
-    async with app.transaction(within=collection.id) as connection:
+    async with app.transaction(collection_id=collection.id) as connection:
         assert len((await search.nearest(connection, collection.id, "tiny", probe, 10)).candidates) == 3
         assert (await search.nearest(connection, other.id, "tiny", probe, 10)).candidates == []
 
@@ -96,9 +96,9 @@ async def test_entering_ends_with_the_transaction(
 ) -> None:
     await filled(database, collection, other)
     for entered, seen in ((collection, 3), (other, 3), (None, 0)):
-        async with app.transaction(within=None if entered is None else entered.id) as connection:
+        async with app.transaction(collection_id=None if entered is None else entered.id) as connection:
             assert (await connection.execute(text("SELECT count(*) FROM identity"))).scalar() == seen
-    async with app.transaction(everything=True) as connection:
+    async with app.transaction(all_collections=True) as connection:
         assert ((await connection.execute(text("SELECT count(*) FROM identity"))).scalar() or 0) >= 6
     async with app.transaction() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM identity"))).scalar() == 0
@@ -143,7 +143,7 @@ async def test_what_it_may_not_do(
     await filled(database, collection, other)
 
     async def act() -> None:
-        async with app.transaction(within=collection.id) as connection:
+        async with app.transaction(collection_id=collection.id) as connection:
             for part in statement.split("; "):
                 await connection.execute(text(part), {"other": other.id} if ":other" in part else {})
 
@@ -152,20 +152,20 @@ async def test_what_it_may_not_do(
 
 
 async def test_the_trail_is_added_to_all_the_same(app: Database, collection: Collection) -> None:
-    trail = Trail(b"key")
-    async with app.transaction(within=collection.id) as connection:
+    trail = AuditTrail(b"key")
+    async with app.transaction(collection_id=collection.id) as connection:
         await trail.append(connection, collection.id, [Event(Action.SEARCH, Actor())])
         await trail.append(connection, collection.id, [Event(Action.SEARCH, Actor())])
-    async with app.transaction(within=collection.id) as connection:
+    async with app.transaction(collection_id=collection.id) as connection:
         assert await trail.check(connection, collection.id) == 2
         assert len(await audit.page(connection, collection.id, 10)) == 2
 
 
 async def test_a_login_of_ones_own_takes_on_the_role(postgres_url: str, collection: Collection) -> None:
     """The owner's login with the role's rights, as with one configured URL; RESET does not lead back."""
-    database = Database(postgres_url, pool_size=1, role=row_security.APP)
+    database = Database(postgres_url, pool_size=1, role=row_security.APP_ROLE)
     async with database.transaction() as connection:
-        assert await row_security.is_walled(connection)
+        assert await row_security.row_security_applies(connection)
         await connection.execute(text("RESET ROLE"))
-        assert await row_security.is_walled(connection)
+        assert await row_security.row_security_applies(connection)
     await database.close()

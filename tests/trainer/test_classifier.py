@@ -13,7 +13,7 @@ from service.inference.classifier import Classifier, write_classifier
 from trainer.__main__ import app
 from trainer.classifier.config import ClassifierConfig
 from trainer.classifier.fitting import divide
-from trainer.classifier.report import Measured, write_report
+from trainer.classifier.report import RequestMetrics, write_report
 from trainer.configuration import ConfigError
 from trainer.embedder.canvases import load_canvases
 
@@ -36,7 +36,7 @@ def test_every_person_has_pictures_to_fit_on_and_to_measure_on(ten_people: Path,
 
 def test_rates_and_tables_are_those_of_worked_guesses(tmp_path: Path) -> None:
     shares = np.array([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]], np.float32)
-    measured = Measured(shares, np.array([0, 1, 2, 2]), ["ada", "grace", "zoe"])
+    measured = RequestMetrics(shares, np.array([0, 1, 2, 2]), ["ada", "grace", "zoe"])
     assert (measured.accuracy, measured.top(2), measured.top(3)) == (0.5, 0.75, 1.0)
     write_report(measured, 2, tmp_path)
     report = (tmp_path / "report.md").read_text()

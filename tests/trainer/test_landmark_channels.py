@@ -10,7 +10,7 @@ import torch
 
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import FaceChoice, ImageInput
+from service.inference.engine import FaceChoice, Picture
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
 from service.runtime.settings import BUNDLES
@@ -190,7 +190,7 @@ def test_the_service_serves_such_a_model(
     encoder, _ = load_encoder(best)
     # The engine's embedding of a photo is the encoder's of the crop and its heatmaps, put together by hand.
     engine = LocalEngine(detector, [embedder], ImageLimits())
-    [seen] = engine.observe_now([ImageInput(COLLINS.read_bytes(), FaceChoice.LARGEST, keep_crop=True)])
+    [seen] = engine.observe_now([Picture(COLLINS.read_bytes(), FaceChoice.LARGEST, keep_crop=True)])
     (face,) = seen.faces
     assert face.detection.landmarks is not None
     crop = cv2.imdecode(np.frombuffer(face.crop, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
@@ -202,7 +202,7 @@ def test_the_service_serves_such_a_model(
     # A crop that comes alone has no landmarks, and is embedded all the same.
     ok, stored = cv2.imencode(".png", crop[..., ::-1])
     assert ok
-    [alone] = engine.observe_now([ImageInput(stored.tobytes(), cropped=True)])
+    [alone] = engine.observe_now([Picture(stored.tobytes(), cropped=True)])
     assert float(eager(encoder, config, crop, np.zeros((6, 3), np.float32)) @ alone.faces[0].embedding) > 0.9999
     # Calibration embeds canvases with the landmarks that the service would find.
     embedded, _ = embed_canvases(embedder, canvases, [0, 13])

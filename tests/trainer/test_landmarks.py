@@ -25,7 +25,7 @@ from trainer.configuration import ConfigError
 from trainer.detector.labels import LabelledFace, read_labels, write_labels
 from trainer.landmarks import export, training
 from trainer.landmarks.config import LandmarkConfig
-from trainer.landmarks.faces import Faces, Kind, found_faces, join, labelled_faces
+from trainer.landmarks.faces import Faces, JobKind, found_faces, join, labelled_faces
 from trainer.landmarks.model import EYES, Deployed, laplace_loss
 from trainer.landmarks.model import LandmarkRefiner as Net
 from trainer.landmarks.proposals import mistakes, proposals
@@ -138,7 +138,7 @@ def test_proposals_are_faces_other_things_or_left_out(tmp_path: Path) -> None:
     apart = Detection((10, 10, 80, 90), 0.3, five(10, 10))
     doubtful = Detection((300, 20, 370, 100), 0.3, five(300, 20))
     found = proposals(tmp_path, "train", Scripted(right, weak, part, apart, doubtful), Scripted(doubtful))
-    kinds = [int((found.kinds == kind).sum()) for kind in Kind]
+    kinds = [int((found.kinds == kind).sum()) for kind in JobKind]
     assert kinds == [0, 1, 1 + 4 + 1]
 
 

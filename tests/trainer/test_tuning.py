@@ -58,9 +58,9 @@ def test_a_study_goes_on_where_it_was(ten_people: Path, tmp_path: Path, monkeypa
             raise KeyboardInterrupt  # the second trial is cut off
         return training.train(config, canvases, None, tmp_path / "cache", folder, callbacks=callbacks)
 
-    patient = {**TUNE, "patience": 9}
+    background = {**TUNE, "patience": 9}
     with pytest.raises(KeyboardInterrupt):
-        run_study(TuneConfig.model_validate(patient), tmp_path / "study", train)
+        run_study(TuneConfig.model_validate(background), tmp_path / "study", train)
     killed = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path / 'study' / 'study.db'}")
     trial = killed.ask()  # as a process that was killed leaves it: running
     assert trial.suggest_float("stages.0.learning_rate", 1e-4, 1e-2, log=True) != 0.00123

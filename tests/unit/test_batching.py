@@ -29,9 +29,9 @@ class Recorder:
 
 @asynccontextmanager
 async def running(
-    run: Callable[[Sequence[int]], list[int]], max_batch: int = 4, max_waiting: int = 6
+    run: Callable[[Sequence[int]], list[int]], max_batch: int = 4, max_queued: int = 6
 ) -> AsyncIterator[Batcher[int, int]]:
-    batcher: Batcher[int, int] = Batcher(run, max_batch, max_waiting)
+    batcher: Batcher[int, int] = Batcher(run, max_batch, max_queued)
     await batcher.start()
     try:
         yield batcher
@@ -128,7 +128,7 @@ async def test_what_nobody_waits_for_lets_the_others_pass() -> None:
     batcher: Batcher[int, int] = Batcher(run, 4, 100, lambda item: item >= 100)
     await batcher.start()
     run.gate.clear()
-    patient = [asyncio.create_task(batcher.submit([100 + number])) for number in range(6)]
+    background = [asyncio.create_task(batcher.submit([100 + number])) for number in range(6)]
     await asyncio.sleep(0.05)  # the first of them is being run
     urgent = [asyncio.create_task(batcher.submit([number])) for number in range(3)]
     await asyncio.sleep(0.05)
@@ -164,7 +164,7 @@ async def test_nobody_is_refused_because_of_patient_items() -> None:
     run.gate.clear()
     first = asyncio.create_task(batcher.submit([100, 101]))
     await asyncio.sleep(0.05)
-    patient = asyncio.create_task(batcher.submit([102, 103, 104, 105]))
+    background = asyncio.create_task(batcher.submit([102, 103, 104, 105]))
     await asyncio.sleep(0.05)
     with pytest.raises(EngineBusy):
         await batcher.submit([106])

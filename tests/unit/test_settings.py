@@ -27,8 +27,8 @@ def test_the_environment_beats_the_file_and_the_file_the_defaults(
 
 
 def test_hosts_are_compared_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REGISTRY_CLASSIFIER__URL_HOSTS", '["Photos.Example.com", " 10.0.0.5:8080"]')
-    assert load_settings().classifier.url_hosts == ["photos.example.com", "10.0.0.5:8080"]
+    monkeypatch.setenv("REGISTRY_CLASSIFIER__ALLOWED_URL_HOSTS", '["Photos.Example.com", " 10.0.0.5:8080"]')
+    assert load_settings().classifier.allowed_url_hosts == ["photos.example.com", "10.0.0.5:8080"]
 
 
 def test_a_secret_file_gives_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,4 +122,4 @@ def test_what_is_no_workers_url_is_told(url: str) -> None:
 def test_a_bundle_that_is_not_shipped_is_told() -> None:
     with pytest.raises(StartupError, match=r"no shipped bundle of that name; shipped are embedder, embedder-fairface"):
         load_settings(embedder={"more": ["nope"]})
-    assert load_settings(embedder={"more": ["embedder-fairface"]}).embedder.more == [BUNDLES / "embedder-fairface"]
+    assert load_settings(embedder={"more": ["embedder-fairface"]}).embedder.additional_bundles == [BUNDLES / "embedder-fairface"]

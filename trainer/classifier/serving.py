@@ -7,7 +7,7 @@ from service.inference.bundle import EmbedderManifest, embedding_fingerprint
 from service.inference.classifier import Classifier
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import FaceChoice, ImageInput
+from service.inference.engine import FaceChoice, Picture
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
 from service.vision.image import ImageLimits
@@ -37,7 +37,7 @@ class Guesser:
         Raises:
             ConfigError: the photo can't be read or shows no face.
         """
-        [seen] = self._engine.observe_now([ImageInput(photo, FaceChoice.ALL)])
+        [seen] = self._engine.observe_now([Picture(photo, FaceChoice.ALL)])
         if isinstance(seen, RegistryError) or not seen.faces:
             raise ConfigError("no face is on the photo" if not isinstance(seen, RegistryError) else seen.detail)
         return [self._classifier.top(face.embedding, top_k) for face in seen.faces]

@@ -13,7 +13,7 @@ from rich.progress import track
 from service.errors import RegistryError
 from service.inference.bundle import Calibration, IdentificationPoint
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import FaceChoice, ImageInput
+from service.inference.engine import FaceChoice, Picture
 from service.inference.local import LocalEngine
 from service.inference.rates import rate_of_one
 from trainer.embedder.calibration import GALLERY_SIZES, measured_searches
@@ -179,7 +179,7 @@ def embed_photos(engine: LocalEngine, photos: Sequence[Path], choice: FaceChoice
     """The embedding of each photo's chosen face, or None where none was found."""
     embeddings: list[Floats | None] = []
     for start in track(range(0, len(photos), BATCH), description="through the engine"):
-        images = [ImageInput(path.read_bytes(), choice) for path in photos[start : start + BATCH]]
+        images = [Picture(path.read_bytes(), choice) for path in photos[start : start + BATCH]]
         for result in engine.observe_now(images):
             missing = isinstance(result, RegistryError) or not result.faces
             embeddings.append(None if missing else result.faces[0].embedding)  # type: ignore[union-attr]

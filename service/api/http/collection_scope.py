@@ -17,7 +17,7 @@ from service.gallery.people import collections
 from service.gallery.people.collections import DEFAULT, Collection
 
 
-class OneCollection:
+class CollectionScope:
     """The collection, once the caller's key has been found to be for it."""
 
     def __init__(self, registry: Registry, access: Access, name: str, request: Request) -> None:
@@ -50,18 +50,18 @@ class OneCollection:
         await self._registry.trail.append(connection, collection_id, [event])
 
 
-def _within(scope: Scope) -> Callable[..., Awaitable[OneCollection]]:
+def _within(scope: Scope) -> Callable[..., Awaitable[CollectionScope]]:
     async def dependency(
         request: Request,
         registry: RegistryDependency,
         access: Annotated[Access, Depends(require(scope))],
         collection: Annotated[CollectionName, Query()] = DEFAULT,
-    ) -> OneCollection:
-        return OneCollection(registry, access, collection, request)
+    ) -> CollectionScope:
+        return CollectionScope(registry, access, collection, request)
 
     return dependency
 
 
-InCollection = Annotated[OneCollection, Depends(_within(Scope.MANAGE))]
-EnrolInCollection = Annotated[OneCollection, Depends(_within(Scope.ENROL))]
-AuditInCollection = Annotated[OneCollection, Depends(_within(Scope.AUDIT))]
+InCollection = Annotated[CollectionScope, Depends(_within(Scope.MANAGE))]
+EnrolInCollection = Annotated[CollectionScope, Depends(_within(Scope.ENROL))]
+AuditInCollection = Annotated[CollectionScope, Depends(_within(Scope.AUDIT))]

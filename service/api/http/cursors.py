@@ -10,7 +10,7 @@ from typing import Annotated, Protocol, TypeVar
 from fastapi import Query
 
 from service.errors import InvalidRequest
-from service.gallery.storage.paging import Place
+from service.gallery.storage.paging import PageCursor
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of the page before")]
@@ -33,7 +33,7 @@ def encode(item: Dated) -> str:
     return encode_text(f"{item.created_at.isoformat()} {item.id}")
 
 
-def decode(cursor: str | None) -> Place | None:
+def decode(cursor: str | None) -> PageCursor | None:
     """Raises InvalidRequest."""
     return _decoded(cursor, _place)
 
@@ -77,9 +77,9 @@ def _number(words: str) -> int:
     return number
 
 
-def _place(words: str) -> Place:
+def _place(words: str) -> PageCursor:
     created_at, _, identity = words.partition(" ")
-    place = Place(datetime.fromisoformat(created_at), uuid.UUID(identity))
+    place = PageCursor(datetime.fromisoformat(created_at), uuid.UUID(identity))
     if place.created_at.tzinfo is None:
         raise ValueError
     return place

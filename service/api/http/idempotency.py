@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Header
 
-from service.api.schemas.all_schemas import RegisterBody
+from service.api.schemas.all_schemas import RegisterRequest
 
 IdempotencyKey = Annotated[
     str | None,
@@ -19,7 +19,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-def digest(body: RegisterBody) -> bytes:
+def digest(body: RegisterRequest) -> bytes:
     """SHA-256 of all that a request says; pictures by their own digests, JSON and multipart alike."""
     words = body.model_dump(mode="json", exclude={"images"})
     words["images"] = [hashlib.sha256(image).hexdigest() for image in body.images]

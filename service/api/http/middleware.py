@@ -43,7 +43,7 @@ class RequestId:
         await self._app(scope, receive, send_with_id)
 
 
-class Measured:
+class RequestMetrics:
     """Counts and times requests by operation: the route's pattern, never the address with what is in it."""
 
     def __init__(self, app: ASGIApp) -> None:

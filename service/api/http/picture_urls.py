@@ -9,7 +9,7 @@ import aiohttp
 from service.errors import ImageTooLarge, UrlNotAllowed, UrlUnreachable
 
 TIMEOUT_S = 10
-PORTION = 64 * 1024
+BATCH = 64 * 1024
 
 
 async def fetch(url: str, allowed: Sequence[str], max_bytes: int) -> bytes:
@@ -41,7 +41,7 @@ async def fetch(url: str, allowed: Sequence[str], max_bytes: int) -> bytes:
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     content = bytearray()
-    async for portion in answer.content.iter_chunked(PORTION):
+    async for portion in answer.content.iter_chunked(BATCH):
         content += portion
         if len(content) > max_bytes:
             raise ImageTooLarge(f"the file has more than the {max_bytes:,} bytes that are allowed", pointer="/url")
@@ -57,6 +57,6 @@ def _require_allowed(url: str, allowed: Sequence[str]) -> None:
         named, parts = None, None
     if parts is None or parts.scheme not in {"http", "https"} or named not in allowed or parts.username is not None:
         raise UrlNotAllowed(
-            "pictures are taken from the hosts of the setting classifier.url_hosts alone; send the picture itself",
+            "pictures are taken from the hosts of the setting classifier.allowed_url_hosts alone; send the picture itself",
             pointer="/url",
         )

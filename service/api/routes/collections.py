@@ -8,11 +8,11 @@ from service.api.http.access import ManageAccess
 from service.api.http.bodies import operation, read_body
 from service.api.http.cursors import Cursor, Limit, cut, decode_text, encode_text
 from service.api.schemas.all_schemas import (
-    CollectionBody,
-    CollectionChange,
-    CollectionDeletionAnswer,
+    CollectionCreateRequest,
+    CollectionUpdateRequest,
+    CollectionDeletionResponse,
     CollectionName,
-    CollectionsAnswer,
+    CollectionsResponse,
     CollectionView,
 )
 from service.api.state import Registry, RegistryDependency
@@ -35,13 +35,13 @@ async def list_collections(
     prefix: Annotated[
         str | None, Query(max_length=63, pattern=r"^[A-Za-z0-9._-]*$", description="only names that begin so")
     ] = None,
-) -> CollectionsAnswer:
+) -> CollectionsResponse:
     """Those that the key is for."""
     after = decode_text(cursor)
-    async with registry.database.transaction(everything=True) as connection:
+    async with registry.database.transaction(all_collections=True) as connection:
         found = await collections.page(connection, limit + 1, after, access.collection, prefix)
     page, next_cursor = cut(list(found), limit, lambda item: encode_text(item[0].name))
-    return CollectionsAnswer(collections=[_view(*item) for item in page], next_cursor=next_cursor)
+    return CollectionsResponse(collections=[_view(*item) for item in page], next_cursor=next_cursor)
 
 
 @router.get("/{name}", summary="One collection")
@@ -55,14 +55,14 @@ async def read_collection(
     return _view(found, size.people)
 
 
-@router.post("", openapi_extra=operation(CollectionBody), status_code=201, summary="Make a collection")
+@router.post("", openapi_extra=operation(CollectionCreateRequest), status_code=201, summary="Make a collection")
 async def create_collection(request: Request, registry: RegistryDependency, access: ManageAccess) -> CollectionView:
     """A namespace of identities, bound to one of the models that the service runs."""
     access.enter(None)
-    body = await read_body(request, CollectionBody)
+    body = await read_body(request, CollectionCreateRequest)
     model_id = body.model_id or registry.engine.model_id
-    registry.deciding.policy_of(model_id)
-    registry.deciding.require_resolvable(body.operating_point, model_id)
+    registry.resolver.policy_of(model_id)
+    registry.resolver.require_resolvable(body.operating_point, model_id)
     _require_decidable(registry, body.duplicates, model_id)
     _require_key(registry, body.store_crops)
     choices = body.model_dump(mode="json", exclude={"name", "model_id"})
@@ -73,26 +73,26 @@ async def create_collection(request: Request, registry: RegistryDependency, acce
     return _view(made, 0)
 
 
-@router.patch("/{name}", openapi_extra=operation(CollectionChange), summary="Change a collection's rules")
+@router.patch("/{name}", openapi_extra=operation(CollectionUpdateRequest), summary="Change a collection's rules")
 async def change_collection(
     request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
 ) -> CollectionView:
     """Its default rate, what it asks of newcomers, whether crops are kept. People who are enrolled stay as they are."""
     access.enter(name)
-    body = await read_body(request, CollectionChange)
+    body = await read_body(request, CollectionUpdateRequest)
     _require_key(registry, body.store_crops)
     async with registry.database.transaction() as connection:
         found = await collections.get(connection, name, "/name")
-        for model_id in filter(None, (found.model_id, found.standby_model_id)):
+        for model_id in filter(None, (found.model_id, found.secondary_model_id)):
             _require_decidable(registry, body.duplicates, model_id)
-            registry.deciding.require_resolvable(body.operating_point, model_id)
+            registry.resolver.require_resolvable(body.operating_point, model_id)
         if body.store_crops is not None:
-            await collections.change_models(connection, found.id)
+            await collections.take_model_lock(connection, found.id)
         changed = await collections.change(connection, name, **body.choices)
         if body.store_crops is False:
-            await crops.forget_all(connection, changed.id)
+            await crops.delete_all(connection, changed.id)
         if body.operating_point is not None:  # which the gallery may be too large for already
-            await registry.deciding.in_gallery(connection, changed, body.operating_point)
+            await registry.resolver.for_gallery(connection, changed, body.operating_point)
         size = await count(connection, changed.id, changed.model_id)
         event = Event(Action.COLLECTION_CHANGE, access.actor(request), details=body.choices)
         await registry.trail.append(connection, changed.id, [event])
@@ -102,7 +102,7 @@ async def change_collection(
 @router.delete("/{name}", summary="Delete a collection with everybody in it")
 async def delete_collection(
     request: Request, name: Annotated[CollectionName, Path()], registry: RegistryDependency, access: ManageAccess
-) -> CollectionDeletionAnswer:
+) -> CollectionDeletionResponse:
     """Its audit trail stays."""
     access.enter(name)
     async with registry.database.transaction() as connection:
@@ -110,17 +110,17 @@ async def delete_collection(
         details = {"name": name, "identities": deleted}
         event = Event(Action.COLLECTION_DELETE, access.actor(request), details=details)
         await registry.trail.append(connection, collection_id, [event])
-    return CollectionDeletionAnswer(name=name, identities_deleted=deleted)
+    return CollectionDeletionResponse(name=name, identities_deleted=deleted)
 
 
 def _require_decidable(registry: Registry, duplicates: DuplicatePolicy | None, model_id: str) -> None:
     if duplicates not in (None, DuplicatePolicy.ALLOW):
-        registry.deciding.require_duplicates_decidable(model_id)
+        registry.resolver.require_duplicates_decidable(model_id)
 
 
 def _require_key(registry: Registry, store_crops: bool | None) -> None:
     """Raises CropsUnavailable."""
-    if store_crops and registry.vault is None:
+    if store_crops and registry.crop_cipher is None:
         raise CropsUnavailable("set crops.key, the same for all services on this database", pointer="/store_crops")
 
 
@@ -133,7 +133,7 @@ def _view(collection: collections.Collection, identities: int) -> CollectionView
         quality=QualityMode(collection.quality),
         duplicates=DuplicatePolicy(collection.duplicates),
         store_crops=collection.store_crops,
-        standby_model_id=collection.standby_model_id,
+        secondary_model_id=collection.secondary_model_id,
         identity_count=identities,
         created_at=collection.created_at,
     )

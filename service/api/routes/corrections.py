@@ -8,17 +8,17 @@ from service.api.http.bodies import operation, read_body
 from service.api.http.collection_scope import InCollection
 from service.api.http.cursors import Cursor, Limit, cut, decode, encode
 from service.api.http.inputs import Inputs
-from service.api.schemas.all_schemas import CorrectionBody, CorrectionsAnswer, CorrectionView
+from service.api.schemas.all_schemas import CorrectionRequest, CorrectionsResponse, CorrectionView
 from service.api.state import EngineDependency, RegistryDependency
 from service.gallery.access.audit import Action
 from service.gallery.people import corrections, identities
-from service.recognition.corrections import CorrectionRequest
+from service.recognition.corrections import NewCorrection
 
 router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["gallery"])
 
 
 @router.post(
-    "", openapi_extra=operation(CorrectionBody), status_code=201, summary="Say that a face is not the person's"
+    "", openapi_extra=operation(CorrectionRequest), status_code=201, summary="Say that a face is not the person's"
 )
 async def correct(
     request: Request,
@@ -31,9 +31,9 @@ async def correct(
 
     The face's embedding is kept until the correction, or the person, is deleted.
     """
-    body = await read_body(request, CorrectionBody)
+    body = await read_body(request, CorrectionRequest)
     image = Inputs(engine, collection.access).of_correction(body)
-    wish = CorrectionRequest(collection.name, identity_id, image, collection.actor)
+    wish = NewCorrection(collection.name, identity_id, image, collection.actor)
     made = await registry.corrector(engine).correct(wish)
     return CorrectionView.model_validate(made, from_attributes=True)
 
@@ -41,7 +41,7 @@ async def correct(
 @router.get("", summary="Faces that are said not to be the person's")
 async def list_corrections(
     identity_id: uuid.UUID, collection: InCollection, limit: Limit = 100, cursor: Cursor = None
-) -> CorrectionsAnswer:
+) -> CorrectionsResponse:
     """Without embeddings."""
     after = decode(cursor)
     async with collection.opened() as (connection, opened):
@@ -49,7 +49,7 @@ async def list_corrections(
         found = await corrections.page(connection, opened.id, identity_id, opened.model_id, limit + 1, after)
     page, next_cursor = cut(list(found), limit, encode)
     views = [CorrectionView.model_validate(item, from_attributes=True) for item in page]
-    return CorrectionsAnswer(corrections=views, next_cursor=next_cursor)
+    return CorrectionsResponse(corrections=views, next_cursor=next_cursor)
 
 
 @router.delete("/{correction_id}", status_code=204, summary="Take a correction back")

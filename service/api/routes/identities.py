@@ -9,23 +9,23 @@ from service.api.http.bodies import metadata_filter, operation, read_body
 from service.api.http.collection_scope import InCollection
 from service.api.http.cursors import Cursor, Limit, cut, decode, encode
 from service.api.schemas.all_schemas import (
-    DeletionAnswer,
-    HoldingsAnswer,
-    IdentitiesAnswer,
-    IdentityChange,
+    DeletionResponse,
+    SubjectDataResponse,
+    IdentitiesResponse,
+    IdentityUpdateRequest,
     IdentityView,
     ModelId,
     Name,
-    TemplateDeletionAnswer,
-    TemplatesAnswer,
+    TemplateDeletionResponse,
+    TemplatesResponse,
     TemplateView,
 )
-from service.api.schemas.views import deletion_answer, holdings_answer, identity_view
+from service.api.schemas.views import deletion_answer, subject_data_response, identity_view
 from service.api.state import RegistryDependency
 from service.gallery.access.audit import Action
 from service.gallery.access.scopes import Scope
 from service.gallery.people import collections, erasure, identities, templates
-from service.gallery.people.subject_data import holdings
+from service.gallery.people.subject_data import read_subject_data
 from service.gallery.search.filters import condition_of
 
 router = APIRouter(prefix="/identities", tags=["gallery"])
@@ -41,14 +41,14 @@ async def list_identities(
     filter: Annotated[  # noqa: A002  the name that a search has for it
         str | None, Query(max_length=16_384, description="only people whose metadata fulfil this JSON, as in a search")
     ] = None,
-) -> IdentitiesAnswer:
+) -> IdentitiesResponse:
     """In the order in which they were enrolled. A page begins after its cursor, whatever came or went meanwhile."""
     after = decode(cursor)
     among = None if filter is None else condition_of(metadata_filter(filter))
     async with collection.transaction() as (connection, collection_id):
         found = await identities.page(connection, collection_id, limit + 1, after, label, external_id, among)
     page, next_cursor = cut(found, limit, encode)
-    return IdentitiesAnswer(identities=[identity_view(identity) for identity in page], next_cursor=next_cursor)
+    return IdentitiesResponse(identities=[identity_view(identity) for identity in page], next_cursor=next_cursor)
 
 
 @router.get("/{identity_id}", summary="One enrolled person")
@@ -58,7 +58,7 @@ async def read(identity_id: uuid.UUID, collection: InCollection) -> IdentityView
 
 
 @router.delete("/{identity_id}", summary="Delete a person with all templates")
-async def delete(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> DeletionAnswer:
+async def delete(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> DeletionResponse:
     """Centroids, crops, metadata, kept answers and rows of jobs go along. The answer is a receipt.
 
     The rows are gone at once; `python -m service db purge` also takes their bytes out of the database's files.
@@ -69,26 +69,26 @@ async def delete(identity_id: uuid.UUID, collection: InCollection, registry: Reg
 
 
 @router.get("/{identity_id}/export", summary="Everything that is held on a person")
-async def export(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> HoldingsAnswer:
+async def export(identity_id: uuid.UUID, collection: InCollection, registry: RegistryDependency) -> SubjectDataResponse:
     """For whoever has a right to know, and to take along; embeddings are in it, so the key needs that scope as well.
 
     What the audit trail says of the person is there for keys that may read it.
     """
     collection.access.require_scope(Scope.EMBEDDINGS)
-    await registry.reads.flush()
+    await registry.read_audit.flush()
     async with collection.transaction() as (connection, collection_id):
-        held = await holdings(connection, collection_id, identity_id)
+        held = await read_subject_data(connection, collection_id, identity_id)
         await collection.record(connection, collection_id, Action.EXPORT, identity_id)
-    return holdings_answer(held, registry.vault, with_audit=collection.access.has(Scope.AUDIT))
+    return subject_data_response(held, registry.crop_cipher, with_audit=collection.access.has(Scope.AUDIT))
 
 
-@router.patch("/{identity_id}", openapi_extra=operation(IdentityChange), summary="Change a person's label or metadata")
+@router.patch("/{identity_id}", openapi_extra=operation(IdentityUpdateRequest), summary="Change a person's label or metadata")
 async def change(
     request: Request,
     identity_id: uuid.UUID,
     collection: InCollection,
 ) -> IdentityView:
-    body = await read_body(request, IdentityChange)
+    body = await read_body(request, IdentityUpdateRequest)
     async with collection.transaction() as (connection, collection_id):
         changed = await identities.change(connection, collection_id, identity_id, **body.changes)
         fields = sorted(body.changes)
@@ -103,7 +103,7 @@ async def list_templates(
     limit: Limit = 1000,
     cursor: Cursor = None,
     model_id: Annotated[ModelId | None, Query(description="of this model; unset: of the collection's own")] = None,
-) -> TemplatesAnswer:
+) -> TemplatesResponse:
     """Without embeddings."""
     after = decode(cursor)
     async with collection.opened() as (connection, found):
@@ -113,7 +113,7 @@ async def list_templates(
         )
     page, next_cursor = cut(list(stored), limit, encode)
     views = [TemplateView.model_validate(item, from_attributes=True) for item in page]
-    return TemplatesAnswer(templates=views, next_cursor=next_cursor)
+    return TemplatesResponse(templates=views, next_cursor=next_cursor)
 
 
 @router.delete("/{identity_id}/templates/{template_id}", summary="Delete one picture's template")
@@ -121,14 +121,14 @@ async def delete_template(
     identity_id: uuid.UUID,
     template_id: uuid.UUID,
     collection: InCollection,
-) -> TemplateDeletionAnswer:
+) -> TemplateDeletionResponse:
     """The person's centroid is made anew from the others. Without any left the person stays, and is not found.
 
     What other models made of the same face goes along, and its crop.
     """
     async with collection.transaction() as (connection, collection_id):
-        await collections.hold_models(connection, collection_id)
+        await collections.share_model_lock(connection, collection_id)
         await identities.lock(connection, collection_id, identity_id)
         left = await templates.remove(connection, collection_id, identity_id, template_id)
         await collection.record(connection, collection_id, Action.DELETE_TEMPLATE, identity_id, left=left)
-    return TemplateDeletionAnswer(template_id=template_id, templates_left=left)
+    return TemplateDeletionResponse(template_id=template_id, templates_left=left)

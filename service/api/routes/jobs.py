@@ -12,15 +12,15 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.api.http.bodies import JSON, media_type, read_body
-from service.api.http.collection_scope import EnrolInCollection, OneCollection
+from service.api.http.collection_scope import EnrolInCollection, CollectionScope
 from service.api.http.cursors import Cursor, Limit, cut, decode, decode_number, encode, encode_text
 from service.api.schemas.all_schemas import Detector
 from service.api.schemas.jobs import (
-    FolderBody,
+    FolderRequest,
     JobDetail,
-    JobRowsAnswer,
+    JobRowsResponse,
     JobRowView,
-    JobsAnswer,
+    JobsResponse,
     JobView,
     job_detail,
     job_view,
@@ -30,9 +30,9 @@ from service.api.state import RegistryDependency
 from service.errors import InvalidRequest, JobNotFound, UnsupportedMediaType
 from service.gallery.access.audit import Action
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobPlace, RowStatus, State
+from service.gallery.jobs.jobs import Job, JobRef, RowStatus, State
 from service.inference.engine import FaceChoice
-from service.jobs.batches import put_preparation
+from service.jobs.batches import enqueue_preparation
 from service.jobs.bulk_enrolment import KIND
 from service.jobs.sources import Archive, allowed_folder
 
@@ -44,7 +44,7 @@ BODY: dict[str, Any] = {
         "required": True,
         "content": {
             ZIP: {"schema": {"type": "string", "format": "binary"}},
-            JSON: {"schema": FolderBody.model_json_schema()},
+            JSON: {"schema": FolderRequest.model_json_schema()},
         },
     }
 }
@@ -69,13 +69,13 @@ async def enrol(
     wish: dict[str, Any] = {"face": _one_face(face).value, "detector": detector, "force": force}
     wish |= {"actor": collection.actor.to_json(), "named": collection.access.may_name_others()}
     async with collection.transaction() as (_, collection_id):
-        place = JobPlace(collection_id, uuid.uuid4())
+        place = JobRef(collection_id, uuid.uuid4())
     kind = media_type(request)
     if kind == ZIP:
         wish["uploads"] = registry.uploads.name
         file = await registry.uploads.receive(place.id, request.stream())
     elif kind == JSON:
-        body = await read_body(request, FolderBody)
+        body = await read_body(request, FolderRequest)
         wish["folder"] = str(allowed_folder(registry.import_root, body.folder))
         file = None
     else:
@@ -83,9 +83,9 @@ async def enrol(
     try:
         if file is not None:
             await asyncio.to_thread(lambda: Archive(file).close())
-        async with registry.database.transaction(within=place.collection_id) as connection:
+        async with registry.database.transaction(collection_id=place.collection_id) as connection:
             job = await jobs.create(connection, place, KIND, wish)
-            await put_preparation(registry.queue, connection, job)
+            await enqueue_preparation(registry.queue, connection, job)
             await collection.record(connection, place.collection_id, Action.JOB_START, job=str(job.id))
     except BaseException:
         registry.uploads.drop(place.id)
@@ -100,18 +100,18 @@ async def list_jobs(
     limit: Limit = 100,
     cursor: Cursor = None,
     state: Annotated[State | None, Query(description="only jobs in this state")] = None,
-) -> JobsAnswer:
+) -> JobsResponse:
     after = decode(cursor)
     async with collection.transaction() as (connection, collection_id):
         found = await jobs.page(connection, collection_id, limit + 1, after, state, collection.access.own_jobs_only)
     page, next_cursor = cut(found, limit, encode)
-    return JobsAnswer(jobs=[job_view(job) for job in page], next_cursor=next_cursor)
+    return JobsResponse(jobs=[job_view(job) for job in page], next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", summary="How far a job is")
 async def read(job_id: uuid.UUID, collection: EnrolInCollection) -> JobDetail:
     async with collection.transaction() as (connection, collection_id):
-        place = JobPlace(collection_id, job_id)
+        place = JobRef(collection_id, job_id)
         return job_detail(await _job(connection, place, collection), await jobs.progress(connection, place))
 
 
@@ -119,7 +119,7 @@ async def read(job_id: uuid.UUID, collection: EnrolInCollection) -> JobDetail:
 async def cancel(job_id: uuid.UUID, registry: RegistryDependency, collection: EnrolInCollection) -> JobView:
     """Who is enrolled already stays so; rows that were not done yet stay undone."""
     async with collection.transaction() as (connection, collection_id):
-        place = JobPlace(collection_id, job_id)
+        place = JobRef(collection_id, job_id)
         await _job(connection, place, collection)
         cancelled = await jobs.cancel(connection, place)
         await collection.record(connection, collection_id, Action.JOB_CANCEL, job=str(job_id))
@@ -134,14 +134,14 @@ async def list_rows(
     limit: Limit = 100,
     cursor: Cursor = None,
     status: Annotated[RowStatus | None, Query(description="only rows with this status")] = None,
-) -> JobRowsAnswer:
+) -> JobRowsResponse:
     after = decode_number(cursor)
     async with collection.transaction() as (connection, collection_id):
-        place = JobPlace(collection_id, job_id)
+        place = JobRef(collection_id, job_id)
         await _job(connection, place, collection)
         found = await jobs.rows_page(connection, place, limit + 1, -1 if after is None else after, status)
     page, next_cursor = cut(found, limit, lambda row: encode_text(str(row.number)))
-    return JobRowsAnswer(rows=[row_view(row) for row in page], next_cursor=next_cursor)
+    return JobRowsResponse(rows=[row_view(row) for row in page], next_cursor=next_cursor)
 
 
 @router.get("/{job_id}/rows.jsonl", summary="Every row, one JSON document a line", response_class=StreamingResponse)
@@ -167,7 +167,7 @@ async def rows_as_csv(
     return StreamingResponse(lines(), media_type="text/csv; charset=utf-8")
 
 
-async def _job(connection: AsyncConnection, place: JobPlace, collection: OneCollection) -> Job:
+async def _job(connection: AsyncConnection, place: JobRef, collection: CollectionScope) -> Job:
     """The job, where the caller may know of it. Raises JobNotFound."""
     job = await jobs.get(connection, place)
     if (key_id := collection.access.own_jobs_only) is not None and job.request["actor"]["key_id"] != str(key_id):
@@ -175,15 +175,15 @@ async def _job(connection: AsyncConnection, place: JobPlace, collection: OneColl
     return job
 
 
-async def _place(job_id: uuid.UUID, collection: OneCollection) -> JobPlace:
+async def _place(job_id: uuid.UUID, collection: CollectionScope) -> JobRef:
     """Raises JobNotFound, before the first line is sent."""
     async with collection.transaction() as (connection, collection_id):
-        place = JobPlace(collection_id, job_id)
+        place = JobRef(collection_id, job_id)
         await _job(connection, place, collection)
     return place
 
 
-async def _all_rows(collection: OneCollection, place: JobPlace, status: RowStatus | None) -> AsyncIterator[JobRowView]:
+async def _all_rows(collection: CollectionScope, place: JobRef, status: RowStatus | None) -> AsyncIterator[JobRowView]:
     """A transaction for each page, so that a slow reader keeps nothing open."""
     after = -1
     while True:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from service.api.http.bodies import operation, read_body
 from service.api.http.collection_scope import InCollection
-from service.api.schemas.all_schemas import IdentityView, MergeAnswer, MergeBody, MoveBody, SplitBody
+from service.api.schemas.all_schemas import IdentityView, MergeResponse, MergeRequest, MoveRequest, SplitRequest
 from service.api.schemas.views import identity_view
 from service.api.state import RegistryDependency
 from service.errors import OtherModel
@@ -17,32 +17,32 @@ router = APIRouter(prefix="/identities", tags=["gallery"])
 
 
 @router.post(
-    "/{identity_id}/merge", openapi_extra=operation(MergeBody), summary="Make one person of several who are the same"
+    "/{identity_id}/merge", openapi_extra=operation(MergeRequest), summary="Make one person of several who are the same"
 )
-async def merge(request: Request, identity_id: uuid.UUID, collection: InCollection) -> MergeAnswer:
+async def merge(request: Request, identity_id: uuid.UUID, collection: InCollection) -> MergeResponse:
     """The person keeps label, metadata and id, and gets the others' templates; the others are deleted."""
-    body = await read_body(request, MergeBody)
+    body = await read_body(request, MergeRequest)
     body.require_others(identity_id)
     async with collection.transaction() as (connection, collection_id):
-        await collections.hold_models(connection, collection_id)
+        await collections.share_model_lock(connection, collection_id)
         moved = await merge_split_move.merge(connection, collection_id, identity_id, body.identities)
         merged = await identities.get(connection, collection_id, identity_id)
         others = sorted(map(str, body.identities))
         await collection.record(connection, collection_id, Action.MERGE, identity_id, identities=others)
-    return MergeAnswer(**identity_view(merged).model_dump(), templates_moved=moved)
+    return MergeResponse(**identity_view(merged).model_dump(), templates_moved=moved)
 
 
 @router.post(
     "/{identity_id}/split",
-    openapi_extra=operation(SplitBody),
+    openapi_extra=operation(SplitRequest),
     status_code=201,
     summary="Make another person of some of one's templates",
 )
 async def split(request: Request, identity_id: uuid.UUID, collection: InCollection) -> IdentityView:
     """Where pictures of two people were enrolled as one. Answers the new person."""
-    body = await read_body(request, SplitBody)
+    body = await read_body(request, SplitRequest)
     async with collection.opened() as (connection, found):
-        await collections.hold_models(connection, found.id)
+        await collections.share_model_lock(connection, found.id)
         made = await merge_split_move.split(
             connection, found, identity_id, body.template_ids, body.external_id, body.label, body.metadata
         )
@@ -51,7 +51,7 @@ async def split(request: Request, identity_id: uuid.UUID, collection: InCollecti
     return identity_view(person)
 
 
-@router.post("/{identity_id}/move", openapi_extra=operation(MoveBody), summary="Take a person to another collection")
+@router.post("/{identity_id}/move", openapi_extra=operation(MoveRequest), summary="Take a person to another collection")
 async def move(
     request: Request,
     identity_id: uuid.UUID,
@@ -59,7 +59,7 @@ async def move(
     registry: RegistryDependency,
 ) -> IdentityView:
     """Of the same model. The person's id stays as it is."""
-    body = await read_body(request, MoveBody)
+    body = await read_body(request, MoveRequest)
     collection.access.enter(body.to)
     async with registry.database.transaction() as connection:
         origin = await collections.get(connection, collection.name)

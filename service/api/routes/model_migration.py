@@ -1,4 +1,4 @@
-"""/collections/{name}/standby: another model, without enrolling anybody again"""
+"""/collections/{name}/model-migration: another model, without enrolling anybody again"""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -14,12 +14,12 @@ from service.api.http.cursors import Cursor, Limit, cut, decode, encode
 from service.api.schemas.all_schemas import CollectionName, ModelId
 from service.api.schemas.jobs import JobDetail, JobView, job_detail, job_view
 from service.api.schemas.model_migration import (
-    ActivationBody,
-    LackingAnswer,
-    LackingPerson,
-    StandbyBody,
-    StandbyDeletionAnswer,
-    StandbyView,
+    ActivationRequest,
+    MissingPeopleResponse,
+    MissingPerson,
+    ModelMigrationRequest,
+    ModelMigrationDeletionResponse,
+    ModelMigrationView,
     coverage_view,
 )
 from service.api.state import Registry, RegistryDependency
@@ -27,14 +27,14 @@ from service.errors import Conflict
 from service.gallery.access.audit import Action, Event
 from service.gallery.index import hnsw
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobPlace
+from service.gallery.jobs.jobs import Job, JobRef
 from service.gallery.people import collections, model_migration
 from service.gallery.people.collections import Collection
-from service.jobs.batches import put_preparation
+from service.jobs.batches import enqueue_preparation
 from service.jobs.reembedding import KIND
 from service.recognition.decision import OperatingPoint
 
-router = APIRouter(prefix="/collections/{name}/standby", tags=["models"])
+router = APIRouter(prefix="/collections/{name}/model-migration", tags=["models"])
 
 
 class NamedCollection:
@@ -64,55 +64,55 @@ Named = Annotated[NamedCollection, Depends()]
 
 
 @router.get("", summary="The other model, and whom it knows")
-async def read(named: Named) -> StandbyView:
+async def read(named: Named) -> ModelMigrationView:
     """Counting takes about a second for a million people."""
     async with named.opened() as (connection, found):
         return await _view(connection, found)
 
 
-@router.post("", openapi_extra=operation(StandbyBody), status_code=202, summary="Change to another model")
+@router.post("", openapi_extra=operation(ModelMigrationRequest), status_code=202, summary="Change to another model")
 async def start(request: Request, response: Response, named: Named) -> JobView:
     """Every new face is embedded by both models from now on, and a job embeds the crops of those who are enrolled.
 
     The collection is searched by its own model until the other one knows everybody; then the two change places, in
-    one moment. The one that was active stands by, and can take its place back (`/standby/activate`), until it is
-    dropped. Who has no crops (`store_crops`) needs a new photo; `/standby/lacking` names them. May be sent again, to
+    one moment. The one that was active stands by, and can take its place back (`/model-migration/activate`), until it is
+    dropped. Who has no crops (`store_crops`) needs a new photo; `/model-migration/missing` names them. May be sent again, to
     do what could not be done the last time.
     """
-    body = await read_body(request, StandbyBody)
+    body = await read_body(request, ModelMigrationRequest)
     registry = named.registry
     async with named.opened() as (connection, found):
         _require_usable(registry, found, body.model_id)
         found = await model_migration.start(connection, found, body.model_id, body.activate)
         if (job := await _unfinished(connection, found.id, body.model_id)) is None:
             wish = {"model_id": body.model_id, "actor": named.actor.to_json()}
-            job = await jobs.create(connection, JobPlace(found.id, uuid.uuid4()), KIND, wish)
-            await put_preparation(registry.queue, connection, job)
+            job = await jobs.create(connection, JobRef(found.id, uuid.uuid4()), KIND, wish)
+            await enqueue_preparation(registry.queue, connection, job)
         await named.record(connection, found, Action.MODEL_STANDBY, model_id=body.model_id, job=str(job.id))
     response.headers["Location"] = f"/jobs/{job.id}?collection={named.name}"
     return job_view(job)
 
 
-@router.get("/lacking", summary="Who needs new photos, page by page")
-async def list_lacking(named: Named, limit: Limit = 100, cursor: Cursor = None) -> LackingAnswer:
+@router.get("/missing", summary="Who needs new photos, page by page")
+async def list_missing(named: Named, limit: Limit = 100, cursor: Cursor = None) -> MissingPeopleResponse:
     """People whom the collection's own model knows and the other one doesn't: no crops of them were kept."""
     after = decode(cursor)
     async with named.opened() as (connection, found):
-        people = await model_migration.lacking_people(connection, found, limit + 1, after)
+        people = await model_migration.people_missing(connection, found, limit + 1, after)
     page, next_cursor = cut(people, limit, encode)
-    views = [LackingPerson(identity_id=one.id, external_id=one.external_id, label=one.label) for one in page]
-    return LackingAnswer(people=views, next_cursor=next_cursor)
+    views = [MissingPerson(identity_id=one.id, external_id=one.external_id, label=one.label) for one in page]
+    return MissingPeopleResponse(people=views, next_cursor=next_cursor)
 
 
-@router.post("/activate", openapi_extra=operation(ActivationBody), summary="Let the two models change places")
-async def activate(request: Request, named: Named) -> StandbyView:
+@router.post("/activate", openapi_extra=operation(ActivationRequest), summary="Let the two models change places")
+async def activate(request: Request, named: Named) -> ModelMigrationView:
     """At once; sent again it is the way back. Searches that are under way are answered by one model or the other."""
-    body = await read_body(request, ActivationBody)
+    body = await read_body(request, ActivationRequest)
     async with named.opened() as (connection, found):
         if body.model_id is None or body.model_id != found.model_id:
             _require_standby(found, body.model_id)
             _require_usable(named.registry, found, model_migration.required(found))
-            changed = await model_migration.activate(connection, found, body.anyway)
+            changed = await model_migration.activate(connection, found, body.force)
             details = {"model_id": changed.model_id, "before": found.model_id}
             await named.record(connection, changed, Action.MODEL_ACTIVATE, **details)
     return await read(named)
@@ -124,29 +124,29 @@ async def drop(
     model_id: Annotated[
         ModelId | None, Query(description="which is meant; refused where another one stands by")
     ] = None,
-    anyway: Annotated[bool, Query(description="also where it alone knows people")] = False,
-) -> StandbyDeletionAnswer:
+    force: Annotated[bool, Query(description="also where it alone knows people")] = False,
+) -> ModelMigrationDeletionResponse:
     """Its templates, centroids and corrections, at once; its index within a minute. There is no way back then."""
     async with named.opened() as (connection, found):
         _require_standby(found, model_id)
         model_id = model_migration.required(found)
-        deleted = await model_migration.drop(connection, found, anyway)
+        deleted = await model_migration.drop(connection, found, force)
         await named.record(connection, found, Action.MODEL_DROP, model_id=model_id)
-    return StandbyDeletionAnswer(model_id=model_id, deleted=deleted)
+    return ModelMigrationDeletionResponse(model_id=model_id, deleted=deleted)
 
 
 def _require_usable(registry: Registry, found: Collection, model_id: str) -> None:
     """Raises ModelNotLoaded, FmrNotCalibrated: the collection's rules can't be kept by this model."""
-    registry.deciding.policy_of(model_id)
-    registry.deciding.require_resolvable(OperatingPoint.one_of(found.fmr, found.fpir), model_id)
+    registry.resolver.policy_of(model_id)
+    registry.resolver.require_resolvable(OperatingPoint.one_of(found.fmr, found.fpir), model_id)
     if found.duplicates != "allow":
-        registry.deciding.require_duplicates_decidable(model_id)
+        registry.resolver.require_duplicates_decidable(model_id)
 
 
 def _require_standby(found: Collection, model_id: str | None) -> None:
     """Raises Conflict: another model stands by than the caller thinks."""
-    if model_id not in (None, found.standby_model_id):
-        raise Conflict(f"model {model_id!r} does not stand by; GET /collections/{found.name}/standby tells which does")
+    if model_id not in (None, found.secondary_model_id):
+        raise Conflict(f"model {model_id!r} does not stand by; GET /collections/{found.name}/model-migration tells which does")
 
 
 async def _unfinished(connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> Job | None:
@@ -155,17 +155,17 @@ async def _unfinished(connection: AsyncConnection, collection_id: uuid.UUID, mod
     return job if job is not None and job.state in jobs.UNFINISHED else None
 
 
-async def _view(connection: AsyncConnection, found: Collection) -> StandbyView:
-    other = found.standby_model_id
+async def _view(connection: AsyncConnection, found: Collection) -> ModelMigrationView:
+    other = found.secondary_model_id
     coverage, index, detail = None, None, None
     if other is not None:
         coverage = coverage_view(await model_migration.coverage(connection, found))
         index = "ready" if await hnsw.is_ready(connection, found.id, other) else "none"
         detail = await _last_job(connection, found.id, other)
-    return StandbyView(
+    return ModelMigrationView(
         model_id=found.model_id,
-        standby_model_id=other,
-        activates=found.standby_activates,
+        secondary_model_id=other,
+        auto_activate=found.auto_activate,
         coverage=coverage,
         index=index,
         job=detail,
@@ -176,4 +176,4 @@ async def _last_job(connection: AsyncConnection, collection_id: uuid.UUID, model
     job = await jobs.last(connection, collection_id, KIND, model_id)
     if job is None:
         return None
-    return job_detail(job, await jobs.progress(connection, JobPlace(collection_id, job.id)))
+    return job_detail(job, await jobs.progress(connection, JobRef(collection_id, job.id)))

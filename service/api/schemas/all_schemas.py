@@ -210,7 +210,7 @@ class _Rates(Body):
         return OperatingPoint.one_of(self.fmr, self.fpir, getattr(self, "threshold", None))
 
 
-class _Deciding(_Choosing, _Rates):
+class _DecisionFields(_Choosing, _Rates):
     threshold: Threshold | None = None
 
 
@@ -227,7 +227,7 @@ def _require_box(face: FaceChoice, box: object, name: str) -> None:
         raise PydanticCustomError("box_and_choice", "face=box and `{name}` go together", {"name": name})
 
 
-class RegisterBody(_Choosing):
+class RegisterRequest(_Choosing):
     """Enrol one person from one or more pictures."""
 
     model_config = example(label="ada", images=["<JPEG as Base64>"], metadata={"team": "engines"})
@@ -269,7 +269,7 @@ class RegisterBody(_Choosing):
         return self.external_id or self.label or ""
 
 
-class VerifyBody(_Deciding):
+class VerifyRequest(_DecisionFields):
     """Compare two pictures, or one picture with an enrolled identity."""
 
     model_config = example(image_a="<JPEG as Base64>", image_b="<JPEG as Base64>", fmr=0.001)
@@ -309,7 +309,7 @@ class VerifyBody(_Deciding):
         return self
 
 
-class SearchBody(_Deciding):
+class SearchRequest(_DecisionFields):
     """Find the enrolled people nearest to a face; `face=all` searches for every face of the picture."""
 
     model_config = example(image="<JPEG as Base64>", top_k=3)
@@ -354,7 +354,7 @@ DUPLICATES = "when a newcomer looks like somebody enrolled: don't look, name the
 STORE_CROPS = "keep aligned crops of the faces, encrypted, so that another model can embed them"
 
 
-class CollectionBody(_Rates):
+class CollectionCreateRequest(_Rates):
     """A new collection; with `fmr` or `fpir`, requests that ask for nothing are decided by it."""
 
     model_config = example(name="staff", fpir=0.01, quality="strict", duplicates="reject")
@@ -366,7 +366,7 @@ class CollectionBody(_Rates):
     model_id: OneModel | None = None
 
 
-class CollectionChange(_Rates):
+class CollectionUpdateRequest(_Rates):
     """What is left out stays as it is; a rate of null is taken away, so that the service's own default applies."""
 
     model_config = example(fmr=0.0001, duplicates="warn")
@@ -409,7 +409,7 @@ class ImageOutcomeView(BaseModel):
         description="cosine similarity to the nearest of the person's other pictures, for keys that may search; null: "
         "there is none",
     )
-    misfit: bool = Field(False, description="it is so low that this picture may show somebody else")
+    outlier: bool = Field(False, description="it is so low that this picture may show somebody else")
 
 
 class IdentityView(BaseModel):
@@ -423,11 +423,11 @@ class IdentityView(BaseModel):
     retain_until: datetime | None = Field(None, description="the person is erased after this time")
 
 
-class MergeAnswer(IdentityView):
+class MergeResponse(IdentityView):
     templates_moved: int
 
 
-class IdentityChange(Body):
+class IdentityUpdateRequest(Body):
     """What is left out stays as it is. Embeddings are not touched."""
 
     model_config = example(label="Ada Lovelace", metadata={"floor": 3})
@@ -450,7 +450,7 @@ MAX_MERGED = 100
 MAX_SPLIT = 1000
 
 
-class MergeBody(Body):
+class MergeRequest(Body):
     """Who else the person is."""
 
     model_config = example(identities=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"])
@@ -463,7 +463,7 @@ class MergeBody(Body):
             raise InvalidRequest("`identities` are other people, each named once", pointer="/identities")
 
 
-class SplitBody(Body):
+class SplitRequest(Body):
     """Which templates are somebody else's, and who that is."""
 
     model_config = example(template_ids=["5a3c6a0e-7f0e-4f0a-9d3e-2f2f8f0b6a11"], external_id="grace")
@@ -474,7 +474,7 @@ class SplitBody(Body):
     metadata: Metadata | None = None
 
 
-class MoveBody(Body):
+class MoveRequest(Body):
     """Where the person goes."""
 
     model_config = example(to="alumni")
@@ -491,12 +491,12 @@ class TemplateView(BaseModel):
     created_at: datetime
 
 
-class TemplatesAnswer(BaseModel):
+class TemplatesResponse(BaseModel):
     templates: list[TemplateView]
     next_cursor: str | None
 
 
-class CorrectionBody(_Choosing):
+class CorrectionRequest(_Choosing):
     """A face that is not the person's."""
 
     model_config = example(image="<JPEG as Base64>")
@@ -523,12 +523,12 @@ class CorrectionView(BaseModel):
     created_at: datetime
 
 
-class CorrectionsAnswer(BaseModel):
+class CorrectionsResponse(BaseModel):
     corrections: list[CorrectionView]
     next_cursor: str | None
 
 
-class EmbedBody(_Choosing):
+class EmbedRequest(_Choosing):
     """A picture whose faces are embedded; nothing is stored."""
 
     model_config = example(image="<JPEG as Base64>", face="all")
@@ -543,7 +543,7 @@ class EmbedBody(_Choosing):
         return self
 
 
-class PredictBody(_Choosing):
+class PredictRequest(_Choosing):
     """A picture whose faces are told to be of one of a closed set of people; nothing is stored."""
 
     model_config = example(image="<JPEG as Base64>", top_k=3)
@@ -573,7 +573,7 @@ class PredictedFaceView(BaseModel):
     guesses: list[GuessView] = Field(description="the likeliest first")
 
 
-class PredictAnswer(BaseModel):
+class PredictResponse(BaseModel):
     classifier_id: str
     model_id: str
     people: int = Field(description="that the classifier knows")
@@ -586,7 +586,7 @@ class EmbeddedFaceView(BaseModel):
     embedding: str = Field(description="of length one; little-endian float32, Base64")
 
 
-class EmbedAnswer(BaseModel):
+class EmbedResponse(BaseModel):
     model_id: str
     dim: int
     precision: str
@@ -594,29 +594,29 @@ class EmbedAnswer(BaseModel):
     faces_found: int
 
 
-class TemplateDeletionAnswer(BaseModel):
+class TemplateDeletionResponse(BaseModel):
     template_id: uuid.UUID
     templates_left: int
 
 
-class CollectionDeletionAnswer(BaseModel):
+class CollectionDeletionResponse(BaseModel):
     name: str
     identities_deleted: int
 
 
-class IdentitiesAnswer(BaseModel):
+class IdentitiesResponse(BaseModel):
     identities: list[IdentityView]
     next_cursor: str | None = Field(description="where the next page begins; null: this is the last one")
 
 
-class LookAlikeView(BaseModel):
+class DuplicateCandidateView(BaseModel):
     identity_id: uuid.UUID
     external_id: str
     label: str
     score: float = Field(description="cosine similarity to the nearest template")
 
 
-class RegisterAnswer(BaseModel):
+class RegisterResponse(BaseModel):
     identity_id: uuid.UUID
     external_id: str
     label: str
@@ -624,8 +624,8 @@ class RegisterAnswer(BaseModel):
     created: bool
     template_count: int
     images: list[ImageOutcomeView]
-    look_alike_count: int = Field(0, description="others who match, where the collection looks for them")
-    look_alikes: list[LookAlikeView] = Field(
+    duplicate_candidate_count: int = Field(0, description="others who match, where the collection looks for them")
+    duplicate_candidates: list[DuplicateCandidateView] = Field(
         [], description="who they are, for keys that may search; an answer that is given again names nobody"
     )
 
@@ -640,7 +640,7 @@ class DecisionView(BaseModel):
     precision: str
 
 
-class VerifyAnswer(DecisionView):
+class VerifyResponse(DecisionView):
     match: bool
     score: float = Field(description="cosine similarity, -1 to 1")
     corrected: bool = Field(description="somebody said of a face nearer to this one that it is another person's")
@@ -675,12 +675,12 @@ class FaceMatchesView(BaseModel):
     face: FaceView | None = Field(description="of the first picture; null: an embedding was given")
     fused: int = Field(1, description="pictures that the probe was made of")
     agreement: float | None = Field(None, description="lowest cosine similarity between two of the fused pictures")
-    misfit: bool = Field(False, description="it is so low that the pictures may show several people")
+    outlier: bool = Field(False, description="it is so low that the pictures may show several people")
     candidates: list[CandidateView]
     explain: ExplanationView | None = None
 
 
-class SearchAnswer(DecisionView):
+class SearchResponse(DecisionView):
     results: list[FaceMatchesView]
     faces_found: int
     plan: Plan
@@ -695,7 +695,7 @@ class CollectionView(BaseModel):
     quality: QualityMode = Field(description=QUALITY)
     duplicates: DuplicatePolicy = Field(description=DUPLICATES)
     store_crops: bool = Field(description=STORE_CROPS)
-    standby_model_id: str | None = Field(description="embeds every new face as well; null: no other model")
+    secondary_model_id: str | None = Field(description="embeds every new face as well; null: no other model")
     identity_count: int
     created_at: datetime
 
@@ -707,17 +707,17 @@ class ModelView(BaseModel):
     calibrated: bool = Field(description="whether error rates can be asked for; else explicit thresholds only")
 
 
-class ModelsAnswer(BaseModel):
+class ModelsResponse(BaseModel):
     models: list[ModelView]
 
 
-class CalibrationAnswer(BaseModel):
+class CalibrationResponse(BaseModel):
     model_id: str
     calibration: Calibration
     picture: str | None = Field(description="address of the DET curve, an SVG picture")
 
 
-class CollectionsAnswer(BaseModel):
+class CollectionsResponse(BaseModel):
     collections: list[CollectionView]
     next_cursor: str | None
 
@@ -743,7 +743,7 @@ class StoredCrop(BaseModel):
     created_at: datetime
 
 
-class HoldingsAnswer(BaseModel):
+class SubjectDataResponse(BaseModel):
     """Everything that the registry holds on a person. Biometric data: handle it as such."""
 
     identity: IdentityView
@@ -764,7 +764,7 @@ class ReceiptView(BaseModel):
     code: str = Field(description="HMAC-SHA256 over the entry and all before it, hexadecimal")
 
 
-class DeletionAnswer(BaseModel):
+class DeletionResponse(BaseModel):
     identity_id: uuid.UUID
     templates_deleted: int
     deleted: dict[str, int] = Field(description="rows by kind")

@@ -21,7 +21,7 @@ class EntryView(BaseModel):
     code: str = Field(description="HMAC-SHA256 over the entry and all before it, hexadecimal")
 
 
-class AuditAnswer(BaseModel):
+class AuditResponse(BaseModel):
     entries: list[EntryView]
     next_cursor: str | None
 
@@ -34,7 +34,7 @@ class HeadView(BaseModel):
     code: str
 
 
-class HeadsAnswer(BaseModel):
+class HeadsResponse(BaseModel):
     heads: list[HeadView]
 
 

@@ -9,7 +9,7 @@ from service.api.schemas.all_schemas import Body, Name, example
 from service.gallery.jobs.jobs import Job, JobRow, Progress, RowStatus, State
 
 
-class FolderBody(Body):
+class FolderRequest(Body):
     """A folder of the server's."""
 
     model_config = example(folder="staff/2026")
@@ -35,7 +35,7 @@ class JobDetail(JobView):
     eta_s: float | None = Field(description="seconds until it is done at this rate")
 
 
-class JobsAnswer(BaseModel):
+class JobsResponse(BaseModel):
     jobs: list[JobView]
     next_cursor: str | None
 
@@ -52,7 +52,7 @@ class JobRowView(BaseModel):
     done_at: datetime | None
 
 
-class JobRowsAnswer(BaseModel):
+class JobRowsResponse(BaseModel):
     rows: list[JobRowView]
     next_cursor: str | None
 

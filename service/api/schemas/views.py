@@ -10,32 +10,32 @@ import numpy as np
 from service.api.schemas.all_schemas import (
     CandidateView,
     CorrectionView,
-    DeletionAnswer,
-    EmbedAnswer,
+    DeletionResponse,
+    EmbedResponse,
     EmbeddedFaceView,
     ExplanationView,
     FaceMatchesView,
     FaceView,
     GuessView,
-    HoldingsAnswer,
+    SubjectDataResponse,
     IdentityView,
     ImageOutcomeView,
-    LookAlikeView,
-    PredictAnswer,
+    DuplicateCandidateView,
+    PredictResponse,
     PredictedFaceView,
     ReceiptView,
-    RegisterAnswer,
-    SearchAnswer,
+    RegisterResponse,
+    SearchResponse,
     StoredCrop,
     StoredEmbedding,
-    VerifyAnswer,
+    VerifyResponse,
 )
 from service.api.schemas.audit import entry_view
 from service.errors import CropUnreadable
-from service.gallery.people.crops import Vault
+from service.gallery.people.crops import CropCipher
 from service.gallery.people.erasure import Receipt
 from service.gallery.people.identities import Identity
-from service.gallery.people.subject_data import Holdings
+from service.gallery.people.subject_data import SubjectData
 from service.gallery.search.search import Found
 from service.inference.bundle import Interval
 from service.inference.classifier import Classifier
@@ -84,14 +84,14 @@ def outcome_view(outcome: ImageOutcome, named: bool) -> ImageOutcomeView:
         reasons=told.get("reasons") or list(outcome.overridden) or None,
         faces=[FaceView.model_validate(face) for face in seen] or None,
         agreement=None if outcome.agreement is None or not named else round(outcome.agreement, 6),
-        misfit=outcome.misfit and named,
+        outlier=outcome.outlier and named,
     )
 
 
-def register_answer(enrolment: Enrolment, collection: str, named: bool) -> RegisterAnswer:
+def register_answer(enrolment: Enrolment, collection: str, named: bool) -> RegisterResponse:
     """`named`: whether the caller learns who looks alike, or only how many, and how like the person a picture is."""
     identity = enrolment.identity
-    return RegisterAnswer(
+    return RegisterResponse(
         identity_id=identity.id,
         external_id=identity.external_id,
         label=identity.label,
@@ -99,22 +99,22 @@ def register_answer(enrolment: Enrolment, collection: str, named: bool) -> Regis
         created=enrolment.created,
         template_count=identity.template_count,
         images=[outcome_view(outcome, named) for outcome in enrolment.images],
-        look_alikes=[
-            LookAlikeView(
+        duplicate_candidates=[
+            DuplicateCandidateView(
                 identity_id=candidate.id,
                 external_id=candidate.external_id,
                 label=candidate.label,
                 score=round(candidate.score, 6),
             )
-            for candidate in (enrolment.look_alikes if named else [])
+            for candidate in (enrolment.duplicate_candidates if named else [])
         ],
-        look_alike_count=len(enrolment.look_alikes),
+        duplicate_candidate_count=len(enrolment.duplicate_candidates),
     )
 
 
-def verify_answer(verification: Verification, precision: str) -> VerifyAnswer:
+def verify_answer(verification: Verification, precision: str) -> VerifyResponse:
     model_id = verification.model_id
-    return VerifyAnswer(
+    return VerifyResponse(
         match=verification.match,
         score=round(verification.score, 6),
         corrected=verification.corrected,
@@ -125,14 +125,14 @@ def verify_answer(verification: Verification, precision: str) -> VerifyAnswer:
     )
 
 
-def search_answer(identification: Identification, precision: str) -> SearchAnswer:
+def search_answer(identification: Identification, precision: str) -> SearchResponse:
     decision, model_id = identification.decision, identification.model_id
     results = [
         FaceMatchesView(
             face=face_view(one.faces[0]),
             fused=len(one.faces),
             agreement=None if one.agreement is None else round(one.agreement, 6),
-            misfit=one.misfit,
+            outlier=one.outlier,
             candidates=[
                 CandidateView(
                     identity_id=candidate.id,
@@ -152,7 +152,7 @@ def search_answer(identification: Identification, precision: str) -> SearchAnswe
         )
         for one in identification.matches
     ]
-    return SearchAnswer(
+    return SearchResponse(
         results=results,
         faces_found=len(identification.detections),
         plan=identification.matches[0].found.plan,
@@ -189,10 +189,10 @@ def _significant(rate: float) -> float:
     return float(f"{rate:.4g}")
 
 
-def deletion_answer(receipt: Receipt) -> DeletionAnswer:
+def deletion_answer(receipt: Receipt) -> DeletionResponse:
     entry = receipt.entry
     view = None if entry is None else ReceiptView(number=entry.number, at=entry.at, code=entry.code.hex())
-    return DeletionAnswer(
+    return DeletionResponse(
         identity_id=receipt.identity_id,
         templates_deleted=receipt.deleted["templates"],
         deleted=receipt.deleted,
@@ -205,16 +205,16 @@ def embedding_text(vector: object) -> str:
     return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
 
 
-def embed_answer(observation: Observation, model_id: str, dim: int, precision: str) -> EmbedAnswer:
+def embed_answer(observation: Observation, model_id: str, dim: int, precision: str) -> EmbedResponse:
     faces = [
         EmbeddedFaceView(face=seen_face(face), embedding=embedding_text(face.embedding)) for face in observation.faces
     ]
-    return EmbedAnswer(
+    return EmbedResponse(
         model_id=model_id, dim=dim, precision=precision, faces=faces, faces_found=len(observation.detections)
     )
 
 
-def prediction(observation: Observation, classifier: Classifier, top_k: int) -> PredictAnswer:
+def prediction(observation: Observation, classifier: Classifier, top_k: int) -> PredictResponse:
     faces = [
         PredictedFaceView(
             face=seen_face(face),
@@ -226,7 +226,7 @@ def prediction(observation: Observation, classifier: Classifier, top_k: int) -> 
         for face in observation.faces
     ]
     manifest = classifier.manifest
-    return PredictAnswer(
+    return PredictResponse(
         classifier_id=manifest.classifier_id,
         model_id=manifest.embedder,
         people=len(manifest.labels),
@@ -235,27 +235,27 @@ def prediction(observation: Observation, classifier: Classifier, top_k: int) -> 
     )
 
 
-def holdings_answer(held: Holdings, vault: Vault | None, with_audit: bool) -> HoldingsAnswer:
-    """`vault`: opens the crops."""
+def subject_data_response(held: SubjectData, crop_cipher: CropCipher | None, with_audit: bool) -> SubjectDataResponse:
+    """`crop_cipher`: opens the crops."""
     theirs = {row["source_sha256"] for row in held.templates}
-    return HoldingsAnswer(
+    return SubjectDataResponse(
         identity=identity_view(held.identity),
         templates=[_stored(row) for row in held.templates],
         centroids=[_stored(row) for row in held.centroids],
         corrections=[CorrectionView.model_validate(row) for row in held.corrections],
         # Crops of corrections show other people.
-        crops=[_crop(row, vault) for row in held.crops if row["source_sha256"] in theirs],
+        crops=[_crop(row, crop_cipher) for row in held.crops if row["source_sha256"] in theirs],
         kept_answers=[{"key": row["key"], "answer": row["answer"], "at": row["created_at"]} for row in held.answers],
         job_rows=[{name: value for name, value in row.items() if name != "collection_id"} for row in held.job_rows],
         audit=[entry_view(entry) for entry in held.audit] if with_audit else [],
     )
 
 
-def _crop(row: Mapping[str, Any], vault: Vault | None) -> StoredCrop:
+def _crop(row: Mapping[str, Any], crop_cipher: CropCipher | None) -> StoredCrop:
     image = None
-    if vault is not None:
+    if crop_cipher is not None:
         with contextlib.suppress(CropUnreadable):
-            image = base64.b64encode(vault.open(row["sealed"], row["source_sha256"])).decode()
+            image = base64.b64encode(crop_cipher.open(row["sealed"], row["source_sha256"])).decode()
     return StoredCrop(source_sha256=row["source_sha256"].hex(), image=image, created_at=row["created_at"])
 
 

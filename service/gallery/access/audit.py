@@ -132,7 +132,7 @@ class Head:
     seal: bytes
 
 
-class Trail:
+class AuditTrail:
     """Writes and checks chains.
 
     Args:
@@ -143,7 +143,7 @@ class Trail:
         self._key = key
 
     @property
-    def is_kept(self) -> bool:
+    def enabled(self) -> bool:
         return self._key is not None
 
     async def append(

@@ -89,7 +89,7 @@ async def _existing(connection: AsyncConnection) -> dict[str, bool]:
 
 
 async def _sizes(connection: AsyncConnection) -> Sequence[tuple[uuid.UUID, str, int, int]]:
-    """Collection, model, dimension and number of centroids. Reads the primary key alone, not the embeddings."""
+    """Collection, model, dimension and number of centroids. ReadAuditBuffer the primary key alone, not the embeddings."""
     key = centroid.c.collection_id, centroid.c.model_id
     counts = select(*key, func.count().label("count")).group_by(*key).subquery()
     query = select(counts.c.collection_id, counts.c.model_id, model.c.dim, counts.c.count).join(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, Conflict, JobNotFound
-from service.gallery.storage.paging import Place
+from service.gallery.storage.paging import PageCursor
 from service.gallery.storage.tables import collection, job, job_row
 
 RATE_SECONDS = 60
@@ -111,7 +111,7 @@ class RowResult:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPlace:
+class JobRef:
     """Which job is meant."""
 
     collection_id: uuid.UUID
@@ -126,7 +126,7 @@ class JobPlace:
         return and_(job_row.c.collection_id == self.collection_id, job_row.c.job_id == self.id)
 
 
-async def create(connection: AsyncConnection, place: JobPlace, kind: str, request: Mapping[str, Any]) -> Job:
+async def create(connection: AsyncConnection, place: JobRef, kind: str, request: Mapping[str, Any]) -> Job:
     """Write down what is to be done."""
     statement = (
         insert(job)
@@ -139,7 +139,7 @@ async def create(connection: AsyncConnection, place: JobPlace, kind: str, reques
         raise CollectionNotFound("the collection was deleted meanwhile", pointer="/collection") from error
 
 
-async def get(connection: AsyncConnection, place: JobPlace, lock: bool = False) -> Job:
+async def get(connection: AsyncConnection, place: JobRef, lock: bool = False) -> Job:
     """`lock`: nobody else changes its state until the transaction ends. Raises JobNotFound."""
     statement = select(job).where(place.of_job)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
@@ -160,7 +160,7 @@ async def page(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     limit: int,
-    after: Place | None = None,
+    after: PageCursor | None = None,
     state: State | None = None,
     made_by: uuid.UUID | None = None,
 ) -> list[Job]:
@@ -176,7 +176,7 @@ async def page(
     return [_job(row) for row in await connection.execute(statement)]
 
 
-async def progress(connection: AsyncConnection, place: JobPlace) -> Progress:
+async def progress(connection: AsyncConnection, place: JobRef) -> Progress:
     """How far a job is. Counts its rows: 30 ms for 100,000."""
     statement = (
         select(
@@ -195,7 +195,7 @@ async def progress(connection: AsyncConnection, place: JobPlace) -> Progress:
     return Progress({RowStatus(row[0]): row[1] for row in rows}, rate)
 
 
-async def write_rows(connection: AsyncConnection, place: JobPlace, rows: Sequence[NewRow]) -> int:
+async def write_rows(connection: AsyncConnection, place: JobRef, rows: Sequence[NewRow]) -> int:
     """Write down a locked job's rows, numbered from 0; how many."""
     for first in range(0, len(rows), ROWS_AT_ONCE):
         values = [
@@ -213,7 +213,7 @@ async def write_rows(connection: AsyncConnection, place: JobPlace, rows: Sequenc
     return len(rows)
 
 
-async def select_rows(connection: AsyncConnection, place: JobPlace, chosen: Select[tuple[int, str, str]]) -> int:
+async def select_rows(connection: AsyncConnection, place: JobRef, chosen: Select[tuple[int, str, str]]) -> int:
     """Write down what a query gives, as (number, source, external_id); how many. Nothing leaves the database."""
     row = chosen.subquery()
     values = select(literal(place.collection_id), literal(place.id), *row.c)
@@ -222,14 +222,14 @@ async def select_rows(connection: AsyncConnection, place: JobPlace, chosen: Sele
     return (await connection.execute(counted)).rowcount
 
 
-async def start(connection: AsyncConnection, place: JobPlace, total: int) -> None:
+async def start(connection: AsyncConnection, place: JobRef, total: int) -> None:
     """A locked job whose rows are written down runs."""
     statement = update(job).where(place.of_job)
     await connection.execute(statement.values(state=State.RUNNING, total=total, started_at=func.now()))
 
 
 async def waiting_rows(
-    connection: AsyncConnection, place: JobPlace, first: int, last: int, at_most: int
+    connection: AsyncConnection, place: JobRef, first: int, last: int, at_most: int
 ) -> list[JobRow]:
     """The next rows from `first` to `last` that are not done."""
     statement = (
@@ -242,7 +242,7 @@ async def waiting_rows(
 
 
 async def rows_page(
-    connection: AsyncConnection, place: JobPlace, limit: int, after: int = -1, status: RowStatus | None = None
+    connection: AsyncConnection, place: JobRef, limit: int, after: int = -1, status: RowStatus | None = None
 ) -> list[JobRow]:
     """Up to `limit` rows by number, beginning after one; those with that status."""
     statement = _rows(place).where(job_row.c.number > after).order_by(job_row.c.number).limit(limit)
@@ -251,7 +251,7 @@ async def rows_page(
     return [_row(row) for row in await connection.execute(statement)]
 
 
-async def finish_rows(connection: AsyncConnection, place: JobPlace, results: Sequence[RowResult]) -> None:
+async def finish_rows(connection: AsyncConnection, place: JobRef, results: Sequence[RowResult]) -> None:
     """Say what became of rows that are not done.
 
     Raises:
@@ -269,7 +269,7 @@ async def finish_rows(connection: AsyncConnection, place: JobPlace, results: Seq
             raise RowsTakenError
 
 
-async def finish_if_done(connection: AsyncConnection, place: JobPlace) -> bool:
+async def finish_if_done(connection: AsyncConnection, place: JobRef) -> bool:
     """Whether no row waits any more; the job is done then."""
     waiting = exists().where(place.of_rows, job_row.c.status.is_(None))
     statement = update(job).where(place.of_job, job.c.state == State.RUNNING, ~waiting)
@@ -277,13 +277,13 @@ async def finish_if_done(connection: AsyncConnection, place: JobPlace) -> bool:
     return done.rowcount == 1
 
 
-async def fail(connection: AsyncConnection, place: JobPlace, problem: str) -> None:
+async def fail(connection: AsyncConnection, place: JobRef, problem: str) -> None:
     """An unfinished job can't go on."""
     statement = update(job).where(place.of_job, job.c.state.in_(UNFINISHED))
     await connection.execute(statement.values(state=State.FAILED, problem=problem, finished_at=func.now()))
 
 
-async def cancel(connection: AsyncConnection, place: JobPlace) -> Job:
+async def cancel(connection: AsyncConnection, place: JobRef) -> Job:
     """Let an unfinished job end; what it has enrolled stays. Raises JobNotFound, Conflict."""
     found = await get(connection, place, lock=True)
     if found.state not in UNFINISHED:
@@ -311,7 +311,7 @@ async def unfinished(connection: AsyncConnection) -> list[Job]:
     return [_job(row) for row in await connection.execute(statement)]
 
 
-async def waiting_numbers(connection: AsyncConnection, place: JobPlace) -> tuple[int, int] | None:
+async def waiting_numbers(connection: AsyncConnection, place: JobRef) -> tuple[int, int] | None:
     """The first and the last row that are not done."""
     statement = select(func.min(job_row.c.number), func.max(job_row.c.number)).where(
         place.of_rows, job_row.c.status.is_(None)
@@ -339,7 +339,7 @@ async def fail_forgotten(connection: AsyncConnection) -> None:
     await connection.execute(statement.values(state=State.FAILED, problem=words, finished_at=func.now()))
 
 
-async def forget_person(
+async def delete_person_rows(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str
 ) -> int:
     """Delete what rows of jobs say of a person; how many did."""
@@ -350,7 +350,7 @@ async def forget_person(
     return forgotten
 
 
-def _rows(place: JobPlace) -> Select[Any]:
+def _rows(place: JobRef) -> Select[Any]:
     return select(*(job_row.c[field.name] for field in fields(JobRow))).where(place.of_rows)
 
 

@@ -28,16 +28,16 @@ class Collection:
     quality: str
     duplicates: str
     created_at: datetime
-    standby_model_id: str | None = None
+    secondary_model_id: str | None = None
     """Embeds every new face as well, so that it can take the other one's place."""
-    standby_activates: bool = False
+    auto_activate: bool = False
     """It does so by itself as soon as it knows everybody."""
     store_crops: bool = False
 
     @property
     def models(self) -> tuple[str, str | None, bool]:
         """What a new face is stored as: under which models, and whether as a crop."""
-        return self.model_id, self.standby_model_id, self.store_crops
+        return self.model_id, self.secondary_model_id, self.store_crops
 
 
 async def add_model(connection: AsyncConnection, model_id: str, dim: int, fingerprint: str) -> None:
@@ -80,7 +80,7 @@ async def get(connection: AsyncConnection, name: str, pointer: str = "/collectio
 
 async def get_held(connection: AsyncConnection, name: str, pointer: str = "/collection") -> Collection:
     """As `get`, and its models stay what they are until the transaction ends. Raises CollectionNotFound."""
-    await hold_models(connection, (await get(connection, name, pointer)).id)
+    await share_model_lock(connection, (await get(connection, name, pointer)).id)
     return await get(connection, name, pointer)
 
 
@@ -105,17 +105,17 @@ async def keeps_crops(connection: AsyncConnection) -> bool:
     return (await connection.execute(select(exists().where(collection.c.store_crops)))).scalar_one()
 
 
-async def line_up(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
+async def lock_enrolment(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
     """Whoever else calls this for the collection waits until the transaction ends, and then sees what it wrote."""
     await connection.execute(select(func.pg_advisory_xact_lock(_key(collection_id.bytes[:8]))))
 
 
-async def hold_models(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
+async def share_model_lock(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
     """Nobody changes which models the collection has until the transaction ends, which is to write under them."""
     await connection.execute(select(func.pg_advisory_xact_lock_shared(_key(collection_id.bytes[8:]))))
 
 
-async def change_models(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
+async def take_model_lock(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
     """Waits for those who hold the models; whoever comes later sees the change."""
     await connection.execute(select(func.pg_advisory_xact_lock(_key(collection_id.bytes[8:]))))
 
@@ -169,5 +169,5 @@ async def page(
 
 
 async def _entered(connection: AsyncConnection, row: Row[Any]) -> Collection:
-    await row_security.enter(connection, row.id)
+    await row_security.allow_collection(connection, row.id)
     return Collection(**row._mapping)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CorrectionNotFound
 from service.gallery.people import crops
-from service.gallery.storage.paging import Place, after_place
+from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import correction, template
 
 SURELY_SAME = 0.5
@@ -64,7 +64,7 @@ async def page(
     identity_id: uuid.UUID,
     model_id: str,
     limit: int,
-    after: Place | None = None,
+    after: PageCursor | None = None,
 ) -> Sequence[Correction]:
     """Up to `limit` of a person's corrections under a model, oldest first, beginning after a place."""
     columns = [correction.c[field.name] for field in fields(Correction)]
@@ -74,7 +74,7 @@ async def page(
         correction.c.model_id == model_id,
     )
     return [
-        Correction(**row._mapping) for row in await connection.execute(after_place(statement, correction, after, limit))
+        Correction(**row._mapping) for row in await connection.execute(after_cursor(statement, correction, after, limit))
     ]
 
 
@@ -90,7 +90,7 @@ async def remove(
     if gone.source_sha256 is not None:
         same_face = delete(correction).where(*is_theirs, correction.c.source_sha256 == gone.source_sha256)
         await connection.execute(same_face)
-        await crops.forget(connection, collection_id, identity_id, [gone.source_sha256])
+        await crops.delete(connection, collection_id, identity_id, [gone.source_sha256])
 
 
 async def nearest_score(
@@ -110,7 +110,7 @@ def overrules(counter_score: float | None, score: float) -> bool:
     return counter_score is not None and counter_score > score
 
 
-async def forget_faces(
+async def delete_showing(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     identity_ids: Sequence[uuid.UUID],
@@ -136,5 +136,5 @@ async def forget_faces(
         same_face = correction.c.identity_id == row.identity_id, correction.c.source_sha256 == row.source_sha256
         others = delete(correction).where(correction.c.collection_id == collection_id, *same_face)
         forgotten += (await connection.execute(others)).rowcount
-        await crops.forget(connection, collection_id, row.identity_id, [row.source_sha256])
+        await crops.delete(connection, collection_id, row.identity_id, [row.source_sha256])
     return forgotten

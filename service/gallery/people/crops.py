@@ -18,7 +18,7 @@ from service.gallery.storage.tables import crop
 KEY_BYTES, NAME_BYTES, NONCE_BYTES = 32, 4, 12
 
 
-class Vault:
+class CropCipher:
     """Seals crops with AES-256-GCM (NIST SP 800-38D), each bound to the face that it is of.
 
     A sealed crop is the key's name (4 bytes, derived from the secret), a random nonce (12 bytes), and the encrypted
@@ -58,7 +58,7 @@ def _derived(secret: bytes) -> tuple[bytes, bytes]:
 
 async def keep(
     connection: AsyncConnection,
-    vault: Vault,
+    crop_cipher: CropCipher,
     collection_id: uuid.UUID,
     identity_id: uuid.UUID,
     files: Mapping[bytes, bytes],
@@ -69,7 +69,7 @@ async def keep(
             "collection_id": collection_id,
             "identity_id": identity_id,
             "source_sha256": source,
-            "sealed": vault.seal(file, source),
+            "sealed": crop_cipher.seal(file, source),
         }
         for source, file in files.items()
     ]
@@ -98,13 +98,13 @@ async def forget(
     await connection.execute(statement.where(crop.c.source_sha256.in_(sources)))
 
 
-async def forget_all(connection: AsyncConnection, collection_id: uuid.UUID) -> int:
+async def delete_all(connection: AsyncConnection, collection_id: uuid.UUID) -> int:
     """Delete every crop of a collection; how many there were."""
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
     return (await connection.execute(delete(crop).where(crop.c.collection_id == collection_id))).rowcount
 
 
-async def hand_over(
+async def reassign(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     source: uuid.UUID,

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.access.audit import SERVICE, Action, Actor, Entry, Event, Trail
+from service.gallery.access.audit import SERVICE, Action, Actor, Entry, Event, AuditTrail
 from service.gallery.people import corrections, identities
 from service.gallery.storage.tables import centroid, correction, crop, idempotency, identity, job_row, template
 
@@ -25,7 +25,7 @@ class Receipt:
 
 async def erase(
     connection: AsyncConnection,
-    trail: Trail,
+    trail: AuditTrail,
     collection_id: uuid.UUID,
     identity_id: uuid.UUID,
     actor: Actor,
@@ -38,7 +38,7 @@ async def erase(
         name: (await connection.execute(statement)).scalar_one()
         for name, statement in _counts(collection_id, identity_id, person.external_id).items()
     }
-    deleted["corrections"] += await corrections.forget_faces(connection, collection_id, [identity_id])
+    deleted["corrections"] += await corrections.delete_showing(connection, collection_id, [identity_id])
     await identities.remove(connection, collection_id, identity_id)
     entries = await trail.append(connection, collection_id, [Event(action, actor, identity_id, deleted)])
     return Receipt(identity_id, deleted, entries[-1] if entries else None)
@@ -55,7 +55,7 @@ async def expired(connection: AsyncConnection) -> list[tuple[uuid.UUID, uuid.UUI
     return [(row.collection_id, row.id) for row in await connection.execute(statement)]
 
 
-async def expire(connection: AsyncConnection, trail: Trail, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+async def expire(connection: AsyncConnection, trail: AuditTrail, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
     """Erase a person whose time has come, unless it was prolonged or somebody else did so meanwhile."""
     statement = (
         select(identity.c.id)

@@ -16,14 +16,14 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class StoredResponse:
     """The answer to a request, and the digest by which the same request is known again."""
 
     request_sha256: bytes
     answer: dict[str, Any]
 
 
-async def find(connection: AsyncConnection, collection_id: uuid.UUID, key: str) -> KeptAnswer | None:
+async def find(connection: AsyncConnection, collection_id: uuid.UUID, key: str) -> StoredResponse | None:
     """What was answered under this key and has not expired."""
     statement = select(idempotency.c.request_sha256, idempotency.c.answer).where(
         idempotency.c.collection_id == collection_id,
@@ -32,12 +32,12 @@ async def find(connection: AsyncConnection, collection_id: uuid.UUID, key: str) 
         idempotency.c.created_at > _oldest(),
     )
     row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else KeptAnswer(row.request_sha256, row.answer)
+    return None if row is None else StoredResponse(row.request_sha256, row.answer)
 
 
 async def claim(
     connection: AsyncConnection, collection_id: uuid.UUID, key: str, request_sha256: bytes
-) -> KeptAnswer | None:
+) -> StoredResponse | None:
     """Take a key for this transaction, or say what was answered under it.
 
     Whoever comes with a key that another transaction has taken waits until that one ends: then its answer is there, or,

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, IdentityNotFound
 from service.gallery.jobs import jobs
-from service.gallery.storage.paging import Place, after_place
+from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import collection, identity, template
 
 
@@ -124,7 +124,7 @@ async def page(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     limit: int,
-    after: Place | None = None,
+    after: PageCursor | None = None,
     label: str | None = None,
     external_id: str | None = None,
     among: ColumnElement[bool] | None = None,
@@ -140,13 +140,13 @@ async def page(
         statement = statement.where(identity.c.external_id == external_id)
     if among is not None:
         statement = statement.where(among)
-    return [_identity(row) for row in await connection.execute(after_place(statement, identity, after, limit))]
+    return [_identity(row) for row in await connection.execute(after_cursor(statement, identity, after, limit))]
 
 
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:
     """Delete a person with all templates and centroids; how many templates there were. Raises IdentityNotFound."""
     person = await get(connection, collection_id, identity_id)
-    await jobs.forget_person(connection, collection_id, identity_id, person.external_id)
+    await jobs.delete_person_rows(connection, collection_id, identity_id, person.external_id)
     statement = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
     if (await connection.execute(statement)).rowcount == 0:
         raise IdentityNotFound(f"there is no identity {identity_id} in this collection")  # another request was faster

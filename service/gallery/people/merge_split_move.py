@@ -39,14 +39,14 @@ async def merge(
     moved = 0
     for other in others:
         person = await identities.get(connection, collection_id, other)
-        await jobs.forget_person(connection, collection_id, other, person.external_id)
+        await jobs.delete_person_rows(connection, collection_id, other, person.external_id)
         moved += await _take_over(connection, collection_id, other, into)
     kept = update(idempotency).where(idempotency.c.collection_id == collection_id)
     # Who sends the request again that made one of the others gets its answer, and not the person back.
     await connection.execute(kept.where(idempotency.c.identity_id.in_(others)).values(identity_id=into))
-    await corrections.forget_faces(connection, collection_id, [into, *others], among=[into, *others])
+    await corrections.delete_showing(connection, collection_id, [into, *others], among=[into, *others])
     for other in others:  # those of forgotten corrections are gone
-        await crops.hand_over(connection, collection_id, other, into)
+        await crops.reassign(connection, collection_id, other, into)
     theirs = update(correction).where(correction.c.collection_id == collection_id)
     await connection.execute(theirs.where(correction.c.identity_id.in_(others)).values(identity_id=into))
     people = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(others))
@@ -88,7 +88,7 @@ async def split(
     faces = [owned[template_id] for template_id in template_ids]
     moving = update(template).where(*is_theirs, template.c.source_sha256.in_(faces))
     moved = (await connection.execute(moving.values(identity_id=made).returning(template.c.id))).scalars().all()
-    await crops.hand_over(connection, collection_id, origin, made, only=faces)
+    await crops.reassign(connection, collection_id, origin, made, only=faces)
     results = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.template_id.in_(moved))
     await connection.execute(results.values(identity_id=made, external_id=external_id))
     await _touch(connection, collection_id, origin)
@@ -120,7 +120,7 @@ async def move(connection: AsyncConnection, origin: Collection, target: Collecti
         created_at=person.created_at,
         retain_until=person.retain_until,
     )
-    models = [target.model_id, target.standby_model_id]
+    models = [target.model_id, target.secondary_model_id]
     for table in (template, centroid, correction, *([crop] if target.store_crops else [])):
         names = [column.name for column in table.columns if column.name != "collection_id"]
         rows = select(literal(target.id), *(table.c[name] for name in names)).where(

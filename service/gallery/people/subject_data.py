@@ -17,7 +17,7 @@ MOST_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class SubjectData:
     """Rows of each table as they are stored, and what the audit trail says of the person."""
 
     identity: Identity
@@ -30,7 +30,7 @@ class Holdings:
     audit: list[Entry]
 
 
-async def holdings(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> Holdings:
+async def read_subject_data(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> SubjectData:
     """Raises IdentityNotFound."""
     person = await identities.get(connection, collection_id, identity_id)
 
@@ -39,7 +39,7 @@ async def holdings(connection: AsyncConnection, collection_id: uuid.UUID, identi
         return [dict(row._mapping) for row in await connection.execute(statement)]
 
     in_jobs = (job_row.c.external_id == person.external_id) | (job_row.c.identity_id == identity_id)
-    return Holdings(
+    return SubjectData(
         person,
         await rows(template, template.c.identity_id == identity_id),
         await rows(centroid, centroid.c.identity_id == identity_id),

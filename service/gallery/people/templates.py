@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import TemplateNotFound
 from service.gallery.index import codes
 from service.gallery.people import crops
-from service.gallery.storage.paging import Place, after_place
+from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import centroid, identity, template
 
 Floats = npt.NDArray[np.float32]
@@ -77,7 +77,7 @@ async def list_of(
     identity_id: uuid.UUID,
     model_id: str,
     limit: int | None = None,
-    after: Place | None = None,
+    after: PageCursor | None = None,
 ) -> Sequence[StoredTemplate]:
     """A person's templates of a model without their embeddings, oldest first; up to `limit`, after a place."""
     columns = [template.c[field.name] for field in fields(StoredTemplate)]
@@ -88,7 +88,7 @@ async def list_of(
     )
     return [
         StoredTemplate(**row._mapping)
-        for row in await connection.execute(after_place(statement, template, after, limit))
+        for row in await connection.execute(after_cursor(statement, template, after, limit))
     ]
 
 
@@ -109,7 +109,7 @@ async def remove(
         raise TemplateNotFound(f"identity {identity_id} has no template {template_id}")
     same_face = delete(template).where(*is_theirs, template.c.source_sha256 == found.source_sha256)
     models = (await connection.execute(same_face.returning(template.c.model_id))).scalars().all()
-    await crops.forget(connection, collection_id, identity_id, [found.source_sha256])
+    await crops.delete(connection, collection_id, identity_id, [found.source_sha256])
     left = {name: await recompute_centroid(connection, collection_id, identity_id, name) for name in models}
     return left[found.model_id]
 

@@ -32,7 +32,7 @@ def condition_of(wish: Mapping[str, Any]) -> Condition:
 
 
 class _Reader:
-    """Reads one filter and counts what it asks for."""
+    """ReadAuditBuffer one filter and counts what it asks for."""
 
     def __init__(self) -> None:
         self._conditions = 0

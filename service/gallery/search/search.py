@@ -74,7 +74,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The nearest people and how they were found. `steps`: what PostgreSQL did, where the caller asked for it."""
 
     candidates: list[Candidate]
@@ -91,7 +91,7 @@ async def nearest(
     top_k: int,
     among: ColumnElement[bool] | None = None,
     explained: bool = False,
-) -> Found:
+) -> SearchResult:
     """The `top_k` identities whose templates come nearest to a normalised probe, best first.
 
     Small collections are searched exactly, larger ones by codes, and those that have an index by it.
@@ -115,7 +115,7 @@ async def nearest(
         shortlist = _exact_shortlist(collection_id, model_id, probe, size, among)
     statement = _reranked(shortlist, collection_id, model_id, probe, top_k)
     candidates = [Candidate(**row._mapping) for row in await connection.execute(statement)]
-    return Found(candidates, plan, size, await explain(connection, statement) if explained else None)
+    return SearchResult(candidates, plan, size, await explain(connection, statement) if explained else None)
 
 
 async def _plan(

@@ -62,9 +62,9 @@ class Database:
         try:
             async with self.engine.connect() as connection, connection.begin():
                 if within is not None:
-                    await row_security.enter(connection, within)
+                    await row_security.allow_collection(connection, within)
                 if everything:
-                    await row_security.enter_everything(connection)
+                    await row_security.allow_all_collections(connection)
                 yield connection
                 committing = True
         except (PoolTimeout, OSError) as error:

@@ -9,14 +9,14 @@ from sqlalchemy import Select, Table, tuple_
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PageCursor:
     """A place in the order of making."""
 
     created_at: datetime
     id: uuid.UUID
 
 
-def after_place(statement: Select[Any], table: Table, after: Place | None, limit: int | None) -> Select[Any]:
+def after_cursor(statement: Select[Any], table: Table, after: PageCursor | None, limit: int | None) -> Select[Any]:
     """Up to `limit` rows in the order of making, beginning after a place."""
     if after is not None:
         statement = statement.where(tuple_(table.c.created_at, table.c.id) > (after.created_at, after.id))

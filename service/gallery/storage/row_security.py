@@ -102,7 +102,7 @@ async def exists(connection: AsyncConnection) -> bool:
     return bool((await connection.execute(query, {"name": APP})).scalar())
 
 
-async def is_walled(connection: AsyncConnection) -> bool:
+async def row_security_applies(connection: AsyncConnection) -> bool:
     """Whether row-level security holds for who is connected here."""
     query = text(
         "SELECT NOT (r.rolsuper OR r.rolbypassrls) AND row_security_active('identity') "
@@ -111,7 +111,7 @@ async def is_walled(connection: AsyncConnection) -> bool:
     return bool((await connection.execute(query)).scalar())
 
 
-def as_app(url: str) -> str:
+def app_role_url(url: str) -> str:
     """The same database, logged in as the service's account; for servers that ask for no password, as the embedded."""
     return make_url(url).set(username=APP).render_as_string(hide_password=False)
 
@@ -125,6 +125,6 @@ async def enter(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
     await connection.execute(statement, {"id": str(collection_id)})
 
 
-async def enter_everything(connection: AsyncConnection) -> None:
-    """For what concerns all collections: lists of them, and housekeeping."""
+async def allow_all_collections(connection: AsyncConnection) -> None:
+    """For what concerns all collections: lists of them, and maintenance."""
     await connection.execute(text(f"SET LOCAL {EVERYTHING} = 'on'"))

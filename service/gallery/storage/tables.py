@@ -69,13 +69,13 @@ collection = Table(
     Column("duplicates", Text, nullable=False, server_default="allow"),
     _created_at(),
     # Every new face is embedded by it as well, so that it can take the other one's place.
-    Column("standby_model_id", Text, ForeignKey("model.id"), nullable=True),
-    Column("standby_activates", Boolean, nullable=False, server_default="false"),
+    Column("secondary_model_id", Text, ForeignKey("model.id"), nullable=True),
+    Column("auto_activate", Boolean, nullable=False, server_default="false"),
     Column("store_crops", Boolean, nullable=False, server_default="false"),
     CheckConstraint("num_nonnulls(fmr, fpir) <= 1", name="one_default_rate"),
     CheckConstraint("quality IN ('off', 'standard', 'strict')", name="known_quality"),
     CheckConstraint("duplicates IN ('allow', 'warn', 'reject')", name="known_duplicates"),
-    CheckConstraint("standby_model_id <> model_id", name="another_model"),
+    CheckConstraint("secondary_model_id <> model_id", name="another_model"),
 )
 
 identity = Table(
