@@ -1,5 +1,5 @@
-# Targets: api (no model runtime, decodes no picture), worker (the models on a CPU), worker-gpu (the models on CUDA),
-# standalone (all in one process, with a PostgreSQL of its own), trainer (makes models; the only one with torch).
+# Targets: api (no model runtime, decodes no picture), worker (the models on a CPU; no database driver), worker-gpu (the
+# models on CUDA), standalone (all in one process, with an embedded PostgreSQL), trainer (the only one with PyTorch).
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS base
@@ -7,7 +7,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     REGISTRY_DATA_DIR=/var/lib/identity-registry
-# Folders that volumes are mounted on: a new volume takes the owner from here.
+# Volumes are mounted on these folders: a new volume takes the owner of the folder.
 RUN groupadd --system --gid 10001 registry \
     && useradd --system --uid 10001 --gid registry --home-dir /app --shell /usr/sbin/nologin registry \
     && install -d -o registry -g registry -m 0755 /app /secrets/db /secrets/api /secrets/owner /secrets/worker /first-key \
@@ -15,86 +15,97 @@ RUN groupadd --system --gid 10001 registry \
     && install -d -o registry -g registry -m 0700 /var/lib/identity-registry/uploads
 WORKDIR /app
 
-FROM base AS packages
+# One environment per target, from its lock file: exactly the files whose hashes it contains.
+FROM base AS environment
 RUN python -m venv /opt/venv
+
+FROM environment AS packages-api
 COPY requirements/api.lock /tmp/
-# Exactly the files whose hashes the lock names, and nothing that it does not.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --require-hashes --requirement /tmp/api.lock
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/api.lock
 
-FROM packages AS packages-worker
+FROM environment AS packages-worker
 COPY requirements/worker.lock /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --require-hashes --requirement /tmp/worker.lock
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/worker.lock
 
-FROM packages-worker AS packages-worker-gpu
+FROM environment AS packages-worker-gpu
 COPY requirements/worker-gpu.lock /tmp/
-# ONNX Runtime for CUDA goes into the place of the one for CPUs; its extras bring the CUDA libraries.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip uninstall --yes onnxruntime \
-    && pip install --no-deps --require-hashes --requirement /tmp/worker-gpu.lock
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/worker-gpu.lock
 
-FROM packages-worker AS packages-standalone
+FROM environment AS packages-standalone
 COPY requirements/standalone.lock /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --require-hashes --requirement /tmp/standalone.lock
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/standalone.lock
 
-FROM packages-worker AS packages-trainer
-# Empty: PyPI's torch, with CUDA. For CPUs alone, a tenth of the size: https://download.pytorch.org/whl/cpu
+FROM environment AS packages-trainer
+# Empty: PyTorch with CUDA, by its hashes. Otherwise the index of another build, for example of the one for CPUs, which is
+# a tenth of the size; only the version is fixed then.
 ARG TORCH_INDEX_URL=
-COPY requirements/trainer.lock requirements/torch.txt /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --require-hashes --requirement /tmp/trainer.lock
-RUN pip install --no-cache-dir ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} --requirement /tmp/torch.txt
+COPY requirements/trainer.lock requirements/torch.lock /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/trainer.lock
+RUN if [ -z "$TORCH_INDEX_URL" ]; then \
+      pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/torch.lock; \
+    else \
+      pip install --no-cache-dir --index-url "$TORCH_INDEX_URL" $(sed -nE 's/^((torch|torchvision)==[^ ]+).*/\1/p' /tmp/torch.lock); \
+    fi
 
-FROM base AS code
-COPY service /app/service
-COPY migrations /app/migrations
+# The wheel of this project: packages, models, migrations and console scripts.
+FROM environment AS wheel
+COPY requirements/build.lock /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/build.lock
+COPY pyproject.toml README.md LICENSE NOTICE /source/
+COPY service /source/service
+COPY trainer /source/trainer
+COPY migrations /source/migrations
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /source
+
+FROM base AS serves-api
 COPY deploy/compose /app/deploy/compose
-COPY pyproject.toml LICENSE NOTICE /app/
-RUN python -m compileall -q /app/service /app/migrations
-
-FROM base AS runtime
-COPY --from=code /app /app
-USER 10001:10001
-STOPSIGNAL SIGTERM
-
-FROM runtime AS serves-api
 ENV REGISTRY_SERVER__HOST=0.0.0.0
 EXPOSE 8000
+STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
-    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8000/readyz"]
+    CMD ["python", "deploy/compose/health.py", "http://127.0.0.1:8000/readyz"]
 
-FROM runtime AS serves-models
+FROM base AS serves-models
+COPY deploy/compose /app/deploy/compose
 ENV REGISTRY_WORKER__HOST=0.0.0.0
 EXPOSE 8001
+STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
-    CMD ["python", "deploy/compose/healthy.py", "http://127.0.0.1:8001/healthz"]
-CMD ["python", "-m", "service", "worker"]
+    CMD ["python", "deploy/compose/health.py", "http://127.0.0.1:8001/healthz"]
+CMD ["identity-registry", "worker"]
 
 FROM serves-api AS api
-COPY --from=packages /opt/venv /opt/venv
-CMD ["python", "-m", "service", "api"]
+COPY --from=packages-api /opt/venv /opt/venv
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+USER 10001:10001
+CMD ["identity-registry", "serve"]
 
 FROM serves-models AS worker
 COPY --from=packages-worker /opt/venv /opt/venv
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+USER 10001:10001
 
 FROM serves-models AS worker-gpu
 COPY --from=packages-worker-gpu /opt/venv /opt/venv
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 ENV REGISTRY_INFERENCE__DEVICE=cuda
+USER 10001:10001
 
-FROM packages-trainer AS trainer
-COPY --from=code /app /app
-COPY trainer /app/trainer
+FROM base AS trainer
+COPY --from=packages-trainer /opt/venv /opt/venv
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 COPY configs /app/configs
 RUN install -d -o registry -g registry -m 0755 /app/runs
 ENV MPLCONFIGDIR=/tmp/matplotlib
 USER 10001:10001
+STOPSIGNAL SIGTERM
 VOLUME /app/runs
-ENTRYPOINT ["python", "-m", "trainer"]
+ENTRYPOINT ["identity-trainer"]
 CMD ["--help"]
 
 FROM serves-api AS standalone
 COPY --from=packages-standalone /opt/venv /opt/venv
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+USER 10001:10001
 VOLUME /var/lib/identity-registry
 CMD ["sh", "deploy/compose/standalone.sh"]

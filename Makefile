@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+SERVE_VENV := .venv-serve
 RUN := $(VENV)/bin/python
 PHOTOS ?=
 LFW ?=
@@ -11,76 +12,87 @@ WORKERS ?= 2
 COVERED ?= tests/unit tests/contract tests/integration tests/e2e
 LOAD_S ?= 15
 IDENTITIES ?=
-NAMELESS ?=
+UNLABELLED ?=
+UNLABELLED_FOLDER ?= .
 WEIGHTS ?= service/bundles/embedder/model.onnx
-NAMELESS_FOLDER ?= .
-PEOPLE_ENROLLED ?= 100000
+ENROLLED ?= 100000
 COLLECTIONS ?= 100
 MODEL ?= mobilefacenet-mine
 CONFIG ?= configs/train.yaml
 PROVENANCE ?= configs/provenance-own.yaml
-PEOPLE = $(foreach source,$(IDENTITIES),--identities $(source))
+SOURCES = $(foreach source,$(IDENTITIES),--identities $(source))
+INSTALLED_FROM := pyproject.toml clients/python/pyproject.toml tools/environment.sh tools/virtualenv.sh
 
-.PHONY: help setup demo serve test coverage compose-test check train bench bench-gallery clean lock
+.PHONY: help demo serve setup test coverage compose-test check docs train bench bench-gallery lock clean
 
-help: ## this list
-	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "  make demo PHOTOS=folder    with your own <name>/*.jpg"
-	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=mobilefacenet.onnx] [NAMELESS=c.zip] [MODEL=name]'
-	@echo "  make test LFW=folder       also on different photos of one person (LFW's layout)"
+help: ## list the commands
+	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "  make demo PHOTOS=folder    use your own pictures: folder/<name>/*.jpg"
+	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=mobilefacenet.onnx] [UNLABELLED=c.zip] [MODEL=name]'
+	@echo "  make test LFW=folder       test also with different photos of each person (layout of LFW)"
 
-setup: $(VENV)/.ready ## virtual environment with everything, system libraries included
-
-$(VENV)/.ready: pyproject.toml requirements.lock tools/virtualenv.sh tools/extras.sh tools/system-libraries.sh
-	@test -x $(RUN) || bash tools/virtualenv.sh $(PYTHON) $(VENV)
-	@echo 'installing packages (about 8 GB with torch for CUDA; some minutes the first time)'
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all]'
-	@bash tools/extras.sh $(RUN)
-	@bash tools/system-libraries.sh $(RUN)
+$(SERVE_VENV)/.ready: requirements/serve.lock requirements/pictures.lock $(INSTALLED_FROM)
+	@bash tools/environment.sh $(PYTHON) $(SERVE_VENV) serve pictures
 	@touch $@
 
-demo: setup ## enrol, verify and find real people on an embedded Postgres, from nothing
-	@$(RUN) -m service demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+$(VENV)/.ready: requirements/dev.lock requirements/trainer-tools.lock $(INSTALLED_FROM)
+	@echo 'The full environment takes about 8 GB, most of it PyTorch with CUDA, and some minutes.'
+	@bash tools/environment.sh $(PYTHON) $(VENV) dev trainer-tools
+	@touch $@
 
-serve: setup ## the API on http://127.0.0.1:8000, its documentation at /docs
-	@exec $(RUN) -m service api
+demo: $(SERVE_VENV)/.ready ## enrol, verify and search real people on an embedded PostgreSQL
+	@$(SERVE_VENV)/bin/identity-registry demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-# One thread each for the models: the two processes share the cores.
-test: setup ## every test, several files at once: WORKERS=
+serve: $(SERVE_VENV)/.ready ## serve the API at http://127.0.0.1:8000, with its documentation at /docs
+	@exec $(SERVE_VENV)/bin/identity-registry serve
+
+setup: $(VENV)/.ready ## install the full environment in .venv: tests, trainer, documentation
+
+# One thread per model: two test processes share the cores.
+test: setup ## run all tests; WORKERS= processes
 	@LFW="$(LFW)" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
-# Without the trainer's tests: where a thread's greenlets ended among them, the tracer of coverage hung CPython 3.11.
-coverage: setup ## what of service/ its own tests run
+# Without the trainer's tests: the tracer of coverage hung CPython 3.11 where a thread with greenlets ended among them.
+coverage: setup ## measure which lines of service/ its tests run
 	@rm -f .coverage .coverage.*
 	@$(RUN) -m coverage run -m pytest $(COVERED)
 	@$(RUN) -m coverage combine --quiet && $(RUN) -m coverage report
 
-compose-test: setup ## docker compose for real: up, work, kill, recover, scale, down; LOAD_S= seconds of load
+compose-test: setup ## test docker compose: start, kill, recover, scale, stop; LOAD_S= seconds of load
 	@COMPOSE_TEST=1 LOAD_S=$(LOAD_S) $(RUN) -m pytest -s tests/compose
 
-check: setup ## format, lint, types, direction of imports
+# Vulture: fields of documents and settings are set by name, so unused variables and attributes mean nothing here.
+check: setup docs ## check format, lint, types, imports, spelling, dead code, dependencies, documentation
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/codespell
+	@! $(VENV)/bin/vulture | grep -vE 'unused (variable|attribute)'
+	@$(VENV)/bin/deptry .
+	@$(VENV)/bin/deptry --config clients/python/pyproject.toml clients/python/src
 
-train: setup ## the shipped embedder (or another MobileFaceNet, WEIGHTS=) goes on with IDENTITIES= (folders or zips of <identity>/<canvas>)
+docs: setup ## build the documentation into site/; warnings are errors
+	@$(VENV)/bin/mkdocs build --strict --quiet
+
+train: setup ## fine-tune the shipped embedder (or another MobileFaceNet, WEIGHTS=) with IDENTITIES= (folders or zips of <identity>/<crop>)
 	@test -n "$(IDENTITIES)" || { echo 'make train IDENTITIES="a.zip b.zip"'; exit 2; }
-	@$(RUN) -m trainer train $(PEOPLE) --teacher $(WEIGHTS) --initial $(WEIGHTS) --output runs/$(MODEL)/run --work runs/$(MODEL)/data \
-		--config $(CONFIG) $(if $(NAMELESS),--nameless $(NAMELESS) --nameless-folder $(NAMELESS_FOLDER))
+	@$(RUN) -m trainer train $(SOURCES) --teacher $(WEIGHTS) --initial $(WEIGHTS) --output runs/$(MODEL)/run --work runs/$(MODEL)/data \
+		--config $(CONFIG) $(if $(UNLABELLED),--unlabelled $(UNLABELLED) --unlabelled-folder $(UNLABELLED_FOLDER))
 	@$(RUN) -m trainer export --checkpoint runs/$(MODEL)/run/2-batch-hard/best.ckpt --model-id $(MODEL) --output runs/$(MODEL)/bundle \
 		--provenance $(PROVENANCE)
-	@$(RUN) -m trainer calibrate $(PEOPLE) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data --config $(CONFIG)
+	@$(RUN) -m trainer calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data --config $(CONFIG)
 
-bench: setup ## what a request costs, next to its parts and to YuNet (if named by YUNET=)
+bench: setup ## measure requests and their parts; YUNET= adds the YuNet detector for comparison
 	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")
 
-bench-gallery: setup ## 1:N search at size, next to numpy and FAISS; PEOPLE_ENROLLED= and COLLECTIONS= for more than 100,000 and 100
+bench-gallery: setup ## measure 1:N search next to NumPy and FAISS; ENROLLED= identities, COLLECTIONS=
 	@$(RUN) -m pip install --quiet --disable-pip-version-check faiss-cpu
-	@$(RUN) -m tools.bench_gallery --people $(PEOPLE_ENROLLED) --collections $(COLLECTIONS)
+	@$(RUN) -m tools.bench_gallery --people $(ENROLLED) --collections $(COLLECTIONS)
 
-lock: ## requirements.lock from what is installed, and the images' lock files with hashes
-	@bash tools/lock.sh $(RUN)
+lock: setup ## compile the lock files from pyproject.toml; UPGRADE=1 takes the newest versions
+	@bash tools/lock.sh $(RUN) $(if $(UPGRADE),--upgrade)
 
-clean: ## remove the environment and everything that was made here; enrolled people stay
-	rm -rf $(VENV) runs demo-output gallery-report .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## delete the environments and all generated files; enrolled identities are kept
+	rm -rf $(VENV) $(SERVE_VENV) runs site demo-output gallery-report
+	rm -rf .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

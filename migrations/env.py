@@ -1,4 +1,7 @@
-"""Alembic's environment. The URL comes from the caller, from REGISTRY_DATABASE__URL, or from the embedded server."""
+"""Alembic's environment.
+
+The database is that of the caller's URL, of REGISTRY_DATABASE__URL, or the embedded server, in this order.
+"""
 
 import logging
 import time
@@ -17,54 +20,58 @@ from service.gallery.storage.tables import metadata
 from service.runtime.settings import load_settings
 
 LOCK = 0x6D6967
-"""Key of the advisory lock that lines up processes which migrate at once."""
+"""Key of the advisory lock that allows one process at a time to migrate."""
 POLL_S = 0.2
 LOCK_TIMEOUT = "3s"
 ATTEMPTS = 20
 log = logging.getLogger("alembic.env")
 
 
-def url_in_use() -> AbstractContextManager[str]:
-    if given := context.config.attributes.get("url"):
-        return nullcontext(given)
+def migrated_url() -> AbstractContextManager[str]:
+    """Returns a context with the URL of the database to migrate."""
+    if url := context.config.attributes.get("url"):
+        return nullcontext(url)
     settings = load_settings()
     return database_url(settings.owner_url, settings.postgres_folder)
 
 
-def password_of_app() -> str | None:
+def app_password() -> str | None:
+    """Returns the password for the role of the service, if it authenticates with one."""
     attributes = context.config.attributes
     return attributes.get("app_password") if "url" in attributes else load_settings().app_password
 
 
 @contextmanager
-def alone(engine: Engine) -> Iterator[None]:
-    """One process at a time migrates; the others look again and again.
+def migration_lock(engine: Engine) -> Iterator[None]:
+    """Holds the lock that allows one process at a time to migrate.
 
-    They must not wait inside the database: CREATE INDEX CONCURRENTLY waits for every statement that runs, theirs
-    included. The lock is the session's, since such a migration is more than one transaction.
+    Waiting processes poll: CREATE INDEX CONCURRENTLY waits for all running statements, and would wait forever for a
+    statement that waits for the lock. The lock belongs to the session, because such a migration has several
+    transactions.
     """
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        told = False
+        logged = False
         while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}).scalar():
-            if not told:
-                log.warning("another process migrates this database; waiting until it is done")
-                told = True
+            if not logged:
+                log.warning("another process is migrating this database; waiting for it")
+                logged = True
             time.sleep(POLL_S)
         yield
 
 
 def run_offline() -> None:
-    """Print the SQL."""
+    """Prints the SQL of the migrations."""
     context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
-def run_patiently(connection: Connection) -> None:
-    """Give up a lock that is not to be had soon, and ask for it again.
+def run_with_retries(connection: Connection) -> None:
+    """Runs the migrations with a short lock timeout, and tries again after a timeout.
 
-    A migration that waits for its table behind a long statement makes everybody wait who comes after it.
+    While a migration waits for the lock on a table that a long statement uses, all later statements on the table wait
+    too. The timeout limits their delay.
     """
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()
@@ -75,30 +82,30 @@ def run_patiently(connection: Connection) -> None:
         except OperationalError as error:
             if attempt == ATTEMPTS or not isinstance(error.orig, LockNotAvailable):
                 raise
-            log.warning("a table is in use; trying again (%d of %d)", attempt, ATTEMPTS)
+            log.warning("a table is in use; next attempt follows (%d of %d)", attempt, ATTEMPTS)
             time.sleep(attempt)
         else:
             return
 
 
 def run_online() -> None:
-    with url_in_use() as url:
+    with migrated_url() as url:
         engine = create_engine(url, poolclass=pool.NullPool, hide_parameters=True)
-        with alone(engine), engine.connect() as connection:
+        with migration_lock(engine), engine.connect() as connection:
             context.configure(
                 connection=connection,
                 target_metadata=metadata,
                 include_object=include_object,
                 compare_server_default=True,
-                # Locks of several migrations together would deadlock with requests of a service that goes on.
+                # A transaction with the locks of several migrations could deadlock with requests of a running service.
                 transaction_per_migration=True,
             )
             if not serves_already(connection):
-                run_patiently(connection)
+                run_with_retries(connection)
                 if is_at_head(connection):
                     connection.commit()
                     with connection.begin():
-                        row_security.ensure(connection, password_of_app())
+                        row_security.ensure_app_role(connection, app_password())
         engine.dispose()
 
 

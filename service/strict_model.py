@@ -1,7 +1,9 @@
-"""The base of everything that is read from a file of ours or a user's: fixed, and without a key that nobody knows."""
+"""Base class of manifests, settings sections and training configurations."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
+    """An immutable pydantic model that refuses unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

@@ -1,4 +1,4 @@
-"""Real photos of people, from packages that the project depends on force, and ways to change and encode them."""
+"""Photos of people from installed packages, and functions that modify and encode them."""
 
 import base64
 import io

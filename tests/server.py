@@ -1,4 +1,4 @@
-"""The real service in processes of its own, and what the tests do to it."""
+"""Runs the service, workers and leases of the embedded database in processes of their own."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ LEASE = """
 import sys
 from pathlib import Path
 from service.errors import StartupError
-from service.gallery.embedded.lease import EmbeddedPostgres
+from service.embedded_postgres.lease import EmbeddedPostgres
 try:
     with EmbeddedPostgres(Path(sys.argv[1])) as url:
         print(url, flush=True)
@@ -35,7 +35,7 @@ class RunningApi:
     log: Path
 
     def stop(self) -> int:
-        """As Ctrl-C does."""
+        """Sends SIGINT, like Ctrl-C, and returns the exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(40)
 
@@ -46,12 +46,17 @@ class RunningApi:
 
 @contextlib.contextmanager
 def running_api(data: Path, *options: str, folder: Path | None = None, **environment: str) -> Iterator[RunningApi]:
-    """`python -m service api` on a free port, ready. Packages below `folder`, its working directory, come first."""
+    """Runs `python -m service serve` on a free port and yields it when it is ready.
+
+    Args:
+        folder: working directory; packages in it take precedence over installed ones.
+        environment: additional environment variables.
+    """
     port = free_port()
     log = data / f"api-{port}.log"
     config = data / "service.yaml"
     config.touch()
-    command = [sys.executable, "-m", "service", "api", "--port", str(port), *options]
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -76,7 +81,7 @@ TOKEN = "the-token-of-the-tests"
 
 
 class RunningWorker:
-    """`python -m service worker` on a port of its own, which can be killed and started again."""
+    """Runs `python -m service worker` on a fixed port. Can be killed and started again."""
 
     def __init__(self, log: Path, **environment: str) -> None:
         self.port = free_port()
@@ -99,7 +104,7 @@ class RunningWorker:
         assert self.process.poll() is None, self.log.read_text()
 
     def stop(self) -> None:
-        """As an orchestrator does."""
+        """Sends SIGTERM, like an orchestrator, and waits for the end."""
         self.process.terminate()
         self.process.wait(40)
 
@@ -124,17 +129,17 @@ def is_ready(client: httpx.Client) -> bool:
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds} s"
         time.sleep(0.05)
 
 
 def wait_until_gone(root: Path) -> None:
-    """Until no keeper and no server of the folder is left; one that has said its last word still takes a moment."""
+    """Waits until no keeper and no server of the folder is running."""
     wait_for(lambda: processes_of(root) == [], 20)
 
 
 def lease(root: Path) -> "subprocess.Popen[str]":
-    """Another process that leases the embedded server until its standard input ends; it has the URL printed."""
+    """Starts a process that leases the embedded server until its standard input ends. Returns when it has the lease."""
     process = subprocess.Popen(
         [sys.executable, "-c", LEASE, str(root)],
         stdin=subprocess.PIPE,
@@ -148,22 +153,22 @@ def lease(root: Path) -> "subprocess.Popen[str]":
 
 
 def end(process: "subprocess.Popen[str]") -> int:
-    """Let a leasing process end in order."""
+    """Ends a leasing process in an orderly way. Returns its exit status."""
     process.communicate("", timeout=40)
     return process.returncode
 
 
 def processes_of(root: Path) -> list[psutil.Process]:
-    """The keeper and the server of a folder, as the operating system sees them."""
-    found = []
+    """Returns the running keeper and server processes of a folder."""
+    processes = []
     for process in psutil.process_iter(["cmdline", "cwd", "status"]):
         command = " ".join(process.info["cmdline"] or [])
         if process.info["status"] != psutil.STATUS_ZOMBIE and (
             (str(root) in command and ("keeper" in command or "postgres" in command))
             or process.info["cwd"] == str(root / "data")
         ):  # fmt: skip
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def keeper_of(root: Path) -> psutil.Process:

@@ -1,9 +1,9 @@
-"""`make bench`: what a request costs, next to its parts, measured side by side in one run.
+"""`make bench`: measures a request beside its parts in one run.
 
-    make bench                        the service alone
-    make bench YUNET=yunet.onnx       with OpenCV's YuNet as the peer of the detector
+    make bench                        the service
+    make bench YUNET=yunet.onnx       the service, and OpenCV's YuNet beside the detector
 
-Times are medians on this machine and mean little elsewhere; the ratios are what to compare.
+Times are medians on this machine; compare the ratios, not the times, with other machines.
 """
 
 import base64
@@ -22,22 +22,34 @@ import httpx
 import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from service.demo.photos import packaged_cast
 from service.demo.server import running_registry
-from service.inference.bundle import Precision
+from service.inference.calibration import Precision
 from service.inference.graph import RuntimeOptions, open_graph
 from service.runtime.settings import BUNDLES
 from service.vision.image import ImageLimits, Pixels, decode
 
 FACES = {0: (148, 20, 322, 194), 1: (130, 80, 430, 380)}
-"""Where the faces are in two of the demo's pictures, with room around them as in LFW."""
+"""Boxes in pixels of the faces in two of the demo's pictures, with as much margin as pictures of LFW have."""
+WARM_UP, VERIFICATIONS = 20, 100
+CLIENTS = 4
+RUNTIMES = (("onnxruntime", "f32"), ("openvino", "f32"), ("openvino", "bf16"))
+SERVED: Sequence[tuple[str, str, int, Precision | Literal["auto"]]] = (
+    ("detector", "model.onnx", 320, "auto"),
+    ("detector", "model.onnx", 640, "auto"),
+    ("detector", "landmarks.onnx", 96, "auto"),
+    ("embedder", "model.onnx", 112, "f32"),
+)
+"""Bundle, file, input size in pixels and precision of each graph. The detector runs in bf16 where the processor
+supports it, the embedder in f32."""
 CONSOLE = Console(width=110)
 
 
 def small_photos() -> list[bytes]:
-    """Two portraits of 250 x 250 pixels, as JPEG."""
+    """Returns two portraits of 250 x 250 pixels as JPEG."""
     photos = []
     for person, (x0, y0, x1, y1) in FACES.items():
         path = packaged_cast().people[person].enrolled[0]
@@ -47,6 +59,7 @@ def small_photos() -> list[bytes]:
 
 
 def median_ms(run: Callable[[], object], repeats: int = 40) -> float:
+    """Returns the median time of a call in milliseconds, after five calls that do not count."""
     for _ in range(5):
         run()
     times = []
@@ -58,42 +71,37 @@ def median_ms(run: Callable[[], object], repeats: int = 40) -> float:
 
 
 def bench_graphs() -> float:
-    """Each graph on each runtime; the milliseconds that one verification's graphs need by themselves."""
+    """Prints the time of each graph on each runtime; returns the milliseconds of the graphs of one verification."""
     table = Table(title="Graphs alone, median ms of a batch of one", title_justify="left")
     for name in ("graph", "threads", "ONNX Runtime f32", "OpenVINO f32", "OpenVINO bf16"):
         table.add_column(name, justify="right" if name != "graph" else "left")
     floor = 0.0
-    # The detector runs in bf16 where the processor has it natively, the embedder in f32.
-    served: Sequence[tuple[str, str, int, Precision | Literal["auto"]]] = (
-        ("detector", "model.onnx", 320, "auto"),
-        ("detector", "model.onnx", 640, "auto"),
-        ("detector", "landmarks.onnx", 96, "auto"),
-        ("embedder", "model.onnx", 112, "f32"),
-    )
-    for bundle, file, size, as_served in served:
+    for bundle, file, size, precision in track(SERVED, description="graphs", console=CONSOLE, transient=True):
         path = BUNDLES / bundle / file
         pixels = np.random.default_rng(0).random((1, 3, size, size), np.float32)
         for threads in (1, 2):
             row = []
-            for backend, precision in (("onnxruntime", "f32"), ("openvino", "f32"), ("openvino", "bf16")):
-                graph = open_graph(path, size, RuntimeOptions(backend, precision, threads))  # type: ignore[arg-type]
+            for backend, tested in RUNTIMES:
+                graph = open_graph(path, size, RuntimeOptions(backend, tested, threads))  # type: ignore[arg-type]
                 row.append(median_ms(partial(graph.run, pixels)))
             table.add_row(f"{bundle}, {file}, {size} px", str(threads), *(f"{value:.1f}" for value in row))
-        if size != 640:  # two pictures of 320 px at most
-            floor += 2 * median_ms(partial(open_graph(path, size, RuntimeOptions(precision=as_served)).run, pixels))
+        if size != 640:  # A verification detects in two pictures at 320 px.
+            graph = open_graph(path, size, RuntimeOptions(precision=precision))
+            floor += 2 * median_ms(partial(graph.run, pixels))
     CONSOLE.print(table)
     return floor
 
 
 def bench_verify(client: httpx.Client, floor: float) -> None:
+    """Prints the time of POST /verify, also relative to `floor`, the milliseconds of its graphs."""
     first, second = (base64.b64encode(photo).decode() for photo in small_photos())
     body = {"image_a": first, "image_b": second}
     times = []
-    for _ in range(120):
+    for _ in range(WARM_UP + VERIFICATIONS):
         started = time.perf_counter()
-        assert client.post("/verify", json=body).status_code == 200
+        client.post("/verify", json=body).raise_for_status()
         times.append((time.perf_counter() - started) * 1000)
-    times = sorted(times[20:])
+    times = sorted(times[WARM_UP:])
     CONSOLE.print(
         f"POST /verify, two 250 x 250 photos: p50 {times[50]:.1f} ms, p95 {times[95]:.1f} ms; "
         f"the graphs alone {floor:.1f} ms, so p50 is {times[50] / floor:.2f} times the floor"
@@ -101,25 +109,25 @@ def bench_verify(client: httpx.Client, floor: float) -> None:
 
 
 def bench_health(client: httpx.Client, seconds: float = 8.0) -> None:
-    """/healthz while four clients keep the engine busy."""
+    """Prints the time of GET /healthz while four clients keep the engine busy with searches."""
     image = base64.b64encode(packaged_cast().people[0].enrolled[0].read_bytes()).decode()
     stop = threading.Event()
-    searched = [0] * 4
+    searches = [0] * CLIENTS
 
-    def keep_searching(slot: int) -> None:
+    def search(client_number: int) -> None:
         with httpx.Client(base_url=client.base_url, timeout=60) as own:
             while not stop.is_set():
-                own.post("/search", json={"image": image})
-                searched[slot] += 1
+                own.post("/search", json={"image": image}).raise_for_status()
+                searches[client_number] += 1
 
-    threads = [threading.Thread(target=keep_searching, args=(slot,)) for slot in range(4)]
+    threads = [threading.Thread(target=search, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()
     times = []
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
         before = time.perf_counter()
-        client.get("/healthz")
+        client.get("/healthz").raise_for_status()
         times.append((time.perf_counter() - before) * 1000)
         time.sleep(0.01)
     stop.set()
@@ -127,32 +135,35 @@ def bench_health(client: httpx.Client, seconds: float = 8.0) -> None:
         thread.join()
     times.sort()
     CONSOLE.print(
-        f"GET /healthz meanwhile ({sum(searched) / seconds:.1f} searches/s by 4 clients): "
+        f"GET /healthz during {sum(searches) / seconds:.1f} searches/s by {CLIENTS} clients: "
         f"p50 {times[len(times) // 2]:.1f} ms, p95 {times[int(len(times) * 0.95)]:.1f} ms, "
         f"p99 {times[int(len(times) * 0.99)]:.1f} ms of {len(times)}"
     )
 
 
 def bench_yunet(yunet: Path, pictures: list[Pixels]) -> None:
+    """Prints the detection time of each picture beside YuNet's."""
     from service.inference.detector import YoloFaceDetector
 
-    table = Table(title="Detector with everything around the graph, median ms a picture", title_justify="left")
-    for name in ("picture", "ours", "YuNet", "ratio"):
+    table = Table(title="Detection including pre- and postprocessing, median ms per picture", title_justify="left")
+    for name in ("picture", "shipped detector", "YuNet", "ratio"):
         table.add_column(name, justify="right" if name != "picture" else "left")
-    ours = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
+    shipped = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
     cv2.setNumThreads(2)
     for picture in pictures:
         peer = cv2.FaceDetectorYN.create(str(yunet), "", (picture.shape[1], picture.shape[0]), 0.6)
         bgr = np.ascontiguousarray(picture[..., ::-1])
-        mine = median_ms(partial(ours.detect, [picture]), 20)
-        theirs = median_ms(partial(peer.detect, bgr), 20)
+        shipped_ms = median_ms(partial(shipped.detect, [picture]), 20)
+        yunet_ms = median_ms(partial(peer.detect, bgr), 20)
         size = f"{picture.shape[1]} x {picture.shape[0]}"
-        table.add_row(size, f"{mine:.1f}", f"{theirs:.1f}", f"{mine / theirs:.2f}")
+        table.add_row(size, f"{shipped_ms:.1f}", f"{yunet_ms:.1f}", f"{shipped_ms / yunet_ms:.2f}")
     CONSOLE.print(table)
 
 
-def main(yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file.")] = None) -> None:
-    """Measure and print."""
+def main(
+    yunet: Annotated[Path | None, typer.Option(help="ONNX file of YuNet, measured beside the detector.")] = None,
+) -> None:
+    """Measure graphs, POST /verify, and GET /healthz under load, and print the results."""
     CONSOLE.print(f"{os.cpu_count()} cores")
     floor = bench_graphs()
     if yunet is not None:

@@ -1,7 +1,8 @@
-"""`python -m tools.bench_detector`: which input size, precision and runtime finds how much at what cost.
+"""`python -m tools.bench_detector`: compares accuracy and time of input sizes, precisions and runtimes of the detector.
 
-Every row is measured on the same pictures in one run, turn by turn, so that a busy machine disturbs all of them alike.
-Milliseconds are medians for a whole detection: scale and pad the picture, run the graph, read and thin out the boxes.
+All rows are measured on the same pictures in one run, alternating per picture, so that other load on the machine
+affects all of them alike. Milliseconds are medians of a whole detection: scale and letterbox the picture, run the
+graph, decode boxes, suppress overlaps, refine landmarks and verify faces.
 """
 
 import statistics
@@ -24,8 +25,8 @@ from service.vision.geometry import letterbox
 from service.vision.image import ImageLimits, decode
 from tools.scrfd import Scrfd
 from trainer.archives import unpack
-from trainer.detector.evaluation import Labelled, Seen, figures, pictures_of
-from trainer.detector.finders import YuNet
+from trainer.detector.evaluation import LabelledPicture, PictureDetections, detection_metrics, labelled_pictures
+from trainer.finders import YuNet
 from trainer.tables import table
 
 LOWEST_SCORE = 0.02
@@ -34,98 +35,102 @@ SIZES: tuple[int | None, ...] = (320, 480, 640, None)
 
 
 def main(
-    data: Annotated[list[Path], typer.Option(help="Folder or zip archive in Ultralytics pose format; repeatable.")],
-    split: Annotated[str, typer.Option(help="Split to measure on: choose by this one, don't report on it.")] = "val",
-    int8: Annotated[Path | None, typer.Option(help="8-bit bundle: `trainer detector quantise`.")] = None,
-    yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file.")] = None,
-    scrfd: Annotated[Path | None, typer.Option(help="SCRFD's ONNX file (scrfd_2.5g_bnkps).")] = None,
-    timed: Annotated[int, typer.Option(min=5, help="Pictures that are timed.")] = 60,
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked.")] = Path("runs/data/detection"),
+    data: Annotated[
+        list[Path], typer.Option(help="Folder or zip archive of a data set in Ultralytics' pose format; repeatable.")
+    ],
+    split: Annotated[
+        str, typer.Option(help="Split to measure on. A split that selects settings must not be reported on.")
+    ] = "val",
+    int8: Annotated[Path | None, typer.Option(help="8-bit bundle, from `identity-trainer detector quantise`.")] = None,
+    yunet: Annotated[Path | None, typer.Option(help="ONNX file of YuNet.")] = None,
+    scrfd: Annotated[Path | None, typer.Option(help="ONNX file of SCRFD (scrfd_2.5g_bnkps).")] = None,
+    timed: Annotated[int, typer.Option(min=5, help="Number of pictures that are timed.")] = 60,
+    work: Annotated[Path, typer.Option(help="Folder for extracted archives.")] = Path("runs/data/detection"),
 ) -> None:
-    """AP50 and milliseconds by input size, precision, runtime and threads; where the time goes; peers."""
+    """Print AP50 and milliseconds by input size, precision, runtime and threads, the time of each step, and peers."""
     cv2.setNumThreads(1)
-    pictures = list(pictures_of(unpack(data, work), split))
+    pictures = list(labelled_pictures(unpack(data, work), split))
     sample = pictures[:: max(1, len(pictures) // timed)]
-    one, two = _ours(1, int8), _ours(2, int8)
+    one_thread, two_threads = _shipped(1, int8), _shipped(2, int8)
     peers: dict[str, FaceFinder] = {}
     if yunet is not None:
-        peers["YuNet, each picture at its size"] = YuNet(yunet, LOWEST_SCORE)
+        peers["YuNet, size of each picture"] = YuNet(yunet, LOWEST_SCORE)
     if scrfd is not None:
         peers["SCRFD-2.5G at 640 px"] = Scrfd(scrfd, min_score=LOWEST_SCORE)
-    slow, fast = _medians(one, sample), _medians(two | peers, sample)
+    slow, fast = _median_ms(one_thread, sample), _median_ms(two_threads | peers, sample)
     rows = [
-        (name, f"{_ap50(finder, pictures):.3f}", f"{slow[name]:.1f}" if name in slow else "", f"{fast[name]:.1f}")
-        for name, finder in (two | peers).items()
+        (name, f"{_ap50(detector, pictures):.3f}", f"{slow[name]:.1f}" if name in slow else "", f"{fast[name]:.1f}")
+        for name, detector in track((two_threads | peers).items(), description="accuracy")
     ]
     typer.echo(table(("detector", f"AP50 {split}", "ms, one thread", "ms, two threads"), rows))
     typer.echo("")
-    typer.echo(_shares(sample))
+    typer.echo(_time_by_step(sample))
 
 
-def _ours(threads: int, int8: Path | None) -> dict[str, FaceFinder]:
-    found: dict[str, FaceFinder] = {}
-    for backend, precision in RUNTIMES:
+def _shipped(threads: int, int8: Path | None) -> dict[str, FaceFinder]:
+    """Opens the shipped bundle, and the 8-bit one if any, with every runtime and size."""
+    variants = [(BUNDLES / "detector", backend, precision, precision) for backend, precision in RUNTIMES]
+    if int8 is not None:
+        variants.append((int8, "openvino", "f32", "int8"))
+    detectors: dict[str, FaceFinder] = {}
+    for bundle, backend, precision, shown in variants:
         options = RuntimeOptions(backend, precision, threads)  # type: ignore[arg-type]
         for size in SIZES:
-            name = f"ours, {backend} {precision}, " + (f"{size} px" if size else "size by picture")
-            found[name] = YoloFaceDetector(BUNDLES / "detector", options, size, LOWEST_SCORE)
-    if int8 is not None:
-        for size in SIZES:
-            name = "ours, openvino int8, " + (f"{size} px" if size else "size by picture")
-            found[name] = YoloFaceDetector(int8, RuntimeOptions("openvino", "f32", threads), size, LOWEST_SCORE)
-    return found
+            name = f"shipped, {backend} {shown}, " + (f"{size} px" if size else "size by picture")
+            detectors[name] = YoloFaceDetector(bundle, options, size, LOWEST_SCORE)
+    return detectors
 
 
-def _medians(finders: dict[str, FaceFinder], sample: list[Labelled]) -> dict[str, float]:
-    spent: dict[str, list[float]] = {name: [] for name in finders}
+def _median_ms(detectors: dict[str, FaceFinder], sample: list[LabelledPicture]) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {name: [] for name in detectors}
     for picture in track(sample, description="timing"):
-        for name, finder in finders.items():
-            began = time.perf_counter()
-            finder.detect([picture.pixels])
-            spent[name].append(time.perf_counter() - began)
-    return {name: 1000 * statistics.median(times) for name, times in spent.items()}
+        for name, detector in detectors.items():
+            seconds[name].append(_seconds(detector.detect, [picture.pixels]))
+    return {name: 1000 * statistics.median(times) for name, times in seconds.items()}
 
 
-def _ap50(finder: FaceFinder, pictures: list[Labelled]) -> float:
-    return figures([Seen(picture.path, picture.boxes, finder.detect([picture.pixels])[0]) for picture in pictures]).ap50
+def _ap50(detector: FaceFinder, pictures: list[LabelledPicture]) -> float:
+    results = [
+        PictureDetections(picture.path, picture.boxes, detector.detect([picture.pixels])[0]) for picture in pictures
+    ]
+    return detection_metrics(results).ap50
 
 
-def _shares(sample: list[Labelled]) -> str:
-    """Where the time of a picture goes: decoding its file, scaling, the graph with its input, reading the boxes."""
-    parts: dict[str, list[float]] = {
+def _time_by_step(sample: list[LabelledPicture]) -> str:
+    """Measures decoding, letterboxing, the graph, landmark refinement, and the remaining steps of a detection."""
+    steps: dict[str, list[float]] = {
         "decode": [],
         "letterbox": [],
         "graph": [],
         "input tensor, boxes, NMS": [],
-        "landmarks": [],
+        "landmark refinement, face verification": [],
     }
-    options = RuntimeOptions("openvino", "bf16", 2)
-    bundle = BUNDLES / "detector"
-    served = YoloFaceDetector(bundle, options, min_score=None)
-    sizes, stage = served.manifest.input_sizes, served.manifest.landmark_stage
+    options, bundle = RuntimeOptions("openvino", "bf16", 2), BUNDLES / "detector"
+    detector = YoloFaceDetector(bundle, options, min_score=None)
+    sizes, stage = detector.manifest.input_sizes, detector.manifest.landmark_stage
     assert stage is not None
-    second = LandmarkRefiner(bundle, stage, options)
-    graphs = {size: open_graph(bundle / served.manifest.graph, size, options) for size in sizes}
-    for picture in sample:
-        data = picture.path.read_bytes()
+    refiner = LandmarkRefiner(bundle, stage, options)
+    graphs = {size: open_graph(bundle / detector.manifest.graph, size, options) for size in sizes}
+    for picture in track(sample, description="timing the steps"):
         size = next((size for size in sizes if max(picture.pixels.shape) <= size * ENLARGEABLE), sizes[-1])
         tensor = np.random.default_rng(0).random((1, 3, size, size), np.float32)
-        parts["decode"].append(_seconds(decode, data, ImageLimits()))
-        parts["letterbox"].append(_seconds(letterbox, picture.pixels, size))
-        parts["graph"].append(_seconds(graphs[size].run, tensor))
-        whole = _seconds(served.detect, [picture.pixels])
-        parts["landmarks"].append(_seconds(second.refine, [picture.pixels], served.detect([picture.pixels])))
-        known = parts["letterbox"][-1] + parts["graph"][-1] + parts["landmarks"][-1]
-        parts["input tensor, boxes, NMS"].append(max(whole - known, 0.0))
-    medians = {name: 1000 * statistics.median(times) for name, times in parts.items()}
-    whole = sum(medians.values())
-    return table(("part", "ms", "share"), [(name, f"{ms:.2f}", f"{ms / whole:.0%}") for name, ms in medians.items()])
+        letterboxing = _seconds(letterbox, picture.pixels, size)
+        graph = _seconds(graphs[size].run, tensor)
+        total = _seconds(detector.detect, [picture.pixels])
+        refinement = _seconds(refiner.refine, [picture.pixels], detector.detect([picture.pixels]))
+        remaining = max(total - letterboxing - graph - refinement, 0.0)
+        decoding = _seconds(decode, picture.path.read_bytes(), ImageLimits())
+        for times, seconds in zip(steps.values(), (decoding, letterboxing, graph, remaining, refinement), strict=True):
+            times.append(seconds)
+    medians = {name: 1000 * statistics.median(times) for name, times in steps.items()}
+    total = sum(medians.values())
+    return table(("step", "ms", "share"), [(name, f"{ms:.2f}", f"{ms / total:.0%}") for name, ms in medians.items()])
 
 
 def _seconds(call: Callable[..., object], *arguments: object) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     call(*arguments)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

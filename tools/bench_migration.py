@@ -1,9 +1,9 @@
-"""How long `alembic upgrade head` takes on a gallery that grew under the first release.
+"""`python -m tools.bench_migration`: measures schema migrations on a gallery of the first release.
 
     python -m tools.bench_migration --people 100000
 
-Fills a PostgreSQL of its own at the first revision and times every step to the newest, while a client goes on
-enrolling.
+Fills a temporary PostgreSQL at the first revision and measures every migration while a client enrols identities. Then
+it measures a backup and its restore.
 """
 
 import statistics
@@ -15,6 +15,7 @@ from typing import Annotated
 import psycopg
 import typer
 from alembic.script import ScriptDirectory
+from rich.progress import track
 
 from service.embedded_postgres.lease import EmbeddedPostgres
 from service.gallery.maintenance import backup
@@ -39,39 +40,45 @@ FILL = (
 )
 ENROL = (
     "INSERT INTO identity (collection_id, id, external_id, label) "
-    "SELECT id, gen_random_uuid(), gen_random_uuid()::text, 'meanwhile' FROM collection"
+    "SELECT id, gen_random_uuid(), gen_random_uuid()::text, 'concurrent' FROM collection"
 )
 
 
 def main(
-    people: Annotated[int, typer.Option(help="Identities with a template and a centroid each.")] = 100_000,
+    people: Annotated[
+        int, typer.Option(help="Number of identities, with one template and one centroid each.")
+    ] = 100_000,
 ) -> None:
-    """Time each migration on a full gallery."""
+    """Measure each migration, a backup and a restore of a gallery."""
     with database_folder() as folder, EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url, "0001")
-        libpq = url.replace("postgresql+psycopg", "postgresql")
-        with psycopg.connect(libpq, autocommit=True) as connection:
-            for statement in FILL:
-                connection.execute(statement.format(people=people, dim=DIM))  # type: ignore[arg-type]
-            connection.execute("VACUUM ANALYZE")
-            size = connection.execute("SELECT pg_database_size(current_database())").fetchone()
-            typer.echo(f"{people:,} people, {(size or [0])[0] / 2**20:,.0f} MiB")
+        libpq_url = url.replace("postgresql+psycopg", "postgresql")
+        _fill(libpq_url, people)
         for revision in _revisions():
-            seconds, waits = _timed(url, revision, libpq)
+            seconds, waits = _migrate(url, revision, libpq_url)
             longest, median = max(waits, default=0.0), statistics.median(waits or [0.0])
             typer.echo(
-                f"{revision}: {seconds:.2f} s; {len(waits)} enrolments meanwhile, median {median * 1000:.0f} ms, "
+                f"{revision}: {seconds:.2f} s; {len(waits)} concurrent enrolments, median {median * 1000:.0f} ms, "
                 f"longest {longest * 1000:.0f} ms"
             )
-        _there_and_back(url, libpq, folder)
+        _backup_and_restore(url, libpq_url, folder)
 
 
-def _there_and_back(url: str, libpq: str, folder: Path) -> None:
-    """Time a backup, and its restore into another database."""
+def _fill(libpq_url: str, people: int) -> None:
+    with psycopg.connect(libpq_url, autocommit=True) as connection:
+        for statement in track(FILL, description="filling the gallery", transient=True):
+            connection.execute(statement.format(people=people, dim=DIM))
+        connection.execute("VACUUM ANALYZE")
+        size = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    typer.echo(f"{people:,} people, {(size or [0])[0] / 2**20:,.0f} MiB")
+
+
+def _backup_and_restore(url: str, libpq_url: str, folder: Path) -> None:
+    """Measures a backup, and its restore into another database."""
     started = time.perf_counter()
     size = backup.backup(url, folder / "bench.dump")
     typer.echo(f"backup: {time.perf_counter() - started:.1f} s, {size / 2**20:,.0f} MiB")
-    with psycopg.connect(libpq, autocommit=True) as connection:
+    with psycopg.connect(libpq_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE restored")
     started = time.perf_counter()
     backup.restore(url.replace("/registry?", "/restored?"), folder / "bench.dump")
@@ -79,15 +86,17 @@ def _there_and_back(url: str, libpq: str, folder: Path) -> None:
 
 
 def _revisions() -> list[str]:
+    """Returns all revisions after the first one, in the order in which they are applied."""
     scripts = ScriptDirectory.from_config(schema.alembic_config(""))
     return [script.revision for script in reversed(list(scripts.walk_revisions("0001", "head")))][1:]
 
 
-def _timed(url: str, revision: str, libpq: str) -> tuple[float, list[float]]:
+def _migrate(url: str, revision: str, libpq_url: str) -> tuple[float, list[float]]:
+    """Applies one migration; returns its seconds and the seconds of each concurrent enrolment."""
     waits, ended = list[float](), threading.Event()
 
     def enrol() -> None:
-        with psycopg.connect(libpq, autocommit=True) as connection:
+        with psycopg.connect(libpq_url, autocommit=True) as connection:
             while not ended.is_set():
                 started = time.perf_counter()
                 connection.execute(ENROL)

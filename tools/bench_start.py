@@ -1,7 +1,4 @@
-"""How long the API takes from its start to `/readyz`, with the models elsewhere and with the models inside.
-
-python -m tools.bench_start
-"""
+"""`python -m tools.bench_start`: measures how long the API takes to `/readyz`, with models in workers and in itself."""
 
 import os
 import socket
@@ -11,31 +8,39 @@ import time
 
 import httpx
 import typer
+from rich.progress import track
 
 from service.embedded_postgres.lease import EmbeddedPostgres
 from service.gallery.storage import schema
 from tools.folders import database_folder
 
 REPEATS = 5
-CASES = {"models elsewhere": {"REGISTRY_INFERENCE__WORKER_URL": "http://127.0.0.1:1"}, "models inside": {}}
+TIMEOUT_S = 60
+CASES = {"models in workers": {"REGISTRY_INFERENCE__WORKER_URL": "http://127.0.0.1:1"}, "models in the API": {}}
 
 
 def main() -> None:
-    """Print the median of five starts each, on a database that runs already."""
+    """Print the median of five starts of each case, on a running database."""
     with database_folder() as folder, EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url)
         for name, environment in CASES.items():
-            times = sorted(_start({"REGISTRY_DATABASE__URL": url, **environment}) for _ in range(REPEATS))
+            starts = track(range(REPEATS), description=name, transient=True)
+            times = sorted(_start({"REGISTRY_DATABASE__URL": url, **environment}) for _ in starts)
             typer.echo(f"{name}: {times[REPEATS // 2]:.2f} s to ready (median of {REPEATS})")
 
 
 def _start(environment: dict[str, str]) -> float:
+    """Starts the API and returns the seconds until it is ready.
+
+    Raises:
+        TimeoutError: the API ended or was not ready in time.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "api", "--port", str(port)],
+        [sys.executable, "-m", "service", "serve", "--port", str(port)],
         env=os.environ | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -43,6 +48,8 @@ def _start(environment: dict[str, str]) -> float:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             while not _is_ready(client):
+                if process.poll() is not None or time.monotonic() - started > TIMEOUT_S:
+                    raise TimeoutError("the API did not start; run `identity-registry serve` to read its log")
                 time.sleep(0.01)
         return time.monotonic() - started
     finally:

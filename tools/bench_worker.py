@@ -1,10 +1,10 @@
-"""What a worker costs and what batching gives, side by side in one run.
+"""`python -m tools.bench_worker`: measures the overhead of a worker and the effect of batching, in one run.
 
     python -m tools.bench_worker                    on the CPU
     python -m tools.bench_worker --device cuda      on a GPU, with its utilisation
 
-The same engine in this process and in a worker process; pictures a second at 1, 4, 16 and 64 concurrent requests, and
-how many pictures were run together.
+Compares the same engine in this process and in worker processes at 1, 4, 16 and 64 concurrent requests: times, pictures
+per second, and pictures per batch.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from typing import Annotated
 import httpx
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from service.inference.bundle import read_embedder
@@ -35,11 +36,11 @@ CONSOLE = Console(width=120)
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="For each measurement.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement.")] = 5.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.")] = 1,
 ) -> None:
-    """Measure."""
+    """Print times, pictures per second and batch sizes of an engine in this process and in workers."""
     os.environ["REGISTRY_INFERENCE__DEVICE"] = device
     os.environ["REGISTRY_INFERENCE__WORKER_TOKEN"] = secrets.token_hex(16)
     os.environ["REGISTRY_INFERENCE__MAX_QUEUED"] = "256"
@@ -63,64 +64,66 @@ async def _compare(seconds: float, ports: list[int], device: str) -> None:
     local: HostedEngine = build_local(settings)
     await local.start()
     await remote.start()
-    while remote.problem is not None:  # noqa: ASYNC110  there is no event for it outside the engine
+    while remote.problem is not None:  # noqa: ASYNC110  the engine has no public event for it
         await asyncio.sleep(0.1)
     table = Table(title=f"A picture of 250 x 250, {device}", title_justify="left")
-    for name in ("engine", "clients", "p50 ms", "p95 ms", "pictures/s", "run together (mean)", "GPU busy"):
+    for name in ("engine", "clients", "p50 ms", "p95 ms", "pictures/s", "pictures per batch", "GPU utilisation"):
         table.add_column(name, justify="left" if name == "engine" else "right")
-    for clients in CLIENTS:
-        # Alternating, so that a noisy neighbour meets both.
-        for name, engine in (("in the process", local), (f"{len(ports)} worker{'s' * (len(ports) > 1)}", remote)):
+    engines = {"in this process": local, f"{len(ports)} worker{'s' * (len(ports) > 1)}": remote}
+    for clients in track(CLIENTS, description="measuring", console=CONSOLE, transient=True):
+        # The engines alternate, so that other load on the machine affects both.
+        for name, engine in engines.items():
             before = await _batches(urls)
-            busy = asyncio.create_task(_gpu_busy(seconds)) if device == "cuda" else None
-            times = await _load(engine, clients, seconds)
+            utilisation = asyncio.create_task(_gpu_utilisation(seconds)) if device == "cuda" else None
+            times = await _observe_repeatedly(engine, clients, seconds)
             after = await _batches(urls)
-            ran = after[0] - before[0]
-            together = f"{(after[1] - before[1]) / ran:.1f}" if ran else ""
+            batches = after[0] - before[0]
+            per_batch = f"{(after[1] - before[1]) / batches:.1f}" if batches else ""
             table.add_row(
                 name,
                 str(clients),
                 f"{statistics.median(times) * 1000:.1f}",
                 f"{statistics.quantiles(times, n=20)[-1] * 1000:.1f}",
                 f"{len(times) / seconds:.1f}",
-                together,
-                "" if busy is None else f"{await busy:.0f} %",
+                per_batch,
+                "" if utilisation is None else f"{await utilisation:.0f} %",
             )
     CONSOLE.print(table)
     await remote.stop()
     await local.stop()
 
 
-async def _load(engine: HostedEngine, clients: int, seconds: float) -> list[float]:
+async def _observe_repeatedly(engine: HostedEngine, clients: int, seconds: float) -> list[float]:
+    """Observes pictures with several concurrent clients; returns the seconds of each request."""
     photos = [Picture(data) for data in small_photos()]
     for photo in photos:
         await engine.observe([photo])
     times: list[float] = []
     deadline = time.perf_counter() + seconds
 
-    async def ask(number: int) -> None:
+    async def client(number: int) -> None:
         while (started := time.perf_counter()) < deadline:
             await engine.observe([photos[number % len(photos)]])
             times.append(time.perf_counter() - started)
 
-    await asyncio.gather(*(ask(number) for number in range(clients)))
+    await asyncio.gather(*(client(number) for number in range(clients)))
     return times
 
 
 async def _batches(urls: list[str]) -> tuple[float, float]:
-    """Batches and pictures of all workers so far."""
+    """Returns the numbers of batches and pictures that all workers have run so far."""
     counts = [0.0, 0.0]
     async with httpx.AsyncClient() as client:
         for url in urls:
             text = (await client.get(f"{url}/metrics")).text
-            for place, name in enumerate(("count", "sum")):
-                found = re.search(rf"^registry_batch_pictures_{name} (\S+)", text, re.MULTILINE)
-                counts[place] += float(found.group(1)) if found else 0
+            for index, name in enumerate(("count", "sum")):
+                match = re.search(rf"^registry_batch_pictures_{name} (\S+)", text, re.MULTILINE)
+                counts[index] += float(match.group(1)) if match else 0
     return counts[0], counts[1]
 
 
-async def _gpu_busy(seconds: float) -> float:
-    """Mean utilisation in percent, as nvidia-smi reports it."""
+async def _gpu_utilisation(seconds: float) -> float:
+    """Returns the mean utilisation in percent that nvidia-smi reports; NaN without nvidia-smi."""
     if not (program := shutil.which("nvidia-smi")):
         return float("nan")
     readings = []

@@ -1,4 +1,4 @@
-"""Folders for the benchmarks' databases."""
+"""Temporary folders for the databases of benchmarks."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 
 @contextmanager
 def database_folder() -> Iterator[Path]:
-    """A new folder that goes away with all in it, and that the account which runs PostgreSQL can enter."""
+    """Yields a temporary folder that the account of PostgreSQL can enter, and deletes it at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="ir-") as name:
         folder = Path(name)
-        folder.chmod(0o711)
+        folder.chmod(0o711)  # Started by root, PostgreSQL runs under another account.
         yield folder

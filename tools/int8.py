@@ -1,7 +1,7 @@
-"""`python -m tools.int8`: would an 8-bit embedder be worth it? Accuracy and speed beside the shipped one.
+"""`python -m tools.int8`: compares accuracy and speed of an 8-bit embedder with the shipped one.
 
-Static quantisation by ONNX Runtime (per channel, QDQ), ranges from crops of held-out people. The result is a bundle
-beside the shipped one; nothing is replaced.
+ONNX Runtime quantises the graph statically (per channel, QDQ); crops of held-out people determine the ranges. The
+result is a new bundle; the shipped one stays unchanged.
 """
 
 import json
@@ -25,38 +25,45 @@ from service.inference.local import LocalEngine
 from service.runtime.settings import BUNDLES
 from service.vision.image import ImageLimits
 from trainer.archives import unpack
+from trainer.embedder.aligned_crops import CENTRE_SIZE, centre_crops, load_aligned_crops
 from trainer.embedder.calibration import held_out_rows
-from trainer.embedder.canvases import CROP, load_canvases, middle_crops
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.evaluation import evaluate
 from trainer.embedder.split import Part
 from trainer.tables import table
 
-CROPS = 512
+CALIBRATION_CROPS = 512
+BATCH = 32
+REPEATS = 60
 
 
 def main(
-    pairs: Annotated[Path, typer.Option(help="Folder or zip with pairs.csv and <identity>/<photo>.jpg.")],
-    identities: Annotated[list[Path], typer.Option(help="Canvases; held-out people give the ranges.")],
-    config: Annotated[Path, typer.Option(help="YAML with the split of people.")] = Path("configs/train.yaml"),
-    output: Annotated[Path, typer.Option(help="The 8-bit bundle.")] = Path("runs/int8"),
-    work: Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")] = Path("runs/data"),
+    pairs: Annotated[Path, typer.Option(help="Folder or zip archive with pairs.csv and <identity>/<photo>.jpg.")],
+    identities: Annotated[
+        list[Path],
+        typer.Option(help="Folder or zip archive of <identity>/<aligned crop>; held-out people are used; repeatable."),
+    ],
+    config: Annotated[
+        Path, typer.Option(help="YAML file that trained the embedder; its `split` says which people are held out.")
+    ] = Path("configs/train.yaml"),
+    output: Annotated[Path, typer.Option(help="Folder of the 8-bit bundle.")] = Path("runs/int8"),
+    work: Annotated[Path, typer.Option(help="Folder for extracted archives and cached artefacts.")] = Path("runs/data"),
 ) -> None:
-    """Print accuracy and milliseconds of both."""
+    """Quantise the shipped embedder and print accuracy and milliseconds of both."""
     shutil.copytree(BUNDLES / "embedder", output, dirs_exist_ok=True)
-    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
+    aligned = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     split = EmbedderConfig.load(config).split
-    held_out = held_out_rows(canvases, split, Part.CALIBRATION)
-    chosen = np.random.default_rng(0).permutation(held_out)[:CROPS]
-    crops = np.stack(middle_crops(canvases.pictures[np.sort(chosen)]))
+    held_out = held_out_rows(aligned, split, Part.CALIBRATION)
+    chosen = np.random.default_rng(0).permutation(held_out)[:CALIBRATION_CROPS]
+    crops = np.stack(centre_crops(aligned.pictures[np.sort(chosen)]))
     _quantise(output / "model.onnx", crops)
-    _describe(output)
+    _update_manifest(output)
     folder = next(path.parent for path in unpack([pairs], work / "pairs").rglob("pairs.csv"))
     rows = []
     for name, bundle in (("float32", BUNDLES / "embedder"), ("int8", output)):
         options = RuntimeOptions("onnxruntime", threads=1)
-        finder = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
-        engine = LocalEngine(finder, [FaceEmbedder(bundle, options)], ImageLimits())
+        detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
+        engine = LocalEngine(detector, [FaceEmbedder(bundle, options)], ImageLimits())
         figures = evaluate(engine, folder, None, FaceChoice.STRONGEST)
         size = (bundle / "model.onnx").stat().st_size / 1e6
         tar = figures.tar_at_fmr[1e-3]
@@ -66,9 +73,11 @@ def main(
 
 
 class _Reader(CalibrationDataReader):
+    """Feeds (N, 112, 112, 3) crops to the quantiser in batches."""
+
     def __init__(self, name: str, crops: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> None:
-        planes = (crops.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128
-        self._batches = iter([{name: planes[start : start + 32]} for start in range(0, len(planes), 32)])
+        planes = ((crops.transpose(0, 3, 1, 2) - 127.5) / 128).astype(np.float32)
+        self._batches = iter([{name: planes[start : start + BATCH]} for start in range(0, len(planes), BATCH)])
 
     def get_next(self) -> "dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] | None":
         return next(self._batches, None)
@@ -82,7 +91,8 @@ def _quantise(path: Path, crops: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]
     prepared.unlink()
 
 
-def _describe(bundle: Path) -> None:
+def _update_manifest(bundle: Path) -> None:
+    """Changes the model id, removes the calibration of the original, and updates the hash of the graph."""
     path = bundle / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest |= {"model_id": f"{manifest['model_id']}-int8", "calibration": None}
@@ -91,18 +101,18 @@ def _describe(bundle: Path) -> None:
 
 
 def _speeds(bundle: Path) -> list[str]:
-    """Milliseconds of a batch of one on one core."""
-    pixels = np.random.default_rng(0).random((1, 3, CROP, CROP), np.float32)
-    found = []
+    """Returns the median milliseconds of a batch of one on one core, with ONNX Runtime and with OpenVINO."""
+    pixels = np.random.default_rng(0).random((1, 3, CENTRE_SIZE, CENTRE_SIZE), np.float32)
+    medians = []
     for backend in ("onnxruntime", "openvino"):
-        graph = open_graph(bundle / "model.onnx", CROP, RuntimeOptions(backend, threads=1))  # type: ignore[arg-type]
+        graph = open_graph(bundle / "model.onnx", CENTRE_SIZE, RuntimeOptions(backend, threads=1))
         times = []
-        for _ in range(60):
+        for _ in range(REPEATS):
             started = time.perf_counter()
             graph.run(pixels)
             times.append(time.perf_counter() - started)
-        found.append(f"{np.median(times) * 1000:.1f}")
-    return found
+        medians.append(f"{np.median(times) * 1000:.1f}")
+    return medians
 
 
 if __name__ == "__main__":

@@ -1,32 +1,37 @@
 #!/usr/bin/env bash
-# requirements.lock from what is installed, and from it the images' lock files: exact versions with the hashes of every
-# platform's files, and no address of an index.
+# Compiles the lock files: exact versions with the hashes of the files for every platform, and no address of a package index.
+#   bash tools/lock.sh PYTHON [--upgrade]
+# Without --upgrade, versions in the lock files are kept where they still fit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 run=$1
-"$run" -m pip freeze --exclude-editable --exclude pip --exclude setuptools | grep -v ' @ ' >requirements.lock
-
-compile() { # NAME EXTRAS…
+shift
+compile() { # NAME ARGUMENTS…
   local name=$1
   shift
+  echo "compiling requirements/$name.lock"
   "$run" -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-    --no-header --constraint requirements.lock --output-file "requirements/$name.lock" pyproject.toml "$@"
+    --no-header --constraint requirements/constraints.txt --override requirements/overrides.txt \
+    --excludes requirements/excluded.txt --output-file "requirements/$name.lock" "$@"
 }
-# A server has no windows: the same OpenCV without them needs no graphics libraries in the image. And OpenVINO without the
-# package by which it reports its use.
-version=$(sed -n 's/^opencv-python==//p' requirements.lock)
-headless=$(mktemp --suffix .txt)
+client=clients/python/pyproject.toml
+# The environments. All other files take their versions from dev.lock.
+compile dev pyproject.toml $client requirements/build.in --extra all "$@"
+versions=(--constraint requirements/dev.lock)
+compile serve pyproject.toml $client requirements/build.in --extra demo "${versions[@]}"
+compile pictures requirements/pictures.in --no-deps "${versions[@]}"
+compile trainer-tools requirements/trainer-tools.in --no-deps "$@"
+# The images.
+compile build requirements/build.in "${versions[@]}"
+compile api pyproject.toml --extra api "${versions[@]}"
+compile worker pyproject.toml --extra inference "${versions[@]}"
+compile standalone pyproject.toml --extra serve "${versions[@]}"
+# ONNX Runtime for CUDA contains the module of the one for CPUs; both cannot be installed.
 gpu=$(mktemp --suffix .txt)
-trap 'rm -f "$headless" "$gpu"' EXIT
-echo "opencv-python-headless==$version" >"$headless"
-compile api
-left_out=(--no-emit-package opencv-python --no-emit-package openvino-telemetry)
-compile worker --extra inference "$headless" "${left_out[@]}"
-sed -n 's/^onnxruntime==/onnxruntime-gpu[cuda,cudnn]==/p' requirements.lock >"$gpu"
-compile worker-gpu --extra inference "$headless" "$gpu" "${left_out[@]}" --no-emit-package onnxruntime
-compile standalone --extra inference --extra embedded "$headless" "${left_out[@]}"
-# torch comes from the index that somebody chooses, with what it brings: its versions are fixed, its files are not.
-of_torch='^(torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)=='
-grep -E '^(torch|torchvision)==' requirements.lock >requirements/torch.txt
-mapfile -t torch_left_out < <(grep -E "$of_torch" requirements.lock | grep -v '^nvidia-ml-py' | sed 's/==.*//; s/^/--no-emit-package=/')
-compile trainer --extra inference --extra trainer "$headless" "${left_out[@]}" "${torch_left_out[@]}"
+trap 'rm -f "$gpu"' EXIT
+sed -nE 's/^onnxruntime==([^ ]+).*/onnxruntime-gpu[cuda,cudnn]==\1/p' requirements/dev.lock >"$gpu"
+compile worker-gpu pyproject.toml "$gpu" --extra inference --no-emit-package onnxruntime "${versions[@]}"
+# PyTorch has a file of its own: an image may install it from another index, whose files have other hashes.
+compile torch requirements/constraints.txt "${versions[@]}"
+mapfile -t torch < <(sed -nE 's/^((torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==).*/\1/p' requirements/torch.lock | tr -d =)
+compile trainer pyproject.toml --extra trainer "${torch[@]/#/--no-emit-package=}" "${versions[@]}"

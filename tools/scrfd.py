@@ -1,7 +1,8 @@
-"""InsightFace's SCRFD detector, to compare with. Its weights are for non-commercial research; we ship none of them.
+"""InsightFace's SCRFD detector, for comparison. Its weights are for non-commercial research only and are not shipped.
 
-Guo et al., "Sample and Computation Redistribution for Efficient Face Detection", ICLR 2022. Outputs per stride 8, 16
-and 32 and two anchors a place: a score, the distances to the four sides of the box, and five landmark offsets.
+Guo et al., "Sample and Computation Redistribution for Efficient Face Detection", ICLR 2022. The graph returns, for each
+stride of 8, 16 and 32 pixels and two anchors per cell, a score, the distances to the four sides of the box, and the
+offsets of five landmarks.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,12 @@ MAX_IOU = 0.4
 
 
 class Scrfd:
-    """Each picture scaled into the upper left of a square, as its authors do."""
+    """Runs SCRFD. Each picture is scaled into the upper left corner of a square, as in the authors' code.
+
+    Args:
+        size: side of the square in pixels.
+        min_score: minimum score of a detection, 0 to 1.
+    """
 
     def __init__(self, path: Path, size: int = 640, min_score: float = 0.02, threads: int = 2) -> None:
         settings = onnxruntime.SessionOptions()
@@ -34,16 +40,16 @@ class Scrfd:
         self._size, self._min_score = size, min_score
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
-        return [self._one(picture) for picture in pictures]
+        return [self._detect_one(picture) for picture in pictures]
 
-    def _one(self, picture: Pixels) -> list[Detection]:
+    def _detect_one(self, picture: Pixels) -> list[Detection]:
         height, width = picture.shape[:2]
         scale = self._size / max(height, width)
         small = cv2.resize(picture, (round(width * scale), round(height * scale)))
         square = np.zeros((self._size, self._size, 3), np.float32)
         square[: small.shape[0], : small.shape[1]] = small
         outputs = self._session.run(None, {self._input: ((square - 127.5) / 128).transpose(2, 0, 1)[None]})
-        boxes, scores, landmarks = (np.concatenate(part) for part in zip(*self._by_stride(outputs), strict=True))
+        boxes, scores, landmarks = (np.concatenate(part) for part in zip(*self._decode(outputs), strict=True))
         boxes, landmarks = boxes / scale, landmarks / scale
         return [
             Detection(
@@ -54,16 +60,17 @@ class Scrfd:
             for row in suppress_overlaps(boxes, scores, MAX_IOU)
         ]
 
-    def _by_stride(self, outputs: Sequence[Floats]) -> list[tuple[Floats, Floats, Floats]]:
-        found = []
+    def _decode(self, outputs: Sequence[Floats]) -> list[tuple[Floats, Floats, Floats]]:
+        """Returns for each stride (N, 4) boxes, (N,) scores and (N, 5, 2) landmarks in pixels of the square."""
+        decoded = []
         for level, stride in enumerate(STRIDES):
             scores = outputs[level][:, 0]
             side = self._size // stride
             grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2) * stride
-            places = np.repeat(grid, ANCHORS, axis=0).astype(np.float32)
+            centres = np.repeat(grid, ANCHORS, axis=0).astype(np.float32)
             kept = scores >= self._min_score
-            places, distances = places[kept], outputs[level + 3][kept] * stride
-            points = outputs[level + 6][kept].reshape(-1, 5, 2) * stride + places[:, None]
-            boxes = np.concatenate([places - distances[:, :2], places + distances[:, 2:]], axis=1)
-            found.append((boxes, scores[kept], points))
-        return found
+            centres, distances = centres[kept], outputs[level + 3][kept] * stride
+            points = outputs[level + 6][kept].reshape(-1, 5, 2) * stride + centres[:, None]
+            boxes = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1)
+            decoded.append((boxes, scores[kept], points))
+        return decoded

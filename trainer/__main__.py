@@ -1,4 +1,17 @@
-"""`python -m trainer`: trains the face detector and the face embedder and packs them into bundles."""
+"""Trains, measures and packs the models of the identity registry.
+
+A first embedder in four commands:
+
+1. identity-trainer prepare --photos photos --output crops (finds and aligns the faces of <identity>/<photo>)
+
+2. identity-trainer train --identities crops --output runs/mine (trains stage by stage; the same command resumes)
+
+3. identity-trainer export --checkpoint runs/mine/…/best.ckpt --model-id mine-1 --output my-bundle
+
+4. identity-trainer calibrate --identities crops --bundle my-bundle (measures the thresholds)
+
+Every command explains its options with --help. Settings are YAML files; examples are in configs/.
+"""
 
 import sys
 from collections.abc import Callable
@@ -20,32 +33,26 @@ from trainer.shape.commands import app as shape
 from trainer.sweep.commands import sweep
 from trainer.tuning.commands import tune
 
+PROGRAM = "identity-trainer"
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Data": (import_parquet, embedder.prepare, explore),
+    "Embedder": (embedder.train, embedder.export, embedder.calibrate, embedder.evaluate, sweep, tune),
+    "Use": (predict, populate),
+}
+GROUPS = {"detector": detector, "landmarks": landmarks, "classifier": classifier, "shape": shape}
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
-app.add_typer(detector, name="detector")
-app.add_typer(landmarks, name="landmarks")
-app.add_typer(classifier, name="classifier")
-app.add_typer(shape, name="shape")
-COMMANDS: tuple[Callable[..., None], ...] = (
-    import_parquet,
-    embedder.prepare,
-    explore,
-    embedder.train,
-    embedder.export,
-    embedder.calibrate,
-    embedder.evaluate,
-    sweep,
-    tune,
-    predict,
-    populate,
-)
-for command in COMMANDS:
-    app.command()(command)
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name, rich_help_panel="Other models")
 
 
 def main() -> None:
-    """Run a command; what its user can mend is told in words."""
+    """Runs a command; errors that the user can correct are printed without a traceback."""
     try:
-        app()
+        app(prog_name=PROGRAM)
     except (ConfigError, StartupError, RegistryError, FileNotFoundError, ValidationError) as error:
         sys.exit(str(error))
 

@@ -1,57 +1,56 @@
-"""Data sets arrive as folders or as zip archives of folders; both are read the same way."""
+"""Data sets are folders, or zip archives of folders."""
 
-import hashlib
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import track
 
+from trainer.cache import atomic_folder, content_key
 from trainer.configuration import ConfigError
 
 
-def unpack(sources: Iterable[Path], into: Path) -> Path:
-    """Bring folders and zip archives together in one folder and return it.
+def unpack(sources: Sequence[Path], work: Path) -> Path:
+    """Returns one folder with the content of all sources.
 
-    A single folder is used where it is. Archives are unpacked once, below `into` in a folder of their own, so that what
-    an earlier command brought there never mixes with them.
+    A single folder is returned as it is. Archives are extracted once, into a folder below `work` that is named by the
+    path, size and modification time of every source. Further folders are copied into it at every call, since their
+    content may have changed.
 
     Raises:
-        ConfigError: a source does not exist or is a file that is not a zip archive, or an archive names a path outside
-            itself.
+        ConfigError: A source does not exist or is a file but not a zip archive, or an archive contains a path that
+            leads out of it.
     """
-    sources = [Path(source) for source in sources]
     for source in sources:
         if not source.exists():
             raise ConfigError(f"{source} does not exist")
     if len(sources) == 1 and sources[0].is_dir():
         return sources[0]
-    into = into / _described(sources)
-    into.mkdir(parents=True, exist_ok=True)
+    folder = work / _key(sources)
+    if not folder.exists():
+        with atomic_folder(folder) as unfinished:
+            for archive in (source for source in sources if not source.is_dir()):
+                _extract(archive, unfinished)
     for source in sources:
         if source.is_dir():
-            shutil.copytree(source, into, dirs_exist_ok=True)
-        else:
-            _unzip_once(source, into)
-    return into
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+    return folder
 
 
-def _described(sources: Iterable[Path]) -> str:
-    told = (f"{source.resolve()} {source.stat().st_size} {source.stat().st_mtime_ns}" for source in sorted(sources))
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+def _key(sources: Sequence[Path]) -> str:
+    """Returns a key without reading the archives, which may be many gigabytes."""
+    return content_key(
+        *(f"{source.resolve()} {source.stat().st_size} {source.stat().st_mtime_ns}" for source in sorted(sources))
+    )
 
 
-def _unzip_once(archive: Path, into: Path) -> None:
-    marker = into / f".{archive.name}.{archive.stat().st_size}.unpacked"
-    if marker.exists():
-        return
+def _extract(archive: Path, folder: Path) -> None:
     if not zipfile.is_zipfile(archive):
         raise ConfigError(f"{archive} is neither a folder nor a zip archive")
-    root = into.resolve()
+    root = folder.resolve()
     with zipfile.ZipFile(archive) as content:
-        for member in track(content.infolist(), description=f"unpacking {archive.name}"):
+        for member in track(content.infolist(), description=f"extracting {archive.name}"):
             if not (root / member.filename).resolve().is_relative_to(root):
-                raise ConfigError(f"{archive} holds a path outside itself: {member.filename}")
+                raise ConfigError(f"{archive} contains a path that leads out of the archive: {member.filename}")
             content.extract(member, root)
-    marker.touch()

@@ -1,4 +1,4 @@
-"""The base of every configuration: read from YAML, and refused where a key is unknown, missing or wrong."""
+"""The base class of configuration files: YAML that is rejected if a key is unknown, missing or invalid."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,35 +14,43 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class ConfigError(ValueError):
-    """A configuration that can't be used, in words for the person who wrote it."""
+    """The configuration, an option or the data cannot be used; the message says what to change."""
 
 
-def choice(kind: type[Choice], given: str, option: str) -> Choice:
-    """The member of an enumeration that an option of a command names.
+def missing_package(feature: str, package: str) -> ConfigError:
+    """Returns the error for an optional package that is not installed."""
+    return ConfigError(
+        f"{feature} needs the package {package}; install requirements/trainer-tools.lock, as `make setup` does"
+    )
+
+
+def choice(kind: type[Choice], value: str, option: str) -> Choice:
+    """Returns the member of an enumeration that the value of a command-line option names.
 
     Raises:
-        ConfigError: none of that name.
+        ConfigError: The enumeration has no such member.
     """
     try:
-        return kind(given)
+        return kind(value)
     except ValueError:
-        raise ConfigError(f"--{option} {given}: choose one of {', '.join(kind)}") from None
+        raise ConfigError(f"--{option} {value}: choose one of {', '.join(kind)}") from None
 
 
 class Configuration(Strict):
-    """Settings as a YAML file holds them. No key is accepted and ignored."""
+    """Settings of a YAML file. Unknown keys are errors."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a YAML file.
+        """Reads a YAML file.
 
         Raises:
-            ConfigError: no such file, not YAML, or a key that is unknown, missing or wrong, named with its place.
+            ConfigError: The file cannot be read, is not YAML, or has an unknown, missing or invalid key; the message
+                names the key.
         """
         try:
             return cls.model_validate(yaml.safe_load(path.read_text()) or {})
         except (OSError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: {error}") from None
         except ValidationError as error:
-            faults = (f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
-            raise ConfigError("\n".join([f"{path} is not such a configuration:", *faults])) from None
+            problems = (f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+            raise ConfigError("\n".join([f"{path} has invalid settings:", *problems])) from None

@@ -1,4 +1,4 @@
-"""Options that several commands have, with the same words."""
+"""Command-line options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +9,20 @@ BUNDLE = Path("service/bundles/embedder")
 DETECTOR_BUNDLE = Path("service/bundles/detector")
 WORK = Path("runs/data")
 
-Identities = Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")]
-Photos = Annotated[list[Path], typer.Option(help="Folder or zip of <identity>/<photo>; repeatable.")]
-Bundle = Annotated[Path, typer.Option(help="Embedder bundle: ours or yours.")]
+Identities = Annotated[
+    list[Path],
+    typer.Option(help="Folder or zip archive of <identity>/<aligned crop>, written by `prepare`; repeatable."),
+]
+Photos = Annotated[list[Path], typer.Option(help="Folder or zip archive of <identity>/<photo>; repeatable.")]
+Bundle = Annotated[Path, typer.Option(help="Embedder bundle.")]
 DetectorBundle = Annotated[Path, typer.Option(help="Detector bundle.")]
-Teacher = Annotated[Path | None, typer.Option(help="ONNX embedder, where the recipe distils.")]
-TrainedBy = Annotated[Path, typer.Option(help="YAML that trained it, for the split of people.")]
-Provenance = Annotated[Path, typer.Option(help="YAML: data, terms, initialised_from.")]
+Teacher = Annotated[
+    Path | None, typer.Option(help="ONNX embedder; required if the configuration distils from a teacher.")
+]
+TrainedBy = Annotated[
+    Path, typer.Option(help="YAML file that trained the embedder; its `split` says which identities are held out.")
+]
+Provenance = Annotated[Path, typer.Option(help="YAML file with data, terms and initialised_from.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Work = Annotated[Path, typer.Option(help="Where archives are unpacked and decoded.")]
-Unpacked = Annotated[Path, typer.Option(help="Where archives are unpacked.")]
+Work = Annotated[Path, typer.Option(help="Folder for extracted archives and cached artefacts.")]
+Unpacked = Annotated[Path, typer.Option(help="Folder for extracted archives.")]

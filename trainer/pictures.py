@@ -1,4 +1,4 @@
-"""Pictures of a folder, those left out that can't be read."""
+"""Reads the pictures of a folder."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic"}
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Every picture of a folder and its subfolders, in the order of their paths."""
+    """Returns all pictures of a folder and its subfolders, sorted by path."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def read_picture(path: Path) -> Pixels | None:
-    """The picture, or None where a file of a large collection is damaged."""
+    """Returns the decoded picture, or None if the file is damaged."""
     try:
         return decode(path.read_bytes(), ImageLimits())
     except RegistryError:
@@ -22,7 +22,7 @@ def read_picture(path: Path) -> Pixels | None:
 
 
 def pictures_by_identity(folder: Path) -> list[tuple[str, list[Path]]]:
-    """The pictures of each `<identity>/`, wherever below the folder, in the order of names."""
+    """Returns (identity, pictures) for each `<identity>/` at any depth below the folder, sorted by identity."""
     people: dict[str, list[Path]] = {}
     for path in pictures_below(folder):
         if path.parent != folder:

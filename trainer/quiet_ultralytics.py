@@ -1,7 +1,7 @@
-"""Ultralytics made quiet and self-contained. Import this before anything of `ultralytics`.
+"""Switches off Ultralytics' network access. Import this module before any module of `ultralytics`.
 
-It otherwise looks for updates, sends usage events, installs packages by itself and writes a settings file into the
-home folder when it is first imported.
+By default Ultralytics checks for updates, sends usage events, installs packages, and writes a settings file into the
+home folder when it is imported.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Picture sheets: tiles in rows, for people who would rather look than read."""
+"""Picture sheets: tiles in rows, for visual inspection."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,26 +10,33 @@ from service.vision.image import Pixels
 
 TILE = 200
 COLUMNS = 6
+GREY = 40
+JPEG_QUALITY = 88
 
 
 def sheet(tiles: Sequence[Pixels], columns: int = COLUMNS, size: int = TILE) -> Pixels:
-    """Tiles letterboxed into squares of `size` pixels, row by row; a single grey one where there are none."""
-    squares = [_fit(tile, size) for tile in tiles] or [np.full((size, size, 3), 40, np.uint8)]
+    """Returns the tiles in rows, each letterboxed into a square of `size` pixels; one grey square if there are none."""
+    squares = [_letterboxed(tile, size) for tile in tiles] or [_grey_square(size)]
     columns = min(columns, len(squares))
-    squares += [np.full((size, size, 3), 40, np.uint8)] * (-len(squares) % columns)
+    squares += [_grey_square(size)] * (-len(squares) % columns)
     rows = [np.hstack(squares[start : start + columns]) for start in range(0, len(squares), columns)]
     return np.vstack(rows)
 
 
 def save(picture: Pixels, path: Path) -> None:
+    """Writes an RGB picture as JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
 
 
-def _fit(tile: Pixels, size: int) -> Pixels:
+def _letterboxed(tile: Pixels, size: int) -> Pixels:
     scale = size / max(tile.shape[:2])
-    small = cv2.resize(tile, (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale))))
-    square = np.full((size, size, 3), 40, np.uint8)
-    top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
-    square[top : top + small.shape[0], left : left + small.shape[1]] = small
+    scaled = cv2.resize(tile, (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale))))
+    square = _grey_square(size)
+    top, left = (size - scaled.shape[0]) // 2, (size - scaled.shape[1]) // 2
+    square[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
     return square
+
+
+def _grey_square(size: int) -> Pixels:
+    return np.full((size, size, 3), GREY, np.uint8)

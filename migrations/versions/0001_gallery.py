@@ -1,4 +1,4 @@
-"""Collections, models, identities, templates and centroids.
+"""Adds collections, models, identities, templates and centroids.
 
 Revision ID: 0001
 Revises:
@@ -73,13 +73,13 @@ def upgrade() -> None:
         sa.Column("template_count", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("collection_id", "identity_id", "model_id", name="pk_centroid"),
     )
-    # Vectors of more than 2 KB would be moved out of line, which makes an exact scan ten times slower.
+    # By default PostgreSQL moves vectors of more than 2 KB out of line (TOAST), which makes a scan ten times slower.
     op.execute("ALTER TABLE template ALTER COLUMN embedding SET STORAGE MAIN")
     op.execute("ALTER TABLE centroid ALTER COLUMN embedding SET STORAGE MAIN")
 
 
 def downgrade() -> None:
-    """The extension stays: something else in the database may use it."""
+    """Keeps the extension, because other tables in the database may use it."""
     for table in ("centroid", "template", "identity", "collection", "model"):
         op.drop_table(table)
 

@@ -1,4 +1,4 @@
-"""A collection's own default error rate; templates of models that can't tell a sample's quality.
+"""Adds a default error rate to collections. Allows templates without a quality, since some models estimate none.
 
 Revision ID: 0002
 Revises: 0001

@@ -1,4 +1,6 @@
-"""API keys; which releases a schema serves.
+"""Adds API keys and `schema_serves`.
+
+`schema_serves` contains the oldest revision whose release works with the current schema.
 
 Revision ID: 0003
 Revises: 0002

@@ -1,8 +1,8 @@
-"""The index by which identities are listed: an example of how to expand a schema under a running service.
+"""Adds the index for listing identities. An example of a schema change during operation.
 
-Releases of revision 0003 neither need nor notice the index, so that `schema_serves` stays as it is. It is built
-concurrently: registrations go on meanwhile, and the migration is not one transaction. A build that was cut off leaves
-an invalid index behind, which the next try replaces.
+Releases of revision 0003 work with and without the index, so `schema_serves` does not change. The index is built
+concurrently: registrations continue meanwhile, and the migration is not one transaction. An interrupted build leaves
+an invalid index, which the next attempt replaces.
 
 Revision ID: 0004
 Revises: 0003

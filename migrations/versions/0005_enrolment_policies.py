@@ -1,7 +1,7 @@
-"""How a collection enrols: quality and duplicates.
+"""Adds the enrolment policies of collections: quality and duplicates.
 
-Added with defaults that mean what releases before did: `schema_serves` stays. A migration that runs beside a service
-locks one table only: two of them, in whatever order, would deadlock with requests that take them in the other.
+The defaults are the behaviour of earlier releases, so `schema_serves` does not change. A migration during operation
+locks one table at a time: with locks on two tables it could deadlock with requests that lock them in another order.
 
 Revision ID: 0005
 Revises: 0004

@@ -1,4 +1,6 @@
-"""Answers that are kept to be given again. A table beside the others: `schema_serves` stays.
+"""Adds the stored responses of idempotent requests.
+
+The migration only adds a table; `schema_serves` does not change.
 
 Revision ID: 0006
 Revises: 0005

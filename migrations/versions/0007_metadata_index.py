@@ -1,4 +1,6 @@
-"""The index by which people are found by their metadata. Built concurrently, as 0004's.
+"""Adds the index for metadata filters, built concurrently like that of 0004.
+
+The migration only adds an index; `schema_serves` does not change.
 
 Revision ID: 0007
 Revises: 0006

@@ -1,4 +1,6 @@
-"""The job queue, in a schema of its own. Nothing of ours changes: `schema_serves` stays.
+"""Adds the schema of the task queue, `procrastinate`.
+
+The tables of the registry stay as they are; `schema_serves` does not change.
 
 Revision ID: 0008
 Revises: 0007

@@ -1,4 +1,6 @@
-"""Long work that a client hands over, and what became of each of its rows. Tables beside the others.
+"""Adds background jobs and their rows.
+
+The migration only adds tables; `schema_serves` does not change.
 
 Revision ID: 0009
 Revises: 0008

@@ -1,6 +1,7 @@
-"""The audit trail. Tables beside the others: `schema_serves` stays.
+"""Adds the audit trail.
 
-An entry outlives the collection and the person that it is about, so neither is referred to.
+Entries have no foreign keys because they outlive the collection and the identity that they refer to. The migration
+only adds tables; `schema_serves` does not change.
 
 Revision ID: 0010
 Revises: 0009

@@ -1,4 +1,6 @@
-"""A day until which a person is kept. A column that may be empty: `schema_serves` stays.
+"""Adds the end of the retention period to identities.
+
+The column is nullable; `schema_serves` does not change.
 
 Revision ID: 0011
 Revises: 0010

@@ -1,4 +1,6 @@
-"""Finding those whose time has come, without reading everybody.
+"""Adds the index for finding identities whose retention period has ended.
+
+The migration only adds an index; `schema_serves` does not change.
 
 Revision ID: 0012
 Revises: 0011
@@ -16,7 +18,7 @@ NAME = "ix_identity_retain_until"
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {NAME}")  # what an attempt that was cut off left behind
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {NAME}")  # an interrupted build leaves an invalid index
         op.create_index(
             NAME,
             "identity",

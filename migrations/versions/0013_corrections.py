@@ -1,4 +1,6 @@
-"""Pictures of which somebody said that they do not show a person. A table beside the others: `schema_serves` stays.
+"""Adds corrections: embeddings of pictures that a reviewer has marked as not showing an identity.
+
+The migration only adds a table; `schema_serves` does not change.
 
 Revision ID: 0013
 Revises: 0012

@@ -1,7 +1,8 @@
-"""Row-level security on everything that belongs to a collection. Owners see all rows as before: `schema_serves` stays.
+"""Enables row-level security on all tables with a collection.
 
-Each table in a transaction of its own, so that no two wait for each other behind a service that goes on; what was done
-before an attempt was cut off is done again.
+The policies do not apply to the owner of the tables; `schema_serves` does not change. Each table is changed in a
+transaction of its own, so that the migration never holds locks on two tables. An interrupted migration starts again
+with the first table.
 
 Revision ID: 0014
 Revises: 0013

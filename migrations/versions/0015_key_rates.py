@@ -1,4 +1,6 @@
-"""How many requests a key may make. A column that may be empty: `schema_serves` stays.
+"""Adds a limit on the request rate to API keys.
+
+The column is nullable; `schema_serves` does not change.
 
 Revision ID: 0015
 Revises: 0014

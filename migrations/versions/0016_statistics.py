@@ -1,6 +1,7 @@
-"""No statistics of what identifies people: ANALYZE copies values, whole embeddings among them, into pg_statistic.
+"""Disables the planner's statistics of columns with personal data.
 
-Each column in a transaction of its own, done again where an attempt was cut off. `schema_serves` stays.
+ANALYZE copies values, such as whole embeddings, into pg_statistic. Each column is changed in a transaction of its own.
+An interrupted migration starts again with the first column. `schema_serves` does not change.
 
 Revision ID: 0016
 Revises: 0015

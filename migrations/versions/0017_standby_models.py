@@ -1,8 +1,8 @@
-"""A second model beside a collection's own, and whether crops are kept. Columns with defaults: `schema_serves` stays.
+"""Adds the secondary model of a collection and the setting to store crops.
 
-A release that knows nothing of them enrols under the collection's own model alone; who it enrols is counted as lacking
-when the other model is to become active. What it deletes, splits or takes back it does under that model alone: no
-collection should get a second model, or keep crops, before every process is of this release.
+The columns have defaults; `schema_serves` does not change. An older release enrols, deletes, splits and corrects under
+the active model only. The identities that it enrols are reported as missing under the secondary model. Therefore
+collections should get a secondary model or store crops only after all processes run this release or a later one.
 
 Revision ID: 0017
 Revises: 0016

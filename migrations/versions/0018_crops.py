@@ -1,4 +1,6 @@
-"""Aligned crops of enrolled faces, encrypted. A table beside the others: `schema_serves` stays.
+"""Adds encrypted, aligned crops of enrolled faces.
+
+The migration only adds a table; `schema_serves` does not change.
 
 Revision ID: 0018
 Revises: 0017
@@ -32,7 +34,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
-    # What is encrypted can't be compressed, and its statistics would be copies of it.
+    # Encrypted data cannot be compressed, and statistics would contain copies of it.
     op.execute("ALTER TABLE crop ALTER COLUMN sealed SET STORAGE EXTERNAL")
     for column in ("sealed", "source_sha256"):
         op.execute(f"ALTER TABLE crop ALTER COLUMN {column} SET STATISTICS 0")

@@ -1,4 +1,6 @@
-"""Which crop belongs to a correction. A column that may be empty: `schema_serves` stays.
+"""Adds the reference from a correction to its crop.
+
+The column is nullable; `schema_serves` does not change.
 
 Revision ID: 0019
 Revises: 0018

@@ -1,6 +1,7 @@
-"""Centroids as codes of bits, by which large collections are searched. A nullable column: `schema_serves` stays.
+"""Adds the binary codes of centroids, which searches in large collections compare.
 
-What is there, and what the release before writes, is given its codes by the service, in the background.
+The column is nullable; `schema_serves` does not change. The maintenance task computes the codes of existing centroids
+and of those that an older release writes.
 
 Revision ID: 0020
 Revises: 0019

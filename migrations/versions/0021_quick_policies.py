@@ -1,7 +1,8 @@
-"""Policies that look at one id first: a transaction has mostly entered one collection, and scans ask for every row.
+"""Makes the row-level security policies faster.
 
-Each table in a transaction of its own, done again where an attempt was cut off. What is allowed stays the same:
-`schema_serves` stays.
+Most transactions access a single collection, so the policies compare the first permitted id before they search the
+list. The permitted rows are the same; `schema_serves` does not change. Each table is changed in a transaction of its
+own. An interrupted migration starts again with the first table.
 
 Revision ID: 0021
 Revises: 0020

@@ -1,123 +1,146 @@
-"""What the routes work with. Built by the composition root, one for the life of the process."""
+"""The long-lived parts of the API process and the use cases that are composed of them."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.http.problems import ClientGoneError
-from service.api.http.rates import Rates
-from service.errors import RegistryError
-from service.gallery.access.audit import AuditTrail
+from service.api.http.disconnect import DisconnectAwareEngine
+from service.api.http.rate_limits import KeyRateLimiter
+from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.access.keyring import KeyRing
-from service.gallery.people.crops import CropCipher
+from service.gallery.people.crop_cipher import CropCipher
+from service.gallery.people.enrolment import EnrolmentStore
+from service.gallery.search.planning import GallerySizes
+from service.gallery.search.search import GallerySearch
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release
-from service.inference.bundle import EmbedderManifest, Precision
-from service.inference.classifier import Classifier
-from service.inference.engine import Engine, HostedEngine, Picture, Observation
+from service.inference.calibration import Precision
+from service.inference.engine import Engine, HostedEngine
+from service.inference.manifest import EmbedderManifest
+from service.jobs.administration import JobAdministration
+from service.jobs.model_migration import ModelMigration
+from service.jobs.monitoring import Monitoring
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
+from service.recognition.audit_queries import AuditQueries
+from service.recognition.collections import CollectionAdministration
 from service.recognition.corrections import Corrector
-from service.recognition.decision_resolver import DecisionResolver
-from service.recognition.duplicates import EnrolmentLocks
+from service.recognition.decision import DecisionResolver
+from service.recognition.embedding import Embedder
 from service.recognition.enrolment import Enroller
-from service.recognition.gate import QualityGate
+from service.recognition.identification import Identifier
+from service.recognition.identities import IdentityAdministration
+from service.recognition.policies import QualityLimits
+from service.recognition.prediction import ClassifierSetup, Predictor
 from service.recognition.read_audit import ReadAuditBuffer
+from service.recognition.readiness import Readiness
+from service.recognition.verification import Verifier
 
 
 @dataclass(frozen=True)
 class LoadedBundle:
-    """A loaded embedder's bundle: what it says about itself, and the files beside the graph."""
+    """The folder and the manifest of a loaded embedder."""
 
     folder: Path
     manifest: EmbedderManifest
 
 
 @dataclass(frozen=True)
-class Classes:
-    """The classifier behind `/predict`, and which hosts it may take pictures from."""
-
-    classifier: Classifier
-    allowed_url_hosts: Sequence[str]
-    max_image_bytes: int
-
-
-@dataclass(frozen=True)
-class Registry:
-    """The long-lived parts.
+class AppState:
+    """The long-lived parts, and the use cases. The composition root builds it once for each process.
 
     Attributes:
-        owner: the database as the owner of its tables sees it; requests never use it.
-        bundles: of the loaded models by their ids, the main one's first.
-        crop_cipher: for crops; None: there is no key to keep them under.
-        keys_required: else who sends no key may do everything.
-        classifier: None: none is configured.
+        owner: connections with the rights of the tables' owner; requests do not use them.
+        bundles: the loaded models by id, the main one first.
+        crop_cipher: None: there is no key to encrypt crops.
+        keys_required: False: a caller without a key may do everything.
+        classifier: None: no classifier is configured.
     """
 
     database: Database
     owner: Database
     engine: HostedEngine
     resolver: DecisionResolver
+    sizes: GallerySizes
     bundles: Mapping[str, LoadedBundle]
-    gate: QualityGate
-    enrolment_locks: EnrolmentLocks
+    limits: QualityLimits
     precision: Precision
     release: Release
-    trail: AuditTrail
+    audit_trail: AuditTrail
     crop_cipher: CropCipher | None
     read_audit: ReadAuditBuffer
     queue: Queue
     uploads: Uploads
     import_root: Path | None
-    rates: Rates
+    rate_limiter: KeyRateLimiter
     keys: KeyRing
     keys_required: bool
-    classifier: Classes | None = None
+    classifier: ClassifierSetup | None = None
+
+    @property
+    def search(self) -> GallerySearch:
+        return GallerySearch(self.database, self.sizes)
 
     def enroller(self, engine: Engine) -> Enroller:
-        """Enrols with this engine."""
-        return Enroller(self.database, engine, self.gate, self.resolver, self.enrolment_locks, self.trail, self.crop_cipher)
+        store = EnrolmentStore(self.database, self.audit_trail, self.sizes)
+        return Enroller(store, engine, self.limits, self.resolver, self.crop_cipher)
+
+    def verifier(self, engine: Engine) -> Verifier:
+        return Verifier(self.search, engine, self.resolver, self.read_audit)
+
+    def identifier(self, engine: Engine) -> Identifier:
+        return Identifier(self.search, engine, self.resolver, self.read_audit)
+
+    def embedder(self, engine: Engine) -> Embedder:
+        return Embedder(engine, self.resolver, self.read_audit)
+
+    def predictor(self, engine: Engine) -> Predictor:
+        return Predictor(self.classifier, engine, self.read_audit)
 
     def corrector(self, engine: Engine) -> Corrector:
-        """Takes corrections with this engine."""
-        return Corrector(self.database, engine, self.trail, self.crop_cipher)
+        return Corrector(self.database, engine, self.audit_trail, self.crop_cipher)
+
+    @property
+    def identities(self) -> IdentityAdministration:
+        return IdentityAdministration(self.database, self.audit_trail, self.read_audit)
+
+    @property
+    def collections(self) -> CollectionAdministration:
+        can_store_crops = self.crop_cipher is not None
+        default = self.engine.model_id
+        return CollectionAdministration(self.database, self.audit_trail, self.resolver, default, can_store_crops)
+
+    @property
+    def model_migration(self) -> ModelMigration:
+        return ModelMigration(self.database, self.audit_trail, self.queue, self.resolver)
+
+    @property
+    def jobs(self) -> JobAdministration:
+        return JobAdministration(self.database, self.audit_trail, self.queue, self.uploads, self.import_root)
+
+    @property
+    def audit(self) -> AuditQueries:
+        return AuditQueries(self.database, self.read_audit)
+
+    @property
+    def readiness(self) -> Readiness:
+        return Readiness(self.database, self.release)
+
+    @property
+    def monitoring(self) -> Monitoring:
+        return Monitoring(self.database)
 
 
-class DisconnectAwareEngine:
-    """An engine that stops waiting when the request's client has gone, so that its pictures are dropped unseen."""
-
-    def __init__(self, engine: Engine, request: Request) -> None:
-        self.model_id, self.dims = engine.model_id, engine.dims
-        self._engine, self._request = engine, request
-
-    async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
-        work = asyncio.ensure_future(self._engine.observe(images))
-        gone = asyncio.ensure_future(self._disconnect())
-        try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientGoneError
-            return work.result()
-        finally:
-            work.cancel()
-            gone.cancel()
-
-    async def _disconnect(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-
-
-def get_registry(request: Request) -> Registry:
+def get_state(request: Request) -> AppState:
     return request.app.state.registry
 
 
 def get_engine(request: Request) -> Engine:
-    return DisconnectAwareEngine(get_registry(request).engine, request)
+    return DisconnectAwareEngine(get_state(request).engine, request)
 
 
-RegistryDependency = Annotated[Registry, Depends(get_registry)]
-EngineDependency = Annotated[Engine, Depends(get_engine)]
+State = Annotated[AppState, Depends(get_state)]
+RequestEngine = Annotated[Engine, Depends(get_engine)]

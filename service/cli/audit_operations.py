@@ -1,4 +1,4 @@
-"""What `python -m service audit` does."""
+"""Verifies the audit trail and exports the heads of its chains."""
 
 import json
 import uuid
@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli.transaction import in_transaction
 from service.errors import StartupError
-from service.gallery.access import audit
-from service.gallery.access.audit import ChainBrokenError, Head
+from service.gallery.access import audit_log
+from service.gallery.access.audit_entries import ChainBrokenError, Head
 from service.gallery.people import collections
 from service.runtime.secret_keys import open_audit_trail
 from service.runtime.settings import load_settings
@@ -18,8 +18,12 @@ from service.runtime.settings import load_settings
 
 @dataclass(frozen=True)
 class Verdict:
-    """`collection`: its name; None: it was deleted. `entries`: how many a whole chain has. `problem`: what is wrong
-    with one that is not whole.
+    """The result for one chain.
+
+    Attributes:
+        collection: name of the collection; None: it was deleted.
+        entries: number of entries of an intact chain, or the first affected entry.
+        problem: None: the chain is intact.
     """
 
     collection_id: uuid.UUID
@@ -29,58 +33,69 @@ class Verdict:
 
 
 def verify(heads: Path | None) -> list[Verdict]:
-    """Go through every chain. `heads`: what `audit heads` wrote before.
+    """Verifies every chain.
+
+    Args:
+        heads: file with exported heads; None: compare with the database's own heads only.
 
     Raises:
-        StartupError: there is no key, or the file is not one of heads.
+        StartupError: there is no key, or the file is invalid.
     """
-    settings = load_settings()
-    trail = open_audit_trail(settings)
-    if not trail.enabled:
-        raise StartupError("there is no key to check the trail with: set audit.key")
-    known = [] if heads is None else _read(heads)
+    audit_trail = open_audit_trail(load_settings())
+    if not audit_trail.enabled:
+        raise StartupError("the audit trail cannot be verified without its key; set audit.key")
+    exported = [] if heads is None else _read(heads)
 
-    async def check(connection: AsyncConnection) -> list[Verdict]:
+    async def act(connection: AsyncConnection) -> list[Verdict]:
         verdicts = []
         names = await collections.names(connection)
-        for collection_id in sorted({*await audit.chains(connection), *(head.collection_id for head in known)}):
+        chains = {*await audit_log.chains(connection), *(head.collection_id for head in exported)}
+        for collection_id in sorted(chains):
             name = names.get(collection_id)
-            mine = [head for head in known if head.collection_id == collection_id]
+            of_chain = [head for head in exported if head.collection_id == collection_id]
             try:
-                verdicts.append(Verdict(collection_id, name, await trail.check(connection, collection_id, mine), None))
+                entries = await audit_trail.verify(connection, collection_id, of_chain)
+                verdicts.append(Verdict(collection_id, name, entries, None))
             except ChainBrokenError as error:
                 verdicts.append(Verdict(collection_id, name, error.number, str(error)))
         return verdicts
 
-    return in_transaction(check, snapshot=True)
+    return in_transaction(act, snapshot=True)
 
 
 def export_heads(file: Path) -> int:
-    """Write where every chain ends; how many there are. Keep the file where the database's administrator can't reach.
+    """Writes the heads of all chains to a new file and returns their number.
+
+    Store the file where the database's administrator cannot change it.
 
     Raises:
-        StartupError: the file exists or can't be written.
+        StartupError: the file exists or cannot be written.
     """
-    heads = in_transaction(audit.heads)
+    heads = in_transaction(audit_log.heads)
     documents = [
-        {"collection_id": str(head.collection_id), "number": head.number, "code": head.code.hex()} for head in heads
+        {"collection_id": str(head.collection_id), "number": head.number, "mac": head.mac.hex()} for head in heads
     ]
     try:
         with file.open("x") as output:
             json.dump(documents, output, indent=1)
             output.write("\n")
     except OSError as error:
-        raise StartupError(f"{file} can't be written: {error.strerror}") from error
+        raise StartupError(f"{file} cannot be written: {error.strerror}") from error
     return len(heads)
 
 
 def _read(file: Path) -> list[Head]:
+    """Reads exported heads, or a response of GET /audit/heads. Files of release 0.1 have `code` instead of `mac`."""
     try:
         documents = json.loads(file.read_text())
         documents = documents["heads"] if isinstance(documents, dict) else documents
         return [
-            Head(uuid.UUID(item["collection_id"]), int(item["number"]), bytes.fromhex(item["code"]), b"")
+            Head(uuid.UUID(item["collection_id"]), int(item["number"]), bytes.fromhex(_mac(item)), b"")
             for item in documents
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StartupError(f"{file} is not a file of heads: {error}") from None
+        raise StartupError(f"{file} does not contain exported heads: {error}") from None
+
+
+def _mac(item: dict[str, str]) -> str:
+    return item["mac"] if "mac" in item else item["code"]

@@ -1,11 +1,10 @@
-"""What `python -m service keys` does."""
+"""Creates, lists and revokes API keys."""
 
 import os
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,8 +17,7 @@ from service.gallery.access.scopes import Scope
 from service.gallery.people import collections
 
 LOCK = 0x6B6579
-"""Key of the advisory lock by which of several that make the first key only one does."""
-Result = TypeVar("Result")
+"""Key of the advisory lock that serialises the creation of the first key."""
 
 
 def create(
@@ -31,33 +29,36 @@ def create(
     only_first: bool,
     requests_per_minute: int | None = None,
 ) -> str | None:
-    """The new key's secret, also written to `output`; None where `only_first` and there was a valid one.
+    """Creates a key and returns its secret; None if `only_first` and a valid key exists.
+
+    Args:
+        output: new file for the secret.
 
     Raises:
-        StartupError: the collection or the file doesn't allow it; no key was made then.
+        StartupError: the collection does not exist or the file cannot be written; no key was created.
     """
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
 
-    async def make(connection: AsyncConnection) -> str | None:
+    async def act(connection: AsyncConnection) -> str | None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         if only_first and await api_keys.any_valid(connection):
             return None
-        place = None if collection is None else (await collections.get(connection, collection)).id
-        secret = await api_keys.create(connection, name, scopes, place, expires_at, requests_per_minute)
-        if output is not None:  # before the commit: a key that nobody can read must not exist
+        collection_id = None if collection is None else (await collections.get(connection, collection)).id
+        secret = await api_keys.create(connection, name, scopes, collection_id, expires_at, requests_per_minute)
+        if output is not None:  # before the commit: a key whose secret is lost must not exist
             _write(output, secret)
         return secret
 
-    return in_transaction(make)
+    return in_transaction(act)
 
 
 def list_all() -> Sequence[ApiKey]:
-    """Every key, oldest first."""
+    """Returns every key, oldest first."""
     return in_transaction(api_keys.list_all)
 
 
 def revoke(key_id: uuid.UUID) -> bool:
-    """Whether there was such a valid key."""
+    """Revokes a key; returns False if no valid key has this id."""
     return in_transaction(lambda connection: api_keys.revoke(connection, key_id))
 
 
@@ -66,4 +67,4 @@ def _write(file: Path, secret: str) -> None:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
             output.write(secret + "\n")
     except OSError as error:
-        raise StartupError(f"the key can't be written to {file}: {error.strerror}") from error
+        raise StartupError(f"the key cannot be written to {file}: {error.strerror}") from error

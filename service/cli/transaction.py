@@ -1,4 +1,4 @@
-"""What the commands of operators share: the configured database, for one thing."""
+"""Runs an administrative action in one transaction on the configured database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,9 +19,10 @@ Result = TypeVar("Result")
 
 
 def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot: bool = False) -> Result:
-    """Do one thing in one transaction on the configured database, which is migrated where it would be at a start.
+    """Runs `act` and commits. Migrates the schema first if the service would do so at its start.
 
-    `snapshot`: everything that is read is of one moment.
+    Args:
+        snapshot: all reads see the database at the same moment (REPEATABLE READ).
 
     Raises:
         StartupError
@@ -41,7 +42,9 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot
         except ProgrammingError as error:
             if not isinstance(error.orig, InsufficientPrivilege):
                 raise
-            raise StartupError("this account of the database may not: name its owner in database.owner_url") from error
+            raise StartupError(
+                "the database role lacks the rights; set database.owner_url to the tables' owner"
+            ) from error
         finally:
             await database.close()
 

@@ -19,7 +19,6 @@ from service.api.schemas.all_schemas import (
     CorrectionView,
     DeletionResponse,
     EmbedResponse,
-    SubjectDataResponse,
     IdentitiesResponse,
     IdentityView,
     MergeResponse,
@@ -27,6 +26,7 @@ from service.api.schemas.all_schemas import (
     PredictResponse,
     RegisterResponse,
     SearchResponse,
+    SubjectDataResponse,
     TemplateDeletionResponse,
     TemplatesResponse,
     TemplateView,
@@ -34,7 +34,12 @@ from service.api.schemas.all_schemas import (
 )
 from service.api.schemas.audit import AuditResponse, EntryView, HeadsResponse
 from service.api.schemas.jobs import JobDetail, JobRowsResponse, JobRowView, JobsResponse, JobView
-from service.api.schemas.model_migration import MissingPeopleResponse, MissingPerson, ModelMigrationDeletionResponse, ModelMigrationView
+from service.api.schemas.model_migration import (
+    MissingPeopleResponse,
+    MissingPerson,
+    ModelMigrationDeletionResponse,
+    ModelMigrationView,
+)
 
 DEFAULT = "default"
 Picture = bytes | str | Path
@@ -211,7 +216,9 @@ def delete_template(
     return _once("DELETE", f"/identities/{identity_id}/templates/{template_id}", TemplateDeletionResponse, collection)
 
 
-def merge(identity_id: uuid.UUID, others: Sequence[uuid.UUID], *, collection: str = DEFAULT) -> Operation[MergeResponse]:
+def merge(
+    identity_id: uuid.UUID, others: Sequence[uuid.UUID], *, collection: str = DEFAULT
+) -> Operation[MergeResponse]:
     """Make one person of several who are the same."""
     body = {"identities": [str(other) for other in others]}
     return _once("POST", f"/identities/{identity_id}/merge", MergeResponse, collection, body)
@@ -297,7 +304,10 @@ def standby(name: str) -> Operation[ModelMigrationView]:
 
 def missing(name: str) -> Listing[MissingPerson]:
     """Who needs new photos before the other model can become the collection's own."""
-    return Listing(Operation("GET", f"/collections/{name}/model-migration/missing", MissingPeopleResponse), lambda page: page.people)
+    return Listing(
+        Operation("GET", f"/collections/{name}/model-migration/missing", MissingPeopleResponse),
+        lambda page: page.people,
+    )
 
 
 def activate_standby(name: str, model_id: str, *, force: bool = False) -> Operation[ModelMigrationView]:
@@ -309,7 +319,9 @@ def activate_standby(name: str, model_id: str, *, force: bool = False) -> Operat
 def drop_standby(name: str, model_id: str, *, force: bool = False) -> Operation[ModelMigrationDeletionResponse]:
     """Forget what a collection's other model, this one, made."""
     params = {"model_id": model_id, "force": force}
-    return Operation("DELETE", f"/collections/{name}/model-migration", ModelMigrationDeletionResponse, params, repeatable=False)
+    return Operation(
+        "DELETE", f"/collections/{name}/model-migration", ModelMigrationDeletionResponse, params, repeatable=False
+    )
 
 
 def enrol_archive(

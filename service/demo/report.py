@@ -1,4 +1,4 @@
-"""What the demo shows: a table of decisions, and the pictures with what was found in them."""
+"""Shows the results of the demo: a table of decisions, and pictures with the detected faces."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,17 +6,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from service.demo.photos import Picture
+
 TILE_HEIGHT = 420
-GREEN, RED = "[green]", "[red]"
+STRANGER = "stranger"
+GREEN, RED, YELLOW, WHITE = (50, 125, 46), (40, 40, 198), (59, 235, 255), (255, 255, 255)
+"""BGR."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One decision of the registry and what it should have been."""
+    """One decision of the registry. `correct`: it is the expected one."""
 
     operation: str
     picture: str
@@ -24,7 +27,7 @@ class Step:
     score: float | None
     threshold: float | None
     decision: str
-    right: bool
+    correct: bool
     milliseconds: float
 
 
@@ -34,22 +37,18 @@ class Report:
 
     @property
     def wrong(self) -> int:
-        return sum(not step.right for step in self.steps)
+        return sum(not step.correct for step in self.steps)
 
     def show(self, console: Console, title: str) -> None:
         table = Table(title=title, title_justify="left", header_style="bold")
-        for name, justify in (
-            ("operation", "left"),
-            ("picture", "left"),
-            ("against", "left"),
-            ("score", "right"),
-            ("threshold", "right"),
-            ("decision", "left"),
-            ("ms", "right"),
-        ):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for name in ("operation", "picture", "against"):
+            table.add_column(name)
+        table.add_column("score", justify="right")
+        table.add_column("threshold", justify="right")
+        table.add_column("decision")
+        table.add_column("ms", justify="right")
         for step in self.steps:
-            mark = f"{GREEN}✓[/]" if step.right else f"{RED}✗[/]"
+            mark = "[green]✓[/]" if step.correct else "[red]✗[/]"
             table.add_row(
                 step.operation,
                 step.picture,
@@ -62,30 +61,18 @@ class Report:
         console.print(table)
 
 
-def annotate(picture: npt.NDArray[np.uint8], answer: dict[str, Any]) -> npt.NDArray[np.uint8]:
-    """A BGR picture with the boxes and landmarks of a search's faces and the names of those who were found."""
-    import supervision as sv
-
-    faces = [result["face"] for result in answer["results"]]
-    if not faces:
-        return picture
-    detections = sv.Detections(xyxy=np.array([face["box"] for face in faces], dtype=np.float32))
-    labels = [_label(result["candidates"]) for result in answer["results"]]
-    detections.class_id = np.array([0 if label != "stranger" else 1 for label in labels])
-    palette = sv.ColorPalette.from_hex(["#2e7d32", "#c62828"])
+def annotate(picture: Picture, response: dict[str, Any]) -> Picture:
+    """Returns a copy of a BGR picture with the boxes, landmarks and names of the faces in the response of a search."""
+    picture = picture.copy()
     scale = picture.shape[0] / TILE_HEIGHT
-    picture = sv.BoxAnnotator(palette, thickness=max(1, round(2 * scale))).annotate(picture.copy(), detections)
-    points = sv.KeyPoints(xy=np.array([face["landmarks"] for face in faces], dtype=np.float32))
-    picture = sv.VertexAnnotator(sv.Color.from_hex("#ffeb3b"), radius=max(1, round(2 * scale))).annotate(
-        picture, points
-    )
-    return sv.LabelAnnotator(palette, text_scale=0.5 * scale, text_thickness=max(1, round(scale))).annotate(
-        picture, detections, labels
-    )
+    for result in response["results"]:
+        label = _label(result["candidates"])
+        _draw_face(picture, result["face"], label, RED if label == STRANGER else GREEN, scale)
+    return picture
 
 
-def write_sheet(pictures: list[npt.NDArray[np.uint8]], path: Path) -> Path:
-    """Pictures side by side, as a JPEG."""
+def write_sheet(pictures: list[Picture], path: Path) -> Path:
+    """Writes the pictures side by side into a JPEG file and returns its absolute path."""
     tiles = [
         cv2.resize(picture, (round(picture.shape[1] * TILE_HEIGHT / picture.shape[0]), TILE_HEIGHT))
         for picture in pictures
@@ -95,7 +82,24 @@ def write_sheet(pictures: list[npt.NDArray[np.uint8]], path: Path) -> Path:
     return path.resolve()
 
 
+def _draw_face(picture: Picture, face: dict[str, Any], label: str, colour: tuple[int, int, int], scale: float) -> None:
+    """Draws into `picture`. `scale`: pixels of the picture per pixel of the sheet."""
+    line, dot, size = max(1, round(2 * scale)), max(1, round(2 * scale)), 0.5 * scale
+    left, top, right, bottom = (round(value) for value in face["box"])
+    cv2.rectangle(picture, (left, top), (right, bottom), colour, line)
+    for x, y in face["landmarks"]:
+        cv2.circle(picture, (round(x), round(y)), dot, YELLOW, cv2.FILLED)
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(scale))
+    (width, height), _ = cv2.getTextSize(label, font, size, thickness)
+    margin = round(6 * scale)
+    base = max(top - margin, height + margin)  # a face at the upper edge has its label inside the picture
+    cv2.rectangle(
+        picture, (left, base - height - margin), (left + width + 2 * margin, base + margin), colour, cv2.FILLED
+    )
+    cv2.putText(picture, label, (left + margin, base), font, size, WHITE, thickness, cv2.LINE_AA)
+
+
 def _label(candidates: list[dict[str, Any]]) -> str:
     if candidates and candidates[0]["match"]:
         return f"{candidates[0]['label']} {candidates[0]['score']:.2f}"
-    return "stranger"
+    return STRANGER

@@ -1,4 +1,4 @@
-"""A registry of the demo's own: the real API in a process, on a free port, with a data folder that goes away."""
+"""Runs a registry for the demo: the API in a process of its own, on a free port, with a temporary data folder."""
 
 import contextlib
 import os
@@ -8,35 +8,50 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import httpx
 
+from service.embedded_postgres.lease import EmbeddedPostgres
 from service.errors import StartupError
 
 START_TIMEOUT_S = 60.0
 KEPT_SETTINGS = ("REGISTRY_INFERENCE__", "REGISTRY_DETECTOR__", "REGISTRY_EMBEDDER__")
+POSTGRES = "starting PostgreSQL with pgvector"
+API = "migrating the schema, loading the models"
+
+Phase = Callable[[str], AbstractContextManager[None]]
+"""Opens a phase of the start with the given text; it closes when the phase ends."""
 
 
 @contextlib.contextmanager
-def running_registry() -> Iterator[httpx.Client]:
-    """A client of a registry that starts empty. Everything that was started has ended when the block has.
+def running_registry(phase: Phase = nullcontext) -> Iterator[httpx.Client]:
+    """Yields a client of an empty registry. All processes that it starts end with the block.
+
+    Args:
+        phase: called for each phase of the start, to report progress.
 
     Raises:
-        StartupError: it did not start; its log says why.
+        StartupError: the registry did not start; the message contains its log.
     """
     with tempfile.TemporaryDirectory(prefix="identity-registry-demo-") as folder:
         data = Path(folder)
-        data.chmod(0o711)  # as root, the account that runs PostgreSQL must be able to enter
+        data.chmod(0o711)  # started by root, PostgreSQL runs under another account, which must be able to enter
         log = data / "api.log"
         port = _free_port()
         with log.open("wb") as output:
-            command = [sys.executable, "-m", "service", "api", "--port", str(port)]
+            command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
             process = subprocess.Popen(command, env=_environment(data), stdout=output, stderr=subprocess.STDOUT)
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                _await_ready(client, process, log)
+            with contextlib.ExitStack() as stack:
+                with phase(POSTGRES):
+                    # The API uses the same server; a lease here shows when PostgreSQL is ready.
+                    stack.enter_context(EmbeddedPostgres(data / "postgres"))
+                client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60))
+                with phase(API):
+                    _await_ready(client, process, log)
                 yield client
         finally:
             process.send_signal(signal.SIGINT)
@@ -44,7 +59,7 @@ def running_registry() -> Iterator[httpx.Client]:
 
 
 def _environment(data: Path) -> dict[str, str]:
-    """The user's environment less what would point the demo at a registry in use, and no configuration file."""
+    """Returns the environment of the API: without settings that would select a registry in use, and without a file."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -69,4 +84,4 @@ def _await_ready(client: httpx.Client, process: "subprocess.Popen[bytes]", log: 
             if client.get("/readyz").status_code == 200:
                 return
         time.sleep(0.05)
-    raise StartupError(f"the API did not start:\n{log.read_text()}")
+    raise StartupError(f"The API did not start. Its log:\n{log.read_text()}")

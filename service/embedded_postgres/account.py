@@ -1,4 +1,4 @@
-"""Under which account the server runs. PostgreSQL refuses to run as root, so root lends it another one."""
+"""The account that runs the server. PostgreSQL refuses to run as root, so root starts it as another account."""
 
 import os
 import pwd
@@ -13,7 +13,11 @@ CANDIDATES = ("postgres", "nobody")
 
 @dataclass(frozen=True)
 class Account:
-    """The server's account. `switch` holds the keyword arguments that make `subprocess` change to it."""
+    """An account of the operating system.
+
+    Attributes:
+        is_ours: it is the account of this process.
+    """
 
     name: str
     uid: int
@@ -22,37 +26,38 @@ class Account:
 
     @property
     def switch(self) -> dict[str, object]:
+        """The arguments that make `subprocess` run a program as this account."""
         return {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Hand a folder of ours to the account, for it alone."""
+        """Makes the account the owner of a folder and sets mode 0700."""
         path.chmod(0o700)
         if not self.is_ours:
             os.chown(path, self.uid, self.gid)
 
     def require_way_to(self, path: Path) -> None:
-        """Raise where the account can't enter one of the folders above `path`."""
+        """Raises StartupError if the account lacks the permission to enter a parent folder of `path`."""
         if self.is_ours:
             return
         for folder in reversed(path.resolve().parents):
             if not self._may_enter(folder):
                 raise StartupError(
-                    f"PostgreSQL does not run as root, and the account {self.name!r} that runs it instead can't enter "
-                    f"{folder}. Choose a data folder elsewhere, for example "
-                    "REGISTRY_DATA_DIR=/var/lib/identity-registry, or start the service from an ordinary account."
+                    f"PostgreSQL does not run as root, and the account {self.name!r}, which runs it instead, has no "
+                    f"permission to enter {folder}. Choose another data folder, for example "
+                    "REGISTRY_DATA_DIR=/var/lib/identity-registry, or start the service as an ordinary user."
                 )
 
     def _may_enter(self, folder: Path) -> bool:
-        about = folder.stat()
-        if about.st_uid == self.uid:
-            return bool(about.st_mode & stat.S_IXUSR)
-        if about.st_gid == self.gid:
-            return bool(about.st_mode & stat.S_IXGRP)
-        return bool(about.st_mode & stat.S_IXOTH)
+        status = folder.stat()
+        if status.st_uid == self.uid:
+            return bool(status.st_mode & stat.S_IXUSR)
+        if status.st_gid == self.gid:
+            return bool(status.st_mode & stat.S_IXGRP)
+        return bool(status.st_mode & stat.S_IXOTH)
 
 
 def server_account() -> Account:
-    """Our own account, or `postgres` (else `nobody`) where we are root."""
+    """Returns the account of this process or, if that is root, `postgres` or `nobody`."""
     if os.geteuid() != 0:
         return Account(str(os.geteuid()), os.geteuid(), os.getegid(), is_ours=True)
     for name in CANDIDATES:
@@ -61,4 +66,7 @@ def server_account() -> Account:
         except KeyError:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid, is_ours=False)
-    raise StartupError("PostgreSQL does not run as root, and there is neither an account `postgres` nor `nobody`")
+    raise StartupError(
+        "PostgreSQL does not run as root, and no account `postgres` or `nobody` exists. Create one of them, "
+        "or start the service as an ordinary user."
+    )

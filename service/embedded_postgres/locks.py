@@ -1,4 +1,4 @@
-"""Advisory file locks that the kernel drops when their holder dies, however it dies."""
+"""Advisory file locks. The kernel releases them when the process that holds them ends."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ POLL_S = 0.05
 
 
 class FileLock:
-    """`flock` on a file. Several holders may share it; an exclusive holder is alone."""
+    """A lock (`flock`) on a file. Several holders may share it; an exclusive holder excludes all others."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,15 +24,15 @@ class FileLock:
         return self._try(fcntl.LOCK_SH)
 
     def acquire(self, *, shared: bool = False, timeout_s: float) -> None:
-        """Wait for the lock.
+        """Acquires the lock, and waits for it if necessary.
 
         Raises:
-            TimeoutError: it was not free in time.
+            TimeoutError: the lock was not free in time.
         """
         deadline = time.monotonic() + timeout_s
         while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._path} stayed locked for {timeout_s:g} s")
+                raise TimeoutError(f"{self._path} was locked for {timeout_s:g} s")
             time.sleep(POLL_S)
 
     def release(self) -> None:
@@ -41,7 +41,7 @@ class FileLock:
             self._descriptor = None
 
     def is_free(self) -> bool:
-        """Whether nobody holds it at all."""
+        """Returns True if no process holds the lock, shared or exclusive."""
         probe = FileLock(self._path)
         free = probe.try_exclusive()
         probe.release()

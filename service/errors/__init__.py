@@ -1,7 +1,7 @@
-"""Every error that a caller can cause or must know of, each with its own code.
+"""The errors that callers and operators see. Each error class has a code of its own.
 
-RegistryError                 answered over HTTP as application/problem+json (RFC 9457)
-├── InvalidRequest            400 / 413 / 415 / 422: what to change is in the words
+RegistryError                 returned over HTTP as application/problem+json (RFC 9457)
+├── InvalidRequest            400 / 413 / 415 / 422: the detail says what to change
 ├── Unauthorized              401
 ├── ForeignOrigin, NotAllowed 403
 ├── NotFound                  404
@@ -9,9 +9,9 @@ RegistryError                 answered over HTTP as application/problem+json (RF
 ├── TooManyRequests           429 with Retry-After
 ├── Unavailable               503 with Retry-After
 └── StorageFull               507
-StartupError                  the process can't start; the words say what to do
+StartupError                  the process cannot start; the message says what to change
 
-`docs/problems.md` has a paragraph on every code, and a test keeps it so.
+`docs/reference/problems.md` has a section for every code. `tests/unit/test_problems_page.py` checks that.
 """
 
 from collections.abc import Iterator
@@ -29,16 +29,16 @@ from service.errors.base import RegistryError, StartupError
 from service.errors.conflicts import (
     CollectionExists,
     Conflict,
+    CropsMissing,
     CropsUnavailable,
     CropUnreadable,
     DuplicatePerson,
     IdentityExists,
     ModelIncomplete,
     ModelNotLoaded,
-    NewPhotosNeeded,
-    NothingLeft,
+    NoTemplateLeft,
     OtherModel,
-    WrongWorker,
+    WorkerModelMismatch,
 )
 from service.errors.missing import (
     CalibrationNotFound,
@@ -64,14 +64,14 @@ from service.errors.pictures import (
 from service.errors.requests import (
     ArchiveUnreadable,
     BodyTooLarge,
-    EmbeddingRefused,
-    FmrNotCalibrated,
     IdempotencyKeyReused,
     InvalidBase64,
+    InvalidEmbedding,
     InvalidFilter,
     InvalidRequest,
     MalformedBody,
     MethodNotAllowed,
+    RateNotCalibrated,
     UnsupportedMediaType,
     UrlUnreachable,
 )
@@ -85,14 +85,13 @@ __all__ = [
     "Conflict",
     "CorrectionNotFound",
     "CropUnreadable",
+    "CropsMissing",
     "CropsUnavailable",
     "DatabaseUnavailable",
     "DuplicatePerson",
-    "EmbeddingRefused",
     "EngineBusy",
     "EngineUnavailable",
     "FaceRejected",
-    "FmrNotCalibrated",
     "ForeignOrigin",
     "IdempotencyKeyReused",
     "IdentityExists",
@@ -103,6 +102,7 @@ __all__ = [
     "ImageUnreadable",
     "InternalError",
     "InvalidBase64",
+    "InvalidEmbedding",
     "InvalidFilter",
     "InvalidRequest",
     "JobNotFound",
@@ -111,14 +111,14 @@ __all__ = [
     "ModelIncomplete",
     "ModelNotFound",
     "ModelNotLoaded",
-    "NewPhotosNeeded",
     "NoClassifier",
     "NoFace",
     "NoImageAccepted",
+    "NoTemplateLeft",
     "NotAllowed",
     "NotFound",
-    "NothingLeft",
     "OtherModel",
+    "RateNotCalibrated",
     "RegistryError",
     "SeveralFaces",
     "StartupError",
@@ -130,19 +130,19 @@ __all__ = [
     "UnsupportedMediaType",
     "UrlNotAllowed",
     "UrlUnreachable",
-    "WrongWorker",
+    "WorkerModelMismatch",
     "all_errors",
     "error_class",
 ]
 
 
 def all_errors(kind: type[RegistryError] = RegistryError) -> Iterator[type[RegistryError]]:
-    """Every kind of error that can be answered."""
+    """Yields every subclass of `kind`, at any depth."""
     for child in kind.__subclasses__():
         yield child
         yield from all_errors(child)
 
 
 def error_class(code: str) -> type[RegistryError]:
-    """The class with this code; one that this release doesn't know is an InternalError."""
+    """Returns the class with this code, or InternalError for a code that this release does not define."""
     return next((kind for kind in all_errors() if kind.code == code), InternalError)

@@ -1,4 +1,4 @@
-"""The caller may not do this: HTTP 401, 403 and 429."""
+"""Errors of access control: HTTP 401, 403 and 429."""
 
 from service.errors.base import RegistryError
 
@@ -8,11 +8,11 @@ class ForeignOrigin(RegistryError):
 
 
 class Unauthorized(RegistryError):
-    code, title, status = "unauthorized", "The request has no valid key", 401
+    code, title, status = "unauthorized", "The request has no valid API key", 401
 
 
 class TooManyRequests(RegistryError):
-    code, title, status = "too_many_requests", "The key has used up its rate", 429
+    code, title, status = "too_many_requests", "The API key has exceeded its request rate", 429
 
     def __init__(self, detail: str, *, wait_s: int) -> None:
         super().__init__(detail)
@@ -20,8 +20,8 @@ class TooManyRequests(RegistryError):
 
 
 class NotAllowed(RegistryError):
-    code, title, status = "not_allowed", "The key does not allow this", 403
+    code, title, status = "not_allowed", "The API key does not permit this operation", 403
 
 
 class UrlNotAllowed(RegistryError):
-    code, title, status = "url_not_allowed", "Pictures are not taken from this address", 403
+    code, title, status = "url_not_allowed", "The service does not fetch pictures from this host", 403

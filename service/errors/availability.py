@@ -1,4 +1,4 @@
-"""The service cannot answer now: HTTP 500, 503 and 507."""
+"""Errors that the service or its dependencies cause: HTTP 500, 503 and 507."""
 
 from typing import ClassVar
 
@@ -6,27 +6,27 @@ from service.errors.base import RegistryError
 
 
 class Unavailable(RegistryError):
-    code, title, status = "unavailable", "The service can't answer just now", 503
+    code, title, status = "unavailable", "The service is temporarily unavailable", 503
     retry_after_s: ClassVar[int] = 1
 
 
 class EngineBusy(Unavailable):
-    code, title, status = "engine_busy", "Too many pictures are waiting already", 503
+    code, title, status = "engine_busy", "The inference queue is full", 503
 
 
 class EngineUnavailable(Unavailable):
-    code, title, status = "engine_unavailable", "No worker can look at pictures just now", 503
+    code, title, status = "engine_unavailable", "No inference worker is available", 503
     retry_after_s = 2
 
 
 class DatabaseUnavailable(Unavailable):
-    code, title, status = "database_unavailable", "The database can't be reached", 503
+    code, title, status = "database_unavailable", "The database is unavailable", 503
     retry_after_s = 2
 
 
 class StorageFull(RegistryError):
-    code, title, status = "storage_full", "The service has no room for this", 507
+    code, title, status = "storage_full", "The service cannot store the upload", 507
 
 
 class InternalError(RegistryError):
-    code, title, status = "internal_error", "Something went wrong inside the service", 500
+    code, title, status = "internal_error", "An internal error occurred", 500

@@ -1,19 +1,24 @@
-"""The bases of every error."""
+"""The base classes of all errors."""
 
 from typing import Any, ClassVar
 
 
 class StartupError(Exception):
-    """The service can't start as it is configured; shown to the operator without a traceback."""
+    """The process cannot start with the current configuration or environment.
+
+    The command line prints the message without a traceback. The message says what to change.
+    """
 
 
 class RegistryError(Exception):
-    """An answer other than success.
+    """An error that the API returns as a problem document (RFC 9457).
+
+    Subclasses define `code` (stable, for programs), `title` (the same for every occurrence) and `status` (HTTP).
 
     Args:
-        detail: what happened and what to change, for the person who reads it.
-        pointer: JSON pointer to the part of the request that is meant.
-        extensions: further members of the problem document.
+        detail: what is wrong in this request and what to change.
+        pointer: JSON pointer (RFC 6901) to the part of the request that causes the error.
+        extensions: additional members of the problem document.
     """
 
     code: ClassVar[str]
@@ -26,7 +31,7 @@ class RegistryError(Exception):
         self.pointer = pointer
         self.extensions = extensions
 
-    def at(self, pointer: str) -> "RegistryError":
-        """The same error, told to be about one part of the request."""
+    def with_pointer(self, pointer: str) -> "RegistryError":
+        """Sets the JSON pointer unless the error already has one. Returns the error itself."""
         self.pointer = self.pointer or pointer
         return self

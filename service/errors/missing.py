@@ -1,10 +1,10 @@
-"""The named object does not exist: HTTP 404."""
+"""Errors of requests that name an object that does not exist: HTTP 404."""
 
 from service.errors.base import RegistryError
 
 
 class NotFound(RegistryError):
-    code, title, status = "not_found", "There is nothing at this address", 404
+    code, title, status = "not_found", "The resource does not exist", 404
 
 
 class NoClassifier(NotFound):
@@ -12,19 +12,19 @@ class NoClassifier(NotFound):
 
 
 class CollectionNotFound(NotFound):
-    code, title, status = "collection_not_found", "There is no collection of this name", 404
+    code, title, status = "collection_not_found", "The collection does not exist", 404
 
 
 class ModelNotFound(NotFound):
-    code, title, status = "model_not_found", "There is no model of this id", 404
+    code, title, status = "model_not_found", "The model does not exist", 404
 
 
 class CalibrationNotFound(NotFound):
-    code, title, status = "calibration_not_found", "The model's bundle has no calibration", 404
+    code, title, status = "calibration_not_found", "The model bundle contains no calibration", 404
 
 
 class IdentityNotFound(NotFound):
-    code, title, status = "identity_not_found", "There is no such identity in the collection", 404
+    code, title, status = "identity_not_found", "The identity does not exist in the collection", 404
 
 
 class TemplateNotFound(NotFound):
@@ -36,4 +36,4 @@ class CorrectionNotFound(NotFound):
 
 
 class JobNotFound(NotFound):
-    code, title, status = "job_not_found", "There is no such job in the collection", 404
+    code, title, status = "job_not_found", "The job does not exist in the collection", 404

@@ -1,22 +1,22 @@
-"""The request is wrong: HTTP 400, 405, 413, 415 and 422."""
+"""Errors of invalid requests: HTTP 400, 405, 413, 415 and 422."""
 
 from service.errors.base import RegistryError
 
 
 class InvalidRequest(RegistryError):
-    code, title, status = "invalid_request", "The request does not have the expected form", 422
+    code, title, status = "invalid_request", "The request is invalid", 422
 
 
 class MalformedBody(InvalidRequest):
-    code, title, status = "malformed_body", "The body can't be read", 400
+    code, title, status = "malformed_body", "The request body cannot be parsed", 400
 
 
 class UnsupportedMediaType(InvalidRequest):
-    code, title, status = "unsupported_media_type", "The body is of a type that is not understood", 415
+    code, title, status = "unsupported_media_type", "The media type of the body is not supported", 415
 
 
 class BodyTooLarge(InvalidRequest):
-    code, title, status = "body_too_large", "The body is larger than allowed", 413
+    code, title, status = "body_too_large", "The request body exceeds the size limit", 413
 
 
 class InvalidBase64(InvalidRequest):
@@ -24,28 +24,28 @@ class InvalidBase64(InvalidRequest):
 
 
 class InvalidFilter(InvalidRequest):
-    code, title, status = "invalid_filter", "The filter is not understood", 422
+    code, title, status = "invalid_filter", "The metadata filter is invalid", 422
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    code, title, status = "idempotency_key_reused", "The key was used for another request", 422
+    code, title, status = "idempotency_key_reused", "The Idempotency-Key belongs to a different request", 422
 
 
-class FmrNotCalibrated(InvalidRequest):
-    code, title, status = "fmr_not_calibrated", "The model has no threshold for this false match rate", 422
+class RateNotCalibrated(InvalidRequest):
+    code, title, status = "rate_not_calibrated", "The model is not calibrated for this error rate", 422
 
 
-class EmbeddingRefused(InvalidRequest):
-    code, title, status = "embedding_refused", "The embedding can't be compared with ours", 422
+class InvalidEmbedding(InvalidRequest):
+    code, title, status = "invalid_embedding", "The embedding is invalid for this model", 422
 
 
 class ArchiveUnreadable(InvalidRequest):
-    code, title, status = "archive_unreadable", "The archive or folder can't be worked on", 422
+    code, title, status = "archive_unreadable", "The archive or folder cannot be read", 422
 
 
 class UrlUnreachable(InvalidRequest):
-    code, title, status = "url_unreachable", "The picture's address gives no picture", 422
+    code, title, status = "url_unreachable", "The URL does not return a picture", 422
 
 
 class MethodNotAllowed(RegistryError):
-    code, title, status = "method_not_allowed", "The address does not answer to this method", 405
+    code, title, status = "method_not_allowed", "The URL does not support this HTTP method", 405

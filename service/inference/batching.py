@@ -1,4 +1,4 @@
-"""Many requests, one model: pictures that wait at the same moment are run together, and only so many may wait."""
+"""Collects items of concurrent callers into batches, with a bounded queue."""
 
 import asyncio
 import contextlib
@@ -10,26 +10,28 @@ from typing import Generic, TypeVar
 from service.errors import EngineBusy
 from service.telemetry.metrics import BATCHES, REFUSED, WAITING
 
-PATIENCE = 4
+BACKGROUND_INTERVAL = 4
+"""While items of requests are waiting, every fourth batch consists of background items."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Item, Result]):
+class _Entry(Generic[Item, Result]):
     item: Item
     result: "asyncio.Future[Result]"
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs items through a blocking function on one thread, up to `max_batch` at a time.
+    """Passes items to a blocking function, in batches, on one thread.
 
-    The queue is bounded: past `max_queued` items a request is refused at once, which tells a load balancer more than
-    an answer that comes too late. An item whose caller has gone is dropped before it is run.
+    Items whose caller was cancelled are dropped before they are processed.
 
     Args:
-        is_background: whether an item may wait for those that are not. It is never in a batch with them, and where they
-            always wait, it gets one batch of `PATIENCE`.
+        run: function that maps a batch to its results, in the same order.
+        max_batch: maximum number of items in a batch.
+        max_queued: maximum number of waiting items; background items are counted separately from the others.
+        is_background: returns True for items that give way to the others. A batch never contains both kinds.
     """
 
     def __init__(
@@ -39,49 +41,51 @@ class Batcher(Generic[Item, Result]):
         max_queued: int,
         is_background: Callable[[Item], bool] = lambda _: False,
     ) -> None:
-        self._run, self._is_patient = run, is_background
+        self._run, self._is_background = run, is_background
         self._max_batch = max_batch
-        self._max_waiting = max_queued
-        self._waiting: list[_Waiting[Item, Result]] = []
-        self._arrived = asyncio.Event()
+        self._max_queued = max_queued
+        self._queue: list[_Entry[Item, Result]] = []
+        self._has_items = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._passed_over = 0
+        self._background_skipped = 0
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._serve(), name="batcher")
 
     async def stop(self) -> None:
-        """Tell everyone who still waits that the engine is busy, and end with the batch in hand."""
+        """Raises EngineBusy in all waiting callers, and returns when the current batch is complete."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._stopped = True
-        _fail(self._waiting, EngineBusy("the service is shutting down"))
-        self._waiting.clear()
+        _fail(self._queue, EngineBusy("the service is shutting down"))
+        self._queue.clear()
         await asyncio.to_thread(self._thread.shutdown)
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """Wait for the results of all items, in their order.
+        """Returns the results of all items, in their order.
+
+        A single call may exceed `max_queued` if nothing else is waiting.
 
         Raises:
-            EngineBusy: there is no room for all of them; none was taken.
+            EngineBusy: the queue has no room for all of the items, and none was queued; or the batcher was stopped.
         """
         if self._stopped:
             raise EngineBusy("the service is shutting down")
         if self._is_full(items):
-            # Those whose caller has gone take no room.
-            self._waiting = [entry for entry in self._waiting if not entry.result.done()]
+            # Entries of cancelled callers do not count.
+            self._queue = [entry for entry in self._queue if not entry.result.done()]
         if self._is_full(items):
             REFUSED.inc(len(items))
-            raise EngineBusy(f"{len(self._waiting)} pictures are waiting; try again in a moment")
+            raise EngineBusy(f"{len(self._queue)} pictures are waiting in the queue; try again later")
         loop = asyncio.get_running_loop()
-        entries = [_Waiting[Item, Result](item, loop.create_future()) for item in items]
-        self._waiting += entries
-        WAITING.set(len(self._waiting))
-        self._arrived.set()
+        entries = [_Entry[Item, Result](item, loop.create_future()) for item in items]
+        self._queue += entries
+        WAITING.set(len(self._queue))
+        self._has_items.set()
         try:
             return list(await asyncio.gather(*(entry.result for entry in entries)))
         except BaseException:
@@ -90,16 +94,16 @@ class Batcher(Generic[Item, Result]):
             raise
 
     def _is_full(self, items: Sequence[Item]) -> bool:
-        """Patient items have room of their own, so that nobody is refused because of them."""
-        background = any(map(self._is_patient, items))
-        ahead = sum(self._is_patient(entry.item) == background for entry in self._waiting)
-        return ahead > 0 and ahead + len(items) > self._max_waiting
+        """Returns True if the items do not fit into the queue of their kind."""
+        background = any(map(self._is_background, items))
+        ahead = sum(self._is_background(entry.item) == background for entry in self._queue)
+        return ahead > 0 and ahead + len(items) > self._max_queued
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._arrived.wait()
-            batch = self._take()
+            await self._has_items.wait()
+            batch = self._next_batch()
             if not batch:
                 continue
             BATCHES.observe(len(batch))
@@ -112,26 +116,27 @@ class Batcher(Generic[Item, Result]):
                 _fail(batch, EngineBusy("the service is shutting down"))
                 raise
             except Exception as error:
-                # Whatever broke the batch: its callers must hear of it, and the next one must run.
+                # The callers of this batch get the error; the loop continues with the next batch.
                 _fail(batch, error)
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
-        waiting = [entry for entry in self._waiting if not entry.result.done()]
-        background = [entry for entry in waiting if self._is_patient(entry.item)]
-        urgent = [entry for entry in waiting if not self._is_patient(entry.item)]
-        self._passed_over = self._passed_over + 1 if background and urgent else 0
-        if self._passed_over == PATIENCE:
-            urgent, self._passed_over = [], 0
+    def _next_batch(self) -> list[_Entry[Item, Result]]:
+        """Removes the next batch from the queue and returns it."""
+        waiting = [entry for entry in self._queue if not entry.result.done()]
+        background = [entry for entry in waiting if self._is_background(entry.item)]
+        urgent = [entry for entry in waiting if not self._is_background(entry.item)]
+        self._background_skipped = self._background_skipped + 1 if background and urgent else 0
+        if self._background_skipped == BACKGROUND_INTERVAL:
+            urgent, self._background_skipped = [], 0
         batch = (urgent or background)[: self._max_batch]
-        taken = set(map(id, batch))
-        self._waiting = [entry for entry in waiting if id(entry) not in taken]
-        WAITING.set(len(self._waiting))
-        if not self._waiting:
-            self._arrived.clear()
+        removed = set(map(id, batch))
+        self._queue = [entry for entry in waiting if id(entry) not in removed]
+        WAITING.set(len(self._queue))
+        if not self._queue:
+            self._has_items.clear()
         return batch
 
 
-def _fail(entries: "Sequence[_Waiting[Item, Result]]", error: Exception) -> None:
+def _fail(entries: "Sequence[_Entry[Item, Result]]", error: Exception) -> None:
     for entry in entries:
         if not entry.result.done():
             entry.result.set_exception(error)

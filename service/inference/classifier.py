@@ -1,4 +1,4 @@
-"""A closed set of people: which of them a face is, by a linear layer on an embedder's embeddings."""
+"""Classifies faces into a closed set of people with a linear layer on the embeddings of an embedder."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,8 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from service.errors import StartupError
-from service.inference.bundle import file_sha256
+from service.inference.bundle import equivalent_fingerprints, file_sha256
+from service.inference.manifest import EmbedderManifest
 from service.strict_model import Strict
 
 Floats = npt.NDArray[np.float32]
@@ -18,13 +19,13 @@ MANIFEST, WEIGHTS = "classifier.json", "classifier.npz"
 
 
 class ClassifierManifest(Strict):
-    """What a classifier knows and what it stands on.
+    """Manifest of a classifier.
 
     Attributes:
-        embedder: model id of the embedder whose normalised embeddings it was fitted on.
-        embedder_fingerprint: of that bundle; another embedder's embeddings mean nothing to it.
-        labels: the people, in the order of the weights' rows.
-        weights_sha256: of `classifier.npz`: `weights` (people, dim) and `bias` (people,), float32.
+        embedder: model id of the embedder on whose normalised embeddings the classifier was fitted.
+        embedder_fingerprint: `embedding_fingerprint` of that embedder's bundle.
+        labels: the people, in the order of the rows of the weights.
+        weights_sha256: SHA-256 of `classifier.npz`, which holds `weights` (people, dim) and `bias` (people,), float32.
     """
 
     kind: Literal["classifier"]
@@ -36,9 +37,17 @@ class ClassifierManifest(Strict):
     weights_sha256: str
     evaluation: dict[str, float] = Field(default_factory=dict)
 
+    def fits(self, embedder: EmbedderManifest) -> bool:
+        """Returns True if the classifier was fitted on embeddings that are comparable with this embedder's."""
+        return self.embedder_fingerprint in equivalent_fingerprints(embedder)
+
 
 class Classifier:
-    """Tells people of a closed set apart. It always names one of them: strangers are what `/search` is for."""
+    """A softmax classifier. It assigns every face to a known person, so use `/search` to recognise unknown people.
+
+    Raises:
+        StartupError: as `read_classifier`, or the weights have another number of people than the manifest.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.manifest = read_classifier(folder)
@@ -46,33 +55,40 @@ class Classifier:
             self._weights: Floats = stored["weights"].astype(np.float32)
             self._bias: Floats = stored["bias"].astype(np.float32)
         if self._weights.shape[0] != len(self.manifest.labels) or self._bias.shape != self._weights.shape[:1]:
-            raise StartupError(f"{folder}: {WEIGHTS} does not fit the {len(self.manifest.labels)} labels")
+            raise StartupError(
+                f"{folder}: {WEIGHTS} has {self._weights.shape[0]} rows of weights and {self._bias.size} biases; it "
+                f"does not fit the {len(self.manifest.labels)} labels of {MANIFEST}"
+            )
 
     @property
     def dim(self) -> int:
         return int(self._weights.shape[1])
 
     def probabilities(self, embeddings: Floats) -> Floats:
-        """(N, people) for (N, dim) normalised embeddings; each row adds up to one."""
+        """Returns (N, people) probabilities for (N, dim) normalised embeddings; the sum of each row is one."""
         logits = embeddings @ self._weights.T + self._bias
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
     def top(self, embedding: Floats, count: int) -> list[tuple[str, float]]:
-        """The likeliest people of one (dim,) embedding, with their probabilities."""
+        """Returns the `count` most probable people of one (dim,) embedding with their probabilities, descending."""
         row = self.probabilities(embedding[None])[0]
-        return [(self.manifest.labels[place], float(row[place])) for place in np.argsort(-row)[:count]]
+        return [(self.manifest.labels[index], float(row[index])) for index in np.argsort(-row)[:count]]
 
 
 def read_classifier(folder: Path) -> ClassifierManifest:
-    """Raises StartupError: no classifier, one of another release, or one whose weights are not the described ones."""
+    """Reads the manifest of a classifier and checks the weights' file.
+
+    Raises:
+        StartupError: a file is missing, the manifest is invalid, or the SHA-256 of the weights differs.
+    """
     try:
         manifest = ClassifierManifest.model_validate_json((folder / MANIFEST).read_bytes())
         differs = file_sha256(folder / WEIGHTS) != manifest.weights_sha256
     except FileNotFoundError as error:
         raise StartupError(
-            f"{folder} is not a classifier: it has no {Path(error.filename).name}; `python -m trainer "
-            "classifier fit` makes one"
+            f"{folder} is not a classifier: it has no {Path(error.filename).name}. Run `identity-trainer classifier "
+            "fit` to create a classifier."
         ) from None
     except ValidationError as error:
         raise StartupError(f"{folder / MANIFEST}: {error}") from None
@@ -91,7 +107,15 @@ def write_classifier(
     bias: Floats,
     evaluation: dict[str, float],
 ) -> ClassifierManifest:
-    """Write weights and manifest."""
+    """Writes weights and manifest to a folder, which is created if necessary.
+
+    Args:
+        embedder: model id of the embedder.
+        fingerprint: `embedding_fingerprint` of the embedder's bundle.
+        labels: the people, in the order of the rows of the weights.
+        weights: (people, dim).
+        bias: (people,).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / WEIGHTS, weights=np.asarray(weights, np.float32), bias=np.asarray(bias, np.float32))
     manifest = ClassifierManifest(

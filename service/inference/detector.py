@@ -1,8 +1,6 @@
-"""YOLO face detection on an ONNX graph: letterbox, run, read the boxes and landmarks, drop overlaps."""
+"""Detects faces with a YOLO graph."""
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -10,59 +8,40 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import StartupError
-from service.inference.bundle import DetectorManifest, read_detector
+from service.inference.bundle import read_detector
+from service.inference.candidates import (
+    Candidates,
+    View,
+    concatenate,
+    tile_grid,
+    without_incomplete,
+    without_parts,
+)
 from service.inference.engine import Detection
 from service.inference.graph import Graph, RuntimeOptions, open_graph
 from service.inference.landmarks import LandmarkRefiner
-from service.vision.geometry import Letterbox, area, letterbox, suppress_overlaps, tile_starts
+from service.inference.manifest import DetectorManifest
+from service.vision.geometry import Letterbox, letterbox, suppress_overlaps
 from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
 ENLARGEABLE = 1.25
-"""A picture up to this much larger than an input size is still given to it."""
-
-
-MAX_TILES = 64
-"""For one picture; of a larger one, tiles show more, and smaller."""
-TILE_OVERLAP = 0.25
-"""Of a tile that neighbours share, at least. A face up to this size lies whole in one of them."""
-FOUND_IN_WHOLE_PX = 20
-"""A face of this size in the shrunken picture is found there; the overlap is no smaller in the picture's pixels."""
-TILES_AT_ONCE = 8
-PART = 0.6
-"""A box of a tile that lies so far within a larger one, and is so much smaller, shows a part of that face."""
-EDGE_PX = 2
-"""A box that comes so near to a tile's inner edge may be part of a face."""
-
-
-@dataclass(frozen=True)
-class _View:
-    """What the graph is shown: a picture, or a tile of it at (left, top). `row`: the picture's place in the call."""
-
-    row: int
-    pixels: Pixels
-    size: int
-    left: int = 0
-    top: int = 0
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """(N, 4) boxes, (N,) scores and (N, 5, 3) landmarks in pixels of the picture, overlapping ones included."""
-
-    boxes: Floats
-    scores: Floats
-    landmarks: Floats
+"""Maximum ratio of a picture's longer side to the input size that is chosen for it, if a larger size exists."""
+TILE_BATCH = 8
+"""Maximum number of views in one run of the graph if tiling is on."""
 
 
 class YoloFaceDetector:
-    """Finds faces and their five landmarks.
+    """Detects faces and their five landmarks.
 
     Args:
-        image_size: input size in pixels for every picture, or None: the smallest size of the bundle that hardly
-            shrinks the picture, else its largest.
-        min_score: detections below are dropped; None: the bundle's own choice.
-        tiling: pictures that would be shrunk are looked at in overlapping tiles as well, at their own scale.
+        image_size: input size in pixels for all pictures. None: the smallest size of the bundle that scales a picture
+            down by at most `ENLARGEABLE`, or the largest size of the bundle.
+        min_score: minimum score of a detection; None: the default of the bundle.
+        tiling: large pictures are processed in overlapping tiles at full resolution, in addition to the whole picture.
+
+    Raises:
+        StartupError: the bundle is invalid, or a graph's output has another shape than the manifest's.
     """
 
     def __init__(
@@ -82,7 +61,11 @@ class YoloFaceDetector:
         self._refiner = None if stage is None else LandmarkRefiner(bundle, stage, options)
 
     def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
-        """The faces of each picture, strongest first. Pictures of one input size share a run of the graph."""
+        """Returns the faces of each picture, in descending order of their scores.
+
+        Pictures with the same input size share one run of the graph. If the bundle has a landmark stage, detections
+        with a lower score are proposed first, because verification may raise their scores.
+        """
         if self._refiner is None:
             return self.propose(pictures, self._min_score)
         proposals = self.propose(pictures, self._refiner.proposal_score(self._min_score))
@@ -92,44 +75,47 @@ class YoloFaceDetector:
         ]
 
     def propose(self, pictures: Sequence[Pixels], min_score: float) -> list[list[Detection]]:
-        """What the first look finds with this score or more, with its own landmarks and scores, strongest first."""
+        """Returns the detections before landmark refinement and face verification, in descending order of scores."""
         views = [view for row, picture in enumerate(pictures) for view in self._views(row, picture)]
-        candidates: list[list[_Candidates]] = [[] for _ in pictures]
+        candidates: list[list[Candidates]] = [[] for _ in pictures]
         for size in sorted({view.size for view in views}):
-            alike = [view for view in views if view.size == size]
-            at_once = TILES_AT_ONCE if self._tiling else len(alike)
-            for start in range(0, len(alike), at_once):
-                for view, found in self._run(size, alike[start : start + at_once], min_score):
-                    candidates[view.row].append(_without_cut(found, view, pictures[view.row]))
-        return [self._strongest(found) for found in candidates]
+            same_size = [view for view in views if view.size == size]
+            batch = TILE_BATCH if self._tiling else len(same_size)
+            for start in range(0, len(same_size), batch):
+                for view, part in self._run(size, same_size[start : start + batch], min_score):
+                    candidates[view.row].append(without_incomplete(part, view, pictures[view.row]))
+        return [self._strongest(parts) for parts in candidates]
 
     def _open(self, bundle: Path, size: int, options: RuntimeOptions) -> Graph:
         graph = open_graph(bundle / self.manifest.graph, size, options)
         rows = 5 + 3 * self.manifest.landmarks
         if len(graph.output_shape) != 2 or graph.output_shape[0] != rows:
             raise StartupError(
-                f"{bundle}: an output of {graph.output_shape} per picture where ({rows}, anchors) is due"
+                f"{bundle}: the graph's output has the shape {graph.output_shape} per picture; a detector requires "
+                f"({rows}, anchors)"
             )
         return graph
 
-    def _views(self, row: int, picture: Pixels) -> Iterator[_View]:
+    def _views(self, row: int, picture: Pixels) -> Iterator[View]:
+        """Returns the whole picture and, with tiling, its tiles. The whole picture comes first."""
         height, width = picture.shape[:2]
         largest = max(self._graphs)
-        fitting = (size for size in self._graphs if max(width, height) <= size * ENLARGEABLE)
-        yield _View(row, picture, next(fitting, largest))
+        sizes = (size for size in self._graphs if max(width, height) <= size * ENLARGEABLE)
+        yield View(row, picture, next(sizes, largest))
         if self._tiling and max(width, height) > largest * ENLARGEABLE:
-            side, tops, lefts = _tiles(height, width, largest)
+            side, tops, lefts = tile_grid(height, width, largest)
             for top in tops:
                 for left in lefts:
-                    yield _View(row, picture[top : top + side, left : left + side], largest, left, top)
+                    yield View(row, picture[top : top + side, left : left + side], largest, left, top)
 
-    def _run(self, size: int, views: Sequence[_View], min_score: float) -> Iterator[tuple[_View, _Candidates]]:
+    def _run(self, size: int, views: Sequence[View], min_score: float) -> Iterator[tuple[View, Candidates]]:
         squares, boxings = zip(*(letterbox(view.pixels, size) for view in views), strict=True)
         outputs = self._graphs[size].run(self._to_tensor(squares))
         for view, output, boxing in zip(views, outputs, boxings, strict=True):
-            yield view, self._read(output, boxing, view, min_score)
+            yield view, self._decode(output, boxing, view, min_score)
 
     def _to_tensor(self, squares: Sequence[Pixels]) -> Floats:
+        """Returns (n, 3, size, size) scaled values of n pictures."""
         scaling = self.manifest.scaling
         height, width = squares[0].shape[:2]
         tensor = np.empty((len(squares), 3, height, width), np.float32)
@@ -143,63 +129,32 @@ class YoloFaceDetector:
             tensor -= np.float32(scaling.mean / scaling.std)
         return tensor
 
-    def _read(self, output: Floats, boxing: Letterbox, view: _View, min_score: float) -> _Candidates:
-        """From (20, anchors): x, y, w, h, score and five landmark triples, in pixels of the letterboxed square."""
+    def _decode(self, output: Floats, boxing: Letterbox, view: View, min_score: float) -> Candidates:
+        """Converts an output of the graph to candidates in pixels of the picture.
+
+        Args:
+            output: (20, anchors): centre x and y, width, height, score and x, y and confidence of five landmarks, in
+                pixels of the letterboxed square.
+        """
         height, width = view.pixels.shape[:2]
         shift = np.array([view.left, view.top], np.float32)
-        found = output[:, output[4] >= min_score].T
-        centres, sides, scores = found[:, :2], found[:, 2:4], found[:, 4]
+        rows = output[:, output[4] >= min_score].T
+        centres, sides, scores = rows[:, :2], rows[:, 2:4], rows[:, 4]
         boxes = boxing.undo(np.stack([centres - sides / 2, centres + sides / 2], axis=1)).reshape(-1, 4)
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32)) + np.tile(shift, 2)
-        landmarks = found[:, 5:].reshape(-1, self.manifest.landmarks, 3).copy()
+        landmarks = rows[:, 5:].reshape(-1, self.manifest.landmarks, 3).copy()
         landmarks[..., :2] = boxing.undo(landmarks[..., :2]) + shift
-        return _Candidates(boxes, scores, landmarks)
+        return Candidates(boxes, scores, landmarks)
 
-    def _strongest(self, found: Sequence[_Candidates]) -> list[Detection]:
-        whole, *tiles = found
-        found = [whole, *(_without_parts(tile, whole) for tile in tiles)]
-        boxes = np.concatenate([part.boxes for part in found])
-        scores = np.concatenate([part.scores for part in found])
-        landmarks = np.concatenate([part.landmarks for part in found])
+    def _strongest(self, parts: Sequence[Candidates]) -> list[Detection]:
+        """Merges the candidates of a picture and of its tiles and removes overlapping ones."""
+        whole, *tiles = parts
+        merged = concatenate([whole, *(without_parts(tile, whole) for tile in tiles)])
         return [
-            Detection(tuple(float(value) for value in boxes[row]), float(scores[row]), landmarks[row])  # type: ignore[arg-type]
-            for row in suppress_overlaps(boxes, scores, self.manifest.max_iou)
+            Detection(
+                tuple(float(value) for value in merged.boxes[row]),  # type: ignore[arg-type]
+                float(merged.scores[row]),
+                merged.landmarks[row],
+            )
+            for row in suppress_overlaps(merged.boxes, merged.scores, self.manifest.max_iou)
         ]
-
-
-def _tiles(height: int, width: int, input_size: int) -> tuple[int, list[int], list[int]]:
-    """Side of the tiles, and where their rows and columns begin: `MAX_TILES` of them at most."""
-    side = input_size
-    while True:
-        found_in_whole = FOUND_IN_WHOLE_PX * max(height, width) / input_size
-        overlap = min(round(max(TILE_OVERLAP * side, found_in_whole)), side // 2)
-        tops, lefts = tile_starts(height, side, overlap), tile_starts(width, side, overlap)
-        if len(tops) * len(lefts) <= MAX_TILES:
-            return side, tops, lefts
-        side = math.ceil(side * 1.25)
-
-
-def _without_parts(tile: _Candidates, whole: _Candidates) -> _Candidates:
-    """Drop what is a part of a larger face of the whole picture: an eye fills a tile as a face would."""
-    if not len(tile.scores) or not len(whole.scores):
-        return tile
-    low = np.maximum(tile.boxes[:, None, :2], whole.boxes[None, :, :2])
-    high = np.minimum(tile.boxes[:, None, 2:], whole.boxes[None, :, 2:])
-    sizes, common = area(tile.boxes)[:, None], area(np.concatenate([low, high], axis=2))
-    is_part = (common > PART * sizes) & (sizes < PART * area(whole.boxes)[None])
-    return _select(tile, ~is_part.any(axis=1))
-
-
-def _select(found: _Candidates, rows: npt.ArrayLike) -> _Candidates:
-    kept = np.asarray(rows, bool)
-    return _Candidates(found.boxes[kept], found.scores[kept], found.landmarks[kept])
-
-
-def _without_cut(found: _Candidates, view: _View, picture: Pixels) -> _Candidates:
-    """Drop boxes that touch an edge of a tile inside its picture: a neighbour sees that face whole."""
-    height, width = picture.shape[:2]
-    bottom, right = view.top + view.pixels.shape[0], view.left + view.pixels.shape[1]
-    low = np.array([view.left if view.left else -np.inf, view.top if view.top else -np.inf]) + EDGE_PX
-    high = np.array([right if right < width else np.inf, bottom if bottom < height else np.inf]) - EDGE_PX
-    whole = (found.boxes[:, :2] > low).all(axis=1) & (found.boxes[:, 2:] < high).all(axis=1)
-    return _select(found, whole)

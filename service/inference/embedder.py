@@ -1,4 +1,4 @@
-"""Aligned crops to normalised embeddings."""
+"""Computes normalised embeddings of aligned crops."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,19 +7,24 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import StartupError
-from service.inference.bundle import EmbedderManifest, read_embedder
+from service.inference.bundle import read_embedder
 from service.inference.graph import RuntimeOptions, open_graph
+from service.inference.manifest import EmbedderManifest
 from service.vision.filtering import apply_all
 from service.vision.heatmaps import render
 from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float32]
-LARGEST_BATCH = 32
+MAX_BATCH = 32
 
 
 class FaceEmbedder:
-    """Embeds crops of (size, size, 3) RGB into L2-normalised float32 vectors."""
+    """Maps aligned crops, (size, size, 3) RGB, to L2-normalised float32 embeddings.
+
+    Raises:
+        StartupError: the bundle is invalid, or the graph's output has another shape than the manifest's.
+    """
 
     def __init__(self, bundle: Path, options: RuntimeOptions) -> None:
         self.manifest: EmbedderManifest = read_embedder(bundle)
@@ -27,32 +32,34 @@ class FaceEmbedder:
         self._graph = open_graph(bundle / manifest.graph, manifest.input_size, options, manifest.channels)
         if self._graph.output_shape != (manifest.embedding_dim,):
             raise StartupError(
-                f"{bundle}: an output of {self._graph.output_shape} where {manifest.embedding_dim} is due"
+                f"{bundle}: the graph's output has the shape {self._graph.output_shape} per crop; the manifest "
+                f"requires ({manifest.embedding_dim},)"
             )
 
     def embed(self, crops: Sequence[Pixels], points: Sequence[Points | None] | None = None) -> Floats:
-        """(n, dim) for n crops."""
+        """Returns (n, dim) embeddings of n crops; arguments as in `embed_with_lengths`."""
         return self.embed_with_lengths(crops, points)[0]
 
     def embed_with_lengths(
         self, crops: Sequence[Pixels], points: Sequence[Points | None] | None = None
     ) -> tuple[Floats, Floats]:
-        """(n, dim) embeddings, and the (n,) lengths that they had before they were normalised.
+        """Returns (n, dim) embeddings of n crops and their (n,) lengths before normalisation.
 
-        The length tells how well a face can be recognised (Meng et al., "MagFace", CVPR 2021).
+        The length indicates how well a face can be recognised (Meng et al., "MagFace", CVPR 2021).
 
         Args:
-            points: (6, 3) landmarks of each crop in its pixels, for models that want them; None: not known.
+            points: for models with landmark channels: (6, 3) x, y and confidence for each crop, in pixels of the crop;
+                None for a crop without landmarks.
         """
         if not crops:
             return np.zeros((0, self.manifest.embedding_dim), np.float32), np.zeros(0, np.float32)
-        known = [None] * len(crops) if points is None else points
-        portions = (slice(start, start + LARGEST_BATCH) for start in range(0, len(crops), LARGEST_BATCH))
-        parts = [self._embed(crops[portion], known[portion]) for portion in portions]
+        landmarks = [None] * len(crops) if points is None else points
+        batches = (slice(start, start + MAX_BATCH) for start in range(0, len(crops), MAX_BATCH))
+        parts = [self._embed(crops[batch], landmarks[batch]) for batch in batches]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def quality(self, length: float) -> float | None:
-        """The share of the reference faces whose embeddings were shorter, or None without a reference."""
+        """Returns the share of reference faces with a shorter embedding, 0 to 1; None without reference lengths."""
         lengths = self.manifest.reference_lengths
         return float(np.interp(length, lengths, np.linspace(0, 1, len(lengths)))) if lengths else None
 
@@ -72,13 +79,14 @@ class FaceEmbedder:
         return _normalise(both[:count] + both[count:])[0], (lengths[:count] + lengths[count:]) / np.float32(2)
 
     def _mirrored(self, planes: Floats) -> Floats:
-        """Of the mirror pictures, in which left landmarks are right ones."""
+        """Returns the mirror images, with the channels of left and right landmarks exchanged."""
         order = [0, 1, 2]
         if self.manifest.landmark_channels is not None:
-            order += [3 + place for place in self.manifest.landmark_channels.mirrored]
+            order += [3 + channel for channel in self.manifest.landmark_channels.mirrored]
         return planes[:, order, :, ::-1]
 
 
 def _normalise(vectors: Floats) -> tuple[Floats, Floats]:
+    """Returns (n, dim) vectors of length one and the (n,) original lengths."""
     lengths = np.asarray(np.linalg.norm(vectors, axis=1), np.float32)
     return np.asarray(vectors / np.maximum(lengths, 1e-12)[:, None], np.float32), lengths

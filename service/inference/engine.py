@@ -1,4 +1,4 @@
-"""What the rest of the service knows of inference: pictures in, faces out."""
+"""Interface of inference engines: pictures in, faces with embeddings out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,33 +13,35 @@ from service.vision.sample import Quality
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+"""(height, width, 3) RGB."""
 Box = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max in pixels of the upright picture."""
 
 
 class FaceChoice(StrEnum):
-    """Which faces of a picture are meant."""
+    """Which of a picture's faces are embedded."""
 
     STRONGEST = "strongest"
-    """The most prominent one: large, surely a face, near the middle of the picture."""
+    """The most prominent one: large, with a high detection score, and near the centre of the picture."""
     LARGEST = "largest"
     ONLY = "only"
-    """The one face there is; several are an error of the caller's."""
+    """The only face. If there are several, no face is embedded."""
     BOX = "box"
-    """The one that overlaps a given box most."""
+    """The one that overlaps most with `Picture.box`."""
     ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as it came, and which of its faces to embed.
+    """A picture file and the faces of it that are to be embedded.
 
     Attributes:
-        cropped: the whole picture is one aligned face.
-        model_id: which model embeds it; None: the engine's main one.
-        keep_crop: the aligned crop is wanted as well.
-        background: nobody waits for it; pictures of requests go first.
-        given: an embedding of that model in the picture's place; no engine gets it.
+        data: the bytes of the file.
+        box: for `FaceChoice.BOX`: the box of the face.
+        cropped: the whole picture is one aligned face; no face is detected.
+        model_id: id of the model that embeds the faces; None: the engine's main model.
+        keep_crop: the faces include their aligned crops.
+        background: the picture belongs to a job; pictures of requests take precedence.
     """
 
     data: bytes
@@ -49,12 +51,29 @@ class Picture:
     model_id: str | None = None
     keep_crop: bool = False
     background: bool = False
-    given: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SuppliedEmbedding:
+    """An embedding that the client computed with this model, L2-normalised, (dim,) float32."""
+
+    vector: Floats
+    model_id: str
+
+
+Sample = Picture | SuppliedEmbedding
+"""One input of an enrolment, verification or search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A face found in a picture. `landmarks`: (5, 3) x, y, confidence, or None where the detector knows none."""
+    """A detected face.
+
+    Attributes:
+        score: confidence of the detector, 0 to 1.
+        landmarks: (5, 3) x, y and confidence of eyes, nose tip and mouth corners, in pixels of the upright picture;
+            None if the detector has no landmarks.
+    """
 
     box: Box
     score: float
@@ -62,30 +81,39 @@ class Detection:
 
 
 class FaceFinder(Protocol):
-    """Finds faces in upright RGB pictures, (height, width, 3), strongest first."""
+    """Detects faces."""
 
-    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]: ...
+    def detect(self, pictures: Sequence[Pixels]) -> list[list[Detection]]:
+        """Returns the faces of each upright RGB picture, (height, width, 3), in descending order of their scores."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A detected face with its quality and its normalised (dim,) float32 embedding.
+    """A face with its embedding.
 
     Attributes:
-        crop: where it was asked for, the face aligned to 112 pixels as a PNG file: what other models can embed.
-        given: only the embedding is known.
+        embedding: (dim,) float32, L2-normalised.
+        crop: if `Picture.keep_crop` is set: the face aligned to 112 pixels, as a PNG file.
+        supplied: the client supplied the embedding, so there is no picture; detection and quality are placeholders.
     """
 
     detection: Detection
     quality: Quality
     embedding: Floats
     crop: bytes | None = None
-    given: bool = False
+    supplied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen in one picture: every detected face, and the chosen ones with embeddings."""
+    """Result of one picture.
+
+    Attributes:
+        width, height: size of the upright picture in pixels.
+        detections: all detected faces.
+        faces: the chosen faces, with embeddings.
+    """
 
     width: int
     height: int
@@ -94,23 +122,28 @@ class Observation:
 
 
 class Engine(Protocol):
-    """Observes pictures. A picture that can't be read fails alone: its place holds the error.
+    """Detects and embeds faces.
 
     Attributes:
-        model_id: the main model, which embeds where a picture names none.
-        dims: of every loaded model's embeddings.
+        model_id: id of the main model, which embeds pictures without a `model_id`.
+        dims: dimension of the embeddings of every loaded model, by model id.
     """
 
     model_id: str
     dims: Mapping[str, int]
 
     async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
-        """Raises EngineBusy where too many pictures wait already."""
+        """Returns an observation for each picture, or the error of a picture that cannot be read.
+
+        Raises:
+            EngineBusy: the queue is full; no picture was processed.
+            EngineUnavailable: no worker can be reached.
+        """
         ...
 
 
 class HostedEngine(Engine, Protocol):
-    """An engine as the process that owns it sees it."""
+    """An engine with its life cycle, for the process that owns it."""
 
     async def start(self) -> None: ...
 
@@ -118,5 +151,5 @@ class HostedEngine(Engine, Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why no picture can be observed just now, or None."""
+        """Reason why the engine cannot process pictures at present, or None."""
         ...

@@ -1,4 +1,4 @@
-"""One neural graph on one runtime: OpenVINO where it works best (x86), ONNX Runtime everywhere else."""
+"""Runs one neural graph with OpenVINO or ONNX Runtime."""
 
 import platform
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import StartupError
-from service.inference.bundle import Precision
+from service.inference.calibration import Precision
 
 Floats = npt.NDArray[np.float32]
 Backend = Literal["auto", "openvino", "onnxruntime"]
@@ -19,9 +19,12 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """How graphs are run. `threads` is the number of cores that one call uses.
+    """Options of a runtime.
 
-    `precision`: "auto" is bf16 where OpenVINO runs on a processor that computes in it natively, f32 elsewhere.
+    Attributes:
+        backend: "auto" is OpenVINO on x86 processors and ONNX Runtime elsewhere.
+        precision: "auto" is bf16 if the backend is OpenVINO and the processor supports bf16, otherwise f32.
+        threads: number of cores that one call uses.
     """
 
     backend: Backend = "auto"
@@ -31,19 +34,27 @@ class RuntimeOptions:
 
 
 class Graph(Protocol):
-    """Runs (n, channels, h, w) float32 through a model; n may differ from call to call. Not for two threads at once."""
+    """A compiled graph. It is not thread-safe.
+
+    Attributes:
+        output_shape: shape of the output of one input row.
+    """
 
     output_shape: tuple[int, ...]
-    """Per input row."""
 
-    def run(self, batch: Floats) -> Floats: ...
+    def run(self, batch: Floats) -> Floats:
+        """Returns (n, *output_shape) for (n, channels, height, width); n may differ between calls."""
+        ...
 
 
 def open_graph(path: Path, input_size: int, options: RuntimeOptions, channels: int = 3) -> Graph:
-    """Compile a graph for square inputs and run it once, so that no request pays for it.
+    """Compiles a graph for square inputs and runs it once, so that the first request is not slower than the others.
+
+    Args:
+        input_size: side of the inputs in pixels.
 
     Raises:
-        StartupError: the runtime can't load it, or its output is not one array with a row per input.
+        StartupError: the runtime cannot load or run the graph, or the output does not have one row per input.
     """
     backend = options.backend
     if backend == "auto":
@@ -55,28 +66,30 @@ def open_graph(path: Path, input_size: int, options: RuntimeOptions, channels: i
     except StartupError:
         raise
     except Exception as error:
-        raise StartupError(f"{backend} can't run {path} at {input_size} px: {error}") from error
+        raise StartupError(f"{backend} cannot run {path} with inputs of {input_size} px: {error}") from error
     if trial.shape[0] != 2:
-        raise StartupError(f"{path}: an output of shape {trial.shape} for two inputs")
+        raise StartupError(f"{path}: for a batch of two inputs the output has the shape {trial.shape}; it needs 2 rows")
     graph.output_shape = trial.shape[1:]
     return graph
 
 
 class _OpenVino:
     def __init__(self, path: Path, input_size: int, options: RuntimeOptions, channels: int) -> None:
-        # OpenVINO reports its use over the network unless its telemetry package is missing. Nothing here calls home.
+        # OpenVINO reports its use over the network if the package openvino_telemetry can be imported.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         if options.device != "cpu":
-            raise StartupError(f"OpenVINO runs on the CPU here; for {options.device} choose the backend onnxruntime")
+            raise StartupError(
+                f"the OpenVINO backend supports device cpu only: set inference.backend=onnxruntime for {options.device}"
+            )
         core = openvino.Core()
         model = core.read_model(str(path))
         model.reshape([-1, channels, input_size, input_size])
         precision = options.precision
         if precision == "auto":
             precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-        # Without an explicit hint OpenVINO rounds to bf16 silently where the processor can.
+        # Without an explicit hint OpenVINO uses bf16 on every processor that supports it.
         self._compiled = core.compile_model(
             model,
             "CPU",
@@ -99,18 +112,23 @@ class _OnnxRuntime:
         import onnxruntime
 
         if options.precision == "bf16":
-            raise StartupError("ONNX Runtime serves f32 only; choose OpenVINO for bf16, or precision f32")
+            raise StartupError(
+                "the ONNX Runtime backend supports f32 only: set inference.backend=openvino or inference.precision=f32"
+            )
         providers = ["CPUExecutionProvider"]
         if options.device == "cuda":
             providers = _cuda_providers(onnxruntime)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
-        # Idle threads must not spin: the cores belong to the API as well.
+        # Spinning threads would take the cores from the API.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
         if options.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            raise StartupError("ONNX Runtime can't use the GPU: its CUDA libraries or the driver could not be loaded")
+            raise StartupError(
+                "ONNX Runtime cannot use the GPU: loading the CUDA libraries or the driver failed; install them or set "
+                "inference.device=cpu"
+            )
         self._input = self._session.get_inputs()[0].name
         self.output_shape: tuple[int, ...] = ()
 
@@ -119,11 +137,11 @@ class _OnnxRuntime:
 
 
 def _cuda_providers(onnxruntime: Any) -> list[str]:
-    """Raises StartupError where this ONNX Runtime was built without CUDA."""
+    """Returns the execution providers for CUDA. Raises StartupError if this ONNX Runtime was built without CUDA."""
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise StartupError(
-            "this ONNX Runtime was built without CUDA: install onnxruntime-gpu in its place, or choose "
+            "this ONNX Runtime was built without CUDA: replace the package onnxruntime by onnxruntime-gpu, or set "
             "inference.device=cpu"
         )
-    onnxruntime.preload_dlls()  # CUDA and cuDNN from the Python packages that brought them
+    onnxruntime.preload_dlls()  # Loads CUDA and cuDNN from installed Python packages.
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]

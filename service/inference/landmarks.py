@@ -1,5 +1,4 @@
-"""The second look at a face: its landmarks, found anew in a crop that the detector's own landmarks made, and whether it
-is one."""
+"""Landmark refinement and face verification: a second graph on a crop around each detected face."""
 
 import math
 from collections.abc import Sequence
@@ -11,40 +10,47 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import StartupError
-from service.inference.bundle import LandmarkStage
 from service.inference.engine import Box, Detection
 from service.inference.graph import RuntimeOptions, open_graph
+from service.inference.manifest import LandmarkStage
 from service.vision.alignment import align_with_margin
 from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
 POINTS = 5
-AT_ONCE = 32
+MAX_BATCH = 32
 SIDES, WEIGHTS = (16.0, 64.0), (0.2, 0.5)
-"""Shorter sides of a box in pixels, and how much of the score is the second look's from there on; between the two it
-grows with the side's logarithm."""
-LOWEST_PROPOSAL = 0.01
-"""A detector's score below which no second look is taken, whatever is asked for."""
+"""Weight of the verification in the combined score, for boxes whose shorter side has 16 and 64 pixels. Between them the
+weight is linear in the logarithm of the side; beyond them it is constant."""
+MIN_PROPOSAL_SCORE = 0.01
+"""Lower limit of the detector's score for verification, whatever the requested minimum score."""
 
 
-def verified(score: float, certainty: float, box: Box) -> float:
-    """A detector's score and how certain a face is, as one: their geometric mean, so that both have to be convinced.
+def verified(score: float, probability: float, box: Box) -> float:
+    """Returns the weighted geometric mean of a detector's score and the probability that the crop shows a face.
 
-    Of a face of few pixels the crop tells little: a stone is as good a face of 15 pixels as any. There the detector,
-    which sees what is around it, counts for more. The weights are those that were best on the detection data's `val`.
+    A crop of few pixels contains little information, so the weight of the verification decreases with the size of the
+    box, and the detector, which also uses the surroundings, has more weight. The weights are those with the best result
+    on the validation split of the detection data.
+
+    Args:
+        score: score of the detector, 0 to 1.
+        probability: output of the verification, 0 to 1.
     """
     side = max(min(box[2] - box[0], box[3] - box[1]), 1.0)
     weight = float(np.interp(math.log(side), np.log(SIDES), WEIGHTS))
-    return score ** (1 - weight) * certainty**weight
+    return score ** (1 - weight) * probability**weight
 
 
 class LandmarkRefiner:
-    """Replaces a detection's landmarks by better ones, each with a confidence from 0 to 1.
+    """Replaces landmarks of detections by more precise ones, each with a confidence of 0 to 1.
 
-    A detector sees the whole picture at the scale at which faces are found; an eye of a few pixels is placed to a
-    pixel at best. In an upright crop of one size it is placed better, and whether it is to be seen is told as well.
-    A graph that verifies also says how probable it is that the crop shows a face, and the score becomes that of both
-    (`verified`).
+    The detector processes the picture at a low resolution, in which an eye has a few pixels. The refiner processes an
+    aligned crop of a fixed size. If the graph verifies faces, the score of each detection is replaced as well; see
+    `verified`.
+
+    Raises:
+        StartupError: the graph's output has another shape than the manifest's.
     """
 
     def __init__(self, bundle: Path, stage: LandmarkStage, options: RuntimeOptions) -> None:
@@ -52,32 +58,39 @@ class LandmarkRefiner:
         self._graph = open_graph(bundle / stage.graph, stage.input_size, options)
         numbers = 3 * POINTS + stage.verifies
         if self._graph.output_shape != (numbers,):
-            raise StartupError(f"{bundle}: landmarks of shape {self._graph.output_shape} where ({numbers},) is due")
+            raise StartupError(
+                f"{bundle}: the landmark graph's output has the shape {self._graph.output_shape} per crop; "
+                f"the manifest requires ({numbers},)"
+            )
 
     def proposal_score(self, min_score: float) -> float:
-        """The least score of a detector with which a detection can come to `min_score`."""
-        return max(min_score ** (1 / (1 - WEIGHTS[-1])), LOWEST_PROPOSAL) if self._stage.verifies else min_score
+        """Returns the lowest score of the detector with which a verified detection can have the score `min_score`."""
+        return max(min_score ** (1 / (1 - WEIGHTS[-1])), MIN_PROPOSAL_SCORE) if self._stage.verifies else min_score
 
-    def refine(self, pictures: Sequence[Pixels], found: Sequence[list[Detection]]) -> list[list[Detection]]:
-        """The same detections, landmarks and scores refined; one whose landmarks coincide stays as it is."""
-        places, crops, inverses = [], [], []
-        for row, (picture, detections) in enumerate(zip(pictures, found, strict=True)):
-            for column, detection in enumerate(detections):
-                if (looked := self._look(picture, detection)) is not None:
-                    places.append((row, column))
-                    crops.append(looked[0])
-                    inverses.append(looked[1])
-        refined = [list(detections) for detections in found]
-        for start in range(0, len(crops), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            points, certainties = self._points(crops[part], inverses[part])
-            for (row, column), landmarks, certainty in zip(places[part], points, certainties, strict=True):
+    def refine(self, pictures: Sequence[Pixels], detections: Sequence[list[Detection]]) -> list[list[Detection]]:
+        """Returns the detections of each picture, in the same order, with refined landmarks and verified scores.
+
+        A detection without landmarks, or whose landmarks coincide, is returned unchanged.
+        """
+        positions, crops, inverses = [], [], []
+        for row, (picture, faces) in enumerate(zip(pictures, detections, strict=True)):
+            for column, detection in enumerate(faces):
+                if (aligned := self._align(picture, detection)) is not None:
+                    positions.append((row, column))
+                    crops.append(aligned[0])
+                    inverses.append(aligned[1])
+        refined = [list(faces) for faces in detections]
+        for start in range(0, len(crops), MAX_BATCH):
+            batch = slice(start, start + MAX_BATCH)
+            points, probabilities = self._points(crops[batch], inverses[batch])
+            for (row, column), landmarks, probability in zip(positions[batch], points, probabilities, strict=True):
                 rough = refined[row][column]
-                score = verified(rough.score, float(certainty), rough.box) if self._stage.verifies else rough.score
+                score = verified(rough.score, float(probability), rough.box) if self._stage.verifies else rough.score
                 refined[row][column] = replace(rough, score=score, landmarks=landmarks)
         return refined
 
-    def _look(self, picture: Pixels, detection: Detection) -> tuple[Pixels, Floats] | None:
+    def _align(self, picture: Pixels, detection: Detection) -> tuple[Pixels, Floats] | None:
+        """Returns the aligned crop and the (2, 3) transform from it to the picture; None if landmarks are missing."""
         if detection.landmarks is None:
             return None
         try:
@@ -89,11 +102,14 @@ class LandmarkRefiner:
         return crop, np.asarray(cv2.invertAffineTransform(transform), np.float32)
 
     def _points(self, crops: Sequence[Pixels], inverses: Sequence[Floats]) -> tuple[Floats, Floats]:
-        """(n, 5, 3) landmarks in pixels of their pictures, and (n,) how certain a face is; 1 where nobody verifies."""
+        """Returns (n, 5, 3) landmarks in pixels of the pictures, and (n,) probabilities of a face.
+
+        The probability is 1 if the graph does not verify faces.
+        """
         planes = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32)
         outputs = self._graph.run(planes)
         landmarks = outputs[:, : 3 * POINTS].reshape(-1, POINTS, 3).copy()
-        inside = landmarks[..., :2] * np.float32(self._stage.input_size)
-        back = np.stack(inverses)
-        landmarks[..., :2] = np.einsum("npk,nck->npc", inside, back[:, :, :2]) + back[:, None, :, 2]
+        in_crop = landmarks[..., :2] * np.float32(self._stage.input_size)
+        to_picture = np.stack(inverses)
+        landmarks[..., :2] = np.einsum("npk,nck->npc", in_crop, to_picture[:, :, :2]) + to_picture[:, None, :, 2]
         return landmarks, outputs[:, -1] if self._stage.verifies else np.ones(len(outputs), np.float32)

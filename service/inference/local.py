@@ -1,4 +1,4 @@
-"""The engine in this process: decode, find faces, align, embed."""
+"""Engine in this process: decodes pictures, detects faces, aligns and embeds them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ import numpy as np
 from service.errors import RegistryError
 from service.inference.batching import Batcher
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Detection, Face, FaceFinder, Floats, Picture, Observation
+from service.inference.engine import Detection, Face, FaceFinder, Floats, Observation, Picture
 from service.inference.selection import select
 from service.telemetry.metrics import STAGES
 from service.vision.alignment import TEMPLATE_SIZE, align_with_margin, crop_box, fit_crop
@@ -17,21 +17,23 @@ from service.vision.heatmaps import six_points
 from service.vision.image import ImageLimits, Pixels, declared_pixels, decode, encode
 from service.vision.quality import measure
 
-DECODERS = 2
-PORTION_PIXELS = 50_000_000
-"""Decoded pixels (3 bytes each) that are held at once; a single larger picture is a portion of its own."""
+DECODER_THREADS = 2
+MAX_PART_PIXELS = 50_000_000
+"""Maximum number of decoded pixels, of 3 bytes each, in memory. A larger picture is processed separately."""
 
-_Place = tuple[int, int]
-"""A picture of the batch and a face in it."""
+_FaceIndex = tuple[int, int]
+"""Index of a picture in the batch and index of a detection in that picture."""
 _Crop = tuple[Pixels, Floats | None]
-"""An upright face, and (6, 3) landmarks in its pixels."""
+"""An aligned crop, and (6, 3) landmarks in pixels of the crop if they are known."""
 
 
 class LocalEngine:
-    """Runs the models in batches on one thread; pictures are decoded beside it.
+    """Runs the models in batches on one thread, and decodes pictures on `DECODER_THREADS` other threads.
 
     Args:
-        embedders: the main one first.
+        embedders: the main model first.
+        max_batch: maximum number of pictures in a batch.
+        max_queued: maximum number of waiting pictures.
     """
 
     def __init__(
@@ -48,13 +50,13 @@ class LocalEngine:
             name: embedder.manifest.embedding_dim for name, embedder in self._embedders.items()
         }
         self._detector, self._limits = detector, limits
-        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
         self._batcher: Batcher[Picture, Observation | RegistryError] = Batcher(
             self.observe_now, max_batch, max_queued, lambda image: image.background
         )
 
     async def start(self) -> None:
-        # One owner of the cores: OpenCV's own threads would compete with the graphs'.
+        # OpenCV's threads would compete with those of the graphs for the cores.
         cv2.setNumThreads(1)
         await self._batcher.start()
 
@@ -70,13 +72,14 @@ class LocalEngine:
         return await self._batcher.submit(images)
 
     def observe_now(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
-        """One batch, on the calling thread; large pictures are worked off in portions, to bound the memory."""
+        """Processes one batch on the calling thread, in parts of at most `MAX_PART_PIXELS` to limit the memory."""
         results: list[Observation | RegistryError] = []
-        for portion in _portions(images):
-            results += self._observe(portion)
+        for part in _parts(images):
+            results += self._observe(part)
         return results
 
     def _observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
+        """Runs each stage once for all pictures. A picture that cannot be decoded does not affect the others."""
         with STAGES.labels("decode").time():
             decoded = list(self._decoders.map(self._decode, images))
         readable = [row for row, pixels in enumerate(decoded) if not isinstance(pixels, RegistryError)]
@@ -110,7 +113,7 @@ class LocalEngine:
 
     def _detect(self, images: Sequence[Picture], decoded: Sequence[Pixels | RegistryError]) -> list[list[Detection]]:
         detections: list[list[Detection]] = [[] for _ in images]
-        searched: dict[int, Pixels] = {}
+        uncropped: dict[int, Pixels] = {}
         for row, pixels in enumerate(decoded):
             if isinstance(pixels, RegistryError):
                 continue
@@ -118,10 +121,10 @@ class LocalEngine:
                 height, width = pixels.shape[:2]
                 detections[row] = [Detection((0.0, 0.0, float(width), float(height)), 1.0, None)]
             else:
-                searched[row] = pixels
-        if searched:
-            for row, found in zip(searched, self._detector.detect(list(searched.values())), strict=True):
-                detections[row] = found
+                uncropped[row] = pixels
+        if uncropped:
+            for row, faces in zip(uncropped, self._detector.detect(list(uncropped.values())), strict=True):
+                detections[row] = faces
         return detections
 
     def _choose(self, image: Picture, detections: list[Detection], pixels: Pixels | RegistryError) -> list[int]:
@@ -134,18 +137,20 @@ class LocalEngine:
         return self._embedders[image.model_id or self.model_id]
 
     def _crop(self, image: Picture, pixels: Pixels, detection: Detection) -> _Crop:
-        return _cropped(image, pixels, detection, self._embedder(image).manifest.input_size)
+        return _align(image, pixels, detection, self._embedder(image).manifest.input_size)
 
-    def _embed(self, images: Sequence[Picture], crops: Mapping[_Place, _Crop]) -> dict[_Place, tuple[Floats, float]]:
-        """Embedding and length of each crop, every model's crops together."""
-        places: dict[FaceEmbedder, list[_Place]] = {}
-        for place in crops:
-            places.setdefault(self._embedder(images[place[0]]), []).append(place)
-        embedded: dict[_Place, tuple[Floats, float]] = {}
-        for embedder, theirs in places.items():
-            pixels, points = zip(*(crops[place] for place in theirs), strict=True)
+    def _embed(
+        self, images: Sequence[Picture], crops: Mapping[_FaceIndex, _Crop]
+    ) -> dict[_FaceIndex, tuple[Floats, float]]:
+        """Returns embedding and original length of each crop. All crops of a model are embedded together."""
+        by_model: dict[FaceEmbedder, list[_FaceIndex]] = {}
+        for index in crops:
+            by_model.setdefault(self._embedder(images[index[0]]), []).append(index)
+        embedded: dict[_FaceIndex, tuple[Floats, float]] = {}
+        for embedder, indices in by_model.items():
+            pixels, points = zip(*(crops[index] for index in indices), strict=True)
             vectors, lengths = embedder.embed_with_lengths(pixels, points)
-            embedded |= dict(zip(theirs, zip(vectors, lengths, strict=True), strict=True))
+            embedded |= dict(zip(indices, zip(vectors, lengths, strict=True), strict=True))
         return embedded
 
     def _face(
@@ -154,14 +159,14 @@ class LocalEngine:
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
         score = self._embedder(image).quality(length)
         quality = measure(crop, np.array(detection.box, np.float32), landmarks, score)
-        kept = None
+        file = None
         if image.keep_crop:
-            kept = encode(crop if len(crop) == TEMPLATE_SIZE else _cropped(image, pixels, detection, TEMPLATE_SIZE)[0])
-        return Face(detection, quality, embedding, kept)
+            file = encode(crop if len(crop) == TEMPLATE_SIZE else _align(image, pixels, detection, TEMPLATE_SIZE)[0])
+        return Face(detection, quality, embedding, file)
 
 
-def _cropped(image: Picture, pixels: Pixels, detection: Detection, size: int) -> _Crop:
-    """The face as an upright square of `size` pixels, and its six landmarks in it where they are known."""
+def _align(image: Picture, pixels: Pixels, detection: Detection, size: int) -> _Crop:
+    """Returns the aligned crop of a face, with a side of `size` pixels, and its six landmarks if they are known."""
     if image.cropped:
         return fit_crop(pixels, size), None
     if detection.landmarks is None:
@@ -175,15 +180,16 @@ def _cropped(image: Picture, pixels: Pixels, detection: Detection, size: int) ->
     return crop, points
 
 
-def _portions(images: Sequence[Picture]) -> Iterator[list[Picture]]:
-    portion: list[Picture] = []
+def _parts(images: Sequence[Picture]) -> Iterator[list[Picture]]:
+    """Divides pictures, in their order, into parts of at most `MAX_PART_PIXELS`."""
+    part: list[Picture] = []
     pixels = 0
     for image in images:
         size = declared_pixels(image.data)
-        if portion and pixels + size > PORTION_PIXELS:
-            yield portion
-            portion, pixels = [], 0
-        portion.append(image)
+        if part and pixels + size > MAX_PART_PIXELS:
+            yield part
+            part, pixels = [], 0
+        part.append(image)
         pixels += size
-    if portion:
-        yield portion
+    if part:
+        yield part

@@ -1,4 +1,4 @@
-"""The engine in other processes: each request's pictures go to one worker, and to another one if that fails."""
+"""Engine that sends pictures to worker processes over HTTP."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from service.errors import BodyTooLarge, EngineBusy, EngineUnavailable, InternalError, RegistryError, error_class
-from service.inference.engine import Picture, Observation
+from service.inference.engine import Observation, Picture
 from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_images, unpack_results
 from service.inference.workers import Worker, Workers
 from service.telemetry.metrics import REFUSED, WORKERS_LOST
@@ -20,27 +20,28 @@ from service.telemetry.metrics import REFUSED, WORKERS_LOST
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 2.0
 KEEP_ALIVE_S = 30.0
-"""Less than the worker's own, so that it never closes a connection that we are about to use."""
-PATIENCE_S = 2.0
-"""How long a request waits for a worker to come (back) before it is refused."""
-MOST_LOST = 2
-"""Workers that one request may see die: a picture that brings down two would bring down the rest as well."""
-MOST_BYTES = 128 * 1024**2
-"""Pictures that are on their way at once; a single larger request is still let through by itself."""
+"""Shorter than the worker's keep-alive, so that a worker never closes a connection that is about to be used."""
+WAIT_FOR_WORKER_S = 2.0
+"""Time that a request waits for a worker to become ready before it fails."""
+MAX_FAILED_WORKERS = 2
+"""A request fails once this many workers have failed on it: its pictures may be the cause and crash all workers."""
+MAX_BYTES_IN_FLIGHT = 128 * 1024**2
+"""Limit of picture bytes that are being sent. A larger request is sent if it is the only one."""
 log = logging.getLogger(__name__)
 
 Results = list[Observation | RegistryError]
 
 
 class RemoteEngine:
-    """Observes pictures through workers over HTTP.
+    """Sends the pictures of a request to one worker, and to another worker if the first one fails.
 
-    Observing changes nothing, so that a request which a worker did not answer is sent to another one.
+    A repeated attempt is safe, because workers store nothing.
 
     Args:
-        dims: of the models' embeddings, the main one first.
-        models: what the worker must run, as `models_key` writes it.
-        timeout_s: for one worker's answer.
+        dims: dimension of the embeddings by model id, the main model first.
+        models: models that a worker must have loaded, as `models_key` in `service.runtime.engines` formats them.
+        token: shared secret of API and workers; None: no authentication.
+        timeout_s: time limit of one worker's response in seconds.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class RemoteEngine:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         self._session: aiohttp.ClientSession
         self._workers = Workers(urls, self._is_ready)
-        self._misfits: dict[str, str] = {}
+        self._incompatible: dict[str, str] = {}
         self._bytes = 0
 
     async def start(self) -> None:
@@ -67,28 +68,31 @@ class RemoteEngine:
 
     @property
     def problem(self) -> str | None:
-        """Why no picture can be observed just now, or None. Who the workers are is for the log only."""
+        """Reason why no picture can be processed at present, or None. Clients see it, so it names no addresses."""
         if self._workers.ready:
             return None
-        if self._misfits:
-            return "no worker fits: each has another model, precision or token than this service; its log says which"
+        if self._incompatible:
+            return (
+                "no worker is compatible: each has another model, precision or token than this service; "
+                "the service's log names the differences"
+            )
         return "no worker can be reached"
 
     async def observe(self, images: Sequence[Picture]) -> Results:
         if not images:
             return []
-        with self._room_for(images):
+        with self._in_flight(images):
             return await self._observe(
                 pack_images(images), [self.dims[image.model_id or self.model_id] for image in images]
             )
 
     @contextlib.contextmanager
-    def _room_for(self, images: Sequence[Picture]) -> Iterator[None]:
-        """Bounds the memory that waiting requests hold. Raises EngineBusy."""
+    def _in_flight(self, images: Sequence[Picture]) -> Iterator[None]:
+        """Counts the bytes of the pictures. Raises EngineBusy above `MAX_BYTES_IN_FLIGHT`."""
         size = sum(len(image.data) for image in images)
-        if self._bytes and self._bytes + size > MOST_BYTES:
+        if self._bytes and self._bytes + size > MAX_BYTES_IN_FLIGHT:
             REFUSED.inc(len(images))
-            raise EngineBusy("too many pictures are on their way to the workers; try again in a moment")
+            raise EngineBusy("the workers are receiving too many pictures; try again later")
         self._bytes += size
         try:
             yield
@@ -96,94 +100,98 @@ class RemoteEngine:
             self._bytes -= size
 
     async def _observe(self, body: bytes, dims: Sequence[int]) -> Results:
-        deadline = time.monotonic() + PATIENCE_S
-        lost = 0
-        while lost < MOST_LOST:
-            outcome = await self._ask_around(body, dims, MOST_LOST - lost)
+        deadline = time.monotonic() + WAIT_FOR_WORKER_S
+        failed = 0
+        while failed < MAX_FAILED_WORKERS:
+            outcome = await self._try_workers(body, dims, MAX_FAILED_WORKERS - failed)
             if not isinstance(outcome, int):
                 return outcome
-            lost += outcome
+            failed += outcome
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
                     await self._workers.wait()
             except TimeoutError:
                 break
-        error = EngineUnavailable(self.problem or f"{lost} workers broke off one after the other")
-        if lost:
-            error.extensions["workers_lost"] = lost
+        error = EngineUnavailable(self.problem or f"{failed} workers failed one after the other on this request")
+        if failed:
+            error.extensions["workers_lost"] = failed
         raise error
 
-    async def _ask_around(self, body: bytes, dims: Sequence[int], most_lost: int) -> Results | int:
-        """The answer of the first worker that has one, else how many broke off while they had the pictures.
+    async def _try_workers(self, body: bytes, dims: Sequence[int], max_failed: int) -> Results | int:
+        """Returns the first worker's response, or the number of workers that failed after they received the pictures.
 
         Raises:
-            EngineBusy: some are there, and none has room.
-            InternalError: workers fail on these pictures.
+            EngineBusy: the queues of all ready workers are full.
+            InternalError: workers responded with an internal error.
+            BodyTooLarge: the pictures exceed the size that workers accept.
         """
         tried: set[Worker] = set()
         refusal: RegistryError | None = None
-        lost = 0
-        while lost < most_lost and (worker := self._workers.choose(tried)) is not None:
+        failed = 0
+        while failed < max_failed and (worker := self._workers.choose(tried)) is not None:
             tried.add(worker)
             try:
-                return await self._ask(worker, body, dims)
+                return await self._post(worker, body, dims)
             except BodyTooLarge:
                 raise
             except EngineBusy as error:
                 refusal = refusal or error
                 continue
-            except InternalError as error:  # of the pictures, or of the worker: another one can tell
+            except InternalError as error:  # The pictures or the worker may be the cause: another worker decides.
                 log.error("worker %s failed: %s", worker.address, error.detail)
-                refusal, lost = error, lost + 1
+                refusal, failed = error, failed + 1
             except RegistryError as error:
-                self._is_misfit(worker, error)
+                self._mark_incompatible(worker, error)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                lost += not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            self._workers.lost(worker)
+                failed += not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            self._workers.mark_failed(worker)
             WORKERS_LOST.inc()
         if refusal is not None:
             raise refusal
-        return lost
+        return failed
 
-    async def _ask(self, worker: Worker, body: bytes, dims: Sequence[int]) -> Results:
+    async def _post(self, worker: Worker, body: bytes, dims: Sequence[int]) -> Results:
+        """Raises aiohttp.ClientError, TimeoutError, ValueError or the RegistryError of the worker's response."""
         worker.in_flight += len(dims)
-        worker.asked += len(dims)
+        worker.pictures_sent += len(dims)
         try:
-            # As a file: aiohttp sends that in pieces and lets others run between them.
+            # aiohttp sends a file in pieces, so that a large body does not block the event loop.
             data = io.BytesIO(body)
-            async with self._session.post(f"{worker.address}{OBSERVE_PATH}", data=data, **_named(worker)) as answer:
-                content = await answer.read()
+            url = f"{worker.address}{OBSERVE_PATH}"
+            async with self._session.post(url, data=data, **_request_options(worker)) as response:
+                content = await response.read()
         finally:
             worker.in_flight -= len(dims)
-        if not answer.ok:
-            raise _error(answer.status, content)
+        if not response.ok:
+            raise _error(response.status, content)
         results = unpack_results(content)
-        _require_ours(results, dims)
+        _require_dims(results, dims)
         return results
 
     async def _is_ready(self, worker: Worker) -> bool:
         timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+        url = f"{worker.address}/readyz"
         try:
-            async with self._session.get(f"{worker.address}/readyz", timeout=timeout, **_named(worker)) as answer:
-                content = await answer.read()
-            if not answer.ok:
-                self._is_misfit(worker, _error(answer.status, content))
+            async with self._session.get(url, timeout=timeout, **_request_options(worker)) as response:
+                content = await response.read()
+            if not response.ok:
+                self._mark_incompatible(worker, _error(response.status, content))
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            self._misfits.pop(worker.address, None)
+            self._incompatible.pop(worker.address, None)
             return False
-        if answer.ok:
-            self._misfits.pop(worker.address, None)
-        return answer.ok
+        if response.ok:
+            self._incompatible.pop(worker.address, None)
+        return response.ok
 
-    def _is_misfit(self, worker: Worker, error: RegistryError) -> None:
-        """A worker of another release or installation than we are; told once, not at every probe."""
-        if self._misfits.get(worker.address) != error.detail:
-            log.warning("worker %s does not fit: %s", worker.address, error.detail)
-        self._misfits[worker.address] = error.detail
+    def _mark_incompatible(self, worker: Worker, error: RegistryError) -> None:
+        """Records that a worker refuses this service, and logs it once per reason."""
+        if self._incompatible.get(worker.address) != error.detail:
+            log.warning("worker %s is not compatible: %s", worker.address, error.detail)
+        self._incompatible[worker.address] = error.detail
 
 
-def _require_ours(results: Results, dims: Sequence[int]) -> None:
-    """Raises ValueError where the answer is not to pictures that were to be embedded in these dimensions."""
+def _require_dims(results: Results, dims: Sequence[int]) -> None:
+    """Raises ValueError if the number of results or the dimension of an embedding is not the expected one."""
     faces = [
         (face, dim)
         for result, dim in zip(results, dims, strict=True)
@@ -191,22 +199,22 @@ def _require_ours(results: Results, dims: Sequence[int]) -> None:
         for face in result.faces
     ]
     if any(face.embedding.shape != (dim,) for face, dim in faces):
-        raise ValueError("not an answer to these pictures")
+        raise ValueError("the worker's embeddings have another dimension than the model's")
 
 
-def _named(worker: Worker) -> dict[str, Any]:
-    """We connect to an address; the Host header and the certificate are those of the name."""
+def _request_options(worker: Worker) -> dict[str, Any]:
+    """Returns options of a request to an IP address with the Host header and the certificate of the worker's name."""
     name = {"server_hostname": worker.url.hostname} if worker.url.scheme == "https" else {}
     return {"headers": {"host": worker.url.netloc}, "allow_redirects": False, **name}
 
 
 def _error(status: int, content: bytes) -> RegistryError:
-    """A worker's problem document as the error that it stands for. Raises ValueError for anything else."""
+    """Returns the error of a worker's problem document (RFC 9457). Raises ValueError for any other content."""
     document = json.loads(content)
     if not isinstance(document, dict) or "code" not in document:
-        raise ValueError(f"not a worker's answer: status {status}")
+        raise ValueError(f"the response with status {status} has no problem document")
     detail = str(document.get("detail", ""))
     kind = error_class(document["code"])
     if kind is InternalError:
-        detail += f" (a worker's, as request {document.get('request_id')})"
+        detail += f" (from a worker; its request id is {document.get('request_id')})"
     return kind(detail, pointer=document.get("pointer"))

@@ -1,4 +1,4 @@
-"""Which of the detected faces is meant."""
+"""Chooses which of the detected faces are embedded."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,26 @@ import numpy as np
 from service.inference.engine import Box, Detection, FaceChoice
 from service.vision.geometry import Floats, area, iou
 
-SMALLEST_OVERLAP = 0.3
-"""Intersection over union from which on a detection counts as the face in the caller's box."""
-
-
-PULL_TO_CENTRE = 0.5
-"""How much of its weight a face loses on the way from the picture's centre to a corner."""
+MIN_OVERLAP = 0.3
+"""Minimum intersection over union of a detection with the box that the caller sent."""
+CENTRE_PREFERENCE = 0.5
+"""Share of its weight that a face loses between the centre and a corner of the picture."""
 
 
 def select(
     detections: Sequence[Detection], choice: FaceChoice, box: Box | None, picture_size: tuple[int, int]
 ) -> list[int]:
-    """Indices of the chosen detections; empty where the choice fits none.
+    """Returns the indices of the chosen detections; an empty list if none matches.
 
-    `strongest` is the most prominent one: large, surely a face, and near the centre of the (width, height) picture.
-    `only` chooses nothing where there are several: embedding them would be wasted.
+    `FaceChoice.STRONGEST` chooses the largest product of the box's side, the detection score and the closeness to the
+    centre. `FaceChoice.ONLY` chooses nothing if there are several faces, because the request will be refused.
+
+    Args:
+        box: the caller's box, for `FaceChoice.BOX`.
+        picture_size: width and height in pixels.
+
+    Raises:
+        ValueError: the choice is `BOX` and there is no box.
     """
     if not detections:
         return []
@@ -35,16 +40,16 @@ def select(
         return [int(np.argmax(sides))]
     if choice is FaceChoice.STRONGEST:
         scores = np.array([detection.score for detection in detections], np.float32)
-        return [int(np.argmax(sides * scores * (1 - PULL_TO_CENTRE * _eccentricity(boxes, picture_size))))]
+        return [int(np.argmax(sides * scores * (1 - CENTRE_PREFERENCE * _eccentricity(boxes, picture_size))))]
     if box is None:
-        raise ValueError("choosing by box needs a box")
+        raise ValueError("the choice of a face by box requires a box")
     overlaps = iou(np.array(box, np.float32), boxes)
     best = int(np.argmax(overlaps))
-    return [best] if overlaps[best] >= SMALLEST_OVERLAP else []
+    return [best] if overlaps[best] >= MIN_OVERLAP else []
 
 
 def _eccentricity(boxes: Floats, picture_size: tuple[int, int]) -> Floats:
-    """How far each box's middle lies from the picture's: 0 there, 1 in a corner."""
+    """Returns the distance of each box's centre from the picture's centre: 0 at the centre, 1 in a corner."""
     half = np.array(picture_size, np.float32) / 2
     offsets = (boxes[:, :2] + boxes[:, 2:]) / 2 - half
     return np.asarray(np.linalg.norm(offsets, axis=1) / np.linalg.norm(half), np.float32)

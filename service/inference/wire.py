@@ -1,4 +1,7 @@
-"""How pictures travel to a worker and faces come back: MessagePack, with pictures and embeddings as raw bytes."""
+"""Encodes pictures and observations for the HTTP interface between API and worker.
+
+The format is MessagePack. Picture files are sent as they are; embeddings and landmarks are little-endian float32.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,56 +10,69 @@ import msgpack
 import numpy as np
 
 from service.errors import MalformedBody, RegistryError, error_class
-from service.inference.engine import Detection, Face, FaceChoice, Floats, Picture, Observation
+from service.inference.engine import Detection, Face, FaceChoice, Floats, Observation, Picture
 from service.vision.sample import Quality
 
 MEDIA_TYPE = "application/msgpack"
 OBSERVE_PATH = "/v1/observe"
 MODELS_HEADER = "x-models"
-"""What the caller expects, by commas; a worker that lacks one of the models, or writes otherwise, must not answer."""
+"""Request header with `VERSION` and the required models, separated by commas; a worker without them refuses."""
 VERSION = "wire-2"
-"""Of what is written here."""
+"""Version of the format in this module."""
 
 
 def pack_images(images: Sequence[Picture]) -> bytes:
-    return msgpack.packb([_packed_image(image) for image in images])
+    return msgpack.packb([_pack_picture(image) for image in images])
 
 
 def unpack_images(body: bytes) -> list[Picture]:
-    """Raises MalformedBody."""
+    """Raises MalformedBody if the body does not come from `pack_images`."""
     try:
-        return [_image(*item) for item in msgpack.unpackb(body)]
+        return [_unpack_picture(*item) for item in msgpack.unpackb(body)]
     except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
-        raise MalformedBody(f"the body does not hold pictures: {type(error).__name__}") from None
+        raise MalformedBody(f"the body is not a list of pictures in MessagePack: {type(error).__name__}") from None
 
 
 def pack_results(results: Sequence[Observation | RegistryError]) -> bytes:
-    return msgpack.packb([_packed(result) for result in results])
+    return msgpack.packb([_pack_result(result) for result in results])
 
 
 def unpack_results(body: bytes) -> list[Observation | RegistryError]:
-    """Raises ValueError: the body is not a worker's answer."""
+    """Raises ValueError if the body does not come from `pack_results`."""
     try:
-        return [_unpacked(item) for item in msgpack.unpackb(body)]
+        return [_unpack_result(item) for item in msgpack.unpackb(body)]
     except (KeyError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as error:
-        raise ValueError(f"not a worker's answer: {type(error).__name__}") from None
+        raise ValueError(f"the body is not a list of results in MessagePack: {type(error).__name__}") from None
 
 
-def _packed_image(image: Picture) -> tuple[Any, ...]:
-    return image.data, image.choice.value, image.box, image.cropped, image.model_id, image.keep_crop, image.background
+def _pack_picture(picture: Picture) -> tuple[Any, ...]:
+    return (
+        picture.data,
+        picture.choice.value,
+        picture.box,
+        picture.cropped,
+        picture.model_id,
+        picture.keep_crop,
+        picture.background,
+    )
 
 
-def _image(
-    data: bytes, choice: str, box: list[float] | None, cropped: bool, model_id: str | None, *wishes: bool
+def _unpack_picture(
+    data: bytes,
+    choice: str,
+    box: list[float] | None,
+    cropped: bool,
+    model_id: str | None,
+    keep_crop: bool,
+    background: bool,
 ) -> Picture:
-    if not isinstance(data, bytes) or not all(isinstance(value, bool) for value in (cropped, *wishes)):
-        raise TypeError("not a picture")
+    if not isinstance(data, bytes) or not all(isinstance(flag, bool) for flag in (cropped, keep_crop, background)):
+        raise TypeError("a field of a picture has the wrong type")
     corners = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    keep_crop, background = wishes
     return Picture(data, FaceChoice(choice), corners, cropped, model_id, keep_crop, background)
 
 
-def _packed(result: Observation | RegistryError) -> dict[str, Any]:
+def _pack_result(result: Observation | RegistryError) -> dict[str, Any]:
     if isinstance(result, RegistryError):
         return {
             "code": result.code,
@@ -66,42 +82,47 @@ def _packed(result: Observation | RegistryError) -> dict[str, Any]:
         }
     faces = [
         {
-            "detection": _packed_detection(face.detection),
-            "quality": _packed_quality(face.quality),
+            "detection": _pack_detection(face.detection),
+            "quality": _pack_quality(face.quality),
             "embedding": face.embedding.astype("<f4").tobytes(),
             "crop": face.crop,
         }
         for face in result.faces
     ]
-    detections = [_packed_detection(detection) for detection in result.detections]
+    detections = [_pack_detection(detection) for detection in result.detections]
     return {"size": (result.width, result.height), "detections": detections, "faces": faces}
 
 
-def _unpacked(item: dict[str, Any]) -> Observation | RegistryError:
+def _unpack_result(item: dict[str, Any]) -> Observation | RegistryError:
     if "code" in item:
         return error_class(item["code"])(item["detail"], pointer=item["pointer"], **item["extensions"])
     faces = [
-        Face(_detection(face["detection"]), Quality(*face["quality"]), _floats(face["embedding"]), face["crop"])
+        Face(
+            _unpack_detection(face["detection"]),
+            Quality(*face["quality"]),
+            _unpack_floats(face["embedding"]),
+            face["crop"],
+        )
         for face in item["faces"]
     ]
     width, height = item["size"]
-    return Observation(width, height, [_detection(detection) for detection in item["detections"]], faces)
+    return Observation(width, height, [_unpack_detection(detection) for detection in item["detections"]], faces)
 
 
-def _packed_detection(detection: Detection) -> tuple[Any, ...]:
+def _pack_detection(detection: Detection) -> tuple[Any, ...]:
     landmarks = None if detection.landmarks is None else detection.landmarks.astype("<f4").tobytes()
     return (*detection.box, detection.score, landmarks)
 
 
-def _detection(item: Sequence[Any]) -> Detection:
+def _unpack_detection(item: Sequence[Any]) -> Detection:
     x_min, y_min, x_max, y_max, score, landmarks = item
-    points = None if landmarks is None else _floats(landmarks).reshape(5, 3)
+    points = None if landmarks is None else _unpack_floats(landmarks).reshape(5, 3)
     return Detection((x_min, y_min, x_max, y_max), score, points)
 
 
-def _packed_quality(quality: Quality) -> tuple[float | None, ...]:
+def _pack_quality(quality: Quality) -> tuple[float | None, ...]:
     return quality.face_px, quality.sharpness, quality.asymmetry, quality.brightness, quality.score
 
 
-def _floats(data: bytes) -> Floats:
+def _unpack_floats(data: bytes) -> Floats:
     return np.frombuffer(data, "<f4").astype(np.float32)

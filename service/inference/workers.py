@@ -1,7 +1,7 @@
-"""The workers behind one or several names, and which of them to ask next.
+"""Resolves the addresses of inference workers, watches whether they are ready, and balances the load.
 
-Names are resolved here and not by the connection pool: a connection that is kept alive would stay with the worker it
-once met, however many others have joined.
+The module resolves names itself. A connection pool resolves a name once per connection, so a kept-alive connection
+would always use the same worker, and workers that are added later would get no requests.
 """
 
 import asyncio
@@ -14,31 +14,42 @@ from urllib.parse import SplitResult, urlsplit
 
 from service.telemetry.metrics import WORKERS
 
-WATCH_S = 0.5
+REFRESH_INTERVAL_S = 0.5
 RESOLVE_TIMEOUT_S = 2.0
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, slots=True)
 class Worker:
-    """One worker's address, and how busy we keep it."""
+    """A worker and its load from this process.
+
+    Attributes:
+        address: URL with an IP address, such as `http://10.0.0.3:8001`.
+        url: configured URL of which `address` is one address; its host name goes into the Host header and is compared
+            with the certificate.
+        in_flight: pictures that this process has sent and the worker has not yet answered.
+        pictures_sent: total number of pictures sent to the worker, for balancing.
+    """
 
     address: str
-    """`http://10.0.0.3:8001`"""
     url: SplitResult
-    """The URL that it was found by; its name is what Host header and certificate are about."""
     is_ready: bool = False
     in_flight: int = 0
-    asked: int = 0
-    """Pictures that were ever sent to it."""
+    pictures_sent: int = 0
 
 
 class Workers:
-    """Knows who is there: resolves the names again and again, and asks those that failed whether they are back."""
+    """All workers behind a list of URLs.
+
+    A background task resolves the names and probes the workers that are not ready, every `REFRESH_INTERVAL_S` seconds.
+
+    Args:
+        probe: returns True if the worker is ready.
+    """
 
     def __init__(self, urls: Sequence[str], probe: Callable[[Worker], Awaitable[bool]]) -> None:
         self._urls = [urlsplit(url) for url in urls]
-        self._figure = WORKERS.labels(", ".join(urls))
+        self._gauge = WORKERS.labels(", ".join(urls))
         self._probe = probe
         self._known: dict[str, Worker] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -59,47 +70,51 @@ class Workers:
         return [worker for worker in self._known.values() if worker.is_ready]
 
     def choose(self, excluded: Collection[Worker] = ()) -> Worker | None:
-        """The one with the fewest of our pictures at present; among equals, the one with the fewest so far."""
+        """Returns the ready worker with the fewest pictures in flight, and of several the one with the fewest sent.
+
+        Returns None if no worker is ready.
+        """
         candidates = [worker for worker in self.ready if worker not in excluded]
-        return min(candidates, key=lambda worker: (worker.in_flight, worker.asked), default=None)
+        return min(candidates, key=lambda worker: (worker.in_flight, worker.pictures_sent), default=None)
 
     async def wait(self) -> None:
-        """Until a worker has become ready, or all have been looked for once more."""
+        """Waits until a worker has become ready or the next refresh is complete."""
         await self._changed.wait()
 
-    def lost(self, worker: Worker) -> None:
-        """Leave a worker alone until it answers a probe."""
+    def mark_failed(self, worker: Worker) -> None:
+        """Sends no more pictures to a worker until a probe succeeds."""
         if worker.is_ready:
-            log.warning("worker %s is lost", worker.address)
+            log.warning("worker %s is no longer ready", worker.address)
         worker.is_ready = False
-        self._figure.set(len(self.ready))
+        self._gauge.set(len(self.ready))
 
     async def refresh(self) -> None:
-        """Resolve every name, forget workers that left, and probe those that are not ready."""
+        """Resolves all names, removes workers whose address is gone, and probes those that are not ready."""
         try:
-            found: dict[str, Worker] = {}
-            for workers in await asyncio.gather(*(self._behind(url) for url in self._urls)):
-                found |= {worker.address: worker for worker in workers}
-            self._known = found
-            await asyncio.gather(*(self._check(worker) for worker in found.values() if not worker.is_ready))
+            resolved: dict[str, Worker] = {}
+            for workers in await asyncio.gather(*(self._resolve(url) for url in self._urls)):
+                resolved |= {worker.address: worker for worker in workers}
+            self._known = resolved
+            await asyncio.gather(*(self._check(worker) for worker in resolved.values() if not worker.is_ready))
         finally:
-            self._figure.set(len(self.ready))
+            self._gauge.set(len(self.ready))
             self._notify()
 
-    async def _behind(self, url: SplitResult) -> list[Worker]:
-        """One worker for each address of a name; while it can't be resolved, those whom it stood for last."""
+    async def _resolve(self, url: SplitResult) -> list[Worker]:
+        """Returns one worker per address of a name; if the name cannot be resolved, those of the last resolution."""
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT_S):
                 addresses = await _addresses(url)
-        except (OSError, UnicodeError):  # a TimeoutError is an OSError
+        except (OSError, UnicodeError):  # TimeoutError is a subclass of OSError.
             return [worker for worker in self._known.values() if worker.url == url]
         return [self._known.get(address) or Worker(address, url) for address in addresses]
 
     async def _check(self, worker: Worker) -> None:
         if not await self._probe(worker):
             return
-        # Who comes, or comes back, begins where the others are: with fewer it would draw every request for a while.
-        worker.asked = max(worker.asked, min((other.asked for other in self.ready), default=0))
+        # A new worker starts with the count of the others; with a count of 0 it would get every request for a while.
+        minimum = min((other.pictures_sent for other in self.ready), default=0)
+        worker.pictures_sent = max(worker.pictures_sent, minimum)
         worker.is_ready = True
         log.info("worker %s is ready", worker.address)
         self._notify()
@@ -110,16 +125,16 @@ class Workers:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(REFRESH_INTERVAL_S)
             try:
                 await self.refresh()
-            except Exception:  # whatever it was: the next look may succeed, and nobody else would look
-                log.exception("the workers could not be looked for")
+            except Exception:  # The task must go on: nothing else would notice new workers.
+                log.exception("refreshing the list of workers failed")
 
 
 async def _addresses(url: SplitResult) -> list[str]:
-    """`http://host:port` for each address of the host. Raises OSError where the name can't be resolved."""
+    """Returns `http://host:port` for each IP address of the host. Raises OSError if the name cannot be resolved."""
     port = url.port or (443 if url.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
-    hosts = sorted({str(entry[4][0]) for entry in found})
+    entries = await asyncio.get_running_loop().getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
+    hosts = sorted({str(entry[4][0]) for entry in entries})
     return [f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts]

@@ -1,4 +1,8 @@
-"""Jobs of many rows: cut into portions that several processes work on, each row done once, whatever is killed."""
+"""Execution of jobs: splits their rows into batches that several processes work on.
+
+The result of each row is stored exactly once, even if a process is killed: a row is finished in the transaction that
+writes its result, and a task that is delivered again skips finished rows.
+"""
 
 import asyncio
 import itertools
@@ -13,188 +17,198 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import InternalError, JobNotFound, RegistryError, Unavailable
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus, State
+from service.gallery.jobs import rows as job_rows
+from service.gallery.jobs.records import UNFINISHED, Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus, State
 from service.gallery.storage.database import Database
-from service.jobs.queue import BATCH, PREPARE, Queue, arguments_of
+from service.jobs.queue import BATCH, PREPARE, Queue, task_arguments
 from service.telemetry.metrics import JOB_ROWS
 
 BATCH_ROWS = 500
-"""Rows of one task of the queue; several processes work on the portions of one job at once."""
-ROWS_AT_ONCE = 64
-PAUSES_S = (1, 2, 5, 10, 20)
+"""Rows of one task of the queue. Several processes work on different batches of the same job."""
+ROWS_PER_READ = 64
+RETRY_DELAYS_S = (1, 2, 5, 10, 20)
 log = logging.getLogger(__name__)
 
 
-Plan = Callable[[AsyncConnection, JobRef], Awaitable[int]]
-"""Writes down a job's rows, in the transaction in which it begins to run; how many. Raises RegistryError."""
+RowWriter = Callable[[AsyncConnection, JobRef], Awaitable[int]]
+"""Inserts the rows of a job in the transaction that starts it. Returns their number. Raises RegistryError."""
 
 
 class Session(Protocol):
-    """One task's hold on a job, with whatever it keeps open for it."""
+    """The resources that one task holds while it works on a job."""
 
     async def work(self, rows: Sequence[JobRow]) -> bool:
-        """Do rows. Whether the service was up to it; else some of them still wait."""
+        """Processes rows. Returns False if the service could not process some of them yet; they stay waiting."""
         ...
 
     def close(self) -> None: ...
 
 
 class JobKind(Protocol):
-    """What jobs of one kind do."""
+    """The implementation of one kind of job."""
 
-    async def plan(self, job: Job) -> Plan:
-        """Find out what is to be done. Raises RegistryError: nothing can be."""
+    async def plan_rows(self, job: Job) -> RowWriter:
+        """Determines the rows of a job. Raises RegistryError: the job cannot be executed."""
         ...
 
     async def open(self, job: Job) -> Session:
-        """Raises RegistryError: the job can't go on."""
+        """Raises RegistryError: the job cannot continue."""
         ...
 
-    async def ended(self, place: JobRef) -> None:
-        """The job has ended, in whatever way."""
+    async def finished(self, job_ref: JobRef) -> None:
+        """Releases the resources of a job. Called when the job is done, failed, cancelled or deleted."""
         ...
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The two tasks that every job consists of."""
+    """The two tasks of every job: `prepare`, which inserts its rows, and `batch`, which processes some of them.
+
+    Attributes:
+        kinds: implementation by name of the kind.
+    """
 
     database: Database
     queue: Queue
     kinds: Mapping[str, JobKind]
 
     async def prepare(self, collection_id: str, job_id: str) -> None:
-        """Write down the rows and hand them over in portions."""
-        place = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
-        if (job := await self._in_state(place, State.WAITING)) is None:
+        """Inserts the rows of a waiting job and enqueues its batches."""
+        job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
+        if (job := await self._in_state(job_ref, State.WAITING)) is None:
             return
         kind = self.kinds[job.kind]
         try:
-            await self._start(place, await kind.plan(job))
+            await self._start(job_ref, await kind.plan_rows(job))
         except Unavailable:
             raise
         except RegistryError as error:
-            async with self.database.transaction(collection_id=place.collection_id) as connection:
-                await jobs.fail(connection, place, error.detail)
-            await kind.ended(place)
+            async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+                await jobs.fail(connection, job_ref, error.detail)
+            await kind.finished(job_ref)
             return
-        await self._end(job, place)  # where no row is left to do
+        await self._finish_if_done(job, job_ref)  # a job may have no row to process
 
-    async def _start(self, place: JobRef, plan: Plan) -> None:
-        async with self.database.transaction(collection_id=place.collection_id) as connection:
-            job = await jobs.get(connection, place, lock=True)
+    async def _start(self, job_ref: JobRef, write_rows: RowWriter) -> None:
+        async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+            job = await jobs.get(connection, job_ref, lock=True)
             if job.state is not State.WAITING:
                 return
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
-            total = await plan(connection, place)
-            await jobs.start(connection, place, total)
+            total = await write_rows(connection, job_ref)
+            await jobs.start(connection, job_ref, total)
             await enqueue_batches(self.queue, connection, job, 0, total - 1)
 
-    async def portion(self, collection_id: str, job_id: str, first: int, last: int) -> None:
-        """Do the rows of a portion that are not done yet; the last portion ends the job."""
-        place = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
-        if (job := await self._in_state(place, State.RUNNING)) is None:
+    async def batch(self, collection_id: str, job_id: str, first: int, last: int) -> None:
+        """Processes the waiting rows from `first` to `last`. The task that processes the last row finishes the job."""
+        job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
+        if (job := await self._in_state(job_ref, State.RUNNING)) is None:
             return
         try:
             session = await self.kinds[job.kind].open(job)
             try:
-                await self._work_through(place, session, first, last)
+                await self._process(job_ref, session, first, last)
             finally:
                 session.close()
         except Unavailable:
             raise
         except RegistryError as error:
-            async with self.database.transaction(collection_id=place.collection_id) as connection:
-                await jobs.fail(connection, place, error.detail)
-        await self._end(job, place)
+            async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+                await jobs.fail(connection, job_ref, error.detail)
+        await self._finish_if_done(job, job_ref)
 
-    async def _work_through(self, place: JobRef, session: Session, first: int, last: int) -> None:
-        pauses = _pauses()
-        while await self._in_state(place, State.RUNNING) is not None:
-            async with self.database.transaction(collection_id=place.collection_id) as connection:
-                rows = await jobs.waiting_rows(connection, place, first, last, ROWS_AT_ONCE)
+    async def _process(self, job_ref: JobRef, session: Session, first: int, last: int) -> None:
+        delays = _retry_delays()
+        while await self._in_state(job_ref, State.RUNNING) is not None:
+            async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+                rows = await job_rows.waiting_rows(connection, job_ref, first, last, ROWS_PER_READ)
             if not rows:
                 return
             if await session.work(rows):
-                pauses = _pauses()
+                delays = _retry_delays()
             else:
-                await asyncio.sleep(next(pauses))
+                await asyncio.sleep(next(delays))
 
     async def retries_exhausted(self, collection_id: str, job_id: str, **_: int) -> None:
-        """A task failed time and again: so does the job."""
-        place = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
-        async with self.database.transaction(collection_id=place.collection_id) as connection:
-            await jobs.fail(connection, place, "something went wrong inside the service; its log tells more")
+        """Marks the job of a task that has failed too often as failed."""
+        job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
+        async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+            await jobs.fail(connection, job_ref, "an internal error occurred repeatedly; see the log of the service")
 
-    async def _in_state(self, place: JobRef, state: State) -> Job | None:
+    async def _in_state(self, job_ref: JobRef, state: State) -> Job | None:
         try:
-            async with self.database.transaction(collection_id=place.collection_id) as connection:
-                job = await jobs.get(connection, place)
+            async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+                job = await jobs.get(connection, job_ref)
         except JobNotFound:  # the collection was deleted
             return None
         return job if job.state is state else None
 
-    async def _end(self, job: Job, place: JobRef) -> None:
-        async with self.database.transaction(collection_id=place.collection_id) as connection:
-            await jobs.finish_if_done(connection, place)
+    async def _finish_if_done(self, job: Job, job_ref: JobRef) -> None:
+        async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+            await jobs.finish_if_done(connection, job_ref)
             try:
-                ended = (await jobs.get(connection, place)).state not in jobs.UNFINISHED
+                finished = (await jobs.get(connection, job_ref)).state not in UNFINISHED
             except JobNotFound:
-                ended = True
-        if ended:
-            await self.kinds[job.kind].ended(place)
+                finished = True
+        if finished:
+            await self.kinds[job.kind].finished(job_ref)
 
 
 async def enqueue_preparation(queue: Queue, connection: AsyncConnection, job: Job) -> None:
-    """Hand over a job that nobody has looked at yet."""
-    await queue.put(connection, PREPARE, [arguments_of(job.collection_id, job.id)], _needs(job))
+    """Enqueues the task that inserts the rows of a waiting job."""
+    await queue.enqueue(connection, PREPARE, [task_arguments(job.collection_id, job.id)], _required_capability(job))
 
 
 async def enqueue_batches(queue: Queue, connection: AsyncConnection, job: Job, first: int, last: int) -> None:
-    """Hand over a job's rows from `first` to `last`."""
-    portions = [
-        arguments_of(job.collection_id, job.id, first=start, last=min(start + BATCH_ROWS - 1, last))
+    """Enqueues the tasks that process the rows of a job from `first` to `last`."""
+    batches = [
+        task_arguments(job.collection_id, job.id, first=start, last=min(start + BATCH_ROWS - 1, last))
         for start in range(first, last + 1, BATCH_ROWS)
     ]
-    await queue.put(connection, BATCH, portions, _needs(job))
+    await queue.enqueue(connection, BATCH, batches, _required_capability(job))
 
 
-async def finish(database: Database, kind: str, place: JobRef, results: Sequence[RowResult]) -> None:
-    """Say what became of rows, where nothing else is to be stored with it. Raises RowsTakenError."""
+async def finish(database: Database, kind: str, job_ref: JobRef, results: Sequence[RowResult]) -> None:
+    """Stores the results of rows in a transaction of their own. Raises RowsTakenError."""
     if not results:
         return
-    async with database.transaction(collection_id=place.collection_id) as connection:
-        await jobs.finish_rows(connection, place, results)
+    async with database.transaction(collection_id=job_ref.collection_id) as connection:
+        await job_rows.finish_rows(connection, job_ref, results)
     count(kind, results)
 
 
 def count(kind: str, results: Sequence[RowResult]) -> None:
+    """Adds committed results to the metrics."""
     for result in results:
         JOB_ROWS.labels(kind, result.status).inc()
 
 
-async def fail_rows(database: Database, kind: str, place: JobRef, rows: Sequence[JobRow]) -> bool:
-    """After an error that nobody expected: the rows have failed. Whether they are done now."""
-    log.exception("rows %d to %d of job %s", rows[0].number, rows[-1].number, place.id)
+async def fail_rows(database: Database, kind: str, job_ref: JobRef, rows: Sequence[JobRow]) -> bool:
+    """Marks rows as failed after an unexpected error, which it logs. Must be called in the `except` block.
+
+    Returns:
+        False if another task has stored results for some of the rows; then none is changed.
+    """
+    log.exception("rows %d to %d of job %s failed", rows[0].number, rows[-1].number, job_ref.id)
     try:
         failed = [RowResult(row.number, RowStatus.FAILED, code=InternalError.code) for row in rows]
-        await finish(database, kind, place, failed)
+        await finish(database, kind, job_ref, failed)
     except RowsTakenError:
         return False
     return True
 
 
 def model_need(model_id: str) -> str:
-    """What processes have that run the model."""
+    """Returns the capability of processes that have loaded the model."""
     return f"model-{model_id}"
 
 
-def _needs(job: Job) -> str | None:
-    """The folder of uploads that its archive is in, or the model that it embeds by."""
+def _required_capability(job: Job) -> str | None:
+    """The model of a re-embedding, or the folder of uploads with the archive of an enrolment."""
     if "model_id" in job.request:
         return model_need(job.request["model_id"])
     return job.request.get("uploads")
 
 
-def _pauses() -> Iterator[int]:
-    return itertools.chain(PAUSES_S, itertools.repeat(PAUSES_S[-1]))
+def _retry_delays() -> Iterator[int]:
+    return itertools.chain(RETRY_DELAYS_S, itertools.repeat(RETRY_DELAYS_S[-1]))

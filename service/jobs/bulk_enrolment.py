@@ -1,4 +1,4 @@
-"""Bulk enrolment: thousands of pictures of people, from an archive or a folder."""
+"""Bulk enrolment: enrols the pictures of an archive or a folder. Each picture is a row of the job."""
 
 import asyncio
 import itertools
@@ -10,30 +10,38 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, EngineUnavailable, InternalError, RegistryError, Unavailable
-from service.gallery.access.audit import Actor
-from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobRef, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.access.audit_entries import Actor
+from service.gallery.jobs import rows as job_rows
+from service.gallery.jobs.records import Job, JobRef, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.people import collections
 from service.gallery.storage.database import Database
 from service.inference.engine import FaceChoice, Picture
-from service.jobs.batches import Plan, count, fail_rows, finish
-from service.jobs.sources import PictureSource, rows_of
-from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, ImageOutcome
+from service.jobs.batches import RowWriter, count, fail_rows, finish
+from service.jobs.sources import PictureSource, list_rows
+from service.recognition.enrolment import Enroller
+from service.recognition.enrolment_records import Enrolment, EnrolmentRequest, ImageOutcome
 
 KIND = "enrolment"
-PICTURES_TOGETHER = 8
-"""Pictures of one person that are enrolled in one transaction."""
-BYTES_TOGETHER = 8 * 1024**2
-"""A larger picture is sent by itself."""
+PICTURES_PER_REQUEST = 8
+"""Maximum number of pictures of one person that are enrolled in one transaction."""
+BYTES_PER_REQUEST = 8 * 1024**2
+"""Maximum size of the pictures in one request to a worker. A larger picture is sent alone."""
+OUTLIER = "outlier: it looks unlike the person's other pictures"
+_Item = tuple[JobRow, bytes] | RowResult
+"""A row with its picture, or the result of a row whose picture cannot be read."""
 
 
 @dataclass(frozen=True)
 class BulkEnrolment:
-    """Jobs that enrol.
+    """The job kind that enrols pictures.
 
     Attributes:
-        open_source: opens the pictures of a job, given its id and request.
-        drop_source: forgets them, once the job has ended.
-        parallel: people who are enrolled at once.
+        open_source: opens the pictures of a job.
+        drop_source: deletes the archive of a job, by the job's id.
+        max_bytes: maximum size of a picture file.
+        parallel: number of people that one task enrols concurrently.
+        isolated: rows (job id, number) whose pictures were part of a request that made workers crash. Each is sent
+            alone, which identifies the picture that causes the crash.
     """
 
     database: Database
@@ -42,91 +50,93 @@ class BulkEnrolment:
     drop_source: Callable[[uuid.UUID], None]
     max_bytes: int
     parallel: int = 4
-    alone: set[tuple[uuid.UUID, int]] = field(default_factory=set)
-    """Rows (job, number) over which workers broke off: each is tried by itself."""
+    isolated: set[tuple[uuid.UUID, int]] = field(default_factory=set)
 
-    async def plan(self, job: Job) -> Plan:
-        return partial(jobs.write_rows, rows=await asyncio.to_thread(self._list, job))
+    async def plan_rows(self, job: Job) -> RowWriter:
+        return partial(job_rows.insert_rows, rows=await asyncio.to_thread(self._list, job))
 
     async def open(self, job: Job) -> "EnrolmentSession":
         return EnrolmentSession(self, job, await asyncio.to_thread(self.open_source, job))
 
-    async def ended(self, place: JobRef) -> None:
-        await asyncio.to_thread(self.drop_source, place.id)
+    async def finished(self, job_ref: JobRef) -> None:
+        await asyncio.to_thread(self.drop_source, job_ref.id)
 
     def _list(self, job: Job) -> list[NewRow]:
         source = self.open_source(job)
         try:
-            return rows_of(source)
+            return list_rows(source)
         finally:
             source.close()
 
 
 @dataclass(frozen=True)
 class EnrolmentSession:
-    """One task's hold on a bulk enrolment, with its pictures open."""
+    """Enrols rows of one job while its archive or folder is open."""
 
-    bulk: BulkEnrolment
+    kind: BulkEnrolment
     job: Job
     source: PictureSource
 
     @property
-    def place(self) -> JobRef:
+    def job_ref(self) -> JobRef:
         return JobRef(self.job.collection_id, self.job.id)
 
     def close(self) -> None:
         self.source.close()
 
     async def work(self, rows: Sequence[JobRow]) -> bool:
-        """Several people at once."""
-        async with self.bulk.database.transaction(collection_id=self.job.collection_id) as connection:
-            collection = await jobs.collection_name(connection, self.job.collection_id)
-        room = asyncio.Semaphore(self.bulk.parallel)
+        """Enrols rows, several people concurrently. Returns False if some rows must be tried again later."""
+        async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
+            collection = (await collections.get_by_id(connection, self.job.collection_id)).name
+        semaphore = asyncio.Semaphore(self.kind.parallel)
 
         async def enrol(group: Sequence[JobRow]) -> bool:
-            async with room:
+            async with semaphore:
                 return await self._enrol(collection, group)
 
-        groups = _groups(rows, self.bulk.alone)
+        groups = _groups(rows, self.kind.isolated)
+        # Waits for all groups before it raises, because the caller closes the source.
         outcomes = await asyncio.gather(*(enrol(group) for group in groups), return_exceptions=True)
-        for outcome in outcomes:  # only once all are done: the source is closed then
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         return all(outcomes)
 
     async def _enrol(self, collection: str, group: Sequence[JobRow]) -> bool:
         try:
-            for some in _by_bytes(await asyncio.to_thread(self._read, group)):
-                await self._finish([item for item in some if isinstance(item, RowResult)])
-                if readable := [item for item in some if not isinstance(item, RowResult)]:
+            for items in _split_by_bytes(await asyncio.to_thread(self._read, group)):
+                await self._finish([item for item in items if isinstance(item, RowResult)])
+                if readable := [item for item in items if not isinstance(item, RowResult)]:
                     await self._enrol_readable(collection, readable)
         except RowsTakenError:
-            pass  # a worker that was taken for dead was not; it has done them
+            pass  # a task that was considered dead is still running and has finished these rows
         except EngineUnavailable as error:
             return "workers_lost" in error.extensions and await self._isolate(group)
         except (Unavailable, CollectionNotFound):
             return False
         except Exception:
-            return await fail_rows(self.bulk.database, KIND, self.place, group)
+            return await fail_rows(self.kind.database, KIND, self.job_ref, group)
         return True
 
     async def _isolate(self, group: Sequence[JobRow]) -> bool:
-        """Workers broke off over these pictures: each is tried by itself, and one that does it again has failed."""
-        key = {(self.job.id, row.number) for row in group}
-        if len(group) > 1 or not key <= self.bulk.alone:
-            self.bulk.alone.update(key)
+        """Handles a group whose pictures made workers crash.
+
+        Marks the rows for separate requests. A picture that was alone in its request is marked as failed.
+        """
+        keys = {(self.job.id, row.number) for row in group}
+        if len(group) > 1 or not keys <= self.kind.isolated:
+            self.kind.isolated.update(keys)
             return False
-        self.bulk.alone.difference_update(key)
-        detail = "the workers broke off over this picture, time and again"
+        self.kind.isolated.difference_update(keys)
+        detail = "workers crashed repeatedly while they processed this picture"
         await self._finish([RowResult(group[0].number, RowStatus.FAILED, code=InternalError.code, detail=detail)])
         return True
 
-    def _read(self, group: Sequence[JobRow]) -> list[tuple[JobRow, bytes] | RowResult]:
-        """The pictures; of those that can't be read, what becomes of them."""
-        items: list[tuple[JobRow, bytes] | RowResult] = []
+    def _read(self, group: Sequence[JobRow]) -> list[_Item]:
+        items: list[_Item] = []
         for row in group:
             try:
-                items.append((row, self.source.read(row.source, self.bulk.max_bytes)))
+                items.append((row, self.source.read(row.source, self.kind.max_bytes)))
             except RegistryError as error:
                 items.append(_rejected(row, error))
         return items
@@ -140,7 +150,7 @@ class EnrolmentSession:
                 _result(row, outcome, enrolment, job.request.get("named", False))
                 for row, outcome in zip(rows, enrolment.images, strict=True)
             ]
-            await jobs.finish_rows(connection, self.place, results)
+            await job_rows.finish_rows(connection, self.job_ref, results)
             count(KIND, results)
 
         choice, cropped = FaceChoice(job.request["face"]), job.request["detector"] == "none"
@@ -151,57 +161,57 @@ class EnrolmentSession:
             next((row.metadata for row in rows if row.metadata is not None), None),
             [Picture(data, choice, cropped=cropped, background=True) for _, data in readable],
             force=job.request["force"],
-            named=False,  # what is kept here must not outlast the people it names
+            may_identify=False,  # the stored detail of a row must not name other people: it may outlast their erasure
             actor=Actor.from_json(job.request["actor"]),
             record=record,
         )
         try:
-            await self.bulk.enroller.enrol(request)
+            await self.kind.enroller.enrol(request)
         except (Unavailable, CollectionNotFound):
             raise
         except RegistryError as error:
-            await self._finish(_refused(rows, error))
+            await self._finish(_all_rejected(rows, error))
 
     async def _finish(self, results: Sequence[RowResult]) -> None:
-        await finish(self.bulk.database, KIND, self.place, results)
+        await finish(self.kind.database, KIND, self.job_ref, results)
 
 
-def _groups(rows: Sequence[JobRow], alone: Collection[tuple[uuid.UUID, int]]) -> Iterator[list[JobRow]]:
-    """Pictures of one person that are enrolled together."""
-    numbers = {number for _, number in alone}
+def _groups(rows: Sequence[JobRow], isolated: Collection[tuple[uuid.UUID, int]]) -> Iterator[list[JobRow]]:
+    """Splits rows into groups of pictures of the same person, and isolated rows into groups of one."""
+    numbers = {number for _, number in isolated}
     for _, rows_of_person in itertools.groupby(rows, key=lambda row: row.external_id):
         person = list(rows_of_person)
         yield from ([row] for row in person if row.number in numbers)
         rest = iter([row for row in person if row.number not in numbers])
-        while group := list(itertools.islice(rest, PICTURES_TOGETHER)):
+        while group := list(itertools.islice(rest, PICTURES_PER_REQUEST)):
             yield group
 
 
-def _by_bytes(items: Sequence[tuple[JobRow, bytes] | RowResult]) -> Iterator[list[tuple[JobRow, bytes] | RowResult]]:
-    """Portions that fit into one request to a worker."""
-    portion: list[tuple[JobRow, bytes] | RowResult] = []
+def _split_by_bytes(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    """Splits items into parts that fit into one request to a worker."""
+    part: list[_Item] = []
     size = 0
     for item in items:
-        more = 0 if isinstance(item, RowResult) else len(item[1])
-        if portion and size + more > BYTES_TOGETHER:
-            yield portion
-            portion, size = [], 0
-        portion.append(item)
-        size += more
-    if portion:
-        yield portion
+        item_size = 0 if isinstance(item, RowResult) else len(item[1])
+        if part and size + item_size > BYTES_PER_REQUEST:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += item_size
+    if part:
+        yield part
 
 
 def _result(row: JobRow, outcome: ImageOutcome, enrolment: Enrolment, named: bool) -> RowResult:
-    """`named`: whether who asked may learn how like the person a picture is."""
+    """`named`: the API key of the job permits comparisons, so that the result may report an outlier."""
     if outcome.error is not None:
         return _rejected(row, outcome.error)
-    detail = "outlier: it looks unlike the person's other pictures" if outcome.outlier and named else None
+    detail = OUTLIER if outcome.outlier and named else None
     return RowResult(row.number, RowStatus(outcome.status), enrolment.identity.id, outcome.template_id, detail=detail)
 
 
-def _refused(rows: Sequence[JobRow], error: RegistryError) -> list[RowResult]:
-    """Where none of several pictures was accepted, each has a reason of its own."""
+def _all_rejected(rows: Sequence[JobRow], error: RegistryError) -> list[RowResult]:
+    """Returns a result for each row; an error about several pictures contains the reason for each of them."""
     images = error.extensions.get("images")
     if images is None or len(images) != len(rows):
         return [_rejected(row, error) for row in rows]

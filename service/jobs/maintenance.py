@@ -1,4 +1,4 @@
-"""What has to be done now and then, by one process of all."""
+"""Periodic maintenance, which one process at a time performs for all processes on a database."""
 
 import asyncio
 import logging
@@ -9,11 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RegistryError
-from service.gallery.access.audit import SERVICE, Action, Event, AuditTrail
-from service.gallery.index import codes, hnsw
+from service.gallery.access.audit_entries import SERVICE, Action, Event
+from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.index import centroids, hnsw
 from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobRef, State
-from service.gallery.people import erasure, idempotency, model_migration
+from service.gallery.jobs import rows as job_rows
+from service.gallery.jobs.records import Job, JobRef, State
+from service.gallery.people import collections, erasure, idempotency, model_coverage, model_migration
 from service.gallery.people.collections import Collection
 from service.gallery.storage.database import Database
 from service.jobs.batches import enqueue_batches, enqueue_preparation
@@ -22,131 +24,144 @@ from service.jobs.reembedding import KIND
 from service.jobs.uploads import Uploads
 
 log = logging.getLogger(__name__)
-LEFTOVER_S = 3600
-"""Age from which on an archive that no job knows is one that a killed process left."""
+ORPHAN_AGE_S = 3600
+"""An archive of this age without a job is considered the remains of a killed process."""
 
 
 @dataclass(frozen=True)
 class Maintenance:
-    """Indexes for collections that have grown, and an end for what has had its time.
+    """Builds indexes, deletes expired data, resumes lost jobs and activates migrated models.
 
-    `owner`: of the tables, who alone may build indexes.
+    Attributes:
+        owner: database connection of the owner of the tables, the only account that may build indexes.
+        hnsw_min_identities: collections of this size get an HNSW index.
+        hnsw_memory_mb: maintenance_work_mem while an index is built; None: the server's setting.
+        keep_days: days for which finished jobs are kept.
     """
 
     database: Database
     owner: Database
     queue: Queue
     uploads: Uploads
-    trail: AuditTrail
+    audit_trail: AuditTrail
     hnsw_min_identities: int
     hnsw_memory_mb: int | None
     keep_days: int
 
     async def __call__(self) -> None:
-        """One chore after the other; what one of them minds does not keep the others from being done."""
+        """Performs every chore. A chore that fails is logged and does not prevent the others."""
         for chore in (
-            self._expire,
-            self._forget_answers,
-            self._forget_jobs,
-            self._resume,
-            self._code,
-            self._index,
-            self._activate,
+            self._erase_expired,
+            self._delete_responses,
+            self._delete_jobs,
+            self._resume_jobs,
+            self._fill_codes,
+            self._maintain_indexes,
+            self._activate_models,
         ):
             try:
                 await chore()
             except Exception as error:
-                log.warning("maintenance: %s: %s", chore.__name__.strip("_"), str(error).partition("\n")[0])
+                name = chore.__name__.strip("_")
+                log.warning("maintenance: %s failed: %s", name, str(error).partition("\n")[0])
 
-    async def _forget_answers(self) -> None:
+    async def _delete_responses(self) -> None:
+        """Deletes expired responses of idempotent requests."""
         async with self.database.transaction(all_collections=True) as connection:
             await idempotency.purge(connection)
 
-    async def _forget_jobs(self) -> None:
-        """Finished ones that had their time; unfinished ones that nobody has worked on for a day."""
+    async def _delete_jobs(self) -> None:
+        """Fails abandoned jobs, and deletes finished jobs that are older than `keep_days`."""
         async with self.database.transaction(all_collections=True) as connection:
-            await jobs.fail_forgotten(connection)
-        purged = 1
-        while purged:
+            await jobs.fail_abandoned(connection)
+        deleted = 1
+        while deleted:
             async with self.database.transaction(all_collections=True) as connection:
-                purged = await jobs.purge(connection, self.keep_days)
+                deleted = await jobs.purge(connection, self.keep_days)
 
-    async def _code(self) -> None:
-        """Give codes to those who came without, as from a release that knew nothing of them."""
+    async def _fill_codes(self) -> None:
+        """Computes missing binary codes of centroids, for example of those that an older release stored."""
         filled = 1
         while filled:
             async with self.database.transaction(all_collections=True) as connection:
-                filled = await codes.fill(connection)
+                filled = await centroids.fill_codes(connection)
 
-    async def _index(self) -> None:
+    async def _maintain_indexes(self) -> None:
         await hnsw.maintain(self.owner, self.hnsw_min_identities, self.hnsw_min_identities // 2, self.hnsw_memory_mb)
 
-    async def _activate(self) -> None:
-        """Let standby models that are to become active do so, once they know everybody and their index is built."""
+    async def _activate_models(self) -> None:
+        """Activates secondary models that have `auto_activate` set, cover every identity and have their index."""
         async with self.database.transaction(all_collections=True) as connection:
-            waiting = await model_migration.to_activate(connection)
-        for found in waiting:
+            names = await model_migration.awaiting_activation(connection)
+        for name in names:
             try:
-                await self._activate_in(found)
-            except RegistryError as error:  # of this one: the others may be ready
-                log.info("the model of collection %r does not change yet: %s", found.name, error.detail)
+                await self._activate(name)
+            except RegistryError as error:
+                log.info("the secondary model of collection %r is not activated yet: %s", name, error.detail)
 
-    async def _activate_in(self, found: Collection) -> None:
+    async def _activate(self, name: str) -> None:
         async with self.database.transaction(all_collections=True) as connection:
-            await connection.execute(text("SET LOCAL statement_timeout = 0"))  # many people may have to be counted
-            if not await self._is_ready(connection, found):
+            # Counting the identities of a large collection may take longer than the statement timeout.
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            collection = await collections.get(connection, name)
+            if not await self._is_ready(connection, collection):
                 return
-            changed = await model_migration.activate(connection, found)
+            locked = await collections.get(connection, name, lock="update")
+            if not locked.auto_activate or locked.models != collection.models:
+                return  # a request has changed the models since
+            changed = await model_migration.activate(connection, locked)
             details = {"model_id": changed.model_id, "before": changed.secondary_model_id}
-            await self.trail.append(connection, changed.id, [Event(Action.MODEL_ACTIVATE, SERVICE, details=details)])
+            await self.audit_trail.append(
+                connection, changed.id, [Event(Action.MODEL_ACTIVATE, SERVICE, details=details)]
+            )
 
-    async def _is_ready(self, connection: AsyncConnection, found: Collection) -> bool:
-        """Whether nothing is under way that the change should wait for."""
-        if any(job.collection_id == found.id and job.kind == KIND for job in await jobs.unfinished(connection)):
+    async def _is_ready(self, connection: AsyncConnection, collection: Collection) -> bool:
+        """Returns True if coverage is complete, no re-embedding is running and a large collection has its index."""
+        if any(job.collection_id == collection.id and job.kind == KIND for job in await jobs.unfinished(connection)):
             return False
-        covered = await model_migration.coverage(connection, found)
-        if not covered.complete:
+        coverage = await model_coverage.coverage(connection, collection)
+        if not coverage.complete:
             return False
-        large = covered.people >= self.hnsw_min_identities
-        return not large or await hnsw.is_ready(connection, found.id, model_migration.required(found))
+        large = coverage.identities >= self.hnsw_min_identities
+        return not large or await hnsw.is_ready(connection, collection.id, model_coverage.required(collection))
 
-    async def _expire(self) -> None:
-        """Erase those who were to be kept until now."""
+    async def _erase_expired(self) -> None:
+        """Erases identities whose `retain_until` has passed."""
         while True:
             async with self.database.transaction(all_collections=True) as connection:
-                people = await erasure.expired(connection)
-            for collection_id, identity_id in people:
+                expired = await erasure.expired(connection)
+            for collection_id, identity_id in expired:
                 async with self.database.transaction(all_collections=True) as connection:
-                    await erasure.expire(connection, self.trail, collection_id, identity_id)
-            if len(people) < erasure.EXPIRED_AT_ONCE:
+                    await erasure.expire(connection, self.audit_trail, collection_id, identity_id)
+            if len(expired) < erasure.EXPIRED_BATCH:
                 return
 
-    async def _resume(self) -> None:
-        """Hand over again what the queue knows nothing of, as after a backup was restored."""
+    async def _resume_jobs(self) -> None:
+        """Enqueues tasks of unfinished jobs that have none. Backups contain the jobs, but not the queue."""
         async with self.database.transaction(all_collections=True) as connection:
             queued = await _queued(connection)
             for job in await jobs.unfinished(connection):
                 if job.id not in queued:
-                    await self._put_again(connection, job)
+                    await self._resume(connection, job)
 
     async def sweep(self) -> None:
-        """Delete archives that no job needs any more. Every process does so in its own folder."""
+        """Deletes archives that no unfinished job needs. Every process does this for its own upload folder."""
         async with self.database.transaction(all_collections=True) as connection:
             unfinished = await jobs.unfinished(connection)
-        await asyncio.to_thread(self.uploads.sweep, {job.id for job in unfinished}, LEFTOVER_S)
+        await asyncio.to_thread(self.uploads.sweep, {job.id for job in unfinished}, ORPHAN_AGE_S)
 
-    async def _put_again(self, connection: AsyncConnection, job: Job) -> None:
-        place = JobRef(job.collection_id, job.id)
+    async def _resume(self, connection: AsyncConnection, job: Job) -> None:
+        job_ref = JobRef(job.collection_id, job.id)
         if job.state is State.WAITING:
             await enqueue_preparation(self.queue, connection, job)
-        elif (numbers := await jobs.waiting_numbers(connection, place)) is not None:
+        elif (numbers := await job_rows.waiting_numbers(connection, job_ref)) is not None:
             await enqueue_batches(self.queue, connection, job, *numbers)
         else:
-            await jobs.finish_if_done(connection, place)
+            await jobs.finish_if_done(connection, job_ref)
 
 
 async def _queued(connection: AsyncConnection) -> set[uuid.UUID]:
-    """Jobs of which a task waits or runs."""
+    """Returns the ids of jobs with a waiting or running task."""
     query = text(
         "SELECT DISTINCT args->>'job_id' FROM procrastinate.procrastinate_jobs "
         "WHERE queue_name LIKE :queue || '%' AND status IN ('todo', 'doing') AND args ? 'job_id'"

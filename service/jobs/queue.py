@@ -1,4 +1,4 @@
-"""The queue of long work, on Procrastinate: what is handed over is kept in PostgreSQL and delivered at least once."""
+"""The task queue, based on Procrastinate: PostgreSQL stores the tasks and delivers each at least once."""
 
 import contextlib
 import logging
@@ -17,48 +17,57 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import Unavailable
 from service.gallery.storage import queue_schema
 
+# The stored names of tasks and queues. Other releases may run against the same database, so the names never change;
+# "portion" and "registry-house" are the names of release 0.1.
 PREPARE, BATCH, MAINTAIN = "prepare", "portion", "maintain"
-QUEUE, HOUSE = "registry", "registry-house"
-ATTEMPTS = 10
-MOST_DELIVERIES = 50
-LONGEST_PAUSE_S = 60
+QUEUE, MAINTENANCE_QUEUE = "registry", "registry-house"
+
+MAX_ATTEMPTS = 10
+MAX_DELIVERIES = 50
+"""A task that was delivered this often without a result is assumed to crash its process."""
+MAX_RETRY_DELAY_S = 60
 CONCURRENCY = 2
-GRACE_S = 5.0
-"""For what runs when the process is stopped; what it had not done yet is done elsewhere or later."""
+SHUTDOWN_GRACE_S = 5.0
+"""Time for running tasks to end when the process stops. Rows without a result are processed later."""
 OUTAGES = (ConnectorException, PoolTimeout, psycopg.Error, OSError)
 HEARTBEAT_S = 2.0
 STALLED_AFTER_S = 10.0
-"""A worker that has not been heard of for so long is taken for dead, and its tasks are given to others."""
+"""A worker without a heartbeat for this time is considered dead, and its tasks are delivered again."""
 
 log = logging.getLogger(__name__)
 Work = Callable[..., Awaitable[None]]
 
 
-class _Again(BaseRetryStrategy):
-    """Tries again, later each time; at once where the process was only stopped."""
+class _RetryStrategy(BaseRetryStrategy):
+    """Retries with exponentially growing delays, and at once if the process was stopped."""
 
     def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision | None:
         if not isinstance(exception, Exception) or isinstance(exception, JobAborted):
             return RetryDecision(retry_in={"seconds": 0})
-        if job.attempts >= ATTEMPTS and not isinstance(exception, Unavailable):
+        if job.attempts >= MAX_ATTEMPTS and not isinstance(exception, Unavailable):
             return None
-        return RetryDecision(retry_in={"seconds": min(2**job.attempts, LONGEST_PAUSE_S)})
+        return RetryDecision(retry_in={"seconds": min(2**job.attempts, MAX_RETRY_DELAY_S)})
 
 
 class Queue:
-    """Hands tasks over and runs them.
+    """Enqueues and executes tasks.
 
     Args:
-        url: of the database.
-        has: what this process has that not every one does: the name of a folder of uploads that it can read, models.
-        work: what is done for a task of each name, with the task's arguments.
-        retries_exhausted: told the arguments of a task that failed time and again.
+        url: SQLAlchemy URL of the database.
+        capabilities: what this process has and others may lack: the name of a readable folder of uploads, and loaded
+            models. The process receives tasks that require them.
+        work: function to call for the tasks of each name, with the arguments of the task.
+        retries_exhausted: called with the arguments of a task that has failed too often.
     """
 
     def __init__(
-        self, url: str, has: Sequence[str] = (), work: Mapping[str, Work] | None = None, retries_exhausted: Work | None = None
+        self,
+        url: str,
+        capabilities: Sequence[str] = (),
+        work: Mapping[str, Work] | None = None,
+        retries_exhausted: Work | None = None,
     ) -> None:
-        self._listens = [QUEUE, *map(_that_needs, has)]
+        self._queues = [QUEUE, *map(_queue_for, capabilities)]
         self._app = App(
             connector=PsycopgConnector(
                 conninfo=url.replace("postgresql+psycopg://", "postgresql://", 1),
@@ -71,42 +80,45 @@ class Queue:
                 timeout=10,
             )
         )
-        for name, act in (work or {}).items():
-            # The maintenance belongs to no job that could fail; it comes again.
-            told = None if name == MAINTAIN else retries_exhausted
-            self._app.task(name=name, retry=_Again(), pass_context=True)(_task(act, told))
+        for name, function in (work or {}).items():
+            # The maintenance task belongs to no job that could be marked as failed, and it is enqueued again anyway.
+            on_failure = None if name == MAINTAIN else retries_exhausted
+            self._app.task(name=name, retry=_RetryStrategy(), pass_context=True)(_task(function, on_failure))
 
-    async def put(
+    async def enqueue(
         self,
         connection: AsyncConnection,
         name: str,
         arguments: Sequence[Mapping[str, Any]],
-        needs: str | None = None,
+        requires: str | None = None,
     ) -> None:
-        """Hand tasks over in the caller's transaction: they are delivered once it is committed, or never.
+        """Enqueues one task per element of `arguments`, in the transaction of the caller.
 
-        `needs`: only processes that have it get them.
+        Workers receive the tasks after the commit; a rollback removes them.
+
+        Args:
+            requires: only processes with this capability receive the tasks.
         """
         raw = await connection.get_raw_connection()
-        queue = QUEUE if needs is None else _that_needs(needs)
-        configured = self._app.configure_task(name, queue=queue, connection=raw.driver_connection, allow_unknown=True)
-        before = await connection.run_sync(queue_schema.enter)
-        await configured.batch_defer_async(*map(dict, arguments))
-        await connection.run_sync(queue_schema.leave, before)
+        queue = QUEUE if requires is None else _queue_for(requires)
+        task = self._app.configure_task(name, queue=queue, connection=raw.driver_connection, allow_unknown=True)
+        search_path = await connection.run_sync(queue_schema.enter)
+        await task.batch_defer_async(*map(dict, arguments))
+        await connection.run_sync(queue_schema.leave, search_path)
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        """Connected to the database. Raises OUTAGES."""
+    async def connected(self) -> AsyncIterator[None]:
+        """Keeps the connections to the database open while the block runs. Raises OUTAGES."""
         async with self._app.open_async():
             yield
 
     async def run(self) -> None:
-        """Work on jobs until cancelled. Returns, or raises OUTAGES, where the database goes away."""
-        await self._run(self._listens, CONCURRENCY)
+        """Executes the tasks of jobs until cancelled. Returns or raises OUTAGES if the database connection breaks."""
+        await self._run(self._queues, CONCURRENCY)
 
-    async def run_house(self) -> None:
-        """As `run`, for the maintenance: portions that wait for something must not keep it waiting."""
-        await self._run([HOUSE], 1)
+    async def run_maintenance(self) -> None:
+        """Executes maintenance tasks like `run`. Their own queue keeps blocked batches from delaying them."""
+        await self._run([MAINTENANCE_QUEUE], 1)
 
     async def _run(self, queues: Sequence[str], concurrency: int) -> None:
         await self._app.run_worker_async(
@@ -114,59 +126,59 @@ class Queue:
             concurrency=concurrency,
             delete_jobs="successful",
             install_signal_handlers=False,
-            shutdown_graceful_timeout=GRACE_S,
+            shutdown_graceful_timeout=SHUTDOWN_GRACE_S,
             update_heartbeat_interval=HEARTBEAT_S,
             stalled_worker_timeout=STALLED_AFTER_S,
         )
 
-    async def put_maintenance(self) -> None:
-        """Hand over the maintenance, unless it waits already."""
+    async def enqueue_maintenance(self) -> None:
+        """Enqueues a maintenance task unless one is waiting already."""
         task = self._app.configure_task(
-            MAINTAIN, queue=HOUSE, lock=MAINTAIN, queueing_lock=MAINTAIN, allow_unknown=True
+            MAINTAIN, queue=MAINTENANCE_QUEUE, lock=MAINTAIN, queueing_lock=MAINTAIN, allow_unknown=True
         )
         with contextlib.suppress(AlreadyEnqueued):
             await task.defer_async()
 
-    async def pick_up_stalled(self) -> int:
-        """Give the tasks of workers that died to others; how many."""
+    async def retry_stalled(self) -> int:
+        """Makes the tasks of dead workers available to other workers. Returns their number."""
         manager = self._app.job_manager
-        picked_up = 0
+        retried = 0
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S):
-            with contextlib.suppress(ConnectorException):  # another process was faster
+            with contextlib.suppress(ConnectorException):  # another process has retried the task first
                 await manager.retry_job(job)
-                picked_up += 1
-        return picked_up
+                retried += 1
+        return retried
 
 
-def _task(act: Work, retries_exhausted: Work | None) -> Work:
+def _task(function: Work, retries_exhausted: Work | None) -> Work:
     async def run(context: JobContext, **arguments: Any) -> None:
-        if context.job.attempts >= MOST_DELIVERIES and retries_exhausted is not None:
-            await retries_exhausted(**arguments)  # it brings down the process that works on it, again and again
+        if context.job.attempts >= MAX_DELIVERIES and retries_exhausted is not None:
+            await retries_exhausted(**arguments)
             return
         try:
-            await act(**arguments)
+            await function(**arguments)
         except Unavailable:
             raise
         except Exception:
-            log.exception("a task %r failed", context.job.task_name)
-            if context.job.attempts >= ATTEMPTS and retries_exhausted is not None:
+            log.exception("task %r failed in attempt %d", context.job.task_name, context.job.attempts)
+            if context.job.attempts >= MAX_ATTEMPTS and retries_exhausted is not None:
                 await retries_exhausted(**arguments)
             raise
 
     return run
 
 
-def _that_needs(name: str) -> str:
-    return f"{QUEUE}-{name}"
+def _queue_for(capability: str) -> str:
+    return f"{QUEUE}-{capability}"
 
 
-def arguments_of(collection_id: uuid.UUID, job_id: uuid.UUID, **more: int) -> dict[str, Any]:
-    """A task's arguments: ids and numbers, nothing about people."""
-    return {"collection_id": str(collection_id), "job_id": str(job_id), **more}
+def task_arguments(collection_id: uuid.UUID, job_id: uuid.UUID, **numbers: int) -> dict[str, Any]:
+    """Returns the arguments of a task: ids and row numbers, no personal data."""
+    return {"collection_id": str(collection_id), "job_id": str(job_id), **numbers}
 
 
 async def queued_tasks(connection: AsyncConnection) -> dict[str, int]:
-    """How many tasks wait, and how many are worked on."""
+    """Returns the numbers of `waiting` and `running` tasks."""
     query = text(
         "SELECT count(*) FILTER (WHERE status = 'todo'), count(*) FILTER (WHERE status = 'doing') "
         "FROM procrastinate.procrastinate_jobs WHERE status IN ('todo', 'doing')"

@@ -1,4 +1,4 @@
-"""Re-embedding: what a collection's standby model makes of the crops of everybody who is enrolled."""
+"""Re-embedding: the secondary model of a collection embeds the stored crops. Each identity is a row of the job."""
 
 import asyncio
 import contextlib
@@ -12,84 +12,87 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import (
     CollectionNotFound,
     Conflict,
+    CropsMissing,
     CropUnreadable,
     EngineUnavailable,
-    NewPhotosNeeded,
     RegistryError,
     Unavailable,
 )
-from service.gallery.jobs import jobs
-from service.gallery.jobs.jobs import Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus
-from service.gallery.people import collections, crops, model_migration
-from service.gallery.people.collections import Collection
-from service.gallery.people.crops import CropCipher
-from service.gallery.people.model_migration import ReembeddedFace
+from service.gallery.jobs import rows as job_rows
+from service.gallery.jobs.records import Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.people import collections, crops, model_coverage
+from service.gallery.people.collections import Collection, Lock
+from service.gallery.people.crop_cipher import CropCipher
+from service.gallery.people.model_coverage import ReembeddedFace
 from service.gallery.storage.database import Database
 from service.inference.engine import Engine, Face
-from service.jobs.batches import Plan, count, fail_rows
-from service.recognition.observation import look_again
+from service.jobs.batches import RowWriter, count, fail_rows
+from service.recognition.samples import re_embed
 
 KIND = "re-embedding"
-PEOPLE_TOGETHER = 8
-"""Whose crops are read and embedded at once."""
-CROPS_TOGETHER = 8
-_Files = dict[uuid.UUID, dict[bytes, bytes]]
-"""Crops, by person and face."""
+IDENTITIES_PER_GROUP = 8
+"""Identities whose crops are read in one transaction and stored in another."""
+CROPS_PER_REQUEST = 8
+_Crops = dict[uuid.UUID, dict[bytes, bytes]]
+"""Decrypted crops by identity and `source_sha256`."""
 _Faces = dict[uuid.UUID, dict[bytes, ReembeddedFace]]
+"""Re-embedded faces by identity and `source_sha256`."""
 
 
 @dataclass(frozen=True)
 class Reembedding:
-    """Jobs that re-embed.
+    """The job kind that re-embeds stored crops.
 
     Attributes:
-        finished: called when a job has ended; the standby model may be ready to become active.
-        parallel: groups of people that are worked on at once.
+        crop_cipher: decrypts crops; None if no key is configured.
+        on_finished: called when a job has finished, since the secondary model may now be ready for activation.
+        parallel: number of groups of identities that one task processes concurrently.
     """
 
     database: Database
     engine: Engine
     crop_cipher: CropCipher | None
-    finished: Callable[[], Awaitable[None]]
+    on_finished: Callable[[], Awaitable[None]]
     parallel: int = 4
 
-    async def plan(self, job: Job) -> Plan:
-        """One row for each person of whom something is missing."""
+    async def plan_rows(self, job: Job) -> RowWriter:
+        """Plans one row for each identity that lacks a template or a correction under the secondary model."""
 
-        async def write(connection: AsyncConnection, place: JobRef) -> int:
-            found = await _collection(connection, job)
-            await model_migration.disable_nested_loops(connection)
-            return await jobs.select_rows(connection, place, model_migration.identities_to_reembed(found))
+        async def write_rows(connection: AsyncConnection, job_ref: JobRef) -> int:
+            collection = await _collection(connection, job)
+            await model_coverage.disable_nested_loops(connection)
+            selection = model_coverage.identities_to_reembed(collection)
+            return await job_rows.insert_selected_rows(connection, job_ref, selection)
 
-        return write
+        return write_rows
 
     async def open(self, job: Job) -> "ReembeddingSession":
         return ReembeddingSession(self, job)
 
-    async def ended(self, place: JobRef) -> None:
-        await self.finished()
+    async def finished(self, job_ref: JobRef) -> None:
+        await self.on_finished()
 
 
 @dataclass(frozen=True)
 class ReembeddingSession:
-    """One task's hold on a re-embedding. Between two portions of rows nothing is kept."""
+    """Re-embeds rows of one job. Holds no resources."""
 
     kind: Reembedding
     job: Job
 
     @property
-    def place(self) -> JobRef:
+    def job_ref(self) -> JobRef:
         return JobRef(self.job.collection_id, self.job.id)
 
     def close(self) -> None:
         pass
 
     async def work(self, rows: Sequence[JobRow]) -> bool:
-        """Several groups of people at once."""
-        room = asyncio.Semaphore(self.kind.parallel)
+        """Re-embeds rows, several groups concurrently. Returns False if some rows must be tried again later."""
+        semaphore = asyncio.Semaphore(self.kind.parallel)
 
         async def work(group: Sequence[JobRow]) -> bool:
-            async with room:
+            async with semaphore:
                 return await self._work(group)
 
         outcomes = await asyncio.gather(*(work(group) for group in _groups(rows)), return_exceptions=True)
@@ -100,102 +103,117 @@ class ReembeddingSession:
 
     async def _work(self, group: Sequence[JobRow]) -> bool:
         try:
-            await self._embed_again(group)
+            await self._reembed(group)
         except EngineUnavailable as error:
             if "workers_lost" not in error.extensions:
                 return False
-            if len(group) == 1:  # its crops bring down workers
-                return await fail_rows(self.kind.database, KIND, self.place, group)
+            if len(group) == 1:  # the crops of this identity make workers crash
+                return await fail_rows(self.kind.database, KIND, self.job_ref, group)
             return all([await self._work([row]) for row in group])
         except Unavailable:
             return False
-        except (Conflict, CollectionNotFound):  # the job can't go on
+        except (Conflict, CollectionNotFound):  # the job as a whole cannot continue
             raise
         except Exception:
-            return await fail_rows(self.kind.database, KIND, self.place, group)
+            return await fail_rows(self.kind.database, KIND, self.job_ref, group)
         return True
 
-    async def _embed_again(self, group: Sequence[JobRow]) -> None:
-        files, refused = await self._read(group)
+    async def _reembed(self, group: Sequence[JobRow]) -> None:
+        files, errors = await self._read(group)
         faces = await self._embed(files)
         try:
-            await self._store(group, faces, refused)
-        except RowsTakenError:  # some of them are done, or were erased meanwhile
+            await self._store(group, faces, errors)
+        except RowsTakenError:  # another task has finished some of the rows, or identities were erased
             for row in group:
                 with contextlib.suppress(RowsTakenError):
-                    await self._store([row], faces, refused)
+                    await self._store([row], faces, errors)
 
-    async def _read(self, group: Sequence[JobRow]) -> tuple[_Files, dict[uuid.UUID, RegistryError]]:
-        """Crops of what is missing; and of whom some can't be read."""
+    async def _read(self, group: Sequence[JobRow]) -> tuple[_Crops, dict[uuid.UUID, RegistryError]]:
+        """Returns the crops of missing faces, and an error for each identity with an unreadable crop."""
         async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
-            found = await _collection(connection, self.job)
-            missing = await model_migration.missing_faces(connection, found, [_person(row) for row in group])
-            sealed = await crops.sealed_of(connection, found.id, missing)
-        files: _Files = {identity_id: {} for identity_id in missing}
-        refused: dict[uuid.UUID, RegistryError] = {}
-        for (identity_id, source), data in sealed.items():
+            collection = await _collection(connection, self.job)
+            missing = await model_coverage.missing_faces(connection, collection, [_identity_id(row) for row in group])
+            encrypted = await crops.read(connection, collection.id, missing)
+        files: _Crops = {identity_id: {} for identity_id in missing}
+        errors: dict[uuid.UUID, RegistryError] = {}
+        for (identity_id, source), data in encrypted.items():
             try:
-                files[identity_id][source] = self._open(data, source)
+                files[identity_id][source] = self._decrypt(data, source)
             except CropUnreadable as error:
-                refused[identity_id] = error
-        return files, refused
+                errors[identity_id] = error
+        return files, errors
 
-    def _open(self, sealed: bytes, source: bytes) -> bytes:
+    def _decrypt(self, encrypted: bytes, source: bytes) -> bytes:
         if self.kind.crop_cipher is None:
-            raise CropUnreadable("there are crops, and the service has no key to read them: set crops.key")
-        return self.kind.crop_cipher.open(sealed, source)
+            raise CropUnreadable("the collection has stored crops, but the service has no key; set crops.key")
+        return self.kind.crop_cipher.decrypt(encrypted, source)
 
-    async def _embed(self, files: _Files) -> _Faces:
-        places = [(person, source, file) for person, theirs in files.items() for source, file in theirs.items()]
-        made: _Faces = {person: {} for person in files}
-        for start in range(0, len(places), CROPS_TOGETHER):
-            some = places[start : start + CROPS_TOGETHER]
+    async def _embed(self, files: _Crops) -> _Faces:
+        inputs = [
+            (identity_id, source, file)
+            for identity_id, crop_files in files.items()
+            for source, file in crop_files.items()
+        ]
+        reembedded: _Faces = {identity_id: {} for identity_id in files}
+        for start in range(0, len(inputs), CROPS_PER_REQUEST):
+            some = inputs[start : start + CROPS_PER_REQUEST]
             pictures = [file for _, _, file in some]
-            faces = await look_again(self.kind.engine, pictures, self.job.request["model_id"], background=True)
-            for (person, source, _), face in zip(some, faces, strict=True):
+            faces = await re_embed(self.kind.engine, pictures, self.job.request["model_id"], background=True)
+            for (identity_id, source, _), face in zip(some, faces, strict=True):
                 if isinstance(face, Face):
-                    made[person][source] = ReembeddedFace(face.embedding, face.quality.score)
-        return made
+                    reembedded[identity_id][source] = ReembeddedFace(face.embedding, face.quality.score)
+        return reembedded
 
-    async def _store(self, group: Sequence[JobRow], faces: _Faces, refused: Mapping[uuid.UUID, RegistryError]) -> None:
-        """What was made of people, and that their rows are done, in one transaction. Raises RowsTakenError."""
-        people = [_person(row) for row in group]
+    async def _store(self, group: Sequence[JobRow], faces: _Faces, errors: Mapping[uuid.UUID, RegistryError]) -> None:
+        """Stores the embeddings of identities and the results of their rows in one transaction.
+
+        Raises:
+            RowsTakenError: a row already has a result or no longer exists; nothing is stored.
+        """
+        identity_ids = [_identity_id(row) for row in group]
         async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
-            await collections.share_model_lock(connection, self.job.collection_id)
-            found = await _collection(connection, self.job)
-            await model_migration.store_reembedded(connection, found, {person: faces[person] for person in people})
-            left = await model_migration.missing_faces(connection, found, people)
+            collection = await _collection(connection, self.job, lock="share")
+            new_faces = {identity_id: faces[identity_id] for identity_id in identity_ids}
+            await model_coverage.store_reembedded(connection, collection, new_faces)
+            missing = await model_coverage.missing_faces(connection, collection, identity_ids)
             results = [
-                _result(row, len(faces[person]), len(left[person]), refused.get(person))
-                for row, person in zip(group, people, strict=True)
+                _result(row, len(faces[identity_id]), len(missing[identity_id]), errors.get(identity_id))
+                for row, identity_id in zip(group, identity_ids, strict=True)
             ]
-            await jobs.finish_rows(connection, self.place, results)
+            await job_rows.finish_rows(connection, self.job_ref, results)
         count(KIND, results)
 
 
-def _person(row: JobRow) -> uuid.UUID:
+def _identity_id(row: JobRow) -> uuid.UUID:
     return uuid.UUID(row.source)
 
 
-async def _collection(connection: AsyncConnection, job: Job) -> Collection:
-    """Raises Conflict: the model that the job is for does not stand by any more."""
-    found = await collections.get(connection, await jobs.collection_name(connection, job.collection_id))
-    if found.secondary_model_id != job.request["model_id"]:
-        raise Conflict(f"model {job.request['model_id']!r} does not stand by any more")
-    return found
+async def _collection(connection: AsyncConnection, job: Job, lock: Lock | None = None) -> Collection:
+    """Returns the collection of a job.
+
+    Raises:
+        CollectionNotFound
+        Conflict: the model of the job is no longer the secondary model of the collection.
+    """
+    collection = await collections.get_by_id(connection, job.collection_id, lock)
+    if collection.secondary_model_id != job.request["model_id"]:
+        raise Conflict(f"model {job.request['model_id']!r} is no longer the secondary model of the collection")
+    return collection
 
 
-def _result(row: JobRow, made: int, left: int, refused: RegistryError | None) -> RowResult:
-    identity_id = _person(row)
-    if left == 0:
+def _result(row: JobRow, stored: int, missing: int, error: RegistryError | None) -> RowResult:
+    """Returns the result of a row. `stored`, `missing`: numbers of re-embedded and of still missing faces."""
+    identity_id = _identity_id(row)
+    if missing == 0:
         return RowResult(row.number, RowStatus.ACCEPTED, identity_id)
-    error = refused or NewPhotosNeeded("no crops were kept of what was enrolled")
-    if made:
-        return RowResult(row.number, RowStatus.ACCEPTED, identity_id, detail=f"of {left} more: {error.detail}")
+    error = error or CropsMissing("no crops were stored when the faces were enrolled; enrol new photos")
+    if stored:
+        detail = f"{missing} of the faces could not be re-embedded: {error.detail}"
+        return RowResult(row.number, RowStatus.ACCEPTED, identity_id, detail=detail)
     return RowResult(row.number, RowStatus.REJECTED, identity_id, code=error.code, detail=error.detail)
 
 
 def _groups(rows: Sequence[JobRow]) -> Iterator[list[JobRow]]:
     rest = iter(rows)
-    while group := list(itertools.islice(rest, PEOPLE_TOGETHER)):
+    while group := list(itertools.islice(rest, IDENTITIES_PER_GROUP)):
         yield group

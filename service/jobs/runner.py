@@ -1,4 +1,4 @@
-"""Keeps the queue being worked on, through outages of the database."""
+"""Executes the tasks of the queue and reconnects after outages of the database."""
 
 import asyncio
 import contextlib
@@ -8,27 +8,33 @@ from collections.abc import Awaitable, Callable
 from service.errors import Unavailable
 from service.jobs.queue import OUTAGES, Queue
 
-PAUSE_S = 2.0
+RECONNECT_DELAY_S = 2.0
 log = logging.getLogger(__name__)
 
 
-async def run(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable[None]]) -> None:
-    """Work on what is handed over until cancelled; every so often do one's own chores and hand over those of all."""
+async def run(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:
+    """Executes tasks until cancelled.
+
+    Args:
+        interval_s: seconds between two rounds of maintenance.
+        local_maintenance: maintenance of this process alone, such as of its folder of uploads. The maintenance that
+            one process performs for all is a task of the queue.
+    """
     while True:
         try:
-            async with queue.opened():
-                await _work(queue, every_s, own_chores)
+            async with queue.connected():
+                await _work(queue, interval_s, local_maintenance)
         except (*OUTAGES, Unavailable) as error:
-            log.warning("the job queue can't be reached: %s", str(error).partition("\n")[0])
+            log.warning("the job queue is unreachable: %s", str(error).partition("\n")[0])
         except Exception:
-            log.exception("working on jobs was interrupted")
-        await asyncio.sleep(PAUSE_S)
+            log.exception("the job runner failed and restarts")
+        await asyncio.sleep(RECONNECT_DELAY_S)
 
 
-async def _work(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable[None]]) -> None:
-    """Until one of them ends, as where the database has gone away, or the caller is cancelled."""
-    work = (queue.run(), queue.run_house(), _keep_house(queue, every_s, own_chores))
-    tasks = {asyncio.create_task(one) for one in work}
+async def _work(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:
+    """Runs until one of the loops ends, for example because the database is gone, or until cancelled."""
+    loops = (queue.run(), queue.run_maintenance(), _maintain(queue, interval_s, local_maintenance))
+    tasks = {asyncio.create_task(loop) for loop in loops}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -41,10 +47,10 @@ async def _work(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable
                 await task
 
 
-async def _keep_house(queue: Queue, every_s: float, own_chores: Callable[[], Awaitable[None]]) -> None:
+async def _maintain(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:
     while True:
-        if stalled := await queue.pick_up_stalled():
-            log.warning("%d tasks of workers that died are worked on again", stalled)
-        await queue.put_maintenance()
-        await own_chores()
-        await asyncio.sleep(every_s)
+        if stalled := await queue.retry_stalled():
+            log.warning("%d tasks of dead workers are delivered again", stalled)
+        await queue.enqueue_maintenance()
+        await local_maintenance()
+        await asyncio.sleep(interval_s)

@@ -1,77 +1,89 @@
-"""Saying of a face that it is not an enrolled person's."""
+"""Stores, lists and deletes corrections: faces that do not show an identity."""
 
 import uuid
 from dataclasses import dataclass
 
-from service.gallery.access.audit import Action, Actor, Event, AuditTrail
-from service.gallery.people import collections, corrections, crops, identities
-from service.gallery.people.collections import Collection
+from service.gallery.access.audit_entries import Action, Actor, Event
+from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.people import corrections, crops, identities
+from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.corrections import Correction
-from service.gallery.people.crops import CropCipher
+from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.storage.database import Database
-from service.inference.engine import Engine, Face, Picture
-from service.recognition.enrolment import source_hash
-from service.recognition.model_change import ModelsChangedError, require_loaded, secondary_model_of, retry_on_model_change
-from service.recognition.observation import look, look_again
-from service.recognition.subject import subject_face
+from service.gallery.storage.paging import PageCursor
+from service.inference.engine import Engine, Face, Sample
+from service.recognition import samples
+from service.recognition.collection_access import in_collection
 
 
 @dataclass(frozen=True, slots=True)
 class NewCorrection:
-    """`image`: shows the face that is not the person's."""
+    """`sample`: shows the face that is not the identity's."""
 
     collection: str
     identity_id: uuid.UUID
-    image: Picture
+    sample: Sample
     actor: Actor
 
 
 @dataclass(frozen=True)
 class Corrector:
+    """The use case of corrections. `crop_cipher`: None: crops cannot be stored."""
+
     database: Database
     engine: Engine
-    trail: AuditTrail
+    audit_trail: AuditTrail
     crop_cipher: CropCipher | None = None
 
     async def correct(self, request: NewCorrection) -> Correction:
-        """Keep the face's embedding, under the standby model as well; its crop where the collection keeps some.
+        """Stores the face's embedding under both models, and its crop if the collection stores crops.
 
         Raises:
             CollectionNotFound, IdentityNotFound, ModelNotLoaded, RegistryError
         """
-        return await retry_on_model_change(lambda: self._correct(request))
+        return await samples.retry_on_model_change(lambda: self._correct(request))
+
+    async def page(
+        self, collection: str, identity_id: uuid.UUID, limit: int, after: PageCursor | None
+    ) -> list[Correction]:
+        """Returns up to `limit` corrections of an identity, oldest first. Raises IdentityNotFound."""
+        async with in_collection(self.database, collection) as (connection, row):
+            await identities.get(connection, row.id, identity_id)
+            return await corrections.page(connection, row.id, identity_id, row.model_id, limit, after)
+
+    async def remove(self, collection: str, identity_id: uuid.UUID, correction_id: uuid.UUID, actor: Actor) -> None:
+        """Deletes a correction under every model, and its crop. Raises CorrectionNotFound."""
+        async with in_collection(self.database, collection) as (connection, row):
+            await corrections.remove(connection, row.id, identity_id, correction_id)
+            event = Event(Action.CORRECT, actor, identity_id, {"taken_back": str(correction_id)})
+            await self.audit_trail.append(connection, row.id, [event])
 
     async def _correct(self, request: NewCorrection) -> Correction:
-        async with self.database.transaction() as connection:
-            collection = await collections.get(connection, request.collection)
-            require_loaded(collection, self.engine)
+        async with in_collection(self.database, request.collection) as (connection, collection):
+            samples.require_loaded(collection, self.engine)
             await identities.get(connection, collection.id, request.identity_id)
-        secondary = secondary_model_of(collection, self.engine)
+        secondary = samples.secondary_model_of(collection, self.engine)
         keep_crop = collection.store_crops or secondary is not None
-        [seen] = await look(self.engine, [request.image], collection.model_id, keep_crop)
-        face = subject_face(request.image, seen, "/image")
+        [result] = await samples.observe(self.engine, [request.sample], collection.model_id, keep_crop)
+        face = samples.subject_face(request.sample, result, "/image")
         faces = {collection.model_id: face}
         if secondary is not None and face.crop is not None:
-            [again] = await look_again(self.engine, [face.crop], secondary)
-            faces |= {secondary: again} if isinstance(again, Face) else {}
+            [embedded] = await samples.re_embed(self.engine, [face.crop], secondary)
+            faces |= {secondary: embedded} if isinstance(embedded, Face) else {}
         return await self._store(collection, request, faces)
 
-    async def _store(self, before: Collection, request: NewCorrection, faces: dict[str, Face]) -> Correction:
-        face = faces[before.model_id]
-        source = corrections.source_of(source_hash(request.image.data, face.detection.box))
-        async with self.database.transaction() as connection:
-            collection = await collections.get_held(connection, request.collection)
-            if collection.models != before.models:
+    async def _store(self, observed: Collection, request: NewCorrection, faces: dict[str, Face]) -> Correction:
+        face = faces[observed.model_id]
+        source = corrections.source_of((await samples.source_hashes([request.sample], [face]))[0])
+        async with in_collection(self.database, request.collection, lock="share") as (connection, collection):
+            if (collection.id, collection.models) != (observed.id, observed.models):
                 raise ModelsChangedError
             await identities.lock(connection, collection.id, request.identity_id)
-            made = [
-                await corrections.add(connection, collection.id, request.identity_id, model_id, seen.embedding, source)
-                for model_id, seen in faces.items()
-            ]
+            embeddings = {model_id: one.embedding for model_id, one in faces.items()}
+            scope = connection, collection.id, request.identity_id
+            [correction, *_] = await corrections.add(*scope, embeddings, source)
             if collection.store_crops and self.crop_cipher is not None and face.crop is not None:
-                files = {source: face.crop}
-                await crops.keep(connection, self.crop_cipher, collection.id, request.identity_id, files)
-            details = {"correction": str(made[0].id)}
-            event = Event(Action.CORRECT, request.actor, request.identity_id, details)
-            await self.trail.append(connection, collection.id, [event])
-        return made[0]
+                await crops.store(*scope, {source: self.crop_cipher.encrypt(face.crop, source)})
+            event = Event(Action.CORRECT, request.actor, request.identity_id, {"correction": str(correction.id)})
+            await self.audit_trail.append(connection, collection.id, [event])
+        return correction

@@ -1,4 +1,4 @@
-"""1:N: who is this?"""
+"""1:N identification: searches a collection for the identities nearest to a face."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,36 +7,37 @@ from typing import Any
 
 import numpy as np
 
-from service.gallery.people import collections
-from service.gallery.people.templates import Floats, centroid_of
-from service.gallery.search.filters import condition_of
-from service.gallery.search.search import SearchResult, nearest
-from service.gallery.storage.database import Database
-from service.inference.engine import Detection, Engine, Face, FaceChoice, Picture, Observation
-from service.recognition.decision import Decision, OperatingPoint
-from service.recognition.decision_resolver import DecisionResolver
-from service.recognition.outlier import outlier_threshold
-from service.recognition.model_change import ModelsChangedError, require_loaded, retry_on_model_change
-from service.recognition.observation import look
-from service.recognition.subject import require_observation, subject_face
+from service.gallery.access.audit_entries import SERVICE, Action, Actor, Event
+from service.gallery.index.centroids import centroid_of
+from service.gallery.search.results import SearchResult
+from service.gallery.search.search import GallerySearch
+from service.inference.engine import Detection, Engine, Face, FaceChoice, Floats, Observation, Picture, Sample
+from service.recognition import samples
+from service.recognition.decision import Decision, DecisionResolver
+from service.recognition.operating_point import OperatingPoint
+from service.recognition.read_audit import ReadAuditBuffer
+from service.telemetry.metrics import DECISIONS, SCORES
 
 
 @dataclass(frozen=True, slots=True)
 class FaceMatches:
-    """Faces of one person, and the enrolled people nearest to them, best first.
+    """The faces of one probe, and the nearest identities, best first.
 
-    `agreement`: lowest cosine between two of the faces, None for a single one; `outlier`: it is so low that they may be
-    of several people.
+    Attributes:
+        lowest_similarity: the lowest cosine between two of the faces; None for a single face.
+        outlier: it is so low that the faces may show several people.
     """
 
     faces: list[Face]
-    found: Found
-    agreement: float | None = None
+    result: SearchResult
+    lowest_similarity: float | None = None
     outlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
+    """The result of an identification. `detections`: every detected face of the pictures."""
+
     matches: list[FaceMatches]
     detections: list[Detection]
     decision: Decision
@@ -46,74 +47,95 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class IdentificationRequest:
-    """`images`: of one person, fused into one probe. `metadata_filter`: as `service.gallery.search.filters` reads it.
+    """A request to search for one face, or for every face of a picture.
 
-    `explain`: tell how the database searched. `listed`: the caller gave a list, which errors point into.
+    Attributes:
+        samples: pictures of one person, which are fused into one probe.
+        metadata_filter: as `service.gallery.search.filters` defines it.
+        explain: include PostgreSQL's plan.
+        is_list: the caller sent a list of pictures, to whose items the pointers of errors refer.
     """
 
     collection: str
-    images: Sequence[Picture]
-    asked: OperatingPoint | None
+    samples: Sequence[Sample]
+    requested: OperatingPoint | None
     top_k: int
     metadata_filter: Mapping[str, Any] | None = None
     explain: bool = False
-    listed: bool = False
+    is_list: bool = False
+    actor: Actor = SERVICE
 
 
-async def identify(database: Database, engine: Engine, resolver: DecisionResolver, request: IdentificationRequest) -> Identification:
-    """The nearest identities of the chosen face, or of every face.
+@dataclass(frozen=True)
+class Identifier:
+    """The use case of identification."""
 
-    Raises:
-        CollectionNotFound, ModelNotLoaded, FmrNotCalibrated, InvalidFilter, NoFace, SeveralFaces, RegistryError
-    """
-    return await retry_on_model_change(lambda: _identify(database, engine, resolver, request))
+    search: GallerySearch
+    engine: Engine
+    resolver: DecisionResolver
+    read_audit: ReadAuditBuffer
 
+    async def identify(self, request: IdentificationRequest) -> Identification:
+        """Returns the nearest identities of the chosen face, or of every face. Nothing is stored except audit events.
 
-async def _identify(database: Database, engine: Engine, resolver: DecisionResolver, request: IdentificationRequest) -> Identification:
-    among = None if request.metadata_filter is None else condition_of(request.metadata_filter)
-    async with database.transaction() as connection:
-        collection = await collections.get(connection, request.collection)
-        require_loaded(collection, engine)
-        decision = await resolver.for_gallery(connection, collection, request.asked, len(request.images))
-    observations = [
-        require_observation(result, pointer)
-        for result, pointer in zip(
-            await look(engine, request.images, collection.model_id), _pointers(request), strict=True
-        )
-    ]
-    probes = _probes(request, observations)
-    least = outlier_threshold(resolver.policy_of(collection.model_id))
-    started = time.perf_counter()
-    async with database.transaction() as connection:
-        if (await collections.get(connection, request.collection)).model_id != collection.model_id:
-            raise ModelsChangedError
-        matches = []
-        for faces in probes:
-            probe, agreement = _fuse(faces)
-            found = await nearest(
-                connection, collection.id, collection.model_id, probe, request.top_k, among, request.explain
-            )
-            outlier = agreement is not None and least is not None and agreement < least
-            matches.append(FaceMatches(faces, found, agreement, outlier))
-    elapsed_ms = (time.perf_counter() - started) * 1000
-    detections = [detection for observation in observations for detection in observation.detections]
-    return Identification(matches, detections, decision, elapsed_ms, collection.model_id)
+        Raises:
+            CollectionNotFound, ModelNotLoaded, RateNotCalibrated, InvalidFilter, NoFace, SeveralFaces, RegistryError
+        """
+        identification = await samples.retry_on_model_change(lambda: self._identify(request))
+        self._record(request, identification)
+        return identification
+
+    async def _identify(self, request: IdentificationRequest) -> Identification:
+        collection, size = await self.search.begin(request.collection)
+        samples.require_loaded(collection, self.engine)
+        decision = self.resolver.for_gallery(collection, size, request.requested, len(request.samples))
+        results = await samples.observe(self.engine, request.samples, collection.model_id)
+        observations = [
+            samples.require_observation(result, pointer)
+            for result, pointer in zip(results, _pointers(request), strict=True)
+        ]
+        faces = _probes(request, observations)
+        fused = [_fuse(group) for group in faces]
+        started = time.perf_counter()
+        probes = [probe for probe, _ in fused]
+        found = await self.search.run(collection, probes, request.top_k, request.metadata_filter, request.explain)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        matches = [
+            FaceMatches(group, result, lowest, self.resolver.is_outlier(collection.model_id, lowest))
+            for group, result, (_, lowest) in zip(faces, found, fused, strict=True)
+        ]
+        detections = [detection for observation in observations for detection in observation.detections]
+        return Identification(matches, detections, decision, elapsed_ms, collection.model_id)
+
+    def _record(self, request: IdentificationRequest, identification: Identification) -> None:
+        """Updates the metrics and the audit trail."""
+        decision, matched = identification.decision, 0
+        for match in identification.matches:
+            candidates = match.result.candidates
+            is_match = any(map(decision.matches, candidates))
+            matched += is_match
+            DECISIONS.labels("search", str(is_match).lower()).inc()
+            if candidates:
+                SCORES.labels("search").observe(candidates[0].score)
+        details = {"pictures": len(request.samples), "faces": len(identification.matches), "matches": matched}
+        self.read_audit.record(request.collection, Event(Action.SEARCH, request.actor, details=details))
 
 
 def _pointers(request: IdentificationRequest) -> list[str]:
-    return [f"/images/{index}" for index in range(len(request.images))] if request.listed else ["/image"]
+    return [f"/images/{index}" for index in range(len(request.samples))] if request.is_list else ["/image"]
 
 
 def _probes(request: IdentificationRequest, observations: Sequence[Observation]) -> list[list[Face]]:
-    """The faces of each probe: every face of a picture by itself, or one face of each picture together."""
-    if request.images[0].choice is FaceChoice.ALL and observations[0].faces:
+    """Returns the faces of each probe: one probe for each face of a picture, or one of all pictures together."""
+    first = request.samples[0]
+    if isinstance(first, Picture) and first.choice is FaceChoice.ALL and observations[0].faces:
         return [[face] for face in observations[0].faces]
-    seen = zip(request.images, observations, _pointers(request), strict=True)
-    return [[subject_face(image, observation, pointer) for image, observation, pointer in seen]]
+    observed = zip(request.samples, observations, _pointers(request), strict=True)
+    return [[samples.subject_face(*item) for item in observed]]
 
 
 def _fuse(faces: Sequence[Face]) -> tuple[Floats, float | None]:
-    """The normalised mean of the faces' embeddings, and the lowest cosine between two of them."""
+    """Returns the normalised mean of the faces' embeddings, and the lowest cosine between two of them."""
     embeddings = np.stack([face.embedding for face in faces])
     if len(faces) == 1:
         return embeddings[0], None

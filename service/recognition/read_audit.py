@@ -1,4 +1,7 @@
-"""What was only looked at, written down a little later: a search must not wait for the end of the audit chain."""
+"""Buffers audit events of read operations and writes them in batches.
+
+A search does not contend for the lock of the audit chain's head.
+"""
 
 import asyncio
 import logging
@@ -6,81 +9,82 @@ from collections import deque
 from dataclasses import dataclass
 
 from service.errors import CollectionNotFound, DatabaseUnavailable
-from service.gallery.access.audit import SERVICE, Action, Event, AuditTrail
+from service.gallery.access.audit_entries import SERVICE, Action, Event
+from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections
 from service.gallery.people.collections import DEFAULT
 from service.gallery.storage.database import Database
 
-EVERY_S = 0.5
-MOST_KEPT = 20_000
-AT_ONCE = 1000
+FLUSH_INTERVAL_S = 0.5
+MAX_BUFFERED = 20_000
+BATCH = 1000
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _BufferedEvent:
     collection: str
     event: Event
 
 
 class ReadAuditBuffer:
-    """Collects what verified and searched, and writes it down in batches; twice a second, and when it is closed.
+    """Collects the events of verifications and searches; writes them twice a second and when the service stops.
 
-    A process that is killed takes the last half second along. While the database is away entries wait, up to 20,000;
-    how many had to be given up then is an entry itself.
+    A killed process loses the events of the last half second. While the database is unreachable, up to 20,000 events
+    wait; the oldest are dropped, and an entry records their number.
     """
 
-    def __init__(self, database: Database, trail: AuditTrail) -> None:
-        self._database, self._trail = database, trail
-        self._waiting: deque[_Read] = deque()
-        self._lost: dict[str, int] = {}
+    def __init__(self, database: Database, audit_trail: AuditTrail) -> None:
+        self._database, self._audit_trail = database, audit_trail
+        self._buffer: deque[_BufferedEvent] = deque()
+        self._dropped: dict[str, int] = {}
 
-    def note(self, collection: str, event: Event) -> None:
-        """Keep an event about a collection."""
-        if not self._trail.enabled:
+    def record(self, collection: str, event: Event) -> None:
+        """Adds an event about a collection to the buffer."""
+        if not self._audit_trail.enabled:
             return
-        if len(self._waiting) >= MOST_KEPT:
-            dropped = self._waiting.popleft().collection
-            self._lost[dropped] = self._lost.get(dropped, 0) + 1
-        self._waiting.append(_Read(collection, event))
+        if len(self._buffer) >= MAX_BUFFERED:
+            oldest = self._buffer.popleft().collection
+            self._dropped[oldest] = self._dropped.get(oldest, 0) + 1
+        self._buffer.append(_BufferedEvent(collection, event))
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Writes the buffer at intervals until the task is cancelled."""
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(FLUSH_INTERVAL_S)
             try:
                 await self.flush()
             except DatabaseUnavailable as error:
-                log.warning("%d audit entries wait: %s", len(self._waiting), error.detail)
+                log.warning("%d audit events wait: %s", len(self._buffer), error.detail)
             except Exception:
-                log.exception("audit entries could not be written")
+                log.exception("audit events could not be written")
 
     async def flush(self) -> None:
-        """Write down what waits, collection by collection.
+        """Writes the buffered events, one transaction for each collection.
 
         Raises:
-            DatabaseUnavailable: what was not written waits on, and nothing else does.
+            DatabaseUnavailable: the events that were not written remain in the buffer.
         """
-        while self._waiting or self._lost:
-            portion = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
-            names = sorted({read.collection for read in portion} | set(self._lost))
+        while self._buffer or self._dropped:
+            batch = [self._buffer.popleft() for _ in range(min(BATCH, len(self._buffer)))]
+            names = sorted({item.collection for item in batch} | set(self._dropped))
             for done, name in enumerate(names):
-                lost = self._lost.pop(name, 0)
+                dropped = self._dropped.pop(name, 0)
                 try:
-                    await self._write(name, lost, [read.event for read in portion if read.collection == name])
+                    await self._write(name, dropped, [item.event for item in batch if item.collection == name])
                 except BaseException:
-                    left = set(names[done:])
-                    self._waiting.extendleft(reversed([read for read in portion if read.collection in left]))
-                    if lost:
-                        self._lost[name] = lost + self._lost.get(name, 0)
+                    unwritten = set(names[done:])
+                    self._buffer.extendleft(reversed([item for item in batch if item.collection in unwritten]))
+                    if dropped:
+                        self._dropped[name] = dropped + self._dropped.get(name, 0)
                     raise
 
-    async def _write(self, name: str, lost: int, events: list[Event]) -> None:
-        if lost:
-            events = [Event(Action.LOST, SERVICE, details={"entries": lost}), *events]
+    async def _write(self, name: str, dropped: int, events: list[Event]) -> None:
+        if dropped:
+            events = [Event(Action.EVENTS_LOST, SERVICE, details={"entries": dropped}), *events]
         async with self._database.transaction() as connection:
             try:
                 collection = await collections.get(connection, name)
-            except CollectionNotFound:  # deleted meanwhile, or there never was one: two pictures need none
+            except CollectionNotFound:  # it was deleted, or a comparison of two pictures named one that does not exist
                 collection = await collections.get(connection, DEFAULT)
-            await self._trail.append(connection, collection.id, events)
+            await self._audit_trail.append(connection, collection.id, events)

@@ -1,4 +1,4 @@
-"""`python -m service gallery report`: reads one collection and writes its report."""
+"""Reads one collection and writes its report: the command `identity-registry gallery report`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,29 +7,30 @@ from pathlib import Path
 
 import numpy as np
 
-from service.errors import FmrNotCalibrated, RegistryError, StartupError
+from service.errors import RateNotCalibrated, RegistryError, StartupError
 from service.gallery.people import collections, templates
-from service.gallery.search.sizes import GallerySizes, count
+from service.gallery.search.planning import count
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import schema_problem, this_release
-from service.recognition.decision import Comparisons, Decision, DecisionPolicy, OperatingPoint
-from service.recognition.decision_resolver import DecisionResolver
-from service.recognition.outlier import MISFIT_FMR
+from service.recognition.decision import OUTLIER_FMR, Decision, DecisionPolicy, DecisionResolver
+from service.recognition.operating_point import Comparisons, OperatingPoint
 from service.report.plots import draw, require_plots
 from service.report.scores import Gallery, measure
 from service.report.text import Facts, Names, gallery_report
 
-MOST_TEMPLATES = 50_000
-"""Compared with each other in about a minute; of a larger collection that many are drawn."""
-NAMED_PAIRS = 20
-EXPECTED_LOOKALIKES = 60
-"""Pairs of templates that chance may name: the more, the fewer people who are enrolled twice are missed."""
-LOOSEST_FMR = 1e-3
+MAXIMUM_TEMPLATES = 50_000
+"""Number of templates that are compared with each other in about a minute. A larger collection is sampled."""
+MINIMUM_PAIRS = 20
+EXPECTED_DUPLICATES = 60
+"""Accepted number of pairs of different people above the duplicate threshold.
+
+A larger number lowers the threshold, so that fewer people who are enrolled twice are missed."""
+HIGHEST_FMR = 1e-3
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was read from the database."""
+    """The data of one collection."""
 
     model_id: str
     gallery: Gallery
@@ -43,35 +44,37 @@ def report(
     policies: Mapping[str, DecisionPolicy],
     name: str,
     output: Path,
-    asked: OperatingPoint | None = None,
+    requested: OperatingPoint | None = None,
 ) -> Path:
-    """Write `report.md` with its pictures for one collection; where it is.
+    """Writes `report.md` and its plots for one collection and returns the path of `report.md`.
 
     Args:
-        policies: by model; the collection's decides.
-        asked: what to decide by instead of the collection's default.
+        url: URL of the database.
+        policies: the decision policy of each model.
+        name: name of the collection.
+        output: folder of the report.
+        requested: operating point in place of the collection's default.
 
     Raises:
-        StartupError: there is no such collection, it is empty, it belongs to a model of which there is no
-            bundle, or the operating point can't be resolved.
+        StartupError: matplotlib is not installed, the schema does not fit, the collection does not exist or is empty,
+            its model has no policy, or the calibration does not cover the operating point.
     """
     require_plots()
-    loaded = asyncio.run(_load(url, policies, name, asked))
+    loaded = asyncio.run(_load(url, policies, name, requested))
     policy = policies[loaded.model_id]
     gallery, threshold = loaded.gallery, loaded.decision.threshold
-    lookalike_from, expected = _lookalike_threshold(policy, gallery, threshold)
-    misfit_below = _threshold_or(policy, MISFIT_FMR, threshold)
+    duplicate_threshold, expected = _duplicate_threshold(policy, gallery, threshold)
     facts = Facts(
         collection=name,
         model_id=loaded.model_id,
         size=loaded.size,
         sampled=len(gallery.owners),
         decision=loaded.decision,
-        lookalike_from=lookalike_from,
-        misfit_below=misfit_below,
-        expected_lookalikes=expected,
+        duplicate_threshold=duplicate_threshold,
+        outlier_threshold=_outlier_threshold(policy, threshold),
+        expected_duplicates=expected,
     )
-    scores = measure(gallery, lookalike_from, misfit_below, NAMED_PAIRS)
+    scores = measure(gallery, facts.duplicate_threshold, facts.outlier_threshold, MINIMUM_PAIRS)
     output.mkdir(parents=True, exist_ok=True)
     draw(scores, policy, loaded.size, threshold, output)
     path = output / "report.md"
@@ -79,7 +82,9 @@ def report(
     return path
 
 
-async def _load(url: str, policies: Mapping[str, DecisionPolicy], name: str, asked: OperatingPoint | None) -> Loaded:
+async def _load(
+    url: str, policies: Mapping[str, DecisionPolicy], name: str, requested: OperatingPoint | None
+) -> Loaded:
     database = Database(url, pool_size=1)
     try:
         async with database.transaction() as connection:
@@ -89,20 +94,20 @@ async def _load(url: str, policies: Mapping[str, DecisionPolicy], name: str, ask
             model_id = collection.model_id
             if model_id not in policies:
                 raise StartupError(
-                    f"collection {name!r} belongs to model {model_id!r}, and the bundles are those of "
-                    f"{', '.join(policies)}: REGISTRY_EMBEDDER__BUNDLE or REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES names others"
+                    f"collection {name!r} uses model {model_id!r}, and the configured bundles contain "
+                    f"{', '.join(policies)}; add the bundle of {model_id!r} to REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES."
                 )
-            rows = await templates.sample(connection, collection.id, model_id, MOST_TEMPLATES)
+            rows = await templates.sample(connection, collection.id, model_id, MAXIMUM_TEMPLATES)
             size = await count(connection, collection.id, model_id)
-            decision = await DecisionResolver(policies, GallerySizes()).for_gallery(connection, collection, asked)
-    except FmrNotCalibrated as error:
-        raise StartupError(f"{error.detail}. For this report, name one with --threshold") from None
+            decision = DecisionResolver(policies).for_gallery(collection, size, requested)
+    except RateNotCalibrated as error:
+        raise StartupError(f"{error.detail.rstrip('.')}. Set --threshold for this report.") from None
     except RegistryError as error:
         raise StartupError(error.detail) from None
     finally:
         await database.close()
     if not rows:
-        raise StartupError(f"collection {name!r} has no templates")
+        raise StartupError(f"collection {name!r} has no templates; enrol people before you report on it.")
     people = list(dict.fromkeys(row.external_id for row in rows))
     numbers = {person: number for number, person in enumerate(people)}
     owners = [numbers[row.external_id] for row in rows]
@@ -111,19 +116,22 @@ async def _load(url: str, policies: Mapping[str, DecisionPolicy], name: str, ask
     return Loaded(model_id, gallery, names, Comparisons(size.people, size.templates), decision)
 
 
-def _lookalike_threshold(policy: DecisionPolicy, gallery: Gallery, otherwise: float) -> tuple[float, float | None]:
-    """Strict enough that chance names few, loose enough that somebody enrolled twice is named."""
+def _duplicate_threshold(policy: DecisionPolicy, gallery: Gallery, default: float) -> tuple[float, float | None]:
+    """Returns a threshold that about `EXPECTED_DUPLICATES` pairs of different people exceed, and their expected number.
+
+    Returns `default` and None for a model without calibration.
+    """
     if policy.range is None:
-        return otherwise, None
-    lowest, _ = policy.range
-    count, of_each = len(gallery.owners), np.bincount(gallery.owners)
-    pairs = (count * (count - 1) - int((of_each * (of_each - 1)).sum())) / 2
-    rate = max(min(EXPECTED_LOOKALIKES / max(pairs, 1), LOOSEST_FMR), lowest)
+        return default, None
+    lowest_fmr, _ = policy.range
+    total, per_identity = len(gallery.owners), np.bincount(gallery.owners)
+    pairs = (total * (total - 1) - int((per_identity * (per_identity - 1)).sum())) / 2
+    rate = max(min(EXPECTED_DUPLICATES / max(pairs, 1), HIGHEST_FMR), lowest_fmr)
     return policy.threshold_for("fmr", rate), rate * pairs
 
 
-def _threshold_or(policy: DecisionPolicy, fmr: float, otherwise: float) -> float:
+def _outlier_threshold(policy: DecisionPolicy, default: float) -> float:
     try:
-        return policy.threshold_for("fmr", fmr)
-    except FmrNotCalibrated:
-        return otherwise
+        return policy.threshold_for("fmr", OUTLIER_FMR)
+    except RateNotCalibrated:
+        return default

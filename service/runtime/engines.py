@@ -1,4 +1,4 @@
-"""Which engine a process gets: the models in the process itself, or workers elsewhere."""
+"""Builds the engine of a process: the models in the process itself, or a client of the workers."""
 
 import os
 from collections.abc import Sequence
@@ -6,27 +6,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.errors import StartupError
-from service.inference.bundle import EmbedderManifest, embedding_fingerprint
+from service.inference.bundle import equivalent_fingerprints
 from service.inference.engine import HostedEngine
+from service.inference.manifest import EmbedderManifest
 from service.inference.wire import VERSION
 from service.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from service.inference.local import LocalEngine
 
-MOST_THREADS = 8
-"""Past this a single picture gains nothing from more cores."""
+MAX_THREADS = 8
+"""More threads do not make a single picture faster."""
 
 
 def build_engine(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:
-    """The engine that the settings ask for, not yet started; `manifests` of its models. Raises StartupError."""
+    """Returns the engine of the settings, not yet started; `manifests` are those of its models. Raises StartupError."""
     if settings.inference.urls:
         return build_remote(settings, manifests)
     return build_local(settings, settings.server.workers)
 
 
 def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
-    """Load the models; `processes` of this kind share the machine's cores. Raises StartupError."""
+    """Loads the models. `processes` of this kind share the machine's cores. Raises StartupError."""
     try:
         from service.inference.detector import YoloFaceDetector
         from service.inference.embedder import FaceEmbedder
@@ -35,19 +36,19 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
         from service.vision.image import ImageLimits
     except ImportError as error:
         raise StartupError(
-            f"Models can't be run here ({error}). Either `pip install 'identity-registry[inference]'`, or name a "
-            "worker with REGISTRY_INFERENCE__WORKER_URL."
+            f"The packages that run models are not installed ({error}). Run `pip install '.[inference]'` in the "
+            "repository, or set REGISTRY_INFERENCE__WORKER_URL to the URL of a worker."
         ) from None
     inference = settings.inference
-    threads = inference.threads or max(1, min((os.cpu_count() or 1) // processes, MOST_THREADS))
+    threads = inference.threads or max(1, min((os.cpu_count() or 1) // processes, MAX_THREADS))
     options = RuntimeOptions(inference.backend, inference.precision, threads, inference.device)
-    wanted = settings.detector
+    chosen = settings.detector
     detector = YoloFaceDetector(
-        wanted.bundle,
-        replace(options, precision=wanted.precision),
-        wanted.image_size,
-        wanted.min_score,
-        wanted.tiling,
+        chosen.bundle,
+        replace(options, precision=chosen.precision),
+        chosen.image_size,
+        chosen.min_score,
+        chosen.tiling,
     )
     embedders = [FaceEmbedder(bundle, options) for bundle in settings.embedder.bundles]
     limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
@@ -55,7 +56,7 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
 
 
 def build_remote(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:
-    """An engine that asks workers."""
+    """Returns an engine that sends pictures to workers."""
     from service.inference.remote import RemoteEngine
 
     inference = settings.inference
@@ -69,6 +70,6 @@ def build_remote(settings: Settings, manifests: Sequence[EmbedderManifest]) -> H
 
 
 def models_key(settings: Settings, manifests: Sequence[EmbedderManifest]) -> str:
-    """What API and worker must agree on: how they write, and what each model's scores and thresholds depend on."""
-    models = (f"{one.model_id}/{settings.inference.precision}/{embedding_fingerprint(one)}" for one in manifests)
+    """Returns what API and worker must agree on: the protocol, and everything on which scores and thresholds depend."""
+    models = (f"{one.model_id}/{settings.inference.precision}/{equivalent_fingerprints(one)[0]}" for one in manifests)
     return ",".join([VERSION, *models])

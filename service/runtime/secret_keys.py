@@ -1,4 +1,4 @@
-"""Keys that lie outside the database: from the settings, or made beside the embedded one."""
+"""Keys outside the database: from the settings, or files beside the embedded database."""
 
 import contextlib
 import logging
@@ -7,68 +7,66 @@ import secrets
 from pathlib import Path
 
 from service.errors import StartupError
-from service.gallery.access.audit import AuditTrail
-from service.gallery.people.crops import CropCipher
+from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.people.crop_cipher import CropCipher
 from service.runtime.settings import Settings
 
 AUDIT, CROPS = "audit.key", "crops.key"
-BYTES = 32
+KEY_BYTES = 32
 log = logging.getLogger(__name__)
 
 
 def open_audit_trail(settings: Settings) -> AuditTrail:
-    """The audit trail under its key.
+    """Returns the audit trail with its key.
 
-    With the embedded database a key is made at the first start, in the data folder and not in the database. Several
-    services on a database of their own must be given one in common; without any there is no trail.
+    With the embedded database the first start creates a key in the data folder. Services on a database of their own
+    need a common key in the settings; without one there is no audit trail.
 
     Raises:
-        StartupError: the key's file can't be read or written.
+        StartupError: the key's file cannot be read or written.
     """
-    if (given := settings.audit.key) is not None:
-        return AuditTrail(given.get_secret_value().encode())
+    if (key := settings.audit.key) is not None:
+        return AuditTrail(key.get_secret_value().encode())
     if settings.database_url is not None:
-        log.warning("there is no audit trail: set audit.key, the same for all services on this database")
+        log.warning("no audit trail is kept: set audit.key, the same for all services on this database")
         return AuditTrail(None)
-    return AuditTrail(_kept(settings.data_dir / AUDIT))
+    return AuditTrail(_key_in(settings.data_dir / AUDIT))
 
 
 def open_crop_cipher(settings: Settings) -> CropCipher | None:
-    """What crops are sealed with, its key found as the audit trail's; None: there is none.
+    """Returns the cipher of stored crops, whose key is read as that of the audit trail; None without a key.
 
     Raises:
-        StartupError: the key's file can't be read or written, or there are old keys and no present one.
+        StartupError: the key's file cannot be read or written, or there are old keys and no current key.
     """
-    older = [key.get_secret_value().encode() for key in settings.crops.old_keys]
-    if (given := settings.crops.key) is not None:
-        return CropCipher([given.get_secret_value().encode(), *older])
+    old_keys = [key.get_secret_value().encode() for key in settings.crops.old_keys]
+    if (key := settings.crops.key) is not None:
+        return CropCipher([key.get_secret_value().encode(), *old_keys])
     if settings.database_url is not None:
-        if older:
-            raise StartupError(
-                "crops.old_keys are set and crops.key is not: with what are crops to be kept from now on?"
-            )
+        if old_keys:
+            raise StartupError("crops.old_keys is set but crops.key is not; set crops.key.")
         return None
-    return CropCipher([_kept(settings.data_dir / CROPS), *older])
+    return CropCipher([_key_in(settings.data_dir / CROPS), *old_keys])
 
 
-def _kept(file: Path) -> bytes:
-    """The key in a file, made where there is none. Raises StartupError."""
+def _key_in(file: Path) -> bytes:
+    """Returns the key in a file; creates it if the file does not exist. Raises StartupError."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            _make(file)
+            _create(file)
         return file.read_text().strip().encode()
     except OSError as error:
-        raise StartupError(f"the key {file} can't be kept: {error.strerror}") from error
+        raise StartupError(f"the key file {file} cannot be created or read: {error.strerror}") from error
 
 
-def _make(file: Path) -> None:
-    """Whole or not at all, and never in the place of another."""
+def _create(file: Path) -> None:
+    """Creates a key file atomically and never replaces one."""
     if file.exists():
         raise FileExistsError
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
-        output.write(secrets.token_hex(BYTES) + "\n")
+        output.write(secrets.token_hex(KEY_BYTES) + "\n")
     try:
         os.link(partial, file)
     finally:

@@ -1,10 +1,12 @@
-"""What an operator sees when the service can't start."""
+"""The message that an operator sees when the service cannot start."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MARKER = "service.errors.base.StartupError: "
+
 
 class StartupFailureMessage:
-    """Shows an operator why the service can't start, in words instead of a traceback."""
+    """Replaces the traceback of a StartupError by its message."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -14,10 +16,10 @@ class StartupFailureMessage:
             await self._app(scope, receive, send)
             return
 
-        async def send_plainly(message: Message) -> None:
+        async def send_message(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
-                _, found, words = message.get("message", "").rpartition("service.errors.base.StartupError: ")
-                message = {**message, "message": words.strip()} if found else message
+                _, marker, detail = message.get("message", "").rpartition(MARKER)
+                message = {**message, "message": detail.strip()} if marker else message
             await send(message)
 
-        await self._app(scope, receive, send_plainly)
+        await self._app(scope, receive, send_message)

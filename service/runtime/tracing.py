@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of requests and SQL statements, where an address to send them to is configured."""
+"""OpenTelemetry traces of requests and SQL statements, if an endpoint is configured."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 SERVICE_NAME = "identity-registry"
-UNTOLD = "healthz,readyz,metrics"
+EXCLUDED_PATHS = "healthz,readyz,metrics"
 
 
 class Tracing:
-    """Sends spans to an OTLP endpoint (HTTP); does nothing without one.
+    """Sends spans to an OTLP endpoint over HTTP; does nothing without one.
 
-    The application is instrumented when it is made, before its middleware is put together. Statements are told without
-    their parameters, which hold embeddings and names.
+    The application is instrumented before its middleware is built. Spans of statements omit the parameters, which
+    contain embeddings and names.
 
     Raises:
         StartupError: the extra `tracing` is not installed.
@@ -33,12 +33,12 @@ class Tracing:
             from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
             FastAPIInstrumentor.instrument_app(
-                app, tracer_provider=self._provider, excluded_urls=UNTOLD, server_request_hook=_without_query
+                app, tracer_provider=self._provider, excluded_urls=EXCLUDED_PATHS, server_request_hook=_without_query
             )
 
     @contextlib.contextmanager
     def of(self, *databases: Database) -> Iterator[None]:
-        """Traces statements while the block runs, and sends what is left at its end."""
+        """Traces statements while the block runs, and sends the remaining spans at its end."""
         if self._provider is None:
             yield
             return
@@ -46,7 +46,7 @@ class Tracing:
 
         statements = SQLAlchemyInstrumentor()
         engines = [database.engine.sync_engine for database in databases]
-        # Its check knows SQLAlchemy up to 2.0; the events that it listens to are the same in 2.1.
+        # The instrumentation declares support up to SQLAlchemy 2.0; 2.1 has the same events.
         statements.instrument(engines=engines, tracer_provider=self._provider, skip_dep_check=True)
         try:
             yield
@@ -56,7 +56,7 @@ class Tracing:
 
 
 def _without_query(span: "Span", scope: dict[str, Any]) -> None:
-    """Queries hold people's names and ids."""
+    """Removes queries from spans, because they contain names and ids of people."""
     for name in ("http.url", "http.target", "url.full", "url.query"):
         span.set_attribute(name, "" if name == "url.query" else scope["path"])
 
@@ -68,7 +68,10 @@ def _provider(endpoint: str) -> "TracerProvider":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise StartupError(f"Traces can't be sent ({error}): `pip install 'identity-registry[tracing]'`") from None
+        raise StartupError(
+            f"The packages that send traces are not installed ({error}). Run `pip install '.[tracing]'` in the "
+            "repository."
+        ) from None
     provider = TracerProvider(resource=Resource.create({"service.name": SERVICE_NAME}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")))
     return provider

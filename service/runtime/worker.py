@@ -1,45 +1,50 @@
-"""The worker's composition root: the local engine behind HTTP, for the APIs that share its token.
+"""Composition root of the inference worker: the local engine behind HTTP, for the APIs that share its token.
 
-It has no way to the database: what decodes strangers' pictures should reach nothing else.
+The worker decodes pictures from untrusted clients, so it has no access to the database and imports none of its modules.
 """
 
 import asyncio
 import contextlib
 import hmac
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from pydantic import BaseModel
 from starlette.types import ASGIApp
 
+from service.api.http.disconnect import DisconnectAwareEngine
 from service.api.http.middleware import BodyLimit, RequestId
 from service.api.http.problems import install_handlers
-from service.api.routes.health import Alive
-from service.api.state import DisconnectAwareEngine
-from service.errors import MalformedBody, StartupError, Unauthorized, WrongWorker
+from service.errors import MalformedBody, StartupError, Unauthorized, WorkerModelMismatch
 from service.inference.bundle import read_embedder
 from service.inference.engine import Engine
 from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_results, unpack_images
 from service.runtime.engines import build_local, models_key
 from service.runtime.settings import Settings, load_settings
 from service.runtime.startup import StartupFailureMessage
-from service.telemetry.metrics import answer as metrics_answer
+from service.telemetry import exposition
 
 PACKING_BYTES = 64 * 1024
-"""Room for what is wrapped around the pictures of the largest request that an API accepts."""
+"""Allowance for the encoding around the pictures of the largest request that an API accepts."""
 router = APIRouter()
 
 
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
 def create_worker(settings: Settings) -> FastAPI:
-    """The application; its lifespan loads the models.
+    """Returns the application. Its lifespan loads the models.
 
     Raises:
-        StartupError: anybody could send it pictures.
+        StartupError: the worker is reachable from other machines and has no token.
     """
     if settings.inference.token is None and not settings.worker.on_loopback:
         raise StartupError(
-            f"worker.host {settings.worker.host} can be reached from other machines: set inference.worker_token to the "
-            "same secret here and on the APIs"
+            f"worker.host {settings.worker.host} is reachable from other machines; set inference.worker_token to the "
+            "same "
+            "secret here and on the APIs"
         )
 
     @contextlib.asynccontextmanager
@@ -61,23 +66,23 @@ def create_worker(settings: Settings) -> FastAPI:
 
 
 def from_environment() -> ASGIApp:
-    """What uvicorn runs."""
+    """Returns the application that uvicorn runs."""
     return StartupFailureMessage(create_worker(load_settings()))
 
 
 def require_token(request: Request) -> None:
-    """Raises Unauthorized, before the body is read."""
+    """Checks the token before the body is read. Raises Unauthorized."""
     token: str | None = request.app.state.token
-    given = request.headers.get("authorization", "")
-    if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        raise Unauthorized("the worker expects another token: inference.worker_token must be the same on both sides")
+    sent = request.headers.get("authorization", "")
+    if token is not None and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+        raise Unauthorized("the token is wrong: inference.worker_token must be the same for APIs and workers")
 
 
 def require_models(request: Request) -> None:
-    """A worker may have more models than an API knows of, as while both are given a new one. Raises WrongWorker."""
-    wanted, ours = request.headers.get(MODELS_HEADER, ""), request.app.state.models
-    if not set(wanted.split(",")) <= set(ours.split(",")):
-        raise WrongWorker(f"the worker runs {ours}, the API expects {wanted or 'another protocol'}")
+    """Raises WorkerModelMismatch unless the worker has every model that the API expects; it may have more."""
+    expected, loaded = request.headers.get(MODELS_HEADER, ""), request.app.state.models
+    if not set(expected.split(",")) <= set(loaded.split(",")):
+        raise WorkerModelMismatch(f"the worker runs {loaded}; the API expects {expected or 'another protocol'}")
 
 
 def get_engine(request: Request) -> Engine:
@@ -86,7 +91,7 @@ def get_engine(request: Request) -> Engine:
 
 @router.post(OBSERVE_PATH, dependencies=[Depends(require_token), Depends(require_models)])
 async def observe(request: Request, engine: Annotated[Engine, Depends(get_engine)]) -> Response:
-    """Pictures in, faces out, as `service.inference.wire` writes them."""
+    """Detects and embeds the faces of pictures. `service.inference.wire` defines both bodies."""
     images = unpack_images(await request.body())
     if unknown := {image.model_id for image in images} - {None, *engine.dims}:
         raise MalformedBody(f"the worker has no model {unknown.pop()!r}")
@@ -101,12 +106,13 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", dependencies=[Depends(require_token)])
 async def readyz(request: Request) -> dict[str, str]:
-    """The models are loaded; whoever names models hears whether they are there."""
+    """Reports that the models are loaded. A caller that names models gets 409 if one is missing."""
     if MODELS_HEADER in request.headers:
         require_models(request)
     return {"status": "ready", "models": request.app.state.models}
 
 
 @router.get("/metrics", response_class=Response)
-async def metrics() -> Response:
-    return metrics_answer()
+async def read_metrics() -> Response:
+    content, content_type = exposition.render()
+    return Response(content, media_type=content_type)

@@ -1,4 +1,4 @@
-"""The log: lines for people, or one JSON document a line, each with the id of the request that it is about."""
+"""Configures logging: plain text or one JSON document per line, with the id of the request."""
 
 import logging
 import logging.config
@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 LogFormat = Literal["text", "json"]
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Id of the request that is being processed."""
 access = logging.getLogger("registry.access")
 
 
 class RequestIdFilter(logging.Filter):
-    """Gives every record the id of the request in whose course it was written."""
+    """Adds the id of the current request to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = getattr(record, "request_id", None) or REQUEST_ID.get()
@@ -19,9 +20,10 @@ class RequestIdFilter(logging.Filter):
 
 
 def configuration(form: LogFormat) -> dict[str, Any]:
-    """For `logging.config.dictConfig`, uvicorn's loggers included.
+    """Returns a configuration for `logging.config.dictConfig` that includes uvicorn's loggers.
 
-    Each request is one line, by its operation: uvicorn's own would hold the address, and with it names and ids.
+    uvicorn's access log is off, because it contains URLs with names and ids of people. The logger `registry.access`
+    writes one line per request with the name of the operation instead.
     """
     json = {
         "()": "pythonjsonlogger.json.JsonFormatter",
@@ -46,5 +48,5 @@ def configuration(form: LogFormat) -> dict[str, Any]:
 
 
 def configure(form: LogFormat) -> None:
-    """For processes without uvicorn."""
+    """Configures logging in processes that do not run uvicorn."""
     logging.config.dictConfig(configuration(form))

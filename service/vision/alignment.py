@@ -1,4 +1,4 @@
-"""Faces brought to one position: the five-point similarity transform that face embedders are trained on."""
+"""Aligns faces with the five-point similarity transform that face embedders are trained with."""
 
 import cv2
 import numpy as np
@@ -11,34 +11,35 @@ Floats = npt.NDArray[np.float32]
 TEMPLATE_112: Floats = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
-"""Where eyes, nose tip and mouth corners lie in a crop of 112 pixels, left before right in the picture (ArcFace)."""
+"""Positions of eyes, nose tip and mouth corners in an aligned crop of 112 pixels, left before right in the picture
+(Deng et al., "ArcFace", CVPR 2019)."""
 TEMPLATE_SIZE = 112
-SEEN = 0.5
-"""Confidence from which on a landmark counts fully."""
-LEAST_TRUST = 0.02
-"""Of a landmark that was surely not seen: with all five hidden, the crop is still the detector's best guess."""
+FULL_WEIGHT_CONFIDENCE = 0.5
+"""Minimum confidence of a landmark that has the full weight in the alignment."""
+MIN_WEIGHT = 0.02
+"""Weight of a landmark with confidence 0. It is positive, so that a face with five hidden landmarks can be aligned."""
 BOX_MARGIN = 0.15
-"""Of a box without landmarks: how much wider than the face the crop is, on each side."""
+"""Margin of a crop without landmarks on each side, as a share of the longer side of the box."""
 
 
 def similarity_transform(source: Floats, target: Floats, weights: Floats | None = None) -> Floats:
-    """The (2, 3) rotation, scale and shift that brings (N, 2) points nearest to others, by weighted least squares.
+    """Returns the (2, 3) similarity transform that maps (n, 2) points to target points with the least squared error.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991.
 
     Args:
-        weights: (N,) how much each point counts; None: all the same.
+        weights: (n,) weights of the points; None: equal weights.
 
     Raises:
-        ValueError: the points coincide or none counts, and no transform is nearest.
+        ValueError: the points coincide or all weights are 0, so that the transform is undefined.
     """
     shares = np.full(len(source), 1 / len(source)) if weights is None else weights / max(float(weights.sum()), 1e-9)
     source_mean, target_mean = shares @ source, shares @ target
-    centred, aimed = source - source_mean, target - target_mean
+    centred, centred_target = source - source_mean, target - target_mean
     variance = float(shares @ (centred**2).sum(axis=1))
     if variance < 1e-9:
-        raise ValueError("all landmarks lie in one point")
-    u, singular, vt = np.linalg.svd((aimed * shares[:, None]).T @ centred)
+        raise ValueError("the landmarks coincide, so the similarity transform is undefined")
+    u, singular, vt = np.linalg.svd((centred_target * shares[:, None]).T @ centred)
     sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
     rotation = u @ np.diag(sign) @ vt
     scale = (singular * sign).sum() / variance
@@ -47,47 +48,54 @@ def similarity_transform(source: Floats, target: Floats, weights: Floats | None 
 
 
 def align(pixels: Pixels, landmarks: Floats, size: int = TEMPLATE_SIZE) -> Pixels:
-    """The face of five landmarks as an upright crop of `size` pixels.
+    """Returns the aligned crop of a face, (size, size, 3).
 
     Args:
-        landmarks: (5, 2) points, or (5, 3) with a confidence each: a point that the detector did not see bends the
-            crop less.
+        landmarks: (5, 2) points, or (5, 3) with confidences, which determine the weights of the points.
+
+    Raises:
+        ValueError: the landmarks coincide.
     """
     return align_with_margin(pixels, landmarks, size, 0)[0]
 
 
 def align_with_margin(pixels: Pixels, landmarks: Floats, size: int, margin: float) -> tuple[Pixels, Floats]:
-    """An upright crop with something around it, and the (2, 3) transform that brings the picture's points into it.
+    """Returns the aligned crop of a face with a margin, and the (2, 3) transform from the picture to the crop.
 
     Args:
-        margin: on each side, in pixels of the template of 112 pixels.
+        landmarks: as in `align`.
+        size: side of the crop in pixels, including the margin.
+        margin: margin on each side, in pixels of a crop of 112 pixels without margin.
+
+    Raises:
+        ValueError: the landmarks coincide.
     """
     target = (TEMPLATE_112 + margin) * np.float32(size / (TEMPLATE_SIZE + 2 * margin))
     weights = trust(landmarks[:, 2]) if landmarks.shape[1] == 3 else None
     transform = similarity_transform(landmarks[:, :2], target, weights)
-    nearer, nearer_transform = _shrink_first(pixels, transform, size)
-    crop = cv2.warpAffine(nearer, nearer_transform, (size, size), flags=cv2.INTER_LINEAR)
+    reduced, reduced_transform = _reduce(pixels, transform, size)
+    crop = cv2.warpAffine(reduced, reduced_transform, (size, size), flags=cv2.INTER_LINEAR)
     return crop, transform  # type: ignore[return-value]
 
 
 def trust(confidences: Floats) -> Floats:
-    """How much each landmark counts in the alignment, from (5,) confidences: all of it from `SEEN` on."""
-    return np.clip(confidences / SEEN, LEAST_TRUST, 1).astype(np.float32)
+    """Returns the (n,) weights of landmarks in the alignment, `MIN_WEIGHT` to 1, for (n,) confidences of 0 to 1."""
+    return np.clip(confidences / FULL_WEIGHT_CONFIDENCE, MIN_WEIGHT, 1).astype(np.float32)
 
 
 def crop_box(pixels: Pixels, box: Floats, size: int = TEMPLATE_SIZE) -> Pixels:
-    """A padded square around a box, for a detector that knows no landmarks."""
+    """Returns a square crop with a margin around a box, (size, size, 3), for detections without landmarks."""
     centre = (box[:2] + box[2:]) / 2
     half = float((box[2:] - box[:2]).max()) * (0.5 + BOX_MARGIN)
     scale = size / (2 * half)
     shift = size / 2 - scale * centre
     transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
-    pixels, transform = _shrink_first(pixels, transform, size)
+    pixels, transform = _reduce(pixels, transform, size)
     return cv2.warpAffine(pixels, transform, (size, size), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def fit_crop(pixels: Pixels, size: int = TEMPLATE_SIZE) -> Pixels:
-    """A picture that is a cropped face already: its middle square, scaled."""
+    """Returns the central square of a picture that is a cropped face, scaled to (size, size, 3)."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -96,8 +104,17 @@ def fit_crop(pixels: Pixels, size: int = TEMPLATE_SIZE) -> Pixels:
     return cv2.resize(square, (size, size), interpolation=method)  # type: ignore[return-value]
 
 
-def _shrink_first(pixels: Pixels, transform: Floats, size: int) -> tuple[Pixels, Floats]:
-    """Halve a much larger face by averaging before it is warped: bilinear warping alone would alias it."""
+def _reduce(pixels: Pixels, transform: Floats, size: int) -> tuple[Pixels, Floats]:
+    """Scales down the region of a large face by a power of two, by averaging, before it is warped.
+
+    Bilinear warping uses four pixels per output pixel, which causes aliasing if a face is scaled down much.
+
+    Args:
+        transform: (2, 3), from the picture to a crop of `size` pixels.
+
+    Returns:
+        The reduced region and the transform from it to the crop.
+    """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     factor = 1
     while scale * factor * 2 <= 0.75:
@@ -106,13 +123,13 @@ def _shrink_first(pixels: Pixels, transform: Floats, size: int) -> tuple[Pixels,
         return pixels, transform
     inverse = cv2.invertAffineTransform(transform)
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32) * size
-    reach = corners @ inverse[:, :2].T + inverse[:, 2]
+    in_picture = corners @ inverse[:, :2].T + inverse[:, 2]
     height, width = pixels.shape[:2]
-    left, top = np.clip(np.floor(reach.min(axis=0)).astype(int) - 2 * factor, 0, [width - 1, height - 1])
-    right, bottom = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 2 * factor, 1, [width, height])
+    left, top = np.clip(np.floor(in_picture.min(axis=0)).astype(int) - 2 * factor, 0, [width - 1, height - 1])
+    right, bottom = np.clip(np.ceil(in_picture.max(axis=0)).astype(int) + 2 * factor, 1, [width, height])
     region = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
     new_width, new_height = max(1, region.shape[1] // factor), max(1, region.shape[0] // factor)
-    small = cv2.resize(region, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(region, (new_width, new_height), interpolation=cv2.INTER_AREA)
     ratio_x, ratio_y = region.shape[1] / new_width, region.shape[0] / new_height
-    back = np.array([[ratio_x, 0, left + (ratio_x - 1) / 2], [0, ratio_y, top + (ratio_y - 1) / 2], [0, 0, 1]])
-    return small, (np.vstack([transform, [0, 0, 1]]) @ back)[:2].astype(np.float32)  # type: ignore[return-value]
+    to_region = np.array([[ratio_x, 0, left + (ratio_x - 1) / 2], [0, ratio_y, top + (ratio_y - 1) / 2], [0, 0, 1]])
+    return reduced, (np.vstack([transform, [0, 0, 1]]) @ to_region)[:2].astype(np.float32)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Does to a crop what `Filters` names."""
+"""Applies image filters to aligned crops."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from service.vision.image import Pixels
 
 
 def apply(crop: Pixels, filters: Filters) -> Pixels:
-    """A filtered copy of an RGB crop; the crop itself where there is no filter."""
+    """Returns a filtered copy of an RGB crop, or the crop itself if no filter is set."""
     if (bilateral := filters.bilateral) is not None:
         smooth = cv2.bilateralFilter(crop, bilateral.diameter, bilateral.sigma_colour, bilateral.sigma_space)
         crop = np.asarray(smooth, np.uint8)

@@ -1,4 +1,4 @@
-"""Filters of an aligned crop that a model was trained with: the service runs what the bundle names, nothing else."""
+"""Parameters of the image filters that a bundle's manifest names: those with which its model was trained."""
 
 from pydantic import Field
 
@@ -6,14 +6,24 @@ from service.strict_model import Strict
 
 
 class Clahe(Strict):
-    """Contrast-limited adaptive histogram equalisation of the lightness (Zuiderveld 1994), in `tiles` x `tiles`."""
+    """Contrast-limited adaptive histogram equalisation of the lightness (Zuiderveld, "Graphics Gems IV", 1994).
+
+    Attributes:
+        tiles: the crop is divided into `tiles` x `tiles` regions.
+    """
 
     clip_limit: float = Field(2.0, gt=0)
     tiles: int = Field(8, ge=1, le=32)
 
 
 class Bilateral(Strict):
-    """Smooths what differs little and keeps edges (Tomasi and Manduchi 1998); sigmas in levels and in pixels."""
+    """Bilateral filter: smooths an image and preserves edges (Tomasi and Manduchi, ICCV 1998).
+
+    Attributes:
+        diameter: of the neighbourhood, in pixels.
+        sigma_colour: in levels of 0 to 255.
+        sigma_space: in pixels.
+    """
 
     diameter: int = Field(5, ge=1, le=25)
     sigma_colour: float = Field(50.0, gt=0)
@@ -21,7 +31,7 @@ class Bilateral(Strict):
 
 
 class Filters(Strict):
-    """Of a crop at the model's input size; the bilateral one first, so that noise is not equalised."""
+    """Filters of a crop at the model's input size. The bilateral one comes first, because CLAHE would amplify noise."""
 
     bilateral: Bilateral | None = None
     clahe: Clahe | None = None

@@ -1,4 +1,4 @@
-"""Boxes, letterboxes and overlap. Boxes are (x_min, y_min, x_max, y_max) in pixels of the upright picture."""
+"""Boxes, letterboxes, tiles and overlaps. Boxes are (x_min, y_min, x_max, y_max) in pixels of the upright picture."""
 
 import math
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from service.vision.image import Pixels
 
 Floats = npt.NDArray[np.float32]
 PADDING_GREY = 114
-"""The grey that Ultralytics pads with in training."""
+"""Grey level of the padding with which Ultralytics trains detectors."""
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a picture was scaled and shifted into a square: `square = picture * scale + (left, top)`."""
+    """Transform from a picture to a square: `square = picture * scale + (left, top)`."""
 
     scale: float
     left: float
     top: float
 
     def undo(self, points: Floats) -> Floats:
-        """(..., 2) coordinates in the square back to the picture."""
+        """Returns the coordinates in the picture for (..., 2) coordinates in the square."""
         return ((points - np.array([self.left, self.top], np.float32)) / np.float32(self.scale)).astype(np.float32)
 
 
 def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
-    """Scale a picture to fit a square of `size` pixels, centred on grey; small pictures are scaled up."""
+    """Scales a picture up or down to fit a square of `size` pixels and centres it on grey."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -42,7 +42,12 @@ def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
 
 
 def tile_starts(length: int, side: int, overlap: int) -> list[int]:
-    """Where tiles of `side` pixels begin that cover a length evenly, neighbours sharing `overlap` pixels or more."""
+    """Returns the first pixels of evenly spaced tiles that cover a length.
+
+    Args:
+        side: side of the tiles in pixels.
+        overlap: minimum number of pixels that neighbours have in common.
+    """
     if length <= side:
         return [0]
     count = math.ceil((length - overlap) / (side - overlap))
@@ -50,13 +55,13 @@ def tile_starts(length: int, side: int, overlap: int) -> list[int]:
 
 
 def area(boxes: Floats) -> Floats:
-    """Areas of (..., 4) boxes; an empty box has none."""
+    """Returns the areas of (..., 4) boxes; 0 for a box with a negative side."""
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
 
 def iou(box: Floats, boxes: Floats) -> Floats:
-    """Intersection over union of one box with (N, 4) boxes."""
+    """Returns the (n,) intersections over union of one box with (n, 4) boxes, 0 to 1."""
     low = np.maximum(boxes[:, :2], box[:2])
     high = np.minimum(boxes[:, 2:], box[2:])
     common = area(np.concatenate([low, high], axis=1))
@@ -65,7 +70,13 @@ def iou(box: Floats, boxes: Floats) -> Floats:
 
 
 def suppress_overlaps(boxes: Floats, scores: Floats, max_iou: float) -> npt.NDArray[np.intp]:
-    """Indices of the boxes that greedy non-maximum suppression keeps, strongest first."""
+    """Returns the indices of the boxes that greedy non-maximum suppression keeps, in descending order of scores.
+
+    Args:
+        boxes: (n, 4).
+        scores: (n,).
+        max_iou: maximum intersection over union of two boxes that are kept.
+    """
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     while order.size:

@@ -1,7 +1,7 @@
-"""Landmarks as pictures of their own, stacked on the colours of a crop, for models that were trained with them.
+"""Renders landmarks as heatmaps: further input channels of models that were trained with them.
 
-Six points, left before right in the picture: eyes, nose tip, mouth corners, chin. A detector of five has no chin: it is
-taken to lie below the mouth, three quarters as far as the mouth lies below the eyes.
+There are six points, left before right in the picture: eyes, nose tip, mouth corners, chin. Detectors have five
+landmarks, so the chin is estimated: its distance below the mouth is 0.75 times the distance of the mouth from the eyes.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,20 @@ from service.strict_model import Strict
 Floats = npt.NDArray[np.float32]
 POINTS = 6
 MIRRORED = (1, 0, 2, 4, 3, 5)
-"""Which point a mirror picture has in the place of each."""
+"""Index of the point that takes the place of each point in the mirror image."""
 CHIN = 0.75
+"""Distance of the chin from the mouth, relative to that of the mouth from the eyes."""
 TEMPLATE_SIZE = 112
 
 
 class LandmarkChannels(Strict):
-    """Which channels follow red, green and blue.
+    """Channels after red, green and blue in the input of a model.
 
     Attributes:
-        layout: `groups`: one for each of the six points; `points`: the five that the detector sees, without the chin.
-        sigma: of the Gaussian around each point, in pixels of a crop of 112.
-        mask: a last channel that is 1 where the landmarks are known and 0 where they are not (a crop that came alone).
+        layout: `groups`: one channel for each of the six points; `points`: one for each of the five landmarks of the
+            detector, without the chin.
+        sigma: standard deviation of the Gaussian around each point, in pixels of a crop of 112 pixels.
+        mask: adds a last channel, which is 1 if the landmarks are known and 0 if they are not.
     """
 
     layout: Literal["groups", "points"] = "groups"
@@ -44,12 +46,15 @@ class LandmarkChannels(Strict):
 
     @property
     def mirrored(self) -> list[int]:
-        """The order of these channels in a mirror picture."""
+        """Order of these channels in a mirror image."""
         return [*MIRRORED[: self.points], *([self.points] if self.mask else [])]
 
 
 def six_points(landmarks: Floats) -> Floats:
-    """(6, 3) x, y, confidence from a detector's (5, 3)."""
+    """Returns (6, 3) points for a detector's (5, 3) landmarks: x, y and confidence.
+
+    The confidence of the estimated chin is the lowest one of the landmarks.
+    """
     eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:5].mean(axis=0)
     chin = mouth + np.float32(CHIN) * (mouth - eyes)
     chin[2] = landmarks[:, 2].min()
@@ -57,10 +62,12 @@ def six_points(landmarks: Floats) -> Floats:
 
 
 def render(faces: Sequence[Floats | None], size: int, channels: LandmarkChannels) -> Floats:
-    """(n, channels.count, size, size) for n faces.
+    """Returns the heatmaps of n faces, (n, channels.count, size, size), with values of 0 to 1.
 
     Args:
-        faces: (6, 3) points each in pixels of the crop; a point of confidence 0 is left out. None: none is known.
+        faces: (6, 3) points of each face in pixels of the crop, or None if they are not known. The heatmap of a point
+            with confidence 0 is empty.
+        size: side of the crop in pixels.
     """
     planes = np.zeros((len(faces), channels.count, size, size), np.float32)
     sigma = channels.sigma * size / TEMPLATE_SIZE
@@ -70,8 +77,8 @@ def render(faces: Sequence[Floats | None], size: int, channels: LandmarkChannels
             continue
         for number, (x, y, confidence) in enumerate(points[: channels.points]):
             if confidence > 0:
-                across, down = (np.exp(-((axis - place) ** 2) / (2 * sigma**2)) for place in (x, y))
-                planes[row, number] = down[:, None] * across[None, :]
+                horizontal, vertical = (np.exp(-((axis - centre) ** 2) / (2 * sigma**2)) for centre in (x, y))
+                planes[row, number] = vertical[:, None] * horizontal[None, :]
         if channels.mask:
             planes[row, -1] = float((points[:, 2] > 0).any())
     return planes

@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to upright RGB pixels, with every limit checked before a pixel is decoded."""
+"""Decodes picture files to upright RGB pixels. All limits are checked before pixels are decoded."""
 
 import io
 import struct
@@ -16,25 +16,29 @@ Pixels = npt.NDArray[np.uint8]
 """(height, width, 3) RGB."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "HEIF")
-SMALLEST_SIDE = 16
+MIN_SIDE = 16
+"""Minimum width and height of a picture in pixels."""
 
-Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, for every format and without a warning
+Image.MAX_IMAGE_PIXELS = None  # `decode` checks the number of pixels itself, for all formats.
 pi_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What a picture may cost: bytes of its file and pixels that its header declares."""
+    """Limits of a picture: size of the file in bytes, and number of pixels according to its header."""
 
     max_bytes: int = 20 * 1024**2
     max_pixels: int = 50_000_000
 
 
 def decode(data: bytes, limits: ImageLimits) -> Pixels:
-    """Decode JPEG, PNG, WebP, BMP or HEIC, obey its EXIF orientation, and return RGB.
+    """Decodes a JPEG, PNG, WebP, BMP or HEIC file, applies its EXIF orientation, and returns RGB pixels.
 
     Raises:
-        ImageUnreadable, ImageTruncated, ImageTooLarge, ImageTooSmall
+        ImageTooLarge: the file has too many bytes or its header declares too many pixels.
+        ImageTooSmall: a side has fewer than `MIN_SIDE` pixels.
+        ImageTruncated: the file ends before the last pixel.
+        ImageUnreadable: the file has another format or is damaged.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed")
@@ -44,20 +48,20 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         raise ImageTooLarge(
             f"the picture declares {width} x {height} pixels; at most {limits.max_pixels:,} are allowed: scale it down"
         )
-    if min(width, height) < SMALLEST_SIDE:
-        raise ImageTooSmall(f"the picture has {width} x {height} pixels; each side needs at least {SMALLEST_SIDE}")
+    if min(width, height) < MIN_SIDE:
+        raise ImageTooSmall(f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE} pixels")
     return _to_rgb(_upright(_load(picture)))
 
 
 def encode(pixels: Pixels) -> bytes:
-    """RGB pixels as a PNG file: `decode` gives the same pixels back."""
+    """Returns RGB pixels as a PNG file, which is lossless."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def declared_pixels(data: bytes) -> int:
-    """How many pixels a file says that it has, 0 where its header can't be read. Decodes nothing."""
+    """Returns the number of pixels according to the file's header; 0 if the header is unreadable. Decodes no pixels."""
     try:
         width, height = _open(data).size
     except ImageUnreadable:
@@ -72,16 +76,18 @@ def _open(data: bytes) -> Image.Image:
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise ImageUnreadable("the file is none of JPEG, PNG, WebP, BMP and HEIC") from None
-    except Exception as error:  # decoders raise whatever they like on a damaged header
+    except Exception as error:  # Decoders raise any kind of exception on a damaged header.
         raise ImageUnreadable(f"the file's header is damaged ({type(error).__name__})") from None
 
 
 def _load(picture: Image.Image) -> Image.Image:
     try:
         picture.load()
-    except Exception as error:  # as above, now on damaged content
+    except Exception as error:  # Decoders raise any kind of exception on damaged content.
         if "truncated" in str(error).lower() or isinstance(error, EOFError | struct.error):
-            raise ImageTruncated("the file ends before the last pixel; was the upload cut off?") from None
+            raise ImageTruncated(
+                "the file ends before the last pixel; the upload may be incomplete, send the file again"
+            ) from None
         raise ImageUnreadable(f"the file's content is damaged ({type(error).__name__})") from None
     return picture
 
@@ -89,12 +95,12 @@ def _load(picture: Image.Image) -> Image.Image:
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # damaged EXIF says nothing about the orientation: the pixels count
+    except Exception:  # Without readable EXIF data the pixels are used as they are stored.
         return picture
 
 
 def _to_rgb(picture: Image.Image) -> Pixels:
     if picture.mode.startswith("I") or picture.mode == "F":
-        grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)  # 16 bits to 8
+        grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)  # From 16 to 8 bits.
         return np.repeat(grey[..., None], 3, axis=2)
     return np.asarray(picture.convert("RGB"))

@@ -1,4 +1,4 @@
-"""What of a face sample can be measured in the picture: size, sharpness, pose and light."""
+"""Measures the quality of a face in a picture: size, sharpness, pose and brightness."""
 
 import cv2
 import numpy as np
@@ -9,11 +9,18 @@ from service.vision.sample import Quality
 
 Floats = npt.NDArray[np.float32]
 INNER_FACE = slice(16, 96)
-"""Rows and columns of an aligned crop of 112 pixels that show skin and not hair or background."""
+"""Rows and columns of an aligned crop of 112 pixels that show the face without hair and background."""
 
 
 def measure(crop: Pixels, box: Floats, landmarks: Floats | None, score: float | None) -> Quality:
-    """Measure an aligned (112, 112, 3) crop of the face in `box` with (5, 2) landmarks; `score` is the embedder's."""
+    """Measures the quality of a face.
+
+    Args:
+        crop: the aligned face, (112, 112, 3) RGB.
+        box: (4,) box of the face in pixels of the picture.
+        landmarks: (5, 2) points in pixels of the picture, or None if they are not known.
+        score: quality score of the embedder, 0 to 1, or None; see `FaceEmbedder.quality`.
+    """
     luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     return Quality(
         face_px=float(min(box[2] - box[0], box[3] - box[1])),
@@ -25,7 +32,11 @@ def measure(crop: Pixels, box: Floats, landmarks: Floats | None, score: float | 
 
 
 def asymmetry(landmarks: Floats) -> float:
-    """|left - right| / (left + right) of the nose's distances to the eyes, along the line between the eyes."""
+    """Returns |a - b| / (a + b), 0 to 1, where a and b are the nose's distances from the eyes along the eyes' line.
+
+    Args:
+        landmarks: (5, 2) points; the first three are left eye, right eye and nose tip.
+    """
     left_eye, right_eye, nose = landmarks[0], landmarks[1], landmarks[2]
     axis = right_eye - left_eye
     length = float(np.hypot(*axis))

@@ -1,19 +1,19 @@
-"""What is known of a face sample beside its embedding."""
+"""Quality measurements of a face."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured on one face.
+    """Quality measurements of one face.
 
     Attributes:
         face_px: shorter side of the face's box in the picture, in pixels.
-        sharpness: variance of the Laplacian of the aligned crop's luma (Pech-Pacheco et al. 2000).
-        asymmetry: 0 for a face seen from the front, towards 1 as the nose comes near one eye (profile).
+        sharpness: variance of the Laplacian of the aligned crop's luma (Pech-Pacheco et al., ICPR 2000).
+        asymmetry: 0 for a frontal face; approaches 1 for a profile, in which the nose is close to one eye.
         brightness: mean luma of the inner face, 0 to 255.
-        score: how well the embedder recognises such a face: the share of its reference faces that it recognises less
-            well, 0 to 1. None where the model's bundle has no such reference.
+        score: share of the model's reference faces with a shorter embedding, 0 to 1; shorter embeddings are recognised
+            less reliably. None if the model's bundle has no reference.
     """
 
     face_px: float

@@ -1,4 +1,4 @@
-"""Only `make compose-test` collects these: they build images and take minutes."""
+"""Lets only `make compose-test` collect these tests: they build images and take minutes."""
 
 import os
 

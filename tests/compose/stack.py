@@ -1,4 +1,4 @@
-"""The containers of docker-compose.yml as a project of their own, and what the tests do to them."""
+"""Runs the containers of docker-compose.yml as a separate Compose project."""
 
 import os
 import subprocess
@@ -15,39 +15,43 @@ import os
 for name in os.listdir("/proc"):
     if name.isdigit() and int(name) not in (1, os.getpid()):
         with open(f"/proc/{name}/cmdline", "rb") as file:
-            if b"-m\\0service" in file.read():
+            if b"identity-registry" in file.read():
                 os.kill(int(name), 9)
 """
 KILL_POSTGRES = 'kill -9 "$(head -1 "$PGDATA/postmaster.pid")"'
 
 
 class Stack:
-    """`docker compose` on a free port."""
+    """Runs `docker compose` on a free port."""
 
-    def __init__(self, given_secrets: Path) -> None:
-        """`given_secrets`: a folder of secrets to be used instead of made-up ones, empty at first."""
+    def __init__(self, supplied_secrets: Path) -> None:
+        """`supplied_secrets`: folder of secrets that replace random ones; may be empty."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = os.environ | {"API_PORT": str(self.port), "COMPOSE_PROFILES": "cpu"}
-        self._environment["GIVEN_SECRETS"] = str(given_secrets)
+        self._environment["SECRETS_FOLDER"] = str(supplied_secrets)
 
-    def compose(self, *arguments: str, check: bool = True, entered: bytes | None = None) -> str:
-        """What the command printed; a failure shows everything. `entered` goes to its standard input."""
-        return self.compose_bytes(*arguments, check=check, entered=entered).decode(errors="replace")
+    def compose(self, *arguments: str, check: bool = True, stdin: bytes | None = None) -> str:
+        """Runs a command and returns its output.
 
-    def compose_bytes(self, *arguments: str, check: bool = True, entered: bytes | None = None) -> bytes:
+        Raises:
+            AssertionError: the command failed and `check` is true; the message contains its output.
+        """
+        return self.compose_bytes(*arguments, check=check, stdin=stdin).decode(errors="replace")
+
+    def compose_bytes(self, *arguments: str, check: bool = True, stdin: bytes | None = None) -> bytes:
         result = subprocess.run(
             ["docker", "compose", "--project-name", "identity-registry-test", "--progress", "plain", *arguments],
             cwd=REPOSITORY,
             env=self._environment,
             capture_output=True,
-            input=entered,
+            input=stdin,
         )
         assert not check or result.returncode == 0, f"{arguments}: {result.stdout!r}\n{result.stderr.decode()}"
         return result.stdout
 
     def up(self, *options: str) -> float:
-        """Everything healthy; the seconds that it took."""
+        """Starts all services, waits until they are healthy, and returns the duration in seconds."""
         started = time.monotonic()
         self.compose("up", "--detach", "--wait", *options)
         return time.monotonic() - started
@@ -56,7 +60,7 @@ class Stack:
         return self.compose("exec", "-T", "--index", str(index), service, *command)
 
     def kill(self, service: str, index: int = 1) -> None:
-        """As a crash does: `docker kill` would count as a wish, after which nothing is restarted."""
+        """Kills the processes of a service from inside, as a crash does: Docker does not restart after a kill of its own."""
         self.compose("exec", "-T", "--index", str(index), service, "python", "-c", KILL_PYTHON, check=False)
 
     def kill_database(self) -> None:
@@ -73,10 +77,10 @@ class Stack:
             wait_for(lambda: is_ready(client), seconds)
 
     def pictures_of_worker(self, index: int) -> float:
-        """How many pictures a worker has looked at."""
+        """Returns the number of pictures that a worker has processed."""
         program = (
             "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8001/metrics').read().decode())"
         )
-        figures = self.execute("worker", "python", "-c", program, index=index)
-        line = next(line for line in figures.splitlines() if line.startswith("registry_batch_pictures_sum"))
+        metrics = self.execute("worker", "python", "-c", program, index=index)
+        line = next(line for line in metrics.splitlines() if line.startswith("registry_batch_pictures_sum"))
         return float(line.split()[1])

@@ -1,19 +1,39 @@
 """The Python client against the real API."""
 
-import json
+import inspect
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import httpx
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
-from service.client import AsyncRegistry, Registry
-from service.client import operations as op
-from service.errors import CollectionNotFound, IdentityNotFound, NoFace, Unavailable
-from tests.photos import COLLINS, HOPPER, brighter, encoded, zipped
+from identity_registry import AsyncRegistry, Registry
+from identity_registry.errors import CollectionNotFound, IdentityNotFound, NoFace, NoImageAccepted, Unauthorized
+from identity_registry.requests import Listing, Request
+from identity_registry.responses import JobDetail
+from identity_registry.responses.base import Page
+from tests.photos import BUS, COLLINS, HOPPER, brighter, encoded, zipped
+
+NOT_IN_THE_CLIENT = {"download_job_rows_jsonl", "download_job_rows_csv"}
+"""Operations that return the content of `list_job_rows` in another format."""
+OTHER_NAMES = {"enrol_archive": "start_enrolment_job", "enrol_folder": "start_enrolment_job"}
+"""Operations of the client whose names differ from the operationId, because one path accepts two kinds of bodies."""
+API_NAMES = {
+    "page_size": {"limit", "cursor"},
+    "metadata_filter": {"filter"},
+    "picture": {"image"},
+    "pictures": {"image", "images"},
+    "picture_a": {"image_a"},
+    "picture_b": {"image_b"},
+    "others": {"identities"},
+}
+"""Names in the API of parameters that the client names differently."""
 
 
 @pytest.fixture
@@ -22,98 +42,252 @@ def registry(client: httpx.Client) -> Iterator[Registry]:
         yield registry
 
 
-def test_a_persons_life(registry: Registry, collection_name: str, tmp_path: Path) -> None:
-    made = registry.send(op.register("collins", [COLLINS], metadata={"floor": 3}, collection=collection_name))
-    assert made.created
-    other = registry.send(op.register("hopper", [str(HOPPER), brighter(HOPPER, 0.8)], collection=collection_name))
-    found = registry.send(op.search(brighter(COLLINS, 0.7), collection=collection_name, fpir=0.01))
-    assert (found.results[0].candidates[0].label, found.results[0].candidates[0].match) == ("collins", True)
-    fused = registry.send(op.search(COLLINS, brighter(COLLINS, 0.8), collection=collection_name))
-    assert fused.results[0].fused == 2
-    filtered = registry.send(op.search(COLLINS, collection=collection_name, metadata={"floor": 4}))
-    assert filtered.results[0].candidates == []
-    assert not registry.send(op.verify(COLLINS, HOPPER)).match
-    assert registry.send(op.verify(COLLINS, collection=collection_name, identity_id=made.identity_id)).match
-    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    changes = {"label": "E. Collins", "retain_until": later}
-    changed = registry.send(op.change_identity(made.identity_id, collection=collection_name, **changes))
-    assert (changed.label, changed.retain_until is not None) == ("E. Collins", True)
-    kept = registry.send(op.correct(made.identity_id, HOPPER, collection=collection_name))
-    assert [one.id for one in registry.all(op.corrections(made.identity_id, collection=collection_name))] == [kept.id]
-    registry.send(op.delete_correction(made.identity_id, kept.id, collection=collection_name))
-    stored = list(registry.all(op.templates(other.identity_id, collection=collection_name)))
-    apart = registry.send(op.split(other.identity_id, [stored[0].id], "grace", collection=collection_name))
-    merged = registry.send(op.merge(other.identity_id, [apart.id], collection=collection_name))
-    assert merged.template_count == 2
-    registry.send(op.delete_template(other.identity_id, stored[0].id, collection=collection_name))
-    assert registry.send(op.export(made.identity_id, collection=collection_name)).identity.label == "E. Collins"
-    people = list(registry.all(op.identities(collection=collection_name)))
-    assert [person.label for person in people] == ["E. Collins", "hopper"]
-    fitting = registry.all(op.identities(collection=collection_name, metadata=json.dumps({"floor": 3})))
-    assert [person.external_id for person in fitting] == ["collins"]
-    gone = registry.send(op.erase(made.identity_id, collection=collection_name))
-    assert gone.receipt is not None
-    with pytest.raises(IdentityNotFound):
-        registry.send(op.identity(made.identity_id, collection=collection_name))
-    trail = list(registry.all(op.audit(collection=collection_name)))
-    assert (
-        trail[-1].code == gone.receipt.code == registry.send(op.audit_heads(collection=collection_name)).heads[0].code
+def test_recognition(registry: Registry, collection_name: str) -> None:
+    with COLLINS.open("rb") as file:
+        registered = registry.register("collins", file, metadata={"floor": 3}, collection=collection_name)
+    assert (registered.created, registered.images[0].status, registered.collection) == (
+        True,
+        "accepted",
+        collection_name,
     )
+    again = registry.register("collins", [brighter(COLLINS, 0.8)], collection=collection_name)
+    assert (again.created, again.template_count) == (False, 2)
+    assert again.images[0].similarity == pytest.approx(1, abs=0.1)
+    response = registry.search(brighter(COLLINS, 0.7), collection=collection_name, fpir=0.01, explain=True)
+    [result] = response.results
+    assert (result.candidates[0].label, result.candidates[0].match) == ("collins", True)
+    assert result.explain is not None
+    assert (response.fpir, result.candidates[0].overruled_by_correction) == (pytest.approx(0.01, rel=0.2), False)
+    fused = registry.search([COLLINS, brighter(COLLINS, 0.8)], collection=collection_name).results[0]
+    assert fused.fused == 2
+    assert fused.lowest_similarity is not None
+    filtered = registry.search(str(COLLINS), collection=collection_name, metadata_filter={"floor": {"$gt": 3}})
+    assert filtered.results[0].candidates == []
+    assert len(registry.search(BUS, collection=collection_name, face="all", top_k=1).results) > 1
+    assert not registry.verify(COLLINS, HOPPER, fmr=0.001).match
+    verified = registry.verify(COLLINS, collection=collection_name, identity_id=registered.identity_id)
+    assert verified.match
+    assert verified.identity is not None
+    assert verified.identity.external_id == "collins"
+
+
+def test_embeddings(registry: Registry, collection_name: str) -> None:
+    embedded = registry.embed(COLLINS)
+    [face] = embedded.faces
+    assert (len(face.vector), np.linalg.norm(face.vector)) == (embedded.dim, pytest.approx(1, abs=1e-3))
+    assert face.embedding not in repr(embedded)
+    model_id = embedded.model_id
+    registry.register("a", embeddings=[face.vector], model_id=model_id, collection=collection_name)
+    assert registry.verify(COLLINS, embedding_b=face.embedding, model_id=model_id).match
+    found = registry.search(embedding=face.embedding, model_id=model_id, collection=collection_name)
+    assert found.results[0].candidates[0].match
+    box = face.face.box
+    assert registry.search(COLLINS, face="box", box=box, collection=collection_name).results[0].candidates[0].match
+
+
+def test_identities(registry: Registry, collection_name: str) -> None:
+    collins = registry.register("collins", COLLINS, metadata={"floor": 3}, collection=collection_name).identity_id
+    hopper = registry.register("hopper", [HOPPER, brighter(HOPPER, 0.8)], collection=collection_name).identity_id
+    later = datetime.now(UTC) + timedelta(days=1)
+    changed = registry.update_identity(collins, collection=collection_name, label="E. Collins", retain_until=later)
+    assert (changed.label, changed.retain_until, changed.metadata) == ("E. Collins", later, {"floor": 3})
+    assert registry.update_identity(collins, collection=collection_name, retain_until=None).retain_until is None
+    correction = registry.create_correction(collins, HOPPER, collection=collection_name)
+    assert [one.id for one in registry.list_corrections(collins, collection=collection_name)] == [correction.id]
+    registry.delete_correction(collins, correction.id, collection=collection_name)
+    first, _ = registry.list_templates(hopper, collection=collection_name, page_size=1)
+    split = registry.split_identity(hopper, [first.id], "grace", collection=collection_name)
+    merged = registry.merge_identities(hopper, [split.id], collection=collection_name)
+    assert (merged.template_count, merged.templates_moved) == (2, 1)
+    assert registry.delete_template(hopper, first.id, collection=collection_name).templates_left == 1
+    exported = registry.export_identity(collins, collection=collection_name)
+    assert (exported.identity.label, len(exported.templates[0].vector) > 0) == ("E. Collins", True)
+    assert exported.stored_responses[0]
+    identities = list(registry.list_identities(collection=collection_name, page_size=1))
+    assert [identity.label for identity in identities] == ["E. Collins", "hopper"]
+    [filtered] = registry.list_identities(collection=collection_name, metadata_filter={"floor": 3})
+    assert filtered.external_id == "collins"
+
+
+def test_a_move_an_erasure_and_the_audit_trail(registry: Registry, collection_name: str) -> None:
+    identity_id = registry.register("collins", COLLINS, collection=collection_name).identity_id
+    target = f"{collection_name}-2"
+    registry.create_collection(target)
+    registry.move_identity(identity_id, target, collection=collection_name)
+    assert registry.read_identity(identity_id, collection=target).external_id == "collins"
+    erased = registry.erase_identity(identity_id, collection=target)
+    assert erased.receipt is not None
+    with pytest.raises(IdentityNotFound):
+        registry.read_identity(identity_id, collection=target)
+    entries = list(registry.list_audit_entries(collection=target, identity_id=identity_id, page_size=1))
+    [head] = registry.list_audit_heads(collection=target)
+    assert entries[-1].mac == erased.receipt.mac == head.mac
 
 
 def test_an_archive(registry: Registry, collection_name: str, tmp_path: Path) -> None:
     archive = tmp_path / "people.zip"
     archive.write_bytes(zipped({"collins/1.jpg": COLLINS.read_bytes(), "broken/1.jpg": b"-"}))
-    seen: list[int] = []
-    job = registry.send(op.enrol_archive(archive, collection=collection_name))
-    ended = registry.wait_for_job(job.id, collection_name, lambda detail: seen.append(detail.done))
+    progress: list[JobDetail] = []
+    job = registry.enrol_archive(archive, collection=collection_name)
+    ended = registry.wait_for_job(job.id, collection=collection_name, progress=progress.append, poll_s=0.1)
     assert (ended.state, ended.counts["accepted"], ended.counts["rejected"]) == ("done", 1, 1)
-    assert seen[-1] == 2
-    [refused] = registry.all(op.job_rows(job.id, collection=collection_name, status="rejected"))
-    assert refused.code == "image_unreadable"
-    assert [one.id for one in registry.all(op.jobs(collection=collection_name))] == [job.id]
+    assert (progress[-1].done, progress[-1].finished) == (2, True)
+    [rejected] = registry.list_job_rows(job.id, collection=collection_name, status="rejected")
+    assert rejected.code == "image_unreadable"
+    assert [one.id for one in registry.list_jobs(collection=collection_name)] == [job.id]
+    assert registry.cancel_job(job.id, collection=collection_name).state == "done"
 
 
-def test_problems_are_the_services_own_errors(registry: Registry) -> None:
+def test_a_folder(registry: Registry, collection_name: str, import_root: Path) -> None:
+    (import_root / collection_name / "hopper").mkdir(parents=True)
+    (import_root / collection_name / "hopper" / "1.jpg").write_bytes(HOPPER.read_bytes())
+    job = registry.enrol_folder(collection_name, collection=collection_name)
+    ended = registry.wait_for_job(job.id, collection=collection_name, timeout_s=60)
+    assert (ended.counts["accepted"], ended.problem) == (1, None)
+    with pytest.raises(TimeoutError):
+        registry.wait_for_job(
+            registry.enrol_folder(".", collection=collection_name).id, collection=collection_name, timeout_s=0
+        )
+
+
+def test_errors_have_the_class_of_their_code(registry: Registry) -> None:
     with pytest.raises(CollectionNotFound) as caught:
-        registry.send(op.search(COLLINS, collection="nowhere"))
-    assert caught.value.pointer == "/collection"
+        registry.search(COLLINS, collection="nowhere")
+    assert (caught.value.status, caught.value.pointer) == (404, "/collection")
+    assert caught.value.request_id in str(caught.value)
+    blank = encoded(np.full((200, 200, 3), 127, np.uint8))
     with pytest.raises(NoFace):
-        registry.send(op.search(encoded(np.full((200, 200, 3), 127, np.uint8))))
+        registry.search(blank)
+    with pytest.raises(NoImageAccepted) as rejected:
+        registry.register("nobody", [blank, BUS])
+    assert [image["code"] for image in rejected.value.extensions["images"]] == ["no_face", "several_faces"]
 
 
 def test_collections_and_models(registry: Registry) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
-    assert registry.send(op.create_collection(name, quality="off")).quality == "off"
-    assert registry.send(op.change_collection(name, duplicates="warn")).duplicates == "warn"
-    assert registry.send(op.collection(name)).identity_count == 0
-    assert name in {one.name for one in registry.all(op.collections(prefix="test-"))}
-    assert registry.send(op.delete_collection(name)).identities_deleted == 0
-    [model] = registry.send(op.models()).models
-    assert registry.send(op.calibration(model.id)).model_id == model.id
-    assert registry.send(op.embed(COLLINS)).dim == model.dim
+    assert registry.create_collection(name, quality="off", fmr=0.001).quality == "off"
+    changed = registry.update_collection(name, duplicates="warn", fmr=None)
+    assert (changed.duplicates, changed.fmr) == ("warn", None)
+    assert registry.read_collection(name).identity_count == 0
+    assert name in {one.name for one in registry.list_collections(prefix="test-", page_size=1)}
+    migration = registry.read_model_migration(name)
+    assert (migration.secondary_model_id, migration.coverage) == (None, None)
+    assert registry.delete_collection(name).identities_deleted == 0
+    [model] = registry.list_models()
+    assert registry.read_calibration(model.id).calibration.points[0].fmr > 0
+    assert "<svg" in registry.read_det_curve(model.id)
+
+
+def test_health(registry: Registry) -> None:
+    assert registry.healthz().status == "alive"
+    assert registry.readyz().inference == "ready"
+    assert "registry_" in registry.read_metrics()
+
+
+def test_an_api_key_is_sent(client: httpx.Client) -> None:
+    with Registry(str(client.base_url), "ir_unknown") as registry, pytest.raises(Unauthorized, match="unknown"):
+        list(registry.list_models())
 
 
 @pytest.mark.anyio
-async def test_the_same_with_asyncio(client: httpx.Client, collection_name: str, tmp_path: Path) -> None:
+async def test_the_asynchronous_client(client: httpx.Client, collection_name: str, tmp_path: Path) -> None:
     archive = tmp_path / "people.zip"
     archive.write_bytes(zipped({"hopper/1.jpg": HOPPER.read_bytes()}))
     async with AsyncRegistry(str(client.base_url)) as registry:
-        await registry.send(op.register("collins", [COLLINS], collection=collection_name))
-        job = await registry.send(op.enrol_archive(archive, collection=collection_name))
-        assert (await registry.wait_for_job(job.id, collection_name)).counts["accepted"] == 1
-        people = [person.external_id async for person in registry.all(op.identities(collection=collection_name))]
-        assert people == ["collins", "hopper"]
+        await registry.register("collins", [COLLINS], collection=collection_name)
+        job = await registry.enrol_archive(archive, collection=collection_name)
+        ended = await registry.wait_for_job(job.id, collection=collection_name, timeout_s=60, poll_s=0.1)
+        assert ended.counts["accepted"] == 1
+        identities = registry.list_identities(collection=collection_name, page_size=1)
+        assert [identity.external_id async for identity in identities] == ["collins", "hopper"]
+        response = await registry.search(COLLINS, collection=collection_name, fpir=0.01)
+        assert response.results[0].candidates[0].label == "collins"
         with pytest.raises(IdentityNotFound):
-            await registry.send(op.identity(uuid.uuid4(), collection=collection_name))
+            await registry.read_identity(uuid.uuid4(), collection=collection_name)
 
 
-def test_nobody_there_is_told_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.answers.LONGEST_PAUSE_S", 0.05)
-    with Registry("http://127.0.0.1:9") as registry, pytest.raises(Unavailable, match="can't be reached"):
-        registry.send(op.delete_collection("x"))
+def definitions() -> Iterator[tuple[str, Request[Any], Any]]:
+    """Yields name, an example request and the response type of each operation of the client."""
+    for name in dir(Registry):
+        definition = getattr(getattr(Registry, name), "definition", None)
+        if definition is None:
+            continue
+        required = [
+            parameter.name
+            for parameter in list(inspect.signature(definition).parameters.values())[1:]
+            if parameter.default is parameter.empty
+        ]
+        arguments: dict[str, Any] = dict.fromkeys(required, "argument")
+        built = definition(None, **arguments)
+        hint = get_type_hints(definition)["return"]
+        if isinstance(built, Listing):
+            yield name, built.first, Page[get_args(hint)[0]]
+        else:
+            yield name, built, get_args(hint)[0]
 
 
-def test_a_list_is_not_sent(registry: Registry) -> None:
-    with pytest.raises(TypeError, match="page by page"):
-        registry.send(op.collections())  # type: ignore[arg-type]
+def test_the_client_has_every_operation_with_every_parameter_and_field(client: httpx.Client) -> None:
+    api = client.get("/openapi.json").json()
+    operations = {
+        operation["operationId"]: (method.upper(), re.sub(r"\{[^}]*\}", "{}", path), operation)
+        for path, item in api["paths"].items()
+        for method, operation in item.items()
+    }
+    found: list[str] = []
+    covered = set()
+    for name, request, document in definitions():
+        operation_id = OTHER_NAMES.get(name, name)
+        covered.add(operation_id)
+        method, path, operation = operations[operation_id]
+        assert (request.method, request.path.replace("argument", "{}")) == (method, path)
+        parameters = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
+        body = schema_of(api, operation.get("requestBody", {}).get("content", {}))
+        found += [f"{name}({one})" for one in (parameters | body.get("properties", {}).keys()) - arguments_of(name)]
+        responses = operation["responses"]
+        content = next(responses[code] for code in sorted(responses) if code.startswith("2")).get("content", {})
+        if "application/json" in content and document is not str:
+            found += differences(name, api, schema_of(api, content), document)
+    assert found == []
+    assert operations.keys() - NOT_IN_THE_CLIENT == covered
+
+
+def arguments_of(name: str) -> set[str]:
+    """Returns the names that the parameters of a client's operation have in the API."""
+    arguments = {*inspect.signature(getattr(Registry, name).definition).parameters}
+    folder = {"folder"} if name == "enrol_archive" else set()
+    return arguments.union(folder, *(API_NAMES.get(one, set()) for one in arguments))
+
+
+def schema_of(api: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    return resolved(api, content.get("application/json", {}).get("schema", {}))
+
+
+def resolved(api: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = api["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def differences(place: str, api: dict[str, Any], schema: Any, kind: Any) -> list[str]:
+    """Returns the fields of the schema and of the client's document that the other one lacks."""
+    schema = resolved(api, schema)
+    if "anyOf" in schema:
+        schemas = [one for one in schema["anyOf"] if one.get("type") != "null"]
+        return differences(place, api, schemas[0], kind) if len(schemas) == 1 else []
+    kinds = [one for one in get_args(kind) if inspect.isclass(one) and issubclass(one, BaseModel)]
+    if schema.get("type") == "array":
+        return differences(f"{place}[]", api, schema["items"], kinds[0]) if kinds else []
+    document = kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else (kinds or [None])[0]
+    if document is None or "properties" not in schema:
+        return []
+    properties = schema["properties"]
+    if issubclass(document, Page):
+        [items] = properties.keys() - {"next_cursor"}
+        return differences(f"{place}.{items}", api, properties[items], document.model_fields["items"].annotation)
+    missing = properties.keys() ^ document.model_fields.keys()
+    inner = (
+        differences(f"{place}.{name}", api, properties[name], field.annotation)
+        for name, field in document.model_fields.items()
+        if name in properties
+    )
+    return [f"{place}.{name}" for name in sorted(missing)] + [one for found in inner for one in found]

@@ -81,14 +81,14 @@ def unit(dim: int) -> list[float]:
 @pytest.mark.parametrize(
     ("embedding", "code"),
     [
-        (unit(64), "embedding_refused"),
-        ([0.5] * 128, "embedding_refused"),
-        ([0.0] * 128, "embedding_refused"),
+        (unit(64), "invalid_embedding"),
+        ([0.5] * 128, "invalid_embedding"),
+        ([0.0] * 128, "invalid_embedding"),
         ([1e39] * 128, "invalid_request"),
         ([], "invalid_request"),
         (["a"] * 128, "invalid_request"),
         ("AAAA", "invalid_request"),
-        (base64.b64encode(np.full(128, np.nan, "<f4").tobytes()).decode(), "embedding_refused"),
+        (base64.b64encode(np.full(128, np.nan, "<f4").tobytes()).decode(), "invalid_embedding"),
         ("not base64!", "invalid_base64"),
         ({"a": 1}, "invalid_request"),
     ],
@@ -103,7 +103,7 @@ def test_what_is_no_embedding_of_the_model_is_refused(client: httpx.Client, embe
 def test_the_model_must_be_named(client: httpx.Client, model: str | None) -> None:
     body = {"embedding": unit(128)} | ({} if model is None else {"model_id": model})
     answer = client.post("/search", json=body).json()
-    assert (answer["code"], answer["pointer"]) == ("embedding_refused", "/model_id")
+    assert (answer["code"], answer["pointer"]) == ("invalid_embedding", "/model_id")
 
 
 @pytest.mark.parametrize("body", [{}, {"image": "x", "embedding": unit(128)}, {"images": [], "embedding": unit(128)}])

@@ -1,4 +1,4 @@
-"""The engine: two runtimes agree, and nobody's result depends on who shares the batch."""
+"""Tests of detector, embedder and local engine with the shipped bundles on both runtimes."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from service.errors import StartupError
 from service.inference.bundle import read_embedder
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Picture, Observation
+from service.inference.engine import Observation, Picture
 from service.inference.graph import RuntimeOptions
 from service.inference.local import LocalEngine
 from service.runtime.engines import build_local
@@ -23,10 +23,10 @@ from tests.photos import BUS, COLLINS, HOPPER, TRAINER, brighter, pixels
 
 
 def crops(count: int) -> list[Pixels]:
-    """Aligned-like crops of real faces, each moved, turned and lit in its own way."""
+    """Returns crops of real faces with random shift, rotation and brightness, at the scale of aligned crops."""
     rng = np.random.default_rng(0)
     boxes = {COLLINS: (168, 56, 279, 184), HOPPER: (176, 120, 380, 344), TRAINER: (911, 102, 1056, 289)}
-    made = []
+    results = []
     for number in range(count):
         path = list(boxes)[number % 3]
         x0, y0, x1, y1 = boxes[path]
@@ -34,27 +34,27 @@ def crops(count: int) -> list[Pixels]:
         matrix = cv2.getRotationMatrix2D(((x0 + x1) / 2, (y0 + y1) / 2), rng.uniform(-15, 15), scale)
         matrix[:, 2] += 56 - np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + rng.uniform(-5, 5, 2)
         crop = cv2.warpAffine(pixels(path), matrix, (112, 112))
-        made.append((crop * rng.uniform(0.6, 1.0)).astype(np.uint8))
-    return made  # type: ignore[return-value]
+        results.append((crop * rng.uniform(0.6, 1.0)).astype(np.uint8))
+    return results  # type: ignore[return-value]
 
 
-def test_both_runtimes_embed_alike() -> None:
+def test_runtimes_give_the_same_embeddings() -> None:
     faces = crops(210)
-    ours = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("openvino")).embed(faces)
-    theirs = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("onnxruntime")).embed(faces)
-    assert (ours * theirs).sum(axis=1).min() >= 0.999
-    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+    openvino = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("openvino")).embed(faces)
+    onnxruntime = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("onnxruntime")).embed(faces)
+    assert (openvino * onnxruntime).sum(axis=1).min() >= 0.999
+    np.testing.assert_allclose(np.linalg.norm(openvino, axis=1), 1, atol=1e-5)
 
 
-def test_both_runtimes_find_the_same_boxes() -> None:
+def test_runtimes_give_the_same_boxes() -> None:
     pictures = [pixels(path) for path in (COLLINS, HOPPER, TRAINER, BUS)]
-    ours = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions("openvino")).detect(pictures)
-    theirs = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions("onnxruntime")).detect(pictures)
-    for one, other in zip(ours, theirs, strict=True):
+    openvino = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions("openvino")).detect(pictures)
+    onnxruntime = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions("onnxruntime")).detect(pictures)
+    for one, other in zip(openvino, onnxruntime, strict=True):
         np.testing.assert_allclose([face.box for face in one], [face.box for face in other], atol=0.5)
 
 
-def test_an_embedding_does_not_depend_on_its_batch() -> None:
+def test_embedding_does_not_depend_on_its_batch() -> None:
     embedder = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions())
     faces = crops(40)
     together = embedder.embed(faces)
@@ -63,24 +63,24 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
 
 
 @pytest.mark.parametrize("precision", ["f32", "auto"])
-def test_a_box_does_not_depend_on_its_batch(precision: Literal["f32", "auto"]) -> None:
+def test_box_does_not_depend_on_its_batch(precision: Literal["f32", "auto"]) -> None:
     detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(precision=precision))
     pictures = [pixels(path) for path in (COLLINS, HOPPER, TRAINER, BUS)]
     pictures += [cv2.resize(picture, (250, 250)) for picture in pictures]  # type: ignore[misc]
     together = detector.detect(pictures)
-    for picture, found in zip(pictures, together, strict=True):
+    for picture, faces in zip(pictures, together, strict=True):
         alone = detector.detect([picture])[0]
-        np.testing.assert_allclose([face.box for face in found], [face.box for face in alone], atol=0.05)
-        np.testing.assert_allclose([face.score for face in found], [face.score for face in alone], atol=1e-4)
+        np.testing.assert_allclose([face.box for face in faces], [face.box for face in alone], atol=0.05)
+        np.testing.assert_allclose([face.score for face in faces], [face.score for face in alone], atol=1e-4)
 
 
-def test_large_pictures_are_worked_off_in_portions(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_are_processed_in_parts(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     from service.inference import local
 
     images = [Picture(path.read_bytes()) for path in (COLLINS, HOPPER, BUS)] + [Picture(b"no picture")]
     together = engine.observe_now(images)
-    monkeypatch.setattr(local, "PORTION_PIXELS", 300_000)
-    assert [len(portion) for portion in local._portions(images)] == [1, 1, 1, 1]
+    monkeypatch.setattr(local, "MAX_PART_PIXELS", 300_000)
+    assert [len(part) for part in local._parts(images)] == [1, 1, 1, 1]
     apart = engine.observe_now(images)
     for one, other in zip(together[:3], apart[:3], strict=True):
         assert isinstance(one, Observation)
@@ -90,55 +90,55 @@ def test_large_pictures_are_worked_off_in_portions(engine: LocalEngine, monkeypa
 
 
 @pytest.mark.parametrize("size", [320, 640])
-def test_a_fixed_input_size_is_obeyed(size: int, settings: Settings) -> None:
+def test_fixed_input_size_is_used(size: int, settings: Settings) -> None:
     detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), image_size=size)
     assert list(detector._graphs) == [size]
     assert len(detector.detect([pixels(HOPPER)])[0]) >= 1
 
 
-def test_tiles_show_faces_that_the_whole_picture_hides() -> None:
-    """A portrait of 80 px in 4 megapixels: lost when the picture is shrunk, found in place in its tiles."""
+def test_tiling_detects_small_faces_of_a_large_picture() -> None:
+    """Faces of 80 px in 4 megapixels are detected in tiles and not in the scaled-down picture."""
     picture = np.full((1700, 2400, 3), 128, np.uint8)
     small = cv2.resize(pixels(HOPPER), (72, 83), interpolation=cv2.INTER_AREA)
-    places = [(50, 60), (1150, 820), (2320, 1610)]
-    for left, top in places:
+    positions = [(50, 60), (1150, 820), (2320, 1610)]
+    for left, top in positions:
         picture[top : top + 83, left : left + 72] = small
-    found = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), tiling=True).detect([picture])[0]
-    middles = [((face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2) for face in found]
-    assert len(found) == 3
-    for left, top in places:
-        assert any(left < x < left + 72 and top < y < top + 83 for x, y in middles)
+    faces = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), tiling=True).detect([picture])[0]
+    centres = [((face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2) for face in faces]
+    assert len(faces) == 3
+    for left, top in positions:
+        assert any(left < x < left + 72 and top < y < top + 83 for x, y in centres)
     assert YoloFaceDetector(BUNDLES / "detector", RuntimeOptions()).detect([picture])[0] == []
 
 
-def test_tiles_change_nothing_about_a_large_face() -> None:
-    """The seams of tiles neither cut a face in two nor show it twice."""
+def test_tiling_does_not_change_a_large_face() -> None:
+    """A face that crosses the edges of tiles is detected once and completely."""
     picture = cv2.resize(pixels(HOPPER), None, fx=2, fy=2)
     whole = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions()).detect([picture])[0]  # type: ignore[list-item]
     tiled = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), tiling=True).detect([picture])[0]  # type: ignore[list-item]
     assert len(whole) == 1
     left, _, right, bottom = whole[0].box
-    again = [face for face in tiled if left < (face.box[0] + face.box[2]) / 2 < right and face.box[1] < bottom]
-    assert len(again) == 1
-    np.testing.assert_allclose(whole[0].box, again[0].box, atol=1)
+    in_whole_box = [face for face in tiled if left < (face.box[0] + face.box[2]) / 2 < right and face.box[1] < bottom]
+    assert len(in_whole_box) == 1
+    np.testing.assert_allclose(whole[0].box, in_whole_box[0].box, atol=1)
 
 
-def test_onnx_runtime_refuses_what_it_cannot_do() -> None:
+def test_onnx_runtime_refuses_bf16() -> None:
     with pytest.raises(StartupError, match="f32 only"):
         FaceEmbedder(BUNDLES / "embedder", RuntimeOptions("onnxruntime", "bf16"))
 
 
-def test_a_file_that_is_no_graph_is_told_apart(tmp_path: Path) -> None:
+def test_file_that_is_not_a_graph_is_refused(tmp_path: Path) -> None:
     from service.inference.graph import open_graph
 
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     for backend in ("openvino", "onnxruntime"):
-        with pytest.raises(StartupError, match="can't run"):
+        with pytest.raises(StartupError, match="cannot run"):
             open_graph(tmp_path / "model.onnx", 112, RuntimeOptions(backend))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bundle", ["embedder", "embedder-fairface"])
-def test_shipped_embedders_tell_people_apart_at_their_own_thresholds(bundle: str, settings: Settings) -> None:
+def test_shipped_embedders_separate_people_at_their_thresholds(bundle: str, settings: Settings) -> None:
     engine = build_local(settings.model_copy(update={"embedder": EmbedderSettings(bundle=BUNDLES / bundle)}))
     photos = [COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes(), brighter(HOPPER, 1.2)]
     faces = [observed.faces[0] for observed in engine.observe_now([Picture(photo) for photo in photos])]  # type: ignore[union-attr]
@@ -150,10 +150,12 @@ def test_shipped_embedders_tell_people_apart_at_their_own_thresholds(bundle: str
     assert all(face.quality.score is not None for face in faces)
 
 
-def test_nothing_calls_home() -> None:
-    """OpenVINO's Python package brings telemetry that is on unless somebody opted out."""
+def test_openvino_telemetry_is_not_loaded() -> None:
+    """OpenVINO's Python package depends on a telemetry package that sends usage data by default."""
     program = (
-        "import sys\nfrom service.engines import build_local\nfrom service.settings import load_settings\n"
+        "import sys\n"
+        "from service.runtime.engines import build_local\n"
+        "from service.runtime.settings import load_settings\n"
         "build_local(load_settings())\n"
         "assert 'openvino' in sys.modules\n"
         "print([name for name in sys.modules if 'telemetry' in name and sys.modules[name] and 'stub' not in name])"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from service.gallery.access.audit import AuditTrail
+from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.search.sizes import GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder

@@ -1,4 +1,4 @@
-"""Searches among some people, and what they tell of themselves."""
+"""Tests of metadata filters in searches, and of the explanation of a search."""
 
 import json
 
@@ -21,7 +21,7 @@ PEOPLE = {
     "cleo": {"team": "engines", "floor": "three", "active": True},
     "dan": {'odd "{,} name ': 1},
 }
-WORKED = [
+EXAMPLES = [
     ({}, "ada ben cleo dan"),
     ({"team": "engines"}, "ada cleo"),
     ({"team": "engines", "floor": 3}, "ada"),
@@ -44,7 +44,7 @@ WORKED = [
     ({"$not": {"team": "engines"}}, "ben dan"),
     ({"$and": [{"team": "engines"}, {"$not": {"floor": 3}}]}, "cleo"),
 ]
-WRONG = [
+INVALID = [
     ({"team": {}}, "/filter/team"),
     ({"team": {"$like": "x"}}, "/filter/team/$like"),
     ({"$nor": []}, "/filter/$nor"),
@@ -72,22 +72,25 @@ async def people(database: Database, collection: Collection) -> Collection:
     return collection
 
 
-async def among(database: Database, collection: Collection, wish: dict) -> list[str]:
-    statement = select(identity.c.external_id).where(identity.c.collection_id == collection.id, condition_of(wish))
+async def matching(database: Database, collection: Collection, metadata_filter: dict) -> list[str]:
+    """Returns the external ids of the identities of a collection that match a filter, sorted."""
+    statement = select(identity.c.external_id).where(
+        identity.c.collection_id == collection.id, condition_of(metadata_filter)
+    )
     async with database.transaction() as connection:
         return sorted((await connection.execute(statement)).scalars())
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("wish", "names"), WORKED, ids=lambda value: json.dumps(value))
-async def test_worked_filters(database: Database, people: Collection, wish: dict, names: str) -> None:
-    assert await among(database, people, wish) == names.split()
+@pytest.mark.parametrize(("metadata_filter", "names"), EXAMPLES, ids=lambda value: json.dumps(value))
+async def test_example_filters(database: Database, people: Collection, metadata_filter: dict, names: str) -> None:
+    assert await matching(database, people, metadata_filter) == names.split()
 
 
-@pytest.mark.parametrize(("wish", "pointer"), WRONG)
-def test_what_is_wrong_is_pointed_at(wish: dict, pointer: str) -> None:
+@pytest.mark.parametrize(("metadata_filter", "pointer"), INVALID)
+def test_invalid_filter_raises_with_its_pointer(metadata_filter: dict, pointer: str) -> None:
     with pytest.raises(InvalidFilter) as caught:
-        condition_of(wish)
+        condition_of(metadata_filter)
     assert caught.value.pointer == pointer
 
 
@@ -100,51 +103,51 @@ simple = st.one_of(
     st.builds(lambda field, value: {field: value}, fields, scalars),
     st.builds(lambda field, values: {field: {"$in": values}}, fields, st.lists(scalars, max_size=3)),
     st.builds(lambda field, name, value: {field: {name: value}}, fields, ordered, st.integers(-5, 12)),
-    st.builds(lambda field, there: {field: {"$exists": there}}, fields, st.booleans()),
+    st.builds(lambda field, exists: {field: {"$exists": exists}}, fields, st.booleans()),
 )
 
 
 @pytest.mark.anyio
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(one=simple, other=simple)
-async def test_the_laws_of_logic(database: Database, people: Collection, one: dict, other: dict) -> None:
-    """A filter and its opposite share the people among them, and De Morgan's law holds."""
-    yes, no = await among(database, people, one), await among(database, people, {"$not": one})
-    assert sorted(yes + no) == sorted(PEOPLE)
-    neither = await among(database, people, {"$not": {"$or": [one, other]}})
-    assert neither == await among(database, people, {"$and": [{"$not": one}, {"$not": other}]})
+async def test_filters_follow_the_laws_of_logic(database: Database, people: Collection, one: dict, other: dict) -> None:
+    """A filter and its negation divide the identities into two sets, and De Morgan's law holds."""
+    matched, unmatched = await matching(database, people, one), await matching(database, people, {"$not": one})
+    assert sorted(matched + unmatched) == sorted(PEOPLE)
+    neither = await matching(database, people, {"$not": {"$or": [one, other]}})
+    assert neither == await matching(database, people, {"$and": [{"$not": one}, {"$not": other}]})
 
 
-def test_a_search_among_some(client: httpx.Client, collection_name: str) -> None:
+def test_search_compares_matching_identities_only(client: httpx.Client, collection_name: str) -> None:
+    collection = {"collection": collection_name}
     for name, path, team in (("collins", COLLINS, "crew"), ("hopper", HOPPER, "navy"), ("coach", TRAINER, "crew")):
-        body = {"collection": collection_name, "label": name, "metadata": {"team": team}, "face": "strongest"}
-        assert client.post("/register", json=body | {"images": [b64(path.read_bytes())]}).status_code == 201
+        body = {"label": name, "metadata": {"team": team}, "face": "strongest", "images": [b64(path.read_bytes())]}
+        assert client.post("/register", params=collection, json=body).status_code == 201
 
-    def names(wish: dict | None) -> list[str]:
-        body = {"collection": collection_name, "image": b64(brighter(HOPPER, 0.9)), "top_k": 3, "filter": wish}
-        answer = client.post("/search", json=body)
-        assert answer.status_code == 200, answer.text
-        return [candidate["external_id"] for candidate in answer.json()["results"][0]["candidates"]]
+    def names(metadata_filter: dict | None) -> list[str]:
+        body = {"image": b64(brighter(HOPPER, 0.9)), "top_k": 3, "filter": metadata_filter}
+        response = client.post("/search", params=collection, json=body)
+        assert response.status_code == 200, response.text
+        return [candidate["external_id"] for candidate in response.json()["results"][0]["candidates"]]
 
     assert names(None)[0] == "hopper"
     assert sorted(names({"team": "crew"})) == ["coach", "collins"]
     assert names({"team": "army"}) == []
-    form = {"collection": collection_name, "filter": '{"team": "navy"}'}
-    answer = client.post("/search", data=form, files={"image": HOPPER.read_bytes()})
-    assert [one["external_id"] for one in answer.json()["results"][0]["candidates"]] == ["hopper"]
-    wrong = client.post(
-        "/search", json={"collection": collection_name, "image": b64(HOPPER.read_bytes()), "filter": {"a": {"$x": 1}}}
-    )
-    assert (wrong.status_code, wrong.json()["code"], wrong.json()["pointer"]) == (422, "invalid_filter", "/filter/a/$x")
+    form = {"filter": '{"team": "navy"}'}
+    response = client.post("/search", params=collection, data=form, files={"image": HOPPER.read_bytes()})
+    assert [one["external_id"] for one in response.json()["results"][0]["candidates"]] == ["hopper"]
+    body = {"image": b64(HOPPER.read_bytes()), "filter": {"a": {"$x": 1}}}
+    response = client.post("/search", params=collection, json=body)
+    assert response.status_code == 422
+    assert (response.json()["code"], response.json()["pointer"]) == ("invalid_filter", "/filter/a/$x")
 
 
-def test_a_search_explains_itself(client: httpx.Client, collection_name: str) -> None:
-    body = {"collection": collection_name, "label": "hopper", "images": [b64(HOPPER.read_bytes())]}
-    assert client.post("/register", json=body).status_code == 201
-    answer = client.post(
-        "/search", json={"collection": collection_name, "image": b64(HOPPER.read_bytes()), "explain": True}
-    )
-    explained = answer.json()["results"][0]["explain"]
+def test_explain_returns_the_steps_of_a_search(client: httpx.Client, collection_name: str) -> None:
+    collection = {"collection": collection_name}
+    body = {"label": "hopper", "images": [b64(HOPPER.read_bytes())]}
+    assert client.post("/register", params=collection, json=body).status_code == 201
+    response = client.post("/search", params=collection, json={"image": b64(HOPPER.read_bytes()), "explain": True})
+    explained = response.json()["results"][0]["explain"]
     assert (explained["plan"], explained["shortlist"]) == ("exact", 100)
     assert explained["steps"][0]["rows"] == 1
     assert {"centroid", "template", "identity"} <= {step["on"] for step in explained["steps"]}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from service.inference.bundle import read_embedder
-from service.inference.rates import rate_of_one
+from service.inference.calibration import rate_of_one
 from service.recognition.decision import Comparisons, DecisionPolicy, OperatingPoint
 from service.runtime.settings import BUNDLES
 from tests.photos import BUS, COLLINS, HOPPER, b64, brighter, encoded

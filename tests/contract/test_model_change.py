@@ -19,7 +19,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from service.errors import RegistryError
-from service.gallery.access.audit import AuditTrail
+from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people.crops import CropCipher
 from service.gallery.search.sizes import GallerySizes
 from service.gallery.storage.database import Database
@@ -224,7 +224,7 @@ def test_who_has_no_crop_needs_a_new_photo(both: httpx.Client) -> None:
     view = wait(both, name, job_done)
     assert view["job"]["counts"] == {"accepted": 0, "duplicate": 0, "rejected": 2, "failed": 0}
     path, _, query = address.partition("?")
-    assert {row["code"] for row in both.get(f"{path}/rows?{query}").json()["rows"]} == {"new_photos_needed"}
+    assert {row["code"] for row in both.get(f"{path}/rows?{query}").json()["rows"]} == {"crops_missing"}
     assert (view["model_id"], view["coverage"]["missing"]) == (OWN, 2)
     listed = both.get(f"/collections/{name}/model-migration/missing").json()["people"]
     assert [one["external_id"] for one in listed] == ["collins", "hopper"]
@@ -366,7 +366,7 @@ def test_models_of_one_dimension_are_not_mixed_up(both: httpx.Client) -> None:
     assert abs(float(vectors[0] @ vectors[1])) < 0.5
     body = {"collection": name, "label": "collins", "embeddings": [made[OWN]], "model_id": OWN}
     refused = both.post("/register", json=body)
-    assert (refused.status_code, refused.json()["code"]) == (422, "embedding_refused")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_embedding")
     body |= {"embeddings": [made[SAME_DIM]], "model_id": SAME_DIM}
     assert both.post("/register", json=body).status_code == 201
     found = search(both, name, COLLINS.read_bytes())
@@ -375,7 +375,7 @@ def test_models_of_one_dimension_are_not_mixed_up(both: httpx.Client) -> None:
     verified = both.post("/verify", json={**mixed, "model_id": SAME_DIM}).json()
     assert (verified["model_id"], verified["match"]) == (SAME_DIM, True)
     refused = both.post("/verify", json={**mixed, "model_id": SAME_DIM, "fmr": None, "collection": "default"})
-    assert (refused.status_code, refused.json()["code"]) == (422, "embedding_refused")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_embedding")
 
 
 def test_what_can_not_be_changed_is_said(both: httpx.Client, client: httpx.Client) -> None:

@@ -231,7 +231,7 @@ def test_a_collection_has_its_own_default(client: httpx.Client, collection_name:
     cleared = client.patch(f"/collections/{name}", json={"fpir": None}).json()
     assert (cleared["fmr"], cleared["fpir"]) == (None, None)
     refused = client.patch(f"/collections/{name}", json={"fpir": 1e-9})
-    assert (refused.status_code, refused.json()["code"]) == (422, "fmr_not_calibrated")
+    assert (refused.status_code, refused.json()["code"]) == (422, "rate_not_calibrated")
     assert client.post("/search", json=probe).json()["fmr"] == 1e-3
 
 

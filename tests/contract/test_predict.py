@@ -13,9 +13,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.client import Registry
-from service.client import operations as op
-from service.errors import NoClassifier, StartupError, UrlNotAllowed, UrlUnreachable
+from identity_registry import Registry
+from identity_registry.errors import NoClassifier, UrlNotAllowed, UrlUnreachable
+from service.errors import StartupError
 from service.inference.bundle import read_embedder
 from service.runtime.api import _classes, create_app
 from service.runtime.settings import Settings
@@ -73,17 +73,17 @@ def predicting(settings: Settings, classifier: Path, host: str) -> Iterator[Regi
 
 def test_each_of_the_people_is_told(predicting: Registry) -> None:
     for path, name in ((COLLINS, "collins"), (HOPPER, "hopper")):
-        answer = predicting.send(op.predict(brighter(path, 0.7), top_k=2))
+        answer = predicting.predict(brighter(path, 0.7), top_k=2)
         (face,) = answer.faces
         assert face.guesses[0].label == name
         assert sum(guess.probability for guess in face.guesses) == pytest.approx(1, abs=1e-4)
         assert face.guesses[0].probability > 0.6
         assert (answer.classifier_id, answer.people) == ("people-1", 2)
-    assert len(predicting.send(op.predict(BUS, face="all", top_k=1)).faces) > 1
+    assert len(predicting.predict(BUS, face="all", top_k=1).faces) > 1
 
 
 def test_a_picture_may_lie_where_the_operator_allows(predicting: Registry, host: str) -> None:
-    answer = predicting.send(op.predict(url=f"http://{host}/collins"))
+    answer = predicting.predict(url=f"http://{host}/collins")
     assert answer.faces[0].guesses[0].label == "collins"
     for url in (
         "http://localhost:1/collins",
@@ -93,20 +93,20 @@ def test_a_picture_may_lie_where_the_operator_allows(predicting: Registry, host:
         "http://[",
     ):
         with pytest.raises(UrlNotAllowed):
-            predicting.send(op.predict(url=url))
+            predicting.predict(url=url)
     for path in ("moved", "absent"):
         with pytest.raises(UrlUnreachable):
-            predicting.send(op.predict(url=f"http://{host}/{path}"))
+            predicting.predict(url=f"http://{host}/{path}")
     with pytest.raises(Exception, match="more than the"):
-        predicting.send(op.predict(url=f"http://{host}/large"))
+        predicting.predict(url=f"http://{host}/large")
 
 
 def test_predictions_are_in_the_audit_trail(predicting: Registry) -> None:
     def count() -> int:
-        return [entry.action for entry in predicting.all(op.audit())].count("predict")
+        return [entry.action for entry in predicting.list_audit_entries()].count("predict")
 
     before = count()
-    predicting.send(op.predict(COLLINS))
+    predicting.predict(COLLINS)
     wait_for(lambda: count() > before, 10)  # entries about reading are written together, a little later
 
 
@@ -120,7 +120,7 @@ def test_one_picture_is_wanted(client: httpx.Client) -> None:
 
 def test_without_a_classifier_the_operation_says_so(client: httpx.Client) -> None:
     with Registry(str(client.base_url)) as registry, pytest.raises(NoClassifier):
-        registry.send(op.predict(COLLINS))
+        registry.predict(COLLINS)
 
 
 def test_a_classifier_of_another_embedder_is_refused(settings: Settings, classifier: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ async def test_one_who_is_two(client: httpx.Client, collection_name: str, databa
         "external_id": "all of them",
     }
     nothing = client.post(f"/identities/{mixed['identity_id']}/split", params=where, json=everything)
-    assert (nothing.status_code, nothing.json()["code"]) == (409, "nothing_left")
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "no_template_left")
     other = client.post(f"/identities/{mixed['identity_id']}/split", params=where, json={**body, "external_id": "x"})
     assert (other.status_code, other.json()["code"]) == (404, "template_not_found")
     assert listed(client, collection_name) == {"crew": 2, "hopper": 1}

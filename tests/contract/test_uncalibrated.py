@@ -35,7 +35,7 @@ def test_an_explicit_threshold_works(uncalibrated: httpx.Client) -> None:
 @pytest.mark.parametrize("asked", [{"fmr": 1e-3}, {"fmr": 1e-3, "collection": "default"}])
 def test_a_rate_is_refused(uncalibrated: httpx.Client, asked: dict[str, object]) -> None:
     document = uncalibrated.post("/verify", json={**PICTURES, **asked}).json()
-    assert document["code"] == "fmr_not_calibrated"
+    assert document["code"] == "rate_not_calibrated"
     assert "ask for a `threshold` instead" in document["detail"]
 
 
@@ -53,7 +53,7 @@ def test_a_person_is_enrolled_without_a_quality(uncalibrated: httpx.Client) -> N
     assert uncalibrated.post("/register", json=body).json()["images"][0]["face"]["quality"] is None
     # Nothing is asked for in this change, so nothing needs to be known.
     assert uncalibrated.patch("/collections/uncalibrated", json={}).status_code == 200
-    assert uncalibrated.patch("/collections/uncalibrated", json={"fmr": 0.01}).json()["code"] == "fmr_not_calibrated"
+    assert uncalibrated.patch("/collections/uncalibrated", json={"fmr": 0.01}).json()["code"] == "rate_not_calibrated"
 
 
 def test_a_rule_about_duplicates_is_refused_when_it_is_set(uncalibrated: httpx.Client) -> None:

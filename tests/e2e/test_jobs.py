@@ -1,4 +1,4 @@
-"""Workers that are killed with -9 in the middle of a bulk enrolment: no row is lost, none is done twice."""
+"""A bulk enrolment whose workers are killed with SIGKILL processes every row exactly once."""
 
 import io
 import os
@@ -21,7 +21,7 @@ PER_PERSON = 3
 
 
 def archive() -> bytes:
-    """Real faces under many names, each picture another."""
+    """Returns an archive with a different picture of a real face for every row."""
     random = np.random.default_rng(0)
     faces = [pixels(path) for path in (COLLINS, HOPPER)]
     buffer = io.BytesIO()
@@ -37,7 +37,7 @@ def worker(data: Path, url: str) -> "subprocess.Popen[bytes]":
         "REGISTRY_DATA_DIR": str(data),
         "REGISTRY_CONFIG": str(data / "service.yaml"),
         "REGISTRY_DATABASE__URL": url,
-        "REGISTRY_DATABASE__ANN_CHECK_EVERY_S": "1",
+        "REGISTRY_DATABASE__MAINTENANCE_INTERVAL_S": "1",
     }
     with (data / "jobs.log").open("ab") as log:
         return subprocess.Popen(
@@ -46,7 +46,7 @@ def worker(data: Path, url: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.timeout(300)
-def test_killed_workers_lose_no_row_and_enrol_none_twice(data_folder: Path, postgres_url: str) -> None:
+def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, postgres_url: str) -> None:
     libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("CREATE DATABASE killed")
@@ -58,13 +58,13 @@ def test_killed_workers_lose_no_row_and_enrol_none_twice(data_folder: Path, post
     }
     workers: list[subprocess.Popen[bytes]] = []
     with running_api(data_folder, **environment) as api:
-        taken = api.client.post(
+        response = api.client.post(
             "/jobs/enrolments", content=archive(), headers={"content-type": "application/zip"}, params={"force": True}
         )
-        address = taken.headers["location"]
+        path = response.headers["location"]
 
         def done() -> int:
-            return int(api.client.get(address).json()["done"])
+            return int(api.client.get(path).json()["done"])
 
         try:
             workers = [worker(data_folder, url), worker(data_folder, url)]
@@ -74,12 +74,12 @@ def test_killed_workers_lose_no_row_and_enrol_none_twice(data_folder: Path, post
             for process in workers:
                 process.wait()
             reached = done()
-            assert reached < PEOPLE * PER_PERSON, "the job was done before its workers were killed"
+            assert reached < PEOPLE * PER_PERSON, "the job finished before its workers were killed"
             time.sleep(0.5)
             assert done() == reached
             workers = [worker(data_folder, url)]
-            wait_for(lambda: api.client.get(address).json()["state"] == "done", 120)
-            job = api.client.get(address).json()
+            wait_for(lambda: api.client.get(path).json()["state"] == "done", 120)
+            job = api.client.get(path).json()
         finally:
             for process in workers:
                 process.terminate()

@@ -1,4 +1,4 @@
-"""The service in processes of its own, with the shipped bundles and real photos."""
+"""The service in separate processes, with the shipped bundles and real photos."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from service.embedded_postgres.cluster import Cluster
-from service.gallery.people.templates import centroid_of
+from service.gallery.index.centroids import centroid_of
 from tests.photos import COLLINS, HOPPER, b64, encoded, pixels
 from tests.server import keeper_of, processes_of, running_api, server_of, wait_for, wait_until_gone
 
@@ -23,7 +23,7 @@ FACE = COLLINS.read_bytes()
 
 
 def variant(number: int) -> bytes:
-    """Different bytes, and nearly the same picture, for each number."""
+    """Returns a picture file with different bytes, but nearly the same pixels, for each number."""
     return encoded(pixels(COLLINS), quality=95, comment=f"variant {number}".encode())
 
 
@@ -37,7 +37,7 @@ def query(data: Path, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def assert_every_centroid_is_what_its_templates_give(data: Path) -> None:
+def assert_every_centroid_is_the_mean_of_its_templates(data: Path) -> None:
     rows = query(data, "SELECT c.identity_id, c.template_count, c.embedding::text FROM centroid c")
     for identity_id, count, centroid in rows:
         statement = f"SELECT embedding::text FROM template WHERE identity_id = '{identity_id}' ORDER BY created_at, id"
@@ -50,7 +50,7 @@ def _vector(text: object) -> np.ndarray:
     return np.array(str(text).strip("[]").split(","), dtype=np.float32)
 
 
-def test_it_starts_in_time_stops_clean_and_remembers(data_folder: Path) -> None:
+def test_it_starts_and_stops_in_time_and_keeps_its_data(data_folder: Path) -> None:
     started = time.monotonic()
     with running_api(data_folder) as api:
         print(f"\nfrom process start to ready, new data folder: {time.monotonic() - started:.1f} s")
@@ -61,8 +61,8 @@ def test_it_starts_in_time_stops_clean_and_remembers(data_folder: Path) -> None:
     with running_api(data_folder) as api:
         print(f"from process start to ready, warm: {time.monotonic() - started:.1f} s")
         assert time.monotonic() - started < 30
-        found = api.client.post("/search", json={"image": b64(FACE)}).json()
-        assert found["results"][0]["candidates"][0]["label"] == "C"
+        response = api.client.post("/search", json={"image": b64(FACE)}).json()
+        assert response["results"][0]["candidates"][0]["label"] == "C"
 
 
 def test_a_killed_api_leaves_no_process_behind(data_folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_killed_api_leaves_no_process_behind(data_folder: Path) -> None:
         wait_until_gone(data_folder / "postgres")
 
 
-def test_twenty_clients_register_one_person_at_once(data_folder: Path) -> None:
+def test_twenty_clients_register_one_person_concurrently(data_folder: Path) -> None:
     with running_api(data_folder) as api:
         pictures = [variant(number) for number in range(20)]
 
@@ -85,10 +85,10 @@ def test_twenty_clients_register_one_person_at_once(data_folder: Path) -> None:
         assert len({answer["identity_id"] for answer in answers}) == 1
         assert sum(bool(answer["created"]) for answer in answers) == 1
         assert query(data_folder, "SELECT template_count FROM centroid") == [(20,)]
-        assert_every_centroid_is_what_its_templates_give(data_folder)
+        assert_every_centroid_is_the_mean_of_its_templates(data_folder)
 
 
-def test_a_kill_during_a_burst_loses_nothing_that_was_acknowledged(data_folder: Path) -> None:
+def test_a_kill_under_load_loses_no_acknowledged_registration(data_folder: Path) -> None:
     acknowledged: list[str] = []
     sent = 60
     with running_api(data_folder) as api:
@@ -119,11 +119,11 @@ def test_a_kill_during_a_burst_loses_nothing_that_was_acknowledged(data_folder: 
             "SELECT count(*), count(t.id), count(c.identity_id) FROM identity i "
             "LEFT JOIN template t ON t.identity_id = i.id LEFT JOIN centroid c ON c.identity_id = i.id",
         )
-        assert len(set(stored[0])) == 1, "an identity was written by half"
-        assert_every_centroid_is_what_its_templates_give(data_folder)
+        assert len(set(stored[0])) == 1, "an identity was stored partially"
+        assert_every_centroid_is_the_mean_of_its_templates(data_folder)
 
 
-def test_a_database_that_goes_away_is_503_and_comes_back_by_itself(data_folder: Path) -> None:
+def test_a_database_outage_returns_503_and_the_service_recovers(data_folder: Path) -> None:
     with running_api(data_folder) as api:
         assert api.client.post("/register", json=body("before", FACE)).status_code == 201
         acknowledged: set[str] = set()
@@ -159,7 +159,7 @@ def test_a_database_that_goes_away_is_503_and_comes_back_by_itself(data_folder: 
         stored = {row[0] for row in query(data_folder, "SELECT external_id FROM identity")}
         assert acknowledged | {"before", "after"} <= stored
         assert stored <= acknowledged | refused | {"before", "after"}
-        assert_every_centroid_is_what_its_templates_give(data_folder)
+        assert_every_centroid_is_the_mean_of_its_templates(data_folder)
 
 
 def test_several_worker_processes_share_the_database(data_folder: Path) -> None:
@@ -173,14 +173,14 @@ def test_several_worker_processes_share_the_database(data_folder: Path) -> None:
         wait_until_gone(data_folder / "postgres")
 
 
-def test_another_database_is_used_where_one_is_named(data_folder: Path, postgres_url: str) -> None:
+def test_a_configured_database_is_used(data_folder: Path, postgres_url: str) -> None:
     with running_api(data_folder, REGISTRY_DATABASE__URL=postgres_url) as api:
         assert api.client.get("/readyz").json()["status"] == "ready"
         assert not (data_folder / "postgres").exists()
 
 
 @pytest.mark.parametrize(
-    ("environment", "options", "words"),
+    ("environment", "options", "message"),
     [
         ({"REGISTRY_DATABSE__URL": "x"}, [], "unknown setting REGISTRY_DATABSE__URL"),
         ({"REGISTRY_DATABASE__URL": "postgresql+psycopg://u:secret@127.0.0.1:1/x"}, [], "database can't be reached"),
@@ -192,11 +192,11 @@ def test_another_database_is_used_where_one_is_named(data_folder: Path, postgres
         ),
     ],
 )
-def test_what_keeps_it_from_starting_is_told_in_words(
-    data_folder: Path, environment: dict[str, str], options: list[str], words: str
+def test_a_failed_start_explains_the_reason(
+    data_folder: Path, environment: dict[str, str], options: list[str], message: str
 ) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "service", "api", "--port", "0", *options],
+        [sys.executable, "-m", "service", "serve", "--port", "0", *options],
         env=os.environ | {"REGISTRY_DATA_DIR": str(data_folder)} | environment,
         capture_output=True,
         text=True,
@@ -204,30 +204,30 @@ def test_what_keeps_it_from_starting_is_told_in_words(
         check=False,
     )
     assert result.returncode != 0
-    assert words in result.stdout + result.stderr
+    assert message in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     assert "secret" not in result.stdout + result.stderr
     wait_until_gone(data_folder / "postgres")
 
 
-def test_the_log_holds_no_label_and_no_picture(data_folder: Path) -> None:
+def test_the_logs_contain_no_label_and_no_picture(data_folder: Path) -> None:
     with running_api(data_folder) as api:
         api.client.post("/register", json=body("Very Private Name", FACE))
         api.client.post("/register", json={"label": "Very Private Name", "images": ["%%%"]})
         api.client.post("/search", json={"image": b64(HOPPER.read_bytes())})
         api.stop()
-        logs = [api.log, data_folder / "postgres" / "server.log_format", data_folder / "postgres" / "keeper.log"]
-        written = "".join(path.read_text(errors="replace") for path in logs)
-    assert "Very Private Name" not in written
-    assert b64(FACE)[100:140] not in written
+        logs = [api.log, data_folder / "postgres" / "server.log", data_folder / "postgres" / "keeper.log"]
+        text = "".join(path.read_text(errors="replace") for path in logs)
+    assert "Very Private Name" not in text
+    assert b64(FACE)[100:140] not in text
 
 
-def test_two_processes_behind_one_port_are_counted_together(data_folder: Path) -> None:
+def test_metrics_of_two_processes_on_one_port_are_added(data_folder: Path) -> None:
     with running_api(data_folder, "--workers", "2") as api:
-        for _ in range(12):  # connections of their own, so that both processes get some
+        for _ in range(12):  # a new connection each, so that both processes get some
             assert httpx.get(f"{api.client.base_url}/healthz").status_code == 200
-        figures = [api.client.get("/metrics").text for _ in range(2)]
-    for text in figures:
+        metrics = [api.client.get("/metrics").text for _ in range(2)]
+    for text in metrics:
         line = next(
             line for line in text.splitlines() if 'registry_request_seconds_count{operation="GET /healthz"' in line
         )

@@ -1,4 +1,4 @@
-"""A release goes on serving while the next one migrates its database."""
+"""A running release keeps serving while the next release migrates the database."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from tests.server import running_api
 REPOSITORY = Path(__file__).parents[2]
 
 
-NEXT = '''"""What a next release may do while this one serves: it adds, and takes nothing away.
+NEXT = '''"""A schema change that is compatible with the previous release: it only adds objects.
 
 Revision ID: next
 Revises: {head}
@@ -41,7 +41,7 @@ def upgrade() -> None:
 
 @pytest.fixture
 def next_release(tmp_path: Path) -> Path:
-    """A working directory with a migration more: a command started in it takes itself for the next release."""
+    """A working directory with an additional migration; commands started in it behave like the next release."""
     shutil.copytree(REPOSITORY / "migrations", tmp_path / "migrations")
     head = schema.this_release().wanted
     (tmp_path / "migrations" / "versions" / "next.py").write_text(NEXT.replace("{head}", head))
@@ -54,7 +54,7 @@ def upgrade(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
 
 
-def test_the_api_stays_ready_and_serves_while_the_next_release_migrates(
+def test_the_api_keeps_serving_while_the_next_release_migrates(
     postgres_url: str, next_release: Path, data_folder: Path
 ) -> None:
     libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
@@ -64,16 +64,16 @@ def test_the_api_stays_ready_and_serves_while_the_next_release_migrates(
     url = postgres_url.replace("/registry?", "/upgraded?")
     head = schema.this_release().wanted
     schema.upgrade(url)
-    outcomes, ended = Counter[tuple[str, int]](), threading.Event()
+    outcomes, stopped = Counter[tuple[str, int]](), threading.Event()
     with running_api(data_folder, REGISTRY_DATABASE__URL=url) as api:
         assert api.client.get("/readyz").json()["schema_revision"] == head
 
         def use() -> None:
             number = 0
-            while not ended.is_set():
-                photo = {"images": (COLLINS, HOPPER)[number % 2].read_bytes()}
-                answer = api.client.post("/register", data={"label": f"p{number}"}, files=photo)
-                outcomes["register", answer.status_code] += 1
+            while not stopped.is_set():
+                picture = {"images": (COLLINS, HOPPER)[number % 2].read_bytes()}
+                response = api.client.post("/register", data={"label": f"p{number}"}, files=picture)
+                outcomes["register", response.status_code] += 1
                 outcomes["ready", api.client.get("/readyz").status_code] += 1
                 number += 1
 
@@ -81,16 +81,16 @@ def test_the_api_stays_ready_and_serves_while_the_next_release_migrates(
         client.start()
         migrated = upgrade(url, next_release)
         time.sleep(0.5)
-        ended.set()
+        stopped.set()
         client.join()
         assert migrated.returncode == 0, migrated.stderr
         assert "next" in migrated.stdout
         assert set(outcomes) == {("register", 201), ("ready", 200)}
         assert outcomes["register", 201] > 3
-    # And it can be started again: a release that is rolled back finds a schema that still serves it.
+    # After a rollback the previous release starts with the newer schema.
     again = upgrade(url, REPOSITORY)
     assert again.returncode == 0, again.stderr
-    assert "next of a later release and serves this one" in again.stderr
+    assert "next of a later release, which is compatible with this one" in again.stderr
     with running_api(data_folder, REGISTRY_DATABASE__URL=url) as api:
         assert api.client.get("/readyz").json()["schema_revision"] == head
         assert len(api.client.get("/identities?limit=1000").json()["identities"]) == outcomes["register", 201]

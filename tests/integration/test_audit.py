@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from service.gallery.access import audit
-from service.gallery.access.audit import Action, Actor, ChainBrokenError, Event, Head, AuditTrail
+from service.gallery.access import audit_log
+from service.gallery.access.audit_entries import Action, Actor, ChainBrokenError, Event, Head
+from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.storage.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +45,7 @@ async def problem(database: Database, chain: uuid.UUID, known: Sequence[Head] = 
 
 async def head_of(database: Database, chain: uuid.UUID) -> Head:
     async with database.transaction() as connection:
-        head = await audit.find_head(connection, chain)
+        head = await audit_log.find_head(connection, chain)
     assert head is not None
     return head
 
@@ -55,7 +56,7 @@ async def test_a_chain_that_nobody_touched_is_whole(database: Database) -> None:
     async with database.transaction() as connection:
         await AuditTrail(KEY).append(connection, chain, [Event(Action.ERASE, WHO, uuid.uuid4(), {"templates": 2})])
         assert await AuditTrail(KEY).check(connection, chain) == 6
-        entries = await audit.page(connection, chain, 10)
+        entries = await audit_log.page(connection, chain, 10)
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert (entries[5].action, entries[5].key_name, entries[5].details) == ("erase", "kiosk", {"templates": 2})
 

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, started, shared, killed and misled for real."""
+"""The embedded PostgreSQL: starts, leases, killed processes and unusable folders."""
 
 import os
 import shutil
@@ -27,18 +27,18 @@ def libpq(url: str) -> str:
     return url.replace("postgresql+psycopg", "postgresql")
 
 
-def remember(url: str, value: int) -> None:
+def insert_note(url: str, value: int) -> None:
     with psycopg.connect(libpq(url)) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS note (value int)")
         connection.execute("INSERT INTO note VALUES (%s)", [value])
 
 
-def remembered(url: str) -> list[int]:
+def notes(url: str) -> list[int]:
     with psycopg.connect(libpq(url)) as connection:
         return [row[0] for row in connection.execute("SELECT value FROM note ORDER BY value")]
 
 
-def answers(url: str) -> bool:
+def accepts_connections(url: str) -> bool:
     try:
         with psycopg.connect(libpq(url), connect_timeout=2) as connection:
             return connection.execute("SELECT 1").fetchone() == (1,)
@@ -46,10 +46,10 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_first_start_warm_start_and_nothing_left_behind(data_folder: Path) -> None:
+def test_first_start_and_warm_start_leave_no_process_behind(data_folder: Path) -> None:
     root = data_folder / "postgres"
     with EmbeddedPostgres(root) as url:
-        remember(url, 1)
+        insert_note(url, 1)
         assert (root / "data").stat().st_mode & 0o777 == 0o700
         with psycopg.connect(libpq(url)) as connection:
             assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
@@ -58,46 +58,46 @@ def test_first_start_warm_start_and_nothing_left_behind(data_folder: Path) -> No
     started = time.monotonic()
     with EmbeddedPostgres(root) as url:
         assert time.monotonic() - started < 5
-        assert remembered(url) == [1]
+        assert notes(url) == [1]
     wait_until_gone(root)
 
 
-def test_a_killed_server_comes_back_with_its_data(data_folder: Path) -> None:
+def test_a_killed_server_is_restarted_with_its_data(data_folder: Path) -> None:
     root = data_folder / "postgres"
     with EmbeddedPostgres(root) as url:
-        remember(url, 1)
+        insert_note(url, 1)
         killed = server_of(root)
         killed.kill()
-        wait_for(lambda: answers(url) and server_of(root).pid != killed.pid, 30)
-        assert remembered(url) == [1]
+        wait_for(lambda: accepts_connections(url) and server_of(root).pid != killed.pid, 30)
+        assert notes(url) == [1]
 
 
-def test_a_killed_keeper_takes_the_server_along_and_both_come_back(data_folder: Path) -> None:
+def test_a_killed_keeper_ends_the_server_and_both_are_restarted(data_folder: Path) -> None:
     root = data_folder / "postgres"
     with EmbeddedPostgres(root) as url:
-        remember(url, 1)
+        insert_note(url, 1)
         keeper, server = keeper_of(root), server_of(root)
         keeper.kill()
         wait_for(lambda: not server.is_running() or server.status() == "zombie", 30)
-        wait_for(lambda: answers(url), 30)
+        wait_for(lambda: accepts_connections(url), 30)
         assert keeper_of(root).pid != keeper.pid
-        assert remembered(url) == [1]
+        assert notes(url) == [1]
     wait_until_gone(root)
 
 
-def test_everything_killed_at_once_leaves_a_folder_that_starts_again(data_folder: Path) -> None:
+def test_after_all_processes_are_killed_the_server_starts_again(data_folder: Path) -> None:
     root = data_folder / "postgres"
     holder = lease(root)
-    remember(Cluster(root).url, 1)
+    insert_note(Cluster(root).url, 1)
     for process in [keeper_of(root), server_of(root)]:
         process.kill()
     holder.kill()
     holder.communicate()
     with EmbeddedPostgres(root) as url:
-        assert remembered(url) == [1]
+        assert notes(url) == [1]
 
 
-def test_a_killed_user_ends_the_server(data_folder: Path) -> None:
+def test_the_server_ends_when_its_last_user_is_killed(data_folder: Path) -> None:
     root = data_folder / "postgres"
     holder = lease(root)
     assert processes_of(root)
@@ -106,23 +106,23 @@ def test_a_killed_user_ends_the_server(data_folder: Path) -> None:
     wait_until_gone(root)
 
 
-def test_two_users_share_one_server_and_outlive_each_other(data_folder: Path) -> None:
+def test_users_share_one_server_and_end_independently(data_folder: Path) -> None:
     root = data_folder / "postgres"
     first = lease(root)
     server = server_of(root)
     second = lease(root)
     assert server_of(root) == server
     assert end(first) == 0
-    assert answers(Cluster(root).url)
+    assert accepts_connections(Cluster(root).url)
     third = lease(root)
     assert end(second) == 0
-    assert answers(Cluster(root).url)
+    assert accepts_connections(Cluster(root).url)
     assert server_of(root) == server
     assert end(third) == 0
     wait_until_gone(root)
 
 
-def test_many_that_start_at_once_share_one_server(data_folder: Path) -> None:
+def test_concurrent_starts_share_one_server(data_folder: Path) -> None:
     root = data_folder / "postgres"
     command = [sys.executable, "-c", LEASE, str(root)]
     users = [
@@ -136,52 +136,52 @@ def test_many_that_start_at_once_share_one_server(data_folder: Path) -> None:
     wait_until_gone(root)
 
 
-def test_a_stale_pid_of_a_stranger_and_a_stale_socket_lock_are_cleared(data_folder: Path) -> None:
+def test_a_stale_pid_of_an_unrelated_process_and_a_stale_socket_lock_are_cleared(data_folder: Path) -> None:
     root = data_folder / "postgres"
     with EmbeddedPostgres(root) as url:
-        remember(url, 1)
-    stranger = os.getppid()  # alive, and not PostgreSQL
+        insert_note(url, 1)
+    unrelated = os.getppid()  # running, and not PostgreSQL
     (root / "data" / "postmaster.pid").write_text(
-        f"{stranger}\n{root / 'data'}\n1\n5432\n{root / 'socket'}\n\n\nready\n"
+        f"{unrelated}\n{root / 'data'}\n1\n5432\n{root / 'socket'}\n\n\nready\n"
     )
-    (root / "socket" / ".s.PGSQL.5432.lock").write_text(f"{stranger}\n{root / 'data'}\n1\n5432\n")
+    (root / "socket" / ".s.PGSQL.5432.lock").write_text(f"{unrelated}\n{root / 'data'}\n1\n5432\n")
     with EmbeddedPostgres(root) as url:
-        assert remembered(url) == [1]
+        assert notes(url) == [1]
 
 
-def test_a_long_path_gets_a_short_socket_folder(data_folder: Path) -> None:
+def test_a_long_path_has_a_short_socket_folder(data_folder: Path) -> None:
     root = data_folder / ("long" * 25)
     assert len(str(Cluster(root).socket_folder)) < 90
     with EmbeddedPostgres(root) as url:
-        assert answers(url)
+        assert accepts_connections(url)
     shutil.rmtree(Cluster(root).socket_folder)
 
 
-def test_data_of_another_major_version_is_left_alone(data_folder: Path) -> None:
+def test_data_of_another_major_version_is_not_changed(data_folder: Path) -> None:
     root = data_folder / "postgres"
     (root / "data").mkdir(parents=True)
     (root / "data" / "PG_VERSION").write_text("16\n")
-    with pytest.raises(StartupError, match="made by PostgreSQL 16 and this release brings 18"):
+    with pytest.raises(StartupError, match="belongs to PostgreSQL 16, and this release contains PostgreSQL 18"):
         EmbeddedPostgres(root).start()
     wait_until_gone(root)
     assert (root / "data" / "PG_VERSION").read_text() == "16\n"
 
 
-def test_a_folder_of_something_else_is_left_alone(data_folder: Path) -> None:
+def test_a_folder_with_other_files_is_not_used(data_folder: Path) -> None:
     (data_folder / "data").mkdir()
     with pytest.raises(StartupError, match="is not a PostgreSQL data folder"):
         EmbeddedPostgres(data_folder).start()
 
 
-def test_an_interrupted_first_start_is_started_over(data_folder: Path) -> None:
+def test_an_interrupted_first_start_is_repeated(data_folder: Path) -> None:
     partial = data_folder / "postgres" / "data.partial"
     partial.mkdir(parents=True)
     (partial / "PG_VERSION").write_text("half")
     with EmbeddedPostgres(data_folder / "postgres") as url:
-        assert answers(url)
+        assert accepts_connections(url)
 
 
-def test_a_processor_without_avx2_is_told_apart(tmp_path: Path) -> None:
+def test_a_cpu_without_avx2_is_refused(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags : fpu sse4_2 avx\n")
     with pytest.raises(StartupError, match="AVX2"):
@@ -191,22 +191,22 @@ def test_a_processor_without_avx2_is_told_apart(tmp_path: Path) -> None:
     binaries.require_supported_cpu(cpuinfo, machine="aarch64")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server another account")
-def test_root_is_told_which_folder_the_servers_account_cannot_enter(data_folder: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another account")
+def test_the_error_names_the_folder_that_the_account_of_the_server_cannot_enter(data_folder: Path) -> None:
     closed = data_folder / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(StartupError, match=f"can't enter {closed}"):
+    with pytest.raises(StartupError, match=f"has no permission to enter {closed}"):
         EmbeddedPostgres(closed / "postgres").start()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server another account")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another account")
 def test_root_does_not_run_the_server(data_folder: Path) -> None:
     with EmbeddedPostgres(data_folder / "postgres"):
         assert server_of(data_folder / "postgres").uids().real != 0
 
 
 def in_namespace(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a shell script as root in a mount namespace of its own, with a leasing process to start."""
+    """Runs a shell script as root in a new mount namespace."""
     return subprocess.run(
         ["unshare", "-m", "sh", "-euc", script, "sh", *arguments],
         input="", capture_output=True, text=True, timeout=90, check=False,
@@ -214,7 +214,7 @@ def in_namespace(script: str, *arguments: str) -> "subprocess.CompletedProcess[s
 
 
 @needs_mount
-def test_a_full_data_folder_says_so(data_folder: Path) -> None:
+def test_a_full_data_folder_is_reported(data_folder: Path) -> None:
     script = 'mount -t tmpfs -o size=60m,mode=711 tmpfs "$1"; exec "$2" -c "$3" "$1/postgres"'
     result = in_namespace(script, str(data_folder), sys.executable, LEASE)
     assert result.returncode == 1
@@ -222,7 +222,7 @@ def test_a_full_data_folder_says_so(data_folder: Path) -> None:
 
 
 @needs_mount
-def test_a_data_folder_that_has_filled_up_says_so(data_folder: Path) -> None:
+def test_a_data_folder_that_becomes_full_is_reported(data_folder: Path) -> None:
     script = """
         mount -t tmpfs -o size=320m,mode=711 tmpfs "$1"
         "$2" -c "$3" "$1/postgres"
@@ -235,7 +235,7 @@ def test_a_data_folder_that_has_filled_up_says_so(data_folder: Path) -> None:
 
 
 @needs_mount
-def test_a_read_only_data_folder_says_so(data_folder: Path) -> None:
+def test_a_read_only_data_folder_is_reported(data_folder: Path) -> None:
     script = 'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; exec "$2" -c "$3" "$1/postgres"'
     result = in_namespace(script, str(data_folder), sys.executable, LEASE)
     assert result.returncode == 1
@@ -243,8 +243,8 @@ def test_a_read_only_data_folder_says_so(data_folder: Path) -> None:
 
 
 @needs_mount
-def test_an_ordinary_account_runs_it_all_itself(data_folder: Path) -> None:
-    """Interpreter, packages and code are mounted where `nobody` can reach them."""
+def test_an_ordinary_user_runs_the_server_without_another_account(data_folder: Path) -> None:
+    """Mounts the interpreter, the packages and the code where `nobody` can read them."""
     home = data_folder / "home"
     site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     repository = Path(__file__).parents[2]
@@ -265,7 +265,7 @@ def test_an_ordinary_account_runs_it_all_itself(data_folder: Path) -> None:
     assert (home / "data" / "postgres" / "data").stat().st_uid == 65534
 
 
-def test_a_lock_is_shared_or_alone(tmp_path: Path) -> None:
+def test_a_lock_is_shared_or_exclusive(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     a, b = FileLock(path), FileLock(path)
     assert a.try_shared()

@@ -1,52 +1,60 @@
-"""The gallery report on a collection with planted faults, all of which it must name."""
+"""Tests the gallery report on a collection with planted duplicates and mislabelled templates."""
 
 import asyncio
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import numpy as np
 import pytest
 
 from service.errors import StartupError
-from service.gallery.people import collections, identities, templates
+from service.gallery.people import collections, enrolment
+from service.gallery.people.enrolment_records import NewEnrolment, NewTemplate
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
-from service.recognition.decision import DecisionPolicy, OperatingPoint
+from service.recognition.decision import DecisionPolicy
+from service.recognition.operating_point import OperatingPoint
 from service.report.run import report
 from service.report.scores import Gallery, measure
 from service.runtime.settings import BUNDLES
 
 MANIFEST = read_embedder(BUNDLES / "embedder")
 POLICY = DecisionPolicy(MANIFEST.calibration, "f32", OperatingPoint("fmr", 1e-3))
-PEOPLE, EACH = 40, 4
+PEOPLE, TEMPLATES_EACH = 40, 4
 
 
-def clouds(seed: int = 0) -> np.ndarray:
-    """(PEOPLE, EACH, dim) templates whose mates have cosines of about 0.8."""
+def clustered_templates(seed: int = 0) -> np.ndarray:
+    """Returns (PEOPLE, TEMPLATES_EACH, dim) templates whose mates have cosines of about 0.8."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(PEOPLE, 1, MANIFEST.embedding_dim))
-    vectors = centres + 0.5 * random.normal(size=(PEOPLE, EACH, MANIFEST.embedding_dim))
+    vectors = centres + 0.5 * random.normal(size=(PEOPLE, TEMPLATES_EACH, MANIFEST.embedding_dim))
     return (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
+
+
+def no_event(result: object) -> NoReturn:
+    raise AssertionError("this test stores templates without an audit event")
 
 
 async def enrol(database: Database, name: str, person: str, vectors: np.ndarray) -> None:
     async with database.transaction() as connection:
         collection = await collections.get(connection, name)
-        identity_id, _ = await identities.lock_or_create(connection, collection.id, person, person, None)
-        samples = [templates.NewTemplate(vector.tobytes()[:32], vector, (0, 0, 1, 1), 1.0, None) for vector in vectors]
-        await templates.add(connection, collection.id, identity_id, MANIFEST.model_id, samples)
-        await templates.recompute_centroid(connection, collection.id, identity_id, MANIFEST.model_id)
+        model = MANIFEST.model_id
+        samples = [NewTemplate(model, vector.tobytes()[:32], vector, (0, 0, 1, 1), 1.0, None) for vector in vectors]
+        new = NewEnrolment(collection, person, person, None, None, samples, {}, None, event=no_event)
+        row, _ = await enrolment.lock_or_create(connection, new)
+        await enrolment.add_templates(connection, collection.id, row.id, samples)
 
 
-async def test_planted_duplicates_and_mislabelled_templates_are_named(
+async def test_report_lists_planted_duplicates_and_mislabelled_templates(
     database: Database, client: httpx.Client, collection_name: str, tmp_path: Path
 ) -> None:
-    vectors = clouds()
+    vectors = clustered_templates()
     for number in range(PEOPLE):
         await enrol(database, collection_name, f"person {number:02}", vectors[number])
-    again = clouds()[:3] + 0.03
-    again /= np.linalg.norm(again, axis=2, keepdims=True)
-    for number, vector in enumerate(again):
+    duplicates = clustered_templates()[:3] + 0.03
+    duplicates /= np.linalg.norm(duplicates, axis=2, keepdims=True)
+    for number, vector in enumerate(duplicates):
         await enrol(database, collection_name, f"twice | {number}", vector)
     for number in (10, 20):
         await enrol(database, collection_name, f"person {number:02}", vectors[number + 1][:1] * 0.999)
@@ -54,51 +62,51 @@ async def test_planted_duplicates_and_mislabelled_templates_are_named(
         report, database.url, {MANIFEST.model_id: POLICY}, collection_name, tmp_path / "report"
     )
     text = path.read_text()
-    alike, outlier = text.split("## People who look like")[1].split("## Templates that don't fit")
+    candidates, outliers = text.split("## Duplicate candidates")[1].split("## Outliers")
     for number in range(3):
-        assert f"| person {number:02} | twice &#124; {number} |" in alike
-    assert "yes" in alike
-    named = [line for line in outlier.splitlines() if "another person's?" in line]
-    assert sorted((line.split("|")[1].strip(), line.split("|")[4].strip()) for line in named) == [
+        assert f"| person {number:02} | twice &#124; {number} |" in candidates
+    assert "yes" in candidates
+    mislabelled = [line for line in outliers.splitlines() if "nearer to the other" in line]
+    assert sorted((line.split("|")[1].strip(), line.split("|")[4].strip()) for line in mislabelled) == [
         ("person 10", "person 11"),
         ("person 20", "person 21"),
     ]
-    assert f"{PEOPLE + 3} people, {(PEOPLE + 3) * EACH + 2} templates" in text
+    assert f"{PEOPLE + 3} identities, {(PEOPLE + 3) * TEMPLATES_EACH + 2} templates" in text
     assert {file.name for file in path.parent.iterdir()} == {"report.md", "scores.png", "fpir.png"}
 
 
-def test_an_empty_or_missing_collection_is_told(postgres_url: str, collection_name: str, tmp_path: Path) -> None:
+def test_report_refuses_an_empty_or_unknown_collection(postgres_url: str, collection_name: str, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="no templates"):
         report(postgres_url, {MANIFEST.model_id: POLICY}, collection_name, tmp_path)
-    with pytest.raises(StartupError, match="no collection 'nowhere'"):
+    with pytest.raises(StartupError, match="'nowhere'"):
         report(postgres_url, {MANIFEST.model_id: POLICY}, "nowhere", tmp_path)
 
 
-async def test_one_person_and_no_calibration_are_a_gallery_too(
+async def test_report_covers_one_identity_and_a_model_without_calibration(
     database: Database, collection_name: str, tmp_path: Path
 ) -> None:
-    await enrol(database, collection_name, "alone", clouds()[0])
+    await enrol(database, collection_name, "alone", clustered_templates()[0])
     uncalibrated = DecisionPolicy(None, "f32", OperatingPoint("fmr", 1e-3))
-    with pytest.raises(StartupError, match=r"no calibration.*--threshold"):
+    with pytest.raises(StartupError, match=r"calibration.*--threshold"):
         await asyncio.to_thread(report, database.url, {MANIFEST.model_id: uncalibrated}, collection_name, tmp_path)
-    asked = OperatingPoint("threshold", 0.4)
+    requested = OperatingPoint("threshold", 0.4)
     path = await asyncio.to_thread(
-        report, database.url, {MANIFEST.model_id: uncalibrated}, collection_name, tmp_path, asked
+        report, database.url, {MANIFEST.model_id: uncalibrated}, collection_name, tmp_path, requested
     )
-    assert "1 people, 4 templates" in path.read_text()
-    assert "not known, the threshold is outside of the calibration" in path.read_text()
+    assert "1 identities, 4 templates" in path.read_text()
+    assert "unknown, because the calibration does not cover the threshold" in path.read_text()
 
 
-def test_scores_are_those_of_every_pair() -> None:
+def test_measure_compares_every_pair_of_templates() -> None:
     random = np.random.default_rng(1)
     vectors = random.normal(size=(30, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     owners = np.repeat(np.arange(10), 3)
     scores = measure(Gallery(vectors, owners), 0.9, -1, 5)
-    assert len(scores.mates) == 10 * 3
-    assert scores.non_mates.sum() == 30 * 29 / 2 - 30
+    assert len(scores.mated) == 10 * 3
+    assert scores.non_mated.sum() == 30 * 29 / 2 - 30
     every = vectors @ vectors.T
     every[owners[:, None] == owners[None]] = -1
     np.testing.assert_allclose(scores.best_other, every.max(axis=1), atol=1e-6)
-    assert scores.lookalikes[0].best_template == pytest.approx(every.max(), abs=1e-6)
+    assert scores.duplicate_candidates[0].best_template == pytest.approx(every.max(), abs=1e-6)
     assert scores.fpir_at(-1) == 1

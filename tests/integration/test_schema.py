@@ -1,3 +1,5 @@
+"""Migrations of the schema and the checks of its compatibility."""
+
 import asyncio
 import logging
 import shutil
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def empty_database(postgres_url: str) -> str:
-    """A database without a schema on the same server."""
+    """Creates a database without a schema and returns its URL."""
     libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS empty_one WITH (FORCE)")
@@ -38,7 +40,7 @@ def tables(url: str) -> set[str]:
     return set(names)
 
 
-def test_up_down_and_up_again(empty_database: str) -> None:
+def test_upgrade_downgrade_and_upgrade_again(empty_database: str) -> None:
     schema.upgrade(empty_database)
     assert tables(empty_database) == {*metadata.tables, "alembic_version"}
     command.downgrade(schema.alembic_config(empty_database), "base")
@@ -48,21 +50,21 @@ def test_up_down_and_up_again(empty_database: str) -> None:
 
 
 def test_no_migration_deadlocks_with_requests(empty_database: str) -> None:
-    """Requests lock collection and identity in either order; a migration beside them locks one table at a time."""
+    """Requests lock collection and identity in either order, so a migration must lock one table at a time."""
     schema.upgrade(empty_database, "0001")
     libpq = empty_database.replace("postgresql+psycopg", "postgresql")
-    person = "INSERT INTO identity (collection_id, id, external_id, label) SELECT id, gen_random_uuid(), "
-    person += "gen_random_uuid()::text, 'x' FROM collection"
-    orders = ([person], ["SELECT id FROM collection", "SELECT pg_sleep(0.002)", "UPDATE identity SET label = 'y'"])
+    insertion = "INSERT INTO identity (collection_id, id, external_id, label) SELECT id, gen_random_uuid(), "
+    insertion += "gen_random_uuid()::text, 'x' FROM collection"
+    orders = ([insertion], ["SELECT id FROM collection", "SELECT pg_sleep(0.002)", "UPDATE identity SET label = 'y'"])
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("INSERT INTO model VALUES ('m', 1, '')")
         connection.execute("INSERT INTO collection (id, name, model_id) VALUES (gen_random_uuid(), 'c', 'm')")
-    ended = threading.Event()
+    stopped = threading.Event()
 
     def use(statements: list[str]) -> int:
         done = 0
         with psycopg.connect(libpq) as connection:
-            while not ended.is_set():
+            while not stopped.is_set():
                 for statement in statements:
                     connection.execute(statement)  # type: ignore[arg-type]
                 connection.commit()
@@ -74,16 +76,16 @@ def test_no_migration_deadlocks_with_requests(empty_database: str) -> None:
         try:
             schema.upgrade(empty_database)
         finally:
-            ended.set()
+            stopped.set()
         assert min(client.result() for client in clients) > 0
 
 
-def test_processes_that_migrate_at_once_wait_for_each_other(empty_database: str) -> None:
+def test_processes_that_migrate_concurrently_wait_for_each_other(empty_database: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         from subprocess import run
         from sys import executable
 
-        code = "import sys; from service.gallery import schema; schema.upgrade(sys.argv[1])"
+        code = "import sys; from service.gallery.storage import schema; schema.upgrade(sys.argv[1])"
         results = list(
             pool.map(lambda _: run([executable, "-c", code, empty_database], capture_output=True, text=True), range(4))
         )
@@ -101,7 +103,7 @@ def test_models_and_migrations_agree(postgres_url: str) -> None:
     engine.dispose()
 
 
-def test_every_key_begins_with_the_collection(postgres_url: str) -> None:
+def test_every_key_begins_with_collection_id(postgres_url: str) -> None:
     for name in ("identity", "template", "centroid"):
         table = metadata.tables[name]
         assert next(iter(table.primary_key)).name == "collection_id"
@@ -110,7 +112,7 @@ def test_every_key_begins_with_the_collection(postgres_url: str) -> None:
                 assert next(iter(constraint.columns)).name == "collection_id"
 
 
-def test_embeddings_are_float32_and_stay_in_line(postgres_url: str) -> None:
+def test_embeddings_are_float32_and_not_stored_out_of_line(postgres_url: str) -> None:
     engine = create_engine(postgres_url)
     query = """SELECT attrelid::regclass::text, format_type(atttypid, atttypmod), attstorage FROM pg_attribute
                WHERE attname = 'embedding' AND attrelid IN ('template'::regclass, 'centroid'::regclass)"""
@@ -120,17 +122,17 @@ def test_embeddings_are_float32_and_stay_in_line(postgres_url: str) -> None:
     assert rows == {("template", "vector", "m"), ("centroid", "vector", "m")}
 
 
-async def test_a_database_without_a_schema_is_told_apart(empty_database: str) -> None:
+async def test_a_database_without_a_schema_is_reported(empty_database: str) -> None:
     database = Database(empty_database)
     async with database.transaction() as connection:
         assert "alembic upgrade head" in (await schema.schema_problem(connection, schema.this_release()) or "")
-        with pytest.raises(StartupError, match="has no pgvector"):
+        with pytest.raises(StartupError, match="has no extension pgvector"):
             await schema.require_pgvector(connection)
     await asyncio.to_thread(schema.upgrade, empty_database)
     async with database.transaction() as connection:
         assert await schema.schema_problem(connection, schema.this_release()) is None
         newer = schema.Release("9999", schema.this_release().known | {"9999"})
-        assert "works with 9999" in (await schema.schema_problem(connection, newer) or "")
+        assert "needs 9999" in (await schema.schema_problem(connection, newer) or "")
         await schema.require_pgvector(connection)
     await database.close()
 
@@ -142,14 +144,13 @@ def test_an_old_pgvector_is_refused(version: str | None) -> None:
 
 
 @pytest.mark.parametrize(("version", "warned"), [("0.8.0", True), ("0.8.3", True), ("0.8.4", False), ("0.9.0", False)])
-def test_a_pgvector_with_known_faults_warns(version: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pgvector_with_known_defects_is_logged(version: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         schema.check_pgvector_version(version)
-    assert ("index corruption" in caplog.text) is warned
+    assert ("corrupt indexes" in caplog.text) is warned
 
 
-def test_the_command_line_does_the_same(data_folder: Path) -> None:
-    """`alembic upgrade head` without a URL works on the embedded server."""
+def test_alembic_without_a_url_migrates_the_embedded_server(data_folder: Path) -> None:
     import os
     import subprocess
     import sys
@@ -163,8 +164,7 @@ def test_the_command_line_does_the_same(data_folder: Path) -> None:
         assert result.returncode == 0, result.stderr
 
 
-async def test_a_release_serves_on_while_a_later_one_expands_the_schema(empty_database: str) -> None:
-    """As long as `schema_serves` names a revision that the release knows."""
+async def test_a_release_is_compatible_with_a_later_schema_that_serves_it(empty_database: str) -> None:
     await asyncio.to_thread(schema.upgrade, empty_database, "0003")
     known = frozenset({"0001", "0002", "0003"})
     older = schema.Release("0003", known)
@@ -181,7 +181,7 @@ async def test_a_release_serves_on_while_a_later_one_expands_the_schema(empty_da
     await database.close()
 
 
-def test_an_index_build_that_was_cut_off_is_made_again(empty_database: str) -> None:
+def test_an_interrupted_index_build_is_repeated(empty_database: str) -> None:
     schema.upgrade(empty_database, "0003")
     name = "ix_identity_collection_id_created_at_id"
     libpq = empty_database.replace("postgresql+psycopg", "postgresql")
@@ -193,8 +193,8 @@ def test_an_index_build_that_was_cut_off_is_made_again(empty_database: str) -> N
         assert valid.fetchone() == (True,)
 
 
-def test_a_table_in_use_is_waited_for_in_short_turns(empty_database: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody reads `collection` for longer than a migration waits at once; it comes through afterwards."""
+def test_a_migration_retries_while_a_table_is_in_use(empty_database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A transaction reads `collection` for longer than the lock timeout of the migration."""
     schema.upgrade(empty_database, "0004")
     libpq = empty_database.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(libpq) as reader, ThreadPoolExecutor(1) as pool:
@@ -207,12 +207,12 @@ def test_a_table_in_use_is_waited_for_in_short_turns(empty_database: str, caplog
     assert "idempotency" in tables(empty_database)
 
 
-def test_the_sql_can_be_had_for_migrating_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+def test_offline_mode_prints_the_sql(capsys: pytest.CaptureFixture[str]) -> None:
     command.upgrade(schema.alembic_config("postgresql+psycopg://"), "head", sql=True)
-    printed = capsys.readouterr().out
-    for words in (
+    output = capsys.readouterr().out
+    for statement in (
         "CREATE TABLE procrastinate_jobs",
         "CREATE TABLE job_row",
         "CREATE POLICY one_collection ON identity",
     ):
-        assert words in printed
+        assert statement in output

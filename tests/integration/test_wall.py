@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
 
-from service.gallery.access import audit
-from service.gallery.access.audit import Action, Actor, Event, AuditTrail
+from service.gallery.access import audit_log
+from service.gallery.access.audit_entries import Action, Actor, Event
+from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.search import search
@@ -157,8 +158,8 @@ async def test_the_trail_is_added_to_all_the_same(app: Database, collection: Col
         await trail.append(connection, collection.id, [Event(Action.SEARCH, Actor())])
         await trail.append(connection, collection.id, [Event(Action.SEARCH, Actor())])
     async with app.transaction(collection_id=collection.id) as connection:
-        assert await trail.check(connection, collection.id) == 2
-        assert len(await audit.page(connection, collection.id, 10)) == 2
+        assert await trail.verify(connection, collection.id) == 2
+        assert len(await audit_log.page(connection, collection.id, 10)) == 2
 
 
 async def test_a_login_of_ones_own_takes_on_the_role(postgres_url: str, collection: Collection) -> None:

@@ -7,7 +7,7 @@ import torch
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Another number of threads adds up sums in another order, and weights come out otherwise."""
+    """Limits torch to one thread, since the number of threads changes the order of sums and thereby the weights."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

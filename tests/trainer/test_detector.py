@@ -1,6 +1,7 @@
-"""A small real training run of the detector, its export and its figures."""
+"""Tests of the detector's training, restoration from a bundle, export and metrics."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,15 @@ from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.archives import unpack
 from trainer.configuration import ConfigError
 from trainer.detector.config import DetectorConfig
-from trainer.detector.evaluation import by_size, figures, look
-from trainer.detector.finders import UltralyticsCheckpoint
+from trainer.detector.evaluation import detect_split, detection_metrics, metrics_by_size
+from trainer.finders import UltralyticsCheckpoint
 
 FACES = {COLLINS: (168, 56, 279, 184), HOPPER: (176, 120, 380, 344)}
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An Ultralytics pose data set of two pictures."""
+    """Returns a data set in Ultralytics' pose format with two pictures in each split."""
     folder = tmp_path_factory.mktemp("detection")
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
@@ -47,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_train_export_and_run(data: Path, tmp_path: Path) -> None:
+def test_a_trained_checkpoint_is_exported_and_detects(data: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from trainer.detector import export, training
@@ -59,20 +60,19 @@ def test_train_export_and_run(data: Path, tmp_path: Path) -> None:
         provenance = {"data": ["two pictures"], "terms": "test", "initialised_from": "random"}
         manifest = export.export(best, tmp_path / "bundle", "tiny-detector", settings, 0.3, provenance)
     assert manifest.landmarks == 5
-    found = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions(), image_size=320).detect([pixels(COLLINS)])
-    assert isinstance(found[0], list)
+    detections = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions(), image_size=320).detect([pixels(COLLINS)])
+    assert isinstance(detections[0], list)
     assert (data / "dataset.yaml").read_text().startswith("path: .")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = UltralyticsCheckpoint(best, image_size=96, min_score=0.001).detect([pixels(COLLINS)])[0]
-    assert all(face.landmarks is not None and face.landmarks.shape == (5, 3) for face in theirs)
-    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        by_ultralytics = UltralyticsCheckpoint(best, image_size=96, min_score=0.001).detect([pixels(COLLINS)])[0]
+    assert all(face.landmarks is not None and face.landmarks.shape == (5, 3) for face in by_ultralytics)
+    with pytest.raises(FileNotFoundError, match="cannot resume"):
         training.train(config, data, None, tmp_path / "other", resume=True)
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_a_bundle(data: Path, tmp_path: Path) -> None:
-    """What is restored computes what the graph computes, and Ultralytics trains it."""
+def test_a_restored_model_equals_the_graph_and_trains(data: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from trainer.detector import restoring, training
@@ -91,60 +91,61 @@ def test_training_goes_on_from_a_bundle(data: Path, tmp_path: Path) -> None:
         initial = restoring.restored_checkpoint(bundle, config, data, tmp_path / "run")
         best = training.train(config, data, initial, tmp_path / "run")
     assert UltralyticsCheckpoint(best, image_size=320).detect([pixels(COLLINS)])[0][0].score > 0.3
-    with pytest.raises(ConfigError, match="its graph is no yolo11s-pose"):
+    with pytest.raises(ConfigError, match="the graph is not a yolo11s-pose"):
         restoring.restore(bundle, "yolo11s-pose.yaml", pictures, 320)
 
 
-def test_the_shipped_detector_finds_both(data: Path) -> None:
-    measured = figures(look(YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), min_score=0.02), data, "val"))
+def test_the_shipped_detector_detects_both_faces(data: Path) -> None:
+    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), min_score=0.02)
+    measured = detection_metrics(detect_split(detector, data, "val"))
     assert measured.faces == 2
     assert measured.ap50 == pytest.approx(1)
 
 
-def test_a_split_that_is_not_there_is_named(data: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no split 'test'; it has: train, val"):
-        look(Scripted(), data, "test")  # type: ignore[arg-type]
+def test_a_missing_split_raises_an_error_that_lists_the_splits(data: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no split 'test'; its splits are: train, val"):
+        detect_split(Scripted(), data, "test")
 
 
 class Scripted:
-    """Finds what it is told to, to check the arithmetic."""
+    """Returns the same detections, given as (x_min, y_min, x_max, y_max, score), for every picture."""
 
-    def __init__(self, *found: tuple[float, float, float, float, float]) -> None:
-        self._found = [Detection(item[:4], item[4], None) for item in found]
+    def __init__(self, *detections: tuple[float, float, float, float, float]) -> None:
+        self._detections = [Detection(item[:4], item[4], None) for item in detections]
 
-    def detect(self, pictures: object) -> list[list[Detection]]:
-        return [self._found]
+    def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
+        return [self._detections for _ in pictures]
 
 
 def test_average_precision_of_a_worked_example(tmp_path: Path) -> None:
-    """Two faces of 100 px and one too small to count: hit, false alarm, hit gives 1/2 + 1/2 * 2/3."""
+    """Hit, false alarm, hit on two faces gives 1/2 + 1/2 * 2/3; a third face is too small to count."""
     (tmp_path / "images" / "x").mkdir(parents=True)
     (tmp_path / "labels" / "x").mkdir(parents=True)
     (tmp_path / "images" / "x" / "a.png").write_bytes(encoded(np.zeros((400, 400, 3), np.uint8), "PNG"))
     boxes = [(0.125, 0.125, 0.25, 0.25), (0.625, 0.625, 0.25, 0.25), (0.9, 0.1, 0.025, 0.025)]
     lines = ["0 " + " ".join(map(str, box)) for box in boxes]
     (tmp_path / "labels" / "x" / "a.txt").write_text("\n".join(lines))
-    finder = Scripted(
+    detector = Scripted(
         (0, 0, 100, 100, 0.9), (0, 300, 100, 400, 0.8), (200, 200, 300, 300, 0.7), (355, 35, 365, 45, 0.95)
     )
-    seen = look(finder, tmp_path, "x")  # type: ignore[arg-type]
-    measured = figures(seen)
+    results = detect_split(detector, tmp_path, "x")
+    measured = detection_metrics(results)
     assert measured.faces == 2
     assert measured.ap50 == pytest.approx(0.5 + 0.5 * 2 / 3)
     assert measured.recall_at_precision_90 == pytest.approx(0.5)
     assert measured.at(0.75) == (0.5, 0.5)
     assert measured.at(0.95) == (1.0, 0.0)
     assert measured.best_score() == pytest.approx(0.7)
-    bands = by_size(seen)
+    bands = metrics_by_size(results)
     assert [bands[name].faces for name in bands] == [0, 0, 2, 0]
     assert bands["64-128 px"].ap50 == measured.ap50
 
 
-def test_nothing_found_is_no_precision(tmp_path: Path, data: Path) -> None:
-    assert figures(look(Scripted(), data, "val")).ap50 == 0  # type: ignore[arg-type]
+def test_average_precision_without_detections_is_zero(data: Path) -> None:
+    assert detection_metrics(detect_split(Scripted(), data, "val")).ap50 == 0
 
 
-def test_archives_and_folders_come_together(tmp_path: Path) -> None:
+def test_archives_and_folders_are_merged(tmp_path: Path) -> None:
     import zipfile
 
     for name in ("one", "two"):
@@ -160,11 +161,11 @@ def test_archives_and_folders_come_together(tmp_path: Path) -> None:
         unpack([tmp_path / "bad.zip"], tmp_path / "out")
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../evil.txt", "x")
-    with pytest.raises(ValueError, match="outside itself"):
+    with pytest.raises(ValueError, match="leads out of the archive"):
         unpack([tmp_path / "evil.zip"], tmp_path / "out")
 
 
-def test_a_wrong_configuration_is_refused() -> None:
+def test_unknown_keys_and_invalid_sizes_are_rejected() -> None:
     with pytest.raises(ValidationError):
         DetectorConfig.model_validate({"imgsz": 640})
     with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""Labels, composites, prepared folders, hard cases: where each face and each landmark must be."""
+"""Tests of labels, composites, data preparation, test-time augmentation and hard cases."""
 
 import csv
 from collections.abc import Sequence
@@ -19,24 +19,26 @@ from service.runtime.settings import BUNDLES
 from service.vision.image import ImageLimits, decode
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.__main__ import app
-from trainer.detector import composites, hard_cases
-from trainer.detector.background import background
-from trainer.detector.completing import Agreement, complete
+from trainer.detector import composites, hard_case_metrics, hard_cases
+from trainer.detector.background import background_pictures
+from trainer.detector.face_alterations import cover, turn
+from trainer.detector.label_completion import DetectorPair, complete
 from trainer.detector.labels import LabelledFace, read_labels, write_labels
 from trainer.detector.landmark_error import landmark_error
+from trainer.detector.median_landmarks import MedianLandmarkDetector, View
+from trainer.detector.portraits import Portrait
 from trainer.detector.preparation import merge, prepare
-from trainer.detector.steadying import Look, Steadied
 
 POINTS = np.array([[30, 40, 1], [70, 40, 1], [50, 60, 1], [35, 80, 1], [65, 80, 1]], np.float32)
 FACE = LabelledFace(np.array([20, 20, 80, 100], np.float32), POINTS)
 
 
 @pytest.fixture(scope="module")
-def finder() -> YoloFaceDetector:
+def detector() -> YoloFaceDetector:
     return YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
 
 
-def test_labels_survive_being_written(tmp_path: Path) -> None:
+def test_written_labels_are_read_unchanged(tmp_path: Path) -> None:
     hidden = POINTS.copy()
     hidden[2] = 0
     write_labels(tmp_path / "a.txt", [FACE, LabelledFace(FACE.box, hidden)], 200, 100)
@@ -51,60 +53,60 @@ def test_labels_survive_being_written(tmp_path: Path) -> None:
 
 
 @given(st.floats(-180, 180), st.floats(-180, 180))
-def test_turning_twice_is_turning_by_the_sum(first: float, second: float) -> None:
+def test_two_rotations_equal_one_by_their_sum(first: float, second: float) -> None:
     picture = np.zeros((120, 120, 3), np.uint8)
-    once = composites.turn(*composites.turn(picture, FACE, first), second)[1]
-    together = composites.turn(picture, FACE, first + second)[1]
-    np.testing.assert_allclose(once.landmarks, together.landmarks, atol=0.01)
+    twice = turn(*turn(picture, FACE, first), second)[1]
+    once = turn(picture, FACE, first + second)[1]
+    np.testing.assert_allclose(twice.landmarks, once.landmarks, atol=0.01)
 
 
-def test_a_quarter_turn_of_a_face() -> None:
-    """Counter-clockwise about (60, 60): (x, y) goes to (y, 120 - x); the box of 60 x 80 becomes one of 80 x 60."""
-    _, face = composites.turn(np.zeros((120, 120, 3), np.uint8), FACE, 90)
+def test_rotation_by_90_degrees_moves_landmarks_and_box() -> None:
+    """Counter-clockwise about (60, 60), (x, y) becomes (y, 120 - x), and the box of 60 x 80 one of 80 x 60."""
+    _, face = turn(np.zeros((120, 120, 3), np.uint8), FACE, 90)
     np.testing.assert_allclose(face.landmarks[0], [40, 90, 1], atol=1e-3)
     np.testing.assert_allclose(face.box, [20, 40, 100, 100], atol=1e-3)
 
 
-def test_what_lies_under_a_patch_is_hidden() -> None:
+def test_landmarks_under_a_patch_are_marked_as_hidden() -> None:
     rng = np.random.default_rng(0)
     picture = np.full((120, 120, 3), 7, np.uint8)
     hidden = 0
     for _ in range(40):
-        covered, face = composites.cover(picture, FACE, rng)
-        for (x, y, _), seen in zip(POINTS, face.landmarks[:, 2], strict=True):
-            untouched = (covered[round(y), round(x)] == 7).all()
-            assert seen or not untouched
-            hidden += not seen
+        covered, face = cover(picture, FACE, rng)
+        for (x, y, _), visible in zip(POINTS, face.landmarks[:, 2], strict=True):
+            unchanged = (covered[round(y), round(x)] == 7).all()
+            assert visible or not unchanged
+            hidden += not visible
     assert hidden >= 40
     assert (picture == 7).all()
 
 
-def test_composites_show_labelled_faces(identity_folder: Path, finder: YoloFaceDetector, tmp_path: Path) -> None:
+def test_composites_contain_labelled_faces(identity_folder: Path, detector: YoloFaceDetector, tmp_path: Path) -> None:
     config = composites.CompositeConfig(side=480, tiles=(3,), min_score=0.3)
-    faces = composites.compose(identity_folder, None, finder, tmp_path, 2, 24, config)
+    faces = composites.compose(identity_folder, None, detector, tmp_path, 2, 24, config)
     assert faces == 18
     path = tmp_path / "images" / "train" / "composite_00000.jpg"
     assert decode(path.read_bytes(), ImageLimits()).shape == (480, 480, 3)
     labels = read_labels(tmp_path / "labels" / "train" / "composite_00000.txt", 480, 480)
     assert len(labels) == 9
     with pytest.raises(ValueError, match="exactly one face"):
-        composites.compose(tmp_path / "nothing", None, finder, tmp_path / "b", 1, 24, config)
+        composites.compose(tmp_path / "nothing", None, detector, tmp_path / "b", 1, 24, config)
 
 
-def test_people_and_machine_are_merged() -> None:
-    """The machine gives landmarks to the box it agrees with, adds what nobody drew, and repeats nothing."""
+def test_human_and_detector_labels_are_merged() -> None:
+    """The detector adds landmarks to matching boxes and boxes for other faces, but no second box of a face."""
     drawn = [LabelledFace(np.array([0, 0, 100, 100], np.float32), np.zeros((5, 3), np.float32))]
     points = np.ones((5, 3), np.float32)
-    agreed = Detection((10, 10, 95, 95), 0.9, points)
-    again = Detection((0, 30, 100, 130), 0.5, points)
+    matching = Detection((10, 10, 95, 95), 0.9, points)
+    second = Detection((0, 30, 100, 130), 0.5, points)
     other = Detection((300, 300, 340, 340), 0.8, None)
-    merged = merge(drawn, [again, other, agreed])
+    merged = merge(drawn, [second, other, matching])
     assert [face.box.tolist() for face in merged] == [[0, 0, 100, 100], [300, 300, 340, 340]]
     assert merged[0].landmarks[:, 2].all()
     assert not merged[1].landmarks[:, 2].any()
 
 
-def test_a_folder_becomes_a_training_set(finder: YoloFaceDetector, tmp_path: Path) -> None:
+def test_a_folder_is_prepared_as_a_data_set(detector: YoloFaceDetector, tmp_path: Path) -> None:
     source, human = tmp_path / "in", tmp_path / "human"
     (source / "more").mkdir(parents=True)
     human.mkdir()
@@ -113,7 +115,7 @@ def test_a_folder_becomes_a_training_set(finder: YoloFaceDetector, tmp_path: Pat
     (source / "more" / "hopper.jpg").write_bytes(encoded(pixels(HOPPER)))
     (source / "broken.png").write_bytes(b"no picture")
     (human / "collins.txt").write_text("0 0.1 0.9 0.05 0.05\n")
-    rows = prepare(source, human, finder, tmp_path / "out", 0.3, 0.5)
+    rows = prepare(source, human, detector, tmp_path / "out", 0.3, 0.5)
     by_name = {row.picture: row for row in rows}
     assert by_name["more/again.jpg"].problem == "the same file as collins.jpg"
     assert "none of JPEG" in by_name["broken.png"].problem
@@ -122,19 +124,19 @@ def test_a_folder_becomes_a_training_set(finder: YoloFaceDetector, tmp_path: Pat
         assert len(list(csv.DictReader(file))) == 4
     assert yaml.safe_load((tmp_path / "out" / "dataset.yaml").read_text())["kpt_shape"] == [5, 3]
     assert decode((tmp_path / "out" / "look.jpg").read_bytes(), ImageLimits()).shape[0] == 320
-    again = prepare(source, None, finder, tmp_path / "grown", 0.3, 0.5)
-    assert [row.split for row in again] == [row.split for row in rows]
+    repeated = prepare(source, None, detector, tmp_path / "grown", 0.3, 0.5)
+    assert [row.split for row in repeated] == [row.split for row in rows]
     with pytest.raises(ValueError, match="has no pictures"):
-        prepare(human, None, finder, tmp_path / "none", 0.3, 0.5)
+        prepare(human, None, detector, tmp_path / "none", 0.3, 0.5)
 
 
 def test_landmark_error_of_a_worked_example() -> None:
-    """Eyes 40 px apart, every point 4 px off, but one that is 8 px off: .1 and .2."""
+    """The eyes are 40 px apart; four points are 4 px off and one is 8 px off, so the errors are 0.1 and 0.2."""
     reference = Detection((20, 20, 80, 100), 0.9, POINTS)
     moved = POINTS + np.array([4, 0, 0], np.float32)
     moved[2, 0] += 4
-    found = Detection((22, 22, 82, 102), 0.9, moved)
-    error = landmark_error([([found], [reference]), ([], [reference])])
+    detection = Detection((22, 22, 82, 102), 0.9, moved)
+    error = landmark_error([([detection], [reference]), ([], [reference])])
     assert error.faces == 1
     assert error.median == pytest.approx(0.1)
     assert error.by_point[2] == pytest.approx(0.2)
@@ -143,17 +145,17 @@ def test_landmark_error_of_a_worked_example() -> None:
 
 
 class Scripted:
-    """Finds the same faces in every picture, or the ones of a function of the picture."""
+    """Returns the same detections for every picture."""
 
-    def __init__(self, *found: Detection) -> None:
-        self._found = list(found)
+    def __init__(self, *detections: Detection) -> None:
+        self._detections = list(detections)
 
     def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
-        return [list(self._found) for _ in pictures]
+        return [list(self._detections) for _ in pictures]
 
 
-def test_what_two_detectors_see_is_added(tmp_path: Path) -> None:
-    """A labelled face is kept once, one that both see is added with the second's landmarks, all else is not."""
+def test_faces_that_both_detectors_detect_are_added(tmp_path: Path) -> None:
+    """A labelled face is not repeated, a common one gets the second detector's landmarks, others are ignored."""
     (tmp_path / "in" / "images" / "train").mkdir(parents=True)
     (tmp_path / "in" / "labels" / "train").mkdir(parents=True)
     (tmp_path / "in" / "dataset.yaml").write_text("names: {0: face}\n")
@@ -161,25 +163,26 @@ def test_what_two_detectors_see_is_added(tmp_path: Path) -> None:
     write_labels(tmp_path / "in" / "labels" / "train" / "a.txt", [FACE], 400, 400)
     moved = np.array([200, 100, 0], np.float32)
     labelled = Detection((20, 20, 80, 100), 0.9, POINTS)
-    both, also = Detection((220, 120, 280, 200), 0.4, POINTS), Detection((222, 121, 281, 202), 0.7, POINTS + moved)
+    by_first = Detection((220, 120, 280, 200), 0.4, POINTS)
+    by_second = Detection((222, 121, 281, 202), 0.7, POINTS + moved)
     alone, weak = Detection((300, 300, 360, 380), 0.8, POINTS), Detection((300, 300, 360, 380), 0.3, POINTS)
-    agreement = Agreement(Scripted(labelled, both, alone), 0.2, Scripted(labelled, also, weak), 0.5)
-    assert complete(tmp_path / "in", "train", agreement, tmp_path / "out") == 1
+    pair = DetectorPair(Scripted(labelled, by_first, alone), 0.2, Scripted(labelled, by_second, weak), 0.5)
+    assert complete(tmp_path / "in", "train", pair, tmp_path / "out") == 1
     first, second = read_labels(tmp_path / "out" / "labels" / "train" / "a.txt", 400, 400)
     np.testing.assert_allclose(first.box, FACE.box, atol=0.01)
-    np.testing.assert_allclose(second.box, both.box, atol=0.01)
+    np.testing.assert_allclose(second.box, by_first.box, atol=0.01)
     np.testing.assert_allclose(second.landmarks[:, :2], (POINTS + moved)[:, :2], atol=0.01)
     assert (tmp_path / "out" / "images" / "train" / "a.png").exists()
     assert (tmp_path / "out" / "added.jpg").exists()
 
 
 class Blobs:
-    """Five white dots on black, which a perfect detector finds wherever they are."""
+    """Detects a face of five white dots on black at the exact positions of the dots."""
 
     def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
-        return [[self._one(picture[..., 0].astype(np.float64))] for picture in pictures]
+        return [[self._detect_one(picture[..., 0].astype(np.float64))] for picture in pictures]
 
-    def _one(self, light: np.ndarray) -> Detection:
+    def _detect_one(self, light: np.ndarray) -> Detection:
         _, _, _, centres = cv2.connectedComponentsWithStats((light > 60).astype(np.uint8))
         points = centres[1:] + 0.5
         upper, lower = points[np.argsort(points[:, 1])][:2], points[np.argsort(points[:, 1])][3:]
@@ -198,60 +201,60 @@ def dots() -> np.ndarray:
 
 
 @given(st.booleans(), st.floats(0.8, 1.25), st.integers(0, 9), st.integers(0, 9))
-def test_a_look_is_undone(mirrored: bool, scale: float, right: int, down: int) -> None:
-    look = Look(mirrored, scale, right, down)
-    (face,), (seen,) = Blobs().detect([dots()])[0], Blobs().detect([look.at(dots())])[0]
-    back = look.undo(seen, 120)
-    assert back.landmarks is not None
+def test_a_view_is_inverted(mirrored: bool, scale: float, right: int, down: int) -> None:
+    view = View(mirrored, scale, right, down)
+    (face,), (in_view,) = Blobs().detect([dots()])[0], Blobs().detect([view.apply(dots())])[0]
+    inverted = view.invert(in_view, 120)
+    assert inverted.landmarks is not None
     assert face.landmarks is not None
-    np.testing.assert_allclose(back.landmarks, face.landmarks, atol=1.5)
-    assert back.box[0] < back.box[2]
-    assert back.box[1] < back.box[3]
+    np.testing.assert_allclose(inverted.landmarks, face.landmarks, atol=1.5)
+    assert inverted.box[0] < inverted.box[2]
+    assert inverted.box[1] < inverted.box[3]
 
 
-class Trembling(Blobs):
-    """Wrong by much in every third look."""
+class Noisy(Blobs):
+    """Displaces the landmarks by 8 pixels in every third call."""
 
     def __init__(self) -> None:
-        self._looks = 0
+        self._calls = 0
 
-    def _one(self, light: np.ndarray) -> Detection:
-        self._looks += 1
-        face = super()._one(light)
+    def _detect_one(self, light: np.ndarray) -> Detection:
+        self._calls += 1
+        face = super()._detect_one(light)
         assert face.landmarks is not None
-        wrong = np.array([8, 8, 0], np.float32) * (self._looks % 3 == 1)
-        return Detection(face.box, face.score, face.landmarks + wrong)
+        noise = np.array([8, 8, 0], np.float32) * (self._calls % 3 == 1)
+        return Detection(face.box, face.score, face.landmarks + noise)
 
 
-def test_several_looks_are_steadier_than_one() -> None:
+def test_the_median_over_views_removes_noise() -> None:
     (truth,) = Blobs().detect([dots()])[0]
-    (once,) = Trembling().detect([dots()])[0]
-    (steadied,) = Steadied(Trembling()).detect([dots()])[0]
-    assert once.landmarks is not None
-    assert steadied.landmarks is not None
+    (noisy,) = Noisy().detect([dots()])[0]
+    (median,) = MedianLandmarkDetector(Noisy()).detect([dots()])[0]
+    assert noisy.landmarks is not None
+    assert median.landmarks is not None
     assert truth.landmarks is not None
-    assert np.abs(once.landmarks - truth.landmarks).max() == pytest.approx(8)
-    assert np.abs(steadied.landmarks - truth.landmarks).max() < 1
-    assert steadied.box == once.box
-    assert Steadied(Scripted()).detect([dots()]) == [[]]
+    assert np.abs(noisy.landmarks - truth.landmarks).max() == pytest.approx(8)
+    assert np.abs(median.landmarks - truth.landmarks).max() < 1
+    assert median.box == noisy.box
+    assert MedianLandmarkDetector(Scripted()).detect([dots()]) == [[]]
 
 
-def test_four_quarters_are_a_whole_turn() -> None:
-    portrait = hard_cases.Portrait(np.random.default_rng(0).integers(0, 255, (120, 100, 3), np.uint8), FACE)
-    turned = portrait
+def test_four_rotations_by_90_degrees_restore_the_picture() -> None:
+    portrait = Portrait(np.random.default_rng(0).integers(0, 255, (120, 100, 3), np.uint8), FACE)
+    rotated = portrait
     for _ in range(4):
-        turned = hard_cases.CASES["on its left side"](turned, np.random.default_rng(0))
-    assert (turned.pixels == portrait.pixels).all()
-    np.testing.assert_allclose(turned.face.box, FACE.box)
-    np.testing.assert_allclose(turned.face.landmarks, FACE.landmarks)
+        rotated = hard_cases.CASES["rotated 90° left"](rotated, np.random.default_rng(0))
+    assert (rotated.pixels == portrait.pixels).all()
+    np.testing.assert_allclose(rotated.face.box, FACE.box)
+    np.testing.assert_allclose(rotated.face.landmarks, FACE.landmarks)
 
 
-def test_found_means_in_place_and_in_size() -> None:
+def test_a_detection_matches_by_position_and_size() -> None:
     exact = Detection((20, 20, 80, 100), 0.9, POINTS)
     upside_down = Detection((20, 20, 80, 100), 0.9, POINTS[[4, 3, 2, 1, 0]])
     small = Detection((45, 55, 55, 65), 0.9, POINTS)
-    case = hard_cases.judge([FACE] * 4, [[exact], [upside_down], [small], []])
-    assert (case.faces, case.found, case.landmarks_right) == (4, 0.5, 0.25)
+    case = hard_case_metrics.judge([FACE] * 4, [[exact], [upside_down], [small], []])
+    assert (case.faces, case.detected, case.landmarks_correct) == (4, 0.5, 0.25)
 
 
 def test_the_commands_write_their_reports(tmp_path: Path) -> None:
@@ -260,17 +263,17 @@ def test_the_commands_write_their_reports(tmp_path: Path) -> None:
     for path in (COLLINS, HOPPER):
         (photos / f"{path.stem}.jpg").write_bytes(encoded(pixels(path)))
     runner = CliRunner()
-    made = runner.invoke(app, ["detector", "prepare", "--pictures", str(photos), "--output", str(tmp_path / "set")])
-    assert made.exit_code == 0, made.output
-    assert "2 pictures" in made.output
-    hard = ["detector", "hard-cases", "--photos", str(photos), "--count", "2", "--output", str(tmp_path / "hard")]
-    result = runner.invoke(app, hard)
+    prepared = runner.invoke(app, ["detector", "prepare", "--pictures", str(photos), "--output", str(tmp_path / "set")])
+    assert prepared.exit_code == 0, prepared.output
+    assert "2 pictures" in prepared.output
+    arguments = ["detector", "hard-cases", "--photos", str(photos), "--count", "2", "--output", str(tmp_path / "hard")]
+    result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "upside down" in (tmp_path / "hard" / "report.md").read_text()
     assert {path.name for path in (tmp_path / "hard").iterdir()} == {"report.md", "cases.jpg", "group.jpg"}
 
 
-def test_few_false_alarms_without_a_face(finder: YoloFaceDetector) -> None:
-    pictures = list(background())
+def test_the_shipped_detector_has_few_false_alarms(detector: YoloFaceDetector) -> None:
+    pictures = list(background_pictures())
     assert len(pictures) == 100
-    assert sum(len(finder.detect([picture])[0]) for _, picture in pictures) <= 4, "YuNet finds twelve"
+    assert sum(len(detector.detect([picture])[0]) for _, picture in pictures) <= 4, "YuNet has 12"

@@ -1,4 +1,4 @@
-"""A data set is looked at before it is trained on."""
+"""Tests of the data set report: statistics, duplicates, and possible label errors."""
 
 import shutil
 from pathlib import Path
@@ -10,32 +10,32 @@ from typer.testing import CliRunner
 
 from tests.photos import COLLINS, HOPPER, pixels
 from trainer.__main__ import app
-from trainer.explore.labels import suspects, twins
+from trainer.explore.label_errors import duplicate_identities, suspected_errors
 from trainer.explore.statistics import channel_statistics, duplicates, examine
 
 
-def test_channel_statistics_are_those_of_all_pixels_together(tmp_path: Path) -> None:
+def test_channel_statistics_equal_those_of_all_pixels(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(low, high, (40, 40, 3), np.uint8) for low, high in ((0, 100), (50, 255), (200, 250))]
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
-    looked, unreadable = examine([("x", sorted(tmp_path.iterdir()))])
+    statistics, unreadable = examine([("x", sorted(tmp_path.iterdir()))])
     assert unreadable == []
-    mean, std = channel_statistics(looked)
-    together = np.stack(pictures).reshape(-1, 3) / 255
-    np.testing.assert_allclose(mean, together.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(std, together.std(axis=0), atol=1e-6)
+    mean, std = channel_statistics(statistics)
+    pixels = np.stack(pictures).reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(std, pixels.std(axis=0), atol=1e-6)
 
 
-def test_the_same_picture_stored_anew_is_a_duplicate(tmp_path: Path) -> None:
+def test_copied_and_recompressed_pictures_are_duplicates(tmp_path: Path) -> None:
     for name, path in (("a", COLLINS), ("b", HOPPER)):
         (tmp_path / name).mkdir()
         Image.fromarray(pixels(path)).save(tmp_path / name / "1.png")
     shutil.copy(tmp_path / "a" / "1.png", tmp_path / "a" / "2.png")
     picture = Image.fromarray(pixels(COLLINS))
     picture.resize((picture.width // 2, picture.height // 2)).save(tmp_path / "b" / "other.jpg", quality=60)
-    looked, _ = examine([(name, sorted((tmp_path / name).iterdir())) for name in ("a", "b")])
-    (group,) = duplicates(looked)
+    statistics, _ = examine([(name, sorted((tmp_path / name).iterdir())) for name in ("a", "b")])
+    (group,) = duplicates(statistics)
     assert [f"{one.identity}/{one.path.name}" for one in group] == ["a/1.png", "a/2.png", "b/other.jpg"]
 
 
@@ -44,35 +44,33 @@ def on_circle(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
 
 
-def test_a_picture_nearer_to_another_person_is_a_suspect() -> None:
-    found = suspects(on_circle(0, 10, 95, 90, 100), ["a", "a", "a", "b", "b"])
-    (suspect,) = found
-    assert (suspect.row, suspect.identity, suspect.nearer_to) == (2, "a", "b")
-    assert suspect.own == pytest.approx(np.cos(np.deg2rad(90)), abs=1e-5)  # to the middle of 0 and 10
-    assert suspect.other == pytest.approx(1.0, abs=1e-5)
-    assert suspects(on_circle(0, 90), ["a", "b"]) == []
+def test_a_picture_nearer_to_another_identity_is_a_suspected_error() -> None:
+    (error,) = suspected_errors(on_circle(0, 10, 95, 90, 100), ["a", "a", "a", "b", "b"])
+    assert (error.row, error.identity, error.nearest) == (2, "a", "b")
+    assert error.own_cosine == pytest.approx(np.cos(np.deg2rad(90)), abs=1e-5)  # the centroid of 0 and 10 is at 5
+    assert error.nearest_cosine == pytest.approx(1.0, abs=1e-5)
+    assert suspected_errors(on_circle(0, 90), ["a", "b"]) == []
 
 
-def test_two_names_of_one_person_are_twins() -> None:
-    found = twins(on_circle(0, 20, 5, 15, 180), ["a", "a", "b", "b", "c"], 0.9)
-    (pair,) = found
-    assert (pair.one, pair.other) == ("a", "b")
+def test_two_identities_of_one_person_are_reported() -> None:
+    (pair,) = duplicate_identities(on_circle(0, 20, 5, 15, 180), ["a", "a", "b", "b", "c"], 0.9)
+    assert (pair.first, pair.second) == ("a", "b")
     assert pair.cosine == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_report_shows_what_is_odd(identity_folder: Path, tmp_path: Path) -> None:
+def test_the_report_shows_label_errors_and_duplicates(identity_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "people"
     shutil.copytree(identity_folder, folder)
     shutil.copy(folder / "hopper" / "03.webp", folder / "collins" / "wrong.webp")
     shutil.copy(folder / "hopper" / "04.webp", folder / "hopper" / "twice.webp")
-    words = ["explore", "--identities", folder, "--output", tmp_path / "out", "--work", tmp_path / "work"]
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert "26 pictures of 2 people" in done.stdout
+    arguments = ["explore", "--identities", folder, "--output", tmp_path / "out", "--work", tmp_path / "work"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert "26 pictures of 2 people" in result.stdout
     report = (tmp_path / "out" / "report.md").read_text()
     assert "| collins/wrong.webp | hopper |" in report
     assert "`hopper/04.webp`, `hopper/twice.webp`" in report
-    assert "1 of them" in report  # the wrong picture is under both names
-    for name in ("classes.png", "samples.jpg", "sizes.png", "duplicates.jpg", "suspects.jpg"):
+    assert "1 of them" in report  # the picture with the wrong label is in both folders
+    for name in ("classes.png", "samples.jpg", "sizes.png", "duplicates.jpg", "label-errors.jpg"):
         assert f"({name})" in report
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("data:image/") == 5
@@ -83,8 +81,8 @@ def test_unreadable_files_are_listed(tmp_path: Path) -> None:
     (tmp_path / "people" / "a").mkdir(parents=True)
     shutil.copy(COLLINS, tmp_path / "people" / "a")
     (tmp_path / "people" / "a" / "broken.jpg").write_bytes(b"no picture")
-    words = ["explore", "--identities", tmp_path / "people", "--output", tmp_path / "out", "--no-canvases"]
-    CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    arguments = ["explore", "--identities", tmp_path / "people", "--output", tmp_path / "out", "--no-crops"]
+    CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert "broken.jpg" in (tmp_path / "out" / "report.md").read_text()
     (tmp_path / "nothing").mkdir()
     empty = CliRunner().invoke(app, ["explore", "--identities", str(tmp_path / "nothing")])

@@ -1,5 +1,8 @@
-"""No key is accepted and ignored: those of losses, augmentation, heatmaps and classifier by what they change, and every
-other by being read at all. Keys of a run and its stages are tried in test_recipes."""
+"""Checks that every key of every configuration has an effect.
+
+Keys of losses, augmentation, landmark channels, shape model and classifier are changed and their results compared.
+Keys of a run and its stages are tested in test_recipes.
+"""
 
 import ast
 import importlib
@@ -19,8 +22,8 @@ from tests.trainer.test_shape import people
 from trainer.classifier import fitting
 from trainer.classifier.config import ClassifierConfig
 from trainer.configuration import Configuration
+from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.augmentation import Augmentation
-from trainer.embedder.canvases import load_canvases
 from trainer.embedder.config import AugmentationConfig, LandmarkChannelsConfig
 from trainer.embedder.loss_config import LossesConfig
 from trainer.embedder.losses import StageLoss
@@ -29,7 +32,7 @@ from trainer.shape.config import ShapeConfig
 
 TRAINER = Path(__file__).parents[2] / "trainer"
 LOSS_KEYS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    # the loss, what it is with, and what is changed
+    # loss, its settings, the changed settings
     ("triplet", {}, {"mining": "semi-hard"}),
     ("triplet", {}, {"margin": 0.5}),
     ("triplet", {}, {"margin": "soft"}),
@@ -48,40 +51,40 @@ LOSS_KEYS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-def test_no_key_of_a_loss_is_left_untried() -> None:
+def test_every_key_of_a_loss_is_tested() -> None:
     tried = {(name, key) for name, _, change in LOSS_KEYS for key in change}
     term = {name: type(getattr(LossesConfig.model_validate({name: 1}), name)) for name in LossesConfig.model_fields}
     assert tried == {(name, key) for name, kind in term.items() for key in kind.model_fields}
 
 
-@pytest.mark.parametrize(("name", "with_", "change"), LOSS_KEYS)
-def test_a_key_of_a_loss_changes_it(name: str, with_: dict[str, Any], change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("name", "settings", "change"), LOSS_KEYS)
+def test_key_of_a_loss_changes_its_value(name: str, settings: dict[str, Any], change: dict[str, Any]) -> None:
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     student = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     teacher = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
 
-    def value(settings: dict[str, Any]) -> float:
+    def value(term: dict[str, Any]) -> float:
         torch.manual_seed(2)
-        loss = StageLoss(LossesConfig.model_validate({name: settings or 1.0}), people=3, embedding_dim=4)
+        loss = StageLoss(LossesConfig.model_validate({name: term or 1.0}), people=3, embedding_dim=4)
         return float(loss(student, teacher, labels, progress=0.2)[name].detach())
 
-    assert value({**with_, **change}) != pytest.approx(value(with_), rel=1e-4)
+    assert value({**settings, **change}) != pytest.approx(value(settings), rel=1e-4)
 
 
 RANGES = {name: 20 if name == "rotation_degrees" else 0.5 for name in STILL}
 
 
-def test_no_range_of_the_augmentation_is_left_untried() -> None:
+def test_every_range_of_the_augmentation_is_tested() -> None:
     assert set(RANGES) == set(AugmentationConfig.model_fields) - {"transforms"}
 
 
 @pytest.mark.parametrize("key", RANGES)
-def test_a_range_of_the_augmentation_changes_pictures(key: str) -> None:
-    canvases = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), np.uint8))
+def test_range_of_the_augmentation_changes_pictures(key: str) -> None:
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 160, 160, 3), np.uint8))
 
     def changed(settings: dict[str, float]) -> torch.Tensor:
         torch.manual_seed(0)
-        return Augmentation(AugmentationConfig.model_validate({**STILL, **settings}))(canvases)
+        return Augmentation(AugmentationConfig.model_validate({**STILL, **settings}))(crops)
 
     assert (changed({key: RANGES[key]}) - changed({})).abs().mean() > 1e-2
 
@@ -90,13 +93,13 @@ CHANNEL_KEYS = {"layout": "points", "sigma": 2.0, "mask": False, "missing": 1.0}
 
 
 @pytest.mark.parametrize("key", LandmarkChannelsConfig.model_fields)
-def test_a_key_of_the_landmark_channels_changes_them(key: str) -> None:
-    canvases, points = torch.zeros(4, 160, 160, 3, dtype=torch.uint8), torch.rand(4, 6, 3) * 80 + 40
+def test_key_of_the_landmark_channels_changes_them(key: str) -> None:
+    crops, points = torch.zeros(4, 160, 160, 3, dtype=torch.uint8), torch.rand(4, 6, 3) * 80 + 40
 
     def drawn(settings: dict[str, Any]) -> torch.Tensor:
         torch.manual_seed(0)
         channels = LandmarkChannelsConfig.model_validate({"missing": 0, **settings})
-        return Augmentation(AugmentationConfig.model_validate(STILL), channels=channels)(canvases, points)
+        return Augmentation(AugmentationConfig.model_validate(STILL), channels=channels)(crops, points)
 
     plain, other = drawn({}), drawn({key: CHANNEL_KEYS[key]})
     assert plain.shape != other.shape or not torch.allclose(plain, other)
@@ -116,7 +119,7 @@ def plain_shape(tmp_path_factory: pytest.TempPathFactory) -> ShapeErrors:
 
 
 @pytest.mark.parametrize("key", ShapeConfig.model_fields)
-def test_a_key_of_the_landmark_autoencoder_changes_it(key: str, plain_shape: ShapeErrors, tmp_path: Path) -> None:
+def test_key_of_the_landmark_autoencoder_changes_its_errors(key: str, plain_shape: ShapeErrors, tmp_path: Path) -> None:
     config = ShapeConfig.model_validate({**SHAPE, key: SHAPE_KEYS[key]})
     assert train(people(80, 15), config, tmp_path) != plain_shape
 
@@ -124,10 +127,10 @@ def test_a_key_of_the_landmark_autoencoder_changes_it(key: str, plain_shape: Sha
 CLASSIFIER_KEYS = {
     "min_images_per_class": 4, "held_back": 0.5, "mirrored": False, "inverse_regularisation": 1.0, "steps": 11,
 }  # fmt: skip
-"""`top_k` is the report's."""
+"""`top_k` only affects the report."""
 
 
-def test_no_key_of_the_classifier_is_left_untried() -> None:
+def test_every_key_of_the_classifier_is_tested() -> None:
     assert set(CLASSIFIER_KEYS) == set(ClassifierConfig.model_fields) - {"top_k"}
 
 
@@ -138,23 +141,25 @@ def embedder() -> FaceEmbedder:
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 @pytest.mark.parametrize("key", CLASSIFIER_KEYS)
-def test_a_key_of_the_classifier_changes_it(key: str, embedder: FaceEmbedder, ten_people: Path, tmp_path: Path) -> None:
-    canvases = load_canvases(ten_people, None, tmp_path)
+def test_key_of_the_classifier_changes_its_weights(
+    key: str, embedder: FaceEmbedder, ten_people: Path, tmp_path: Path
+) -> None:
+    crops = load_aligned_crops(ten_people, None, tmp_path)
 
     def weights(**settings: Any) -> Any:
         config = ClassifierConfig.model_validate({"min_images_per_class": 2, "steps": 10, **settings})
-        return fitting.fit(embedder, canvases, fitting.divide(canvases, config), config)[0]
+        return fitting.fit(embedder, crops, fitting.divide(crops, config), config)[0]
 
     plain, other = weights(), weights(**{key: CLASSIFIER_KEYS[key]})
     assert plain.shape != other.shape or not np.allclose(plain, other)
 
 
 def _configurations(base: type[Configuration] = Configuration) -> list[type[Configuration]]:
-    below = [each for kind in base.__subclasses__() for each in _configurations(kind)]
-    return [kind for kind in [*base.__subclasses__(), *below] if kind.__module__.startswith("trainer.")]
+    nested = [each for kind in base.__subclasses__() for each in _configurations(kind)]
+    return [kind for kind in [*base.__subclasses__(), *nested] if kind.__module__.startswith("trainer.")]
 
 
-def test_every_key_of_every_configuration_is_read() -> None:
+def test_every_key_of_every_configuration_is_used() -> None:
     for file in TRAINER.rglob("config.py"):
         importlib.import_module(".".join(file.relative_to(TRAINER.parent).with_suffix("").parts))
     nodes = [node for file in TRAINER.rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]

@@ -1,4 +1,4 @@
-"""Error rates with intervals, searches, and whether quality predicts error: worked answers and laws."""
+"""Measures error rates with intervals, searches and error-versus-discard curves on synthetic embeddings."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from trainer.embedder.scores import all_pairs
 
 
 def people(count: int, each: int, noise: float, seed: int = 0, dim: int = 32) -> tuple[np.ndarray, list[str]]:
-    """Clouds around random directions."""
+    """Returns `count` x `each` normalised embeddings scattered around random directions, and their names."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(count, 1, dim))
     vectors = (centres + noise * random.normal(size=(count, each, dim))).reshape(-1, dim).astype(np.float32)
@@ -41,7 +41,7 @@ NOBODY = np.zeros((0, 32), np.float32)
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.floats(0.2, 2))
-def test_counts_by_person_sum_to_the_pairs(seed: int, noise: float) -> None:
+def test_counts_by_person_add_up_to_all_pairs(seed: int, noise: float) -> None:
     embeddings, names = people(9, 4, noise, seed)
     order = np.random.default_rng(seed).permutation(len(names))
     embeddings, names = embeddings[order], [names[row] for row in order]
@@ -53,7 +53,7 @@ def test_counts_by_person_sum_to_the_pairs(seed: int, noise: float) -> None:
         assert (counts.impostor[index] == counts.impostor[index].T).all()
 
 
-def test_an_interval_holds_the_rate_and_is_wider_where_few_people_make_it() -> None:
+def test_interval_contains_the_rate_and_is_wider_for_rare_events() -> None:
     embeddings, names = people(60, 4, 1.0)
     pairs = all_pairs(embeddings, names)
     thresholds = np.array([pairs.threshold_at(rate) for rate in (0.1, 0.005)])
@@ -63,14 +63,14 @@ def test_an_interval_holds_the_rate_and_is_wider_where_few_people_make_it() -> N
     assert rare[1] / rare[0] > common[1] / common[0]
 
 
-def test_the_interval_of_a_mean_over_people() -> None:
+def test_interval_of_a_mean_over_people() -> None:
     assert mean_interval(np.zeros(50), np.ones(50)) == (0, 0)
     low, high = mean_interval(np.repeat([0.0, 1.0], 50), np.ones(100))
     assert 0.38 < low < 0.45 < 0.55 < high < 0.62
     assert interval(np.arange(1001.0)) == (25, 975)
 
 
-def test_a_calibration_stops_where_ten_pairs_stand_behind_a_rate() -> None:
+def test_calibration_ends_at_ten_pairs_above_the_threshold() -> None:
     embeddings, names = people(130, 3, 0.8)
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
     assert table.impostor_pairs == 390 * 389 / 2 - 390
@@ -79,20 +79,20 @@ def test_a_calibration_stops_where_ten_pairs_stand_behind_a_rate() -> None:
     for point in table.points:
         assert point.fmr_interval is not None
         assert point.fmr_interval[0] <= point.fmr <= point.fmr_interval[1]
-    assert table.identification == []  # half of 130 people search, and 65 are no gallery of 100
+    assert table.identification == []  # half of 130 people are strangers, and 65 do not fill a gallery of 100
 
 
-def test_distractors_make_larger_galleries() -> None:
+def test_distractors_fill_larger_galleries() -> None:
     embeddings, names = people(100, 3, 0.8)
     others, _ = people(960, 1, 0.8, seed=1)
     assert largest_gallery(People(embeddings, names, others)) == 50 + 960
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), others, "f32", "test")
     measured = {(point.gallery_size, point.asked_fpir): point for point in table.identification}
     assert 0.03 < measured[100, 0.1].fpir < 0.2
-    assert (1000, 0.1) not in measured  # 1.05e-4 a comparison is beyond what 44,000 pairs can tell
+    assert (1000, 0.1) not in measured  # 44,000 pairs cannot measure 1.05e-4 per comparison
 
 
-def test_searches_for_well_separated_people_are_right() -> None:
+def test_searches_of_separated_people_have_no_errors() -> None:
     embeddings, names = people(60, 3, 0.05)
     searches = search_galleries(People(embeddings, names, NOBODY), 20)
     errors = searches.errors_at(0.9)
@@ -102,20 +102,20 @@ def test_searches_for_well_separated_people_are_right() -> None:
     assert (rank_of_mate(People(embeddings, names, NOBODY)) == 0).all()
 
 
-def test_a_gallery_of_more_people_than_there_are_is_refused() -> None:
+def test_gallery_with_too_few_people_is_rejected() -> None:
     embeddings, names = people(10, 2, 0.5)
     with pytest.raises(ValueError, match="needs more people"):
         search_galleries(People(embeddings, names, NOBODY), 6)
 
 
-def test_the_rank_counts_who_is_nearer() -> None:
+def test_rank_counts_the_nearer_people() -> None:
     embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
     ranks = [rank_of_mate(People(embeddings, ["a", "b", "a"], np.zeros((0, 2), np.float32)), seed) for seed in range(9)]
-    # Either probe of a: (1, 0) is nearer to (0.6, 0.8) than to b; (0.6, 0.8) is nearer to b.
+    # Two possible probes of a: (1, 0) is nearer to (0.6, 0.8) than to b; (0.6, 0.8) is nearer to b.
     assert {tuple(rank.tolist()) for rank in ranks} == {(0,), (1,)}
 
 
-def test_centroids_of_half_find_the_other_half() -> None:
+def test_centroids_identify_separated_people() -> None:
     embeddings, names = people(20, 10, 0.5)
     result = centroid_identification(embeddings, names)
     assert (result.people, result.probes, result.rank_1) == (20, 100, 1.0)
@@ -123,7 +123,7 @@ def test_centroids_of_half_find_the_other_half() -> None:
     assert centroid_identification(embeddings, shuffled).rank_1 < 0.3
 
 
-def test_discarding_what_is_noisy_helps_and_discarding_at_random_does_not() -> None:
+def test_discarding_noisy_pictures_lowers_the_error() -> None:
     random = np.random.default_rng(0)
     clean, names = people(80, 6, 0.3)
     noise = random.exponential(0.12, size=(len(names), 1)).astype(np.float32)
@@ -137,7 +137,7 @@ def test_discarding_what_is_noisy_helps_and_discarding_at_random_does_not() -> N
     assert {point.fraction: point.fnmr for point in useless}[0.1] > 0.8 * useless[0].fnmr
 
 
-def test_the_threshold_for_n_templates_keeps_the_rate_against_a_person() -> None:
+def test_threshold_for_n_templates_keeps_the_false_match_rate() -> None:
     embeddings, names = people(150, 6, 1.0)
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
     figures = {(figure.templates, figure.asked): figure for figure in several_templates(embeddings, names, table)}
@@ -152,7 +152,7 @@ def test_reference_lengths_are_percentiles() -> None:
     assert (len(lengths), lengths[0], lengths[50], lengths[100]) == (101, 0, 500, 1000)
 
 
-def test_a_few_people_calibrate_a_little_and_too_few_are_told() -> None:
+def test_calibration_of_12_people_is_short_and_of_4_people_rejected() -> None:
     embeddings, names = people(12, 6, 0.5)
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
     for point in table.points:
@@ -164,27 +164,27 @@ def test_a_few_people_calibrate_a_little_and_too_few_are_told() -> None:
     assert error_versus_discard(embeddings, names, np.ones(len(names))) == []
 
 
-def test_a_shipped_model_is_measured_on_people_of_ones_own(ten_people: Path, tmp_path: Path) -> None:
-    """All of them, into a copy; a table that reaches further is left alone."""
+def test_calibrate_measures_a_shipped_bundle_on_other_people(ten_people: Path, tmp_path: Path) -> None:
+    """Writes into a copy, and does not overwrite a table that covers lower rates."""
     before = (BUNDLES / "embedder" / "manifest.json").read_bytes()
-    wish = ["calibrate", "--identities", str(ten_people), "--everybody", "--work", str(tmp_path / "work")]
-    refused = CliRunner().invoke(app, wish)
+    arguments = ["calibrate", "--identities", str(ten_people), "--everybody", "--work", str(tmp_path / "work")]
+    refused = CliRunner().invoke(app, arguments)
     assert isinstance(refused.exception, ConfigError)
     assert "ends at a false match rate of 0.1 (10 people)" in str(refused.exception)
     assert (BUNDLES / "embedder" / "manifest.json").read_bytes() == before
     copy = tmp_path / "copy"
-    written = CliRunner().invoke(app, [*wish, "--output", str(copy)])
+    written = CliRunner().invoke(app, [*arguments, "--output", str(copy)])
     assert written.exit_code == 0, written.exception
     table = FaceEmbedder(copy, RuntimeOptions()).manifest.calibration
     assert table is not None
     assert (table.people, table.points[-1].fmr) == (10, 0.1)
-    assert table.data.startswith("10 people that the model was not trained on")
-    again = CliRunner().invoke(app, [*wish, "--bundle", str(copy)])  # reaches as far: its own table may be made anew
+    assert table.data.startswith("10 people who were not in the training data")
+    again = CliRunner().invoke(app, [*arguments, "--bundle", str(copy)])  # the new table covers the same rates
     assert again.exit_code == 0, again.exception
 
 
-def test_photos_without_a_list_of_pairs_are_told(tmp_path: Path) -> None:
-    wish = ["evaluate", "--pairs", str(tmp_path), "--work", str(tmp_path / "work")]
-    refused = CliRunner().invoke(app, wish)
+def test_photos_without_pairs_csv_are_rejected(tmp_path: Path) -> None:
+    arguments = ["evaluate", "--pairs", str(tmp_path), "--work", str(tmp_path / "work")]
+    refused = CliRunner().invoke(app, arguments)
     assert isinstance(refused.exception, ConfigError)
     assert "has no pairs.csv" in str(refused.exception)

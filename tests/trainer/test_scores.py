@@ -1,3 +1,5 @@
+"""Computes error rates of known scores, and splits identities."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,24 +17,24 @@ def test_all_pairs_of_three_people() -> None:
     np.testing.assert_allclose(sorted(scores.impostor), [0, 0.8], atol=1e-6)
 
 
-def test_the_threshold_of_a_rate_lets_just_that_many_through() -> None:
+def test_threshold_has_the_requested_false_match_rate() -> None:
     scores = PairScores(np.array([0.9]), np.linspace(0, 1, 1000, dtype=np.float32))
     threshold = scores.threshold_at(0.01)
     assert scores.false_match_rate(threshold) == pytest.approx(0.01)
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=200, max_size=400), st.sampled_from([0.05, 0.1, 0.3]))
-def test_the_measured_rate_never_exceeds_the_asked_one(values: list[float], rate: float) -> None:
+def test_measured_rate_never_exceeds_the_requested_rate(values: list[float], rate: float) -> None:
     scores = PairScores(np.array([1.0]), np.array(values, np.float32))
     assert scores.false_match_rate(scores.threshold_at(rate)) <= rate
 
 
-def test_a_rate_that_the_data_cannot_tell_is_refused() -> None:
-    with pytest.raises(ValueError, match="can't tell"):
+def test_rate_that_is_not_measurable_is_rejected() -> None:
+    with pytest.raises(ValueError, match="are too few"):
         PairScores(np.array([0.9]), np.zeros(999, np.float32)).threshold_at(0.01)
 
 
-def test_separable_pairs_are_all_right_and_random_ones_half() -> None:
+def test_accuracy_of_separable_pairs_is_1_and_of_random_pairs_a_half() -> None:
     same = np.arange(400) % 2 == 0
     assert ten_fold_accuracy(np.where(same, 0.8, 0.1), same) == (1.0, 0.0)
     accuracy, _ = ten_fold_accuracy(np.random.default_rng(0).random(400), same)
@@ -40,13 +42,13 @@ def test_separable_pairs_are_all_right_and_random_ones_half() -> None:
 
 
 @given(st.text(min_size=1), st.floats(0, 0.4), st.floats(0, 0.4))
-def test_a_person_has_one_part_whatever_else_there_is(name: str, validation: float, calibration: float) -> None:
+def test_part_depends_on_the_name_alone(name: str, validation: float, calibration: float) -> None:
     split = SplitConfig(validation=validation, calibration=calibration)
     assert part_of(name, split) is part_of(name, split)
     assert part_of("", split) is Part.TRAIN
 
 
-def test_the_parts_have_about_their_share() -> None:
+def test_parts_have_about_their_fractions() -> None:
     parts = [part_of(f"person {number}", SplitConfig(validation=0.05, calibration=0.10)) for number in range(4000)]
     assert parts.count(Part.VALIDATION) / 4000 == pytest.approx(0.05, abs=0.012)
     assert parts.count(Part.CALIBRATION) / 4000 == pytest.approx(0.10, abs=0.015)

@@ -1,4 +1,4 @@
-"""Pose from five landmarks, the landmark autoencoder, and verification by yaw."""
+"""Tests of pose estimation, the landmark autoencoder and verification by yaw."""
 
 import io
 import json
@@ -20,72 +20,72 @@ from trainer.shape.pose import EYES_MM, HEAD, pose_of
 from trainer.shape.verification import by_yaw
 
 
-def turned(head: np.ndarray, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
-    """(5, 3) landmarks of a head that was turned to the side, then down, then around the line of sight."""
+def rotated(head: np.ndarray, yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
+    """Returns (5, 3) landmarks of a head that is rotated by yaw, then pitch, then roll, in degrees."""
     y, p, r = np.radians([yaw, pitch, roll])
     aside = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     nodded = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
     tilted = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    seen = head @ (tilted @ nodded @ aside).T
-    return np.column_stack([1.7 * seen[:, :2] + [50, 60], np.ones(5)]).astype(np.float32)
+    points = head @ (tilted @ nodded @ aside).T
+    return np.column_stack([1.7 * points[:, :2] + [50, 60], np.ones(5)]).astype(np.float32)
 
 
 @pytest.mark.parametrize(
     "angles", [(0, 0, 0), (30, 0, 0), (-40, 10, 0), (20, -15, 25), (50, 5, -30), (10, 20, 90), (-60, -20, 170)]
 )
-def test_the_pose_of_a_turned_head_is_found(angles: tuple[float, float, float]) -> None:
-    pose = pose_of(turned(HEAD, *angles))
+def test_the_pose_of_a_rotated_head_is_estimated(angles: tuple[float, float, float]) -> None:
+    pose = pose_of(rotated(HEAD, *angles))
     assert (pose.yaw, pose.pitch, pose.roll) == pytest.approx(angles, abs=0.05)
-    upright = pose_of(turned(HEAD, angles[0], angles[1]))
+    upright = pose_of(rotated(HEAD, angles[0], angles[1]))
     np.testing.assert_allclose(pose.points, upright.points, atol=1e-4)
 
 
-def test_points_are_in_eye_distances_of_a_head_from_the_front() -> None:
-    pose = pose_of(turned(HEAD, 0))
+def test_pose_points_are_in_distances_between_the_eyes() -> None:
+    pose = pose_of(rotated(HEAD, 0))
     assert pose.points[1, 0] - pose.points[0, 0] == pytest.approx(1.0, abs=1e-5)
     assert pose.points.mean(axis=0) == pytest.approx([0, 0], abs=1e-6)
     assert HEAD[1, 0] - HEAD[0, 0] == EYES_MM
 
 
 def people(count: int, pictures: int, seed: int = 0) -> Landmarks:
-    """Heads that differ from one another by some millimetres, each seen from many sides."""
+    """Returns landmarks of heads that differ by some millimetres, each in many poses."""
     rng = np.random.default_rng(seed)
     points, names = [], []
     for person in range(count):
         head = HEAD + rng.normal(0, 3, HEAD.shape) * [1, 1, 0.3]
         for number in range(pictures):
             yaw, pitch = rng.normal(0, 4, 2) if number % 3 == 0 else rng.normal(0, 25, 2) * [1, 0.3]
-            points.append(turned(head, yaw, pitch, rng.normal(0, 10)))
+            points.append(rotated(head, yaw, pitch, rng.normal(0, 10)))
             names.append(f"person {person}")
     return Landmarks(np.stack(points), names)
 
 
-def test_the_autoencoder_finds_the_face_from_the_front(tmp_path: Path) -> None:
+def test_the_autoencoder_estimates_the_frontal_face(tmp_path: Path) -> None:
     errors = train(people(150, 15), ShapeConfig(epochs=40, noise=0.002), tmp_path)
-    assert errors.restored < 0.95 * errors.turned_back < 0.5 * min(errors.untouched, errors.everybody)
+    assert errors.restored < 0.95 * errors.moved_to_front < 0.5 * min(errors.unchanged, errors.mean_face)
     model = load(tmp_path / "shape.pt")
-    fronts = canonical(model, np.stack([turned(HEAD, yaw) for yaw in (-30, 0, 30)]))
+    fronts = canonical(model, np.stack([rotated(HEAD, yaw) for yaw in (-30, 0, 30)]))
     assert np.linalg.norm(fronts - fronts[1], axis=2).max() < 0.1
 
 
-def test_nobody_from_the_front_is_told(tmp_path: Path) -> None:
+def test_training_needs_frontal_pictures(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="pictures from the front"):
         train(people(20, 2), ShapeConfig(), tmp_path)
 
 
-def test_chunks_hold_what_was_written(tmp_path: Path) -> None:
-    known = people(3, 5)
-    count = write_chunks(zip(known.identities, known.points, strict=True), tmp_path, largest=4)
+def test_written_chunks_are_read_unchanged(tmp_path: Path) -> None:
+    landmarks = people(3, 5)
+    count = write_chunks(zip(landmarks.identities, landmarks.points, strict=True), tmp_path, chunk_faces=4)
     assert count == 15
     assert len(list(tmp_path.glob("chunk-*.npz"))) == 4
-    again = read_chunks(tmp_path)
-    assert again.identities == known.identities
-    np.testing.assert_array_equal(again.points, known.points)
+    stored = read_chunks(tmp_path)
+    assert stored.identities == landmarks.identities
+    np.testing.assert_array_equal(stored.points, landmarks.points)
     with pytest.raises(ConfigError, match="shape chunks"):
         read_chunks(tmp_path / "nothing")
 
 
-def test_rates_of_bins_are_those_of_their_pairs() -> None:
+def test_yaw_bins_count_every_pair_once() -> None:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(40, 16))
     embeddings = np.repeat(centres, 4, axis=0) + rng.normal(0, 0.3, (160, 16))
@@ -93,29 +93,37 @@ def test_rates_of_bins_are_those_of_their_pairs() -> None:
     names = [f"{row // 4}" for row in range(160)]
     yaw = np.tile([0, 20, 40, 60], 40).astype(np.float32)
     bins = by_yaw(embeddings.astype(np.float32), names, yaw)
-    assert [one.genuine for one in bins] == [0, 40, 80, 120]  # one, two and three others are turned less
+    assert [one.genuine for one in bins] == [0, 40, 80, 120]  # 1, 2 and 3 other pictures have a smaller yaw
     assert sum(one.genuine + one.impostor for one in bins) == 160 * 159 // 2
     assert sum(one.fmr * one.impostor for one in bins) / sum(one.impostor for one in bins) <= 1e-3 + 1e-9
 
 
-def test_the_commands_from_pictures_to_a_report(ten_people: Path, tmp_path: Path) -> None:
+def test_the_commands_from_crops_to_a_report(ten_people: Path, tmp_path: Path) -> None:
     work = ["--work", str(tmp_path / "work")]
-    words = ["shape", "chunks", "--identities", str(ten_people), "--output", str(tmp_path / "chunks"), *work]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert int(done.stdout.split()[-4].replace(",", "")) > 15
-    made = people(60, 12)
-    write_chunks(zip(made.identities, made.points, strict=True), tmp_path / "made")
+    arguments = ["shape", "chunks", "--identities", str(ten_people), "--output", str(tmp_path / "chunks"), *work]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert int(result.stdout.split()[-4].replace(",", "")) > 15
+    synthetic = people(60, 12)
+    write_chunks(zip(synthetic.identities, synthetic.points, strict=True), tmp_path / "synthetic")
     (tmp_path / "shape.yaml").write_text(json.dumps({"epochs": 3}))
-    words = ["shape", "train", "--chunks", str(tmp_path / "made"), "--config", str(tmp_path / "shape.yaml")]
-    done = CliRunner().invoke(app, [*words, "--output", str(tmp_path / "shape")], catch_exceptions=False)
-    assert "the autoencoder" in done.stdout
-    words = ["shape", "report", "--identities", str(ten_people), "--shape", str(tmp_path / "shape" / "shape.pt"), *work]
-    done = CliRunner().invoke(app, [*words, "--output", str(tmp_path / "report")], catch_exceptions=False)
-    assert "| 0 to 15 |" in done.stdout
+    arguments = ["shape", "train", "--chunks", str(tmp_path / "synthetic"), "--config", str(tmp_path / "shape.yaml")]
+    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "shape")], catch_exceptions=False)
+    assert "| autoencoder |" in result.stdout
+    arguments = [
+        "shape",
+        "report",
+        "--identities",
+        str(ten_people),
+        "--shape",
+        str(tmp_path / "shape" / "shape.pt"),
+        *work,
+    ]
+    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "report")], catch_exceptions=False)
+    assert "| 0 to 15 |" in result.stdout
     assert (tmp_path / "report" / "yaw.png").stat().st_size > 5_000
 
 
-def test_chunks_of_a_data_set_of_the_hub(tmp_path: Path) -> None:
+def test_chunks_are_collected_from_parquet_files(tmp_path: Path) -> None:
     def stored(path: Path) -> dict[str, object]:
         buffer = io.BytesIO()
         Image.fromarray(pixels(path)).save(buffer, "PNG")
@@ -125,6 +133,6 @@ def test_chunks_of_a_data_set_of_the_hub(tmp_path: Path) -> None:
     rows.append({"image": {"bytes": b"no picture", "path": None}, "label": "nobody"})
     schema = {"image": pl.Struct({"bytes": pl.Binary, "path": pl.String}), "label": pl.String}
     pl.DataFrame(rows, schema=schema).write_parquet(tmp_path / "faces.parquet")
-    words = ["shape", "chunks", "--source", str(tmp_path / "faces.parquet"), "--output", str(tmp_path / "chunks")]
-    CliRunner().invoke(app, words, catch_exceptions=False)
+    arguments = ["shape", "chunks", "--source", str(tmp_path / "faces.parquet"), "--output", str(tmp_path / "chunks")]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert read_chunks(tmp_path / "chunks").identities == ["collins", "hopper"]

@@ -1,4 +1,4 @@
-"""A benchmark of encoders: killed in the middle, gone on with, reported on."""
+"""Runs a sweep over encoders: kills it, resumes it, and reads its report."""
 
 import json
 import os
@@ -41,14 +41,24 @@ SWEEP = {
 
 
 def command(identities: Path, *more: str) -> list[str]:
-    words = ["sweep", "--identities", str(identities), "--config", "sweep.yaml", "--output", "out", "--work", "work"]
+    arguments = [
+        "sweep",
+        "--identities",
+        str(identities),
+        "--config",
+        "sweep.yaml",
+        "--output",
+        "out",
+        "--work",
+        "work",
+    ]
     repository = Path(__file__).parents[2]
     fixed = ["--provenance", str(repository / "configs" / "provenance-own.yaml")]
-    return [sys.executable, "-m", "trainer", *words, *fixed, *more]
+    return [sys.executable, "-m", "trainer", *arguments, *fixed, *more]
 
 
 @pytest.mark.timeout(300)
-def test_a_sweep_that_was_killed_goes_on(ten_people: Path, tmp_path: Path) -> None:
+def test_killed_sweep_resumes(ten_people: Path, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     out = tmp_path / "out"
@@ -72,10 +82,10 @@ def test_a_sweep_that_was_killed_goes_on(ten_people: Path, tmp_path: Path) -> No
     report = (out / "report.md").read_text()
     assert report.count("| shufflenet_v2_x0_5-") == 2
     grids = sorted(out.glob("grids/*.png"))
-    assert len(grids) == (2 + 2) * 2  # of each dimension and each backbone, by accuracy and by size
+    assert len(grids) == (2 + 2) * 2  # one per dimension and backbone, by accuracy and by size
     assert all(f"(grids/{grid.name})" in report for grid in grids)
     with Image.open(grids[0]) as picture:
-        assert picture.width == 190 + (1 + 2) * (112 + 4)  # the query and its two nearest
+        assert picture.width == 190 + (1 + 2) * (112 + 4)  # the query and two results
     fixed = ["--query-image", str(COLLINS), "--gallery", "train", *detector]
     again = subprocess.run(command(ten_people, *fixed), cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
@@ -84,54 +94,54 @@ def test_a_sweep_that_was_killed_goes_on(ten_people: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        ({"backbones": []}, "name backbones and embedding_dims, or runs"),
-        ({"runs": [{"backbone": "resnet18", "embedding_dim": 8}]}, "name backbones and embedding_dims, or runs"),
-        ({"train": {**SWEEP["train"], "backbone": "resnet18"}}, "leave it out"),
+        ({"backbones": []}, "set either backbones and embedding_dims, or runs"),
+        ({"runs": [{"backbone": "resnet18", "embedding_dim": 8}]}, "set either backbones and embedding_dims, or runs"),
+        ({"train": {**SWEEP["train"], "backbone": "resnet18"}}, "remove it from train"),
         ({"train": {**SWEEP["train"], "stages": []}}, "stages"),
         ({"galery": "train"}, "Extra inputs"),
     ],
 )
-def test_a_sweep_that_can_not_be_is_told_before_it_starts(change: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_sweep_is_rejected(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         SweepConfig.model_validate({**SWEEP, **change})
 
 
-def test_exactly_the_runs_that_were_asked_for() -> None:
+def test_list_of_runs_replaces_the_product() -> None:
     runs = [{"backbone": "timm:convnextv2_atto", "embedding_dim": 64}, {"backbone": "resnet18", "embedding_dim": 8}]
     sweep = SweepConfig.model_validate({**SWEEP, "backbones": [], "embedding_dims": [], "runs": runs})
-    found = {run.name: config.embedding_dim for run, config in sweep.configurations().items()}
-    assert found == {"timm-convnextv2_atto-64": 64, "resnet18-8": 8}
+    dimensions = {run.name: config.embedding_dim for run, config in sweep.configurations().items()}
+    assert dimensions == {"timm-convnextv2_atto-64": 64, "resnet18-8": 8}
 
 
 @pytest.mark.parametrize(("name", "runs"), [("sweep", 6), ("ablation-landmark-channels", 1)])
-def test_the_shipped_sweeps_are_some(name: str, runs: int) -> None:
+def test_shipped_sweeps_are_valid(name: str, runs: int) -> None:
     sweep = SweepConfig.load(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
     assert len(sweep.configurations()) == runs
 
 
-def test_other_recipes_do_not_share_a_folder(ten_people: Path, tmp_path: Path) -> None:
-    from trainer.embedder.canvases import load_canvases
+def test_folder_of_another_recipe_is_rejected(ten_people: Path, tmp_path: Path) -> None:
+    from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.sweep.gallery import Gallery
     from trainer.sweep.result import RunResult
     from trainer.sweep.running import run_all
 
     sweep = SweepConfig.model_validate(SWEEP)
-    canvases = load_canvases(ten_people, None, tmp_path / "cache")
+    crops = load_aligned_crops(ten_people, None, tmp_path / "cache")
     (tmp_path / "shufflenet_v2_x0_5-8").mkdir()
     fields = dict.fromkeys(RunResult.model_fields, 0) | {"name": "x", "backbone": "y", "gallery": "z", "recipe": "old"}
     RunResult.model_validate(fields).write(tmp_path / "shufflenet_v2_x0_5-8")
-    gallery = Gallery(canvases, next(iter(sweep.configurations().values())).split, "calibration")
-    with pytest.raises(ConfigError, match="another recipe, pictures or teacher"):
-        next(run_all(sweep, canvases, gallery, {}, tmp_path, None, tmp_path / "cache", "cpu"))
+    gallery = Gallery(crops, next(iter(sweep.configurations().values())).split, "calibration")
+    with pytest.raises(ConfigError, match="another configuration, other pictures or another teacher"):
+        next(run_all(sweep, crops, gallery, {}, tmp_path, None, tmp_path / "cache", "cpu"))
 
 
-def test_a_gallery_of_nobody_is_told(ten_people: Path, tmp_path: Path) -> None:
-    from trainer.embedder.canvases import load_canvases
+def test_empty_gallery_is_rejected(ten_people: Path, tmp_path: Path) -> None:
+    from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import SplitConfig
     from trainer.sweep.gallery import Gallery
 
-    canvases = load_canvases(ten_people, None, tmp_path)
+    crops = load_aligned_crops(ten_people, None, tmp_path)
     with pytest.raises(ConfigError, match=r"raise split\.calibration"):
-        Gallery(canvases, SplitConfig(validation=0, calibration=0), "calibration")
+        Gallery(crops, SplitConfig(validation=0, calibration=0), "calibration")

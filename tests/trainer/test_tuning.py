@@ -1,4 +1,4 @@
-"""A search for settings: resumed, pruned, reported."""
+"""Searches for settings: resumes a study, prunes trials, writes the report."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import yaml
 
 from trainer.configuration import ConfigError
 from trainer.embedder import training
-from trainer.embedder.canvases import load_canvases
+from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.config import EmbedderConfig
 from trainer.tuning.config import TuneConfig
 from trainer.tuning.report import write_report
-from trainer.tuning.study import finished, run_study
+from trainer.tuning.study import completed, run_study
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints, and Optuna's on what is experimental
+pytestmark = pytest.mark.filterwarnings("ignore")  # hints of Lightning, and of Optuna about experimental features
 
 TUNE = {
     "name": "small",
@@ -47,33 +47,33 @@ TUNE = {
 }
 
 
-def test_a_study_goes_on_where_it_was(ten_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    canvases = load_canvases(ten_people, None, tmp_path / "cache")
-    monkeypatch.setattr("trainer.embedder.data.FEWEST_IMPOSTOR_PAIRS", 10)
+def test_interrupted_study_resumes(ten_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = load_aligned_crops(ten_people, None, tmp_path / "cache")
+    monkeypatch.setattr("trainer.embedder.data.MIN_IMPOSTOR_PAIRS", 10)
     trained: list[EmbedderConfig] = []
 
     def train(config: EmbedderConfig, folder: Path, callbacks: list) -> Path:
         trained.append(config)
         if len(trained) == 2:
-            raise KeyboardInterrupt  # the second trial is cut off
-        return training.train(config, canvases, None, tmp_path / "cache", folder, callbacks=callbacks)
+            raise KeyboardInterrupt  # interrupts the second trial
+        return training.train(config, crops, None, tmp_path / "cache", folder, callbacks=callbacks)
 
-    background = {**TUNE, "patience": 9}
+    without_pruning = {**TUNE, "patience": 9}
     with pytest.raises(KeyboardInterrupt):
-        run_study(TuneConfig.model_validate(background), tmp_path / "study", train)
+        run_study(TuneConfig.model_validate(without_pruning), tmp_path / "study", train)
     killed = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path / 'study' / 'study.db'}")
-    trial = killed.ask()  # as a process that was killed leaves it: running
+    trial = killed.ask()  # still running, as after the kill of a process
     assert trial.suggest_float("stages.0.learning_rate", 1e-4, 1e-2, log=True) != 0.00123
     killed.enqueue_trial({"stages.0.learning_rate": 0.00123})
     running = killed.ask()
     assert running.suggest_float("stages.0.learning_rate", 1e-4, 1e-2, log=True) == 0.00123
-    config = TuneConfig.model_validate({**patient, "trials": 3})
+    config = TuneConfig.model_validate({**without_pruning, "trials": 3})
     study = run_study(config, tmp_path / "study", train)
-    assert len(finished(study)) == 3
+    assert len(completed(study)) == 3
     assert len(trained) == 4
     assert 0.00123 in [run.stages[0].learning_rate for run in trained[2:]]
     assert {run.embedding_dim for run in trained} <= {8, 16}
-    assert len(finished(run_study(config, tmp_path / "study", train))) == 3  # nothing is left to do
+    assert len(completed(run_study(config, tmp_path / "study", train))) == 3  # no trial remains
     write_report(study, config, tmp_path / "study")
     best = EmbedderConfig.load(tmp_path / "study" / "best.yaml")
     assert best.stages[0].learning_rate == pytest.approx(study.best_params["stages.0.learning_rate"])
@@ -83,9 +83,9 @@ def test_a_study_goes_on_where_it_was(ten_people: Path, tmp_path: Path, monkeypa
         assert (tmp_path / "study" / f"{name}.png").stat().st_size > 5_000
 
 
-def test_a_hopeless_trial_ends_early(ten_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    canvases = load_canvases(ten_people, None, tmp_path / "cache")
-    monkeypatch.setattr("trainer.embedder.data.FEWEST_IMPOSTOR_PAIRS", 10)
+def test_trial_below_the_median_is_pruned(ten_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = load_aligned_crops(ten_people, None, tmp_path / "cache")
+    monkeypatch.setattr("trainer.embedder.data.MIN_IMPOSTOR_PAIRS", 10)
     monkeypatch.setattr("trainer.embedder.module.top_k_rate", lambda *_: 0.1)
     config = TuneConfig.model_validate({**TUNE, "trials": 2})
     storage = f"sqlite:///{tmp_path / 'study.db'}"
@@ -102,14 +102,14 @@ def test_a_hopeless_trial_ends_early(ten_people: Path, tmp_path: Path, monkeypat
     )
 
     def train(run: EmbedderConfig, folder: Path, callbacks: list) -> Path:
-        return training.train(run, canvases, None, tmp_path / "cache", folder, callbacks=callbacks)
+        return training.train(run, crops, None, tmp_path / "cache", folder, callbacks=callbacks)
 
     study = run_study(config, tmp_path, train)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED"]
 
 
-def test_values_that_do_not_go_together_cost_one_trial(tmp_path: Path) -> None:
-    search = {"stages.0.batch_size": {"choices": [8, 6]}}  # of which 6 are no multiple of four pictures a person
+def test_invalid_combination_of_values_is_pruned(tmp_path: Path) -> None:
+    search = {"stages.0.batch_size": {"choices": [8, 6]}}  # 6 is no multiple of images_per_identity 4
     config = TuneConfig.model_validate({**TUNE, "trials": 12, "search": search})
 
     def train(run: EmbedderConfig, folder: Path, callbacks: list) -> Path:
@@ -123,46 +123,46 @@ def test_values_that_do_not_go_together_cost_one_trial(tmp_path: Path) -> None:
     assert set(states) == {"COMPLETE", "PRUNED"}
 
 
-def test_a_study_of_another_search_is_not_gone_on_with(tmp_path: Path) -> None:
-    def never(*_: object) -> Path:
+def test_study_with_another_search_is_rejected(tmp_path: Path) -> None:
+    def interrupted(*_: object) -> Path:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(TuneConfig.model_validate(TUNE), tmp_path, never)
+        run_study(TuneConfig.model_validate(TUNE), tmp_path, interrupted)
     train = {**TUNE["train"], "seed": 7}
-    with pytest.raises(ConfigError, match="searched otherwise before"):
-        run_study(TuneConfig.model_validate({**TUNE, "train": train}), tmp_path, never)
+    with pytest.raises(ConfigError, match="was started with other"):
+        run_study(TuneConfig.model_validate({**TUNE, "train": train}), tmp_path, interrupted)
 
 
-def test_nobody_to_choose_by_is_told(ten_people: Path, tmp_path: Path) -> None:
-    canvases = load_canvases(ten_people, None, tmp_path / "cache")
+def test_tuning_without_validation_people_is_rejected(ten_people: Path, tmp_path: Path) -> None:
+    crops = load_aligned_crops(ten_people, None, tmp_path / "cache")
     train = {**TUNE["train"], "split": {"validation": 0, "calibration": 0}}
 
     def run(config: EmbedderConfig, folder: Path, callbacks: list) -> Path:
-        return training.train(config, canvases, None, tmp_path / "cache", folder, callbacks=callbacks)
+        return training.train(config, crops, None, tmp_path / "cache", folder, callbacks=callbacks)
 
     with pytest.raises(ConfigError, match=r"raise train\.split\.validation"):
         run_study(TuneConfig.model_validate({**TUNE, "train": train}), tmp_path / "study", run)
 
 
 @pytest.mark.parametrize(
-    ("search", "words"),
+    ("search", "message"),
     [
-        ({"stages.3.learning_rate": {"low": 1, "high": 2}}, "leads nowhere"),
-        ({"stages.first.learning_rate": {"low": 1, "high": 2}}, "leads nowhere"),
+        ({"stages.3.learning_rate": {"low": 1, "high": 2}}, "train has no key"),
+        ({"stages.first.learning_rate": {"low": 1, "high": 2}}, "train has no key"),
         ({"learning_rate": {"low": 1, "high": 2}}, "Extra inputs"),
         ({"seed": {"low": 3, "high": 2}}, "not below"),
-        ({"seed": {"low": 0, "high": 2, "log": True}}, "begins above 0"),
+        ({"seed": {"low": 0, "high": 2, "log": True}}, "needs low above 0"),
         ({"seed": {"choices": [1]}}, "at least 2"),
         ({}, "at least 1"),
     ],
 )
-def test_a_search_that_can_not_be_is_told(search: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_search_is_rejected(search: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         TuneConfig.model_validate({**TUNE, "search": search})
 
 
-def test_the_shipped_search_is_one() -> None:
+def test_shipped_search_is_valid() -> None:
     config = TuneConfig.load(Path(__file__).parents[2] / "configs" / "tune.yaml")
     assert yaml.safe_load(yaml.safe_dump(config.train)) == config.train
     assert len(config.search) == 5

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Recorder:
-    """Doubles numbers, remembers the batches, and can be held back."""
+    """Returns doubled numbers, records the batches, and blocks while `gate` is cleared."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -39,23 +39,23 @@ async def running(
         await batcher.stop()
 
 
-async def held(batcher: Batcher[int, int], recorder: Recorder) -> "asyncio.Task[list[int]]":
-    """A first batch that occupies the thread until the gate opens."""
+async def blocked(batcher: Batcher[int, int], recorder: Recorder) -> "asyncio.Task[list[int]]":
+    """Submits a batch that occupies the thread until the recorder's gate is set."""
     recorder.gate.clear()
     task = asyncio.create_task(batcher.submit([0]))
     await asyncio.sleep(0.05)
     return task
 
 
-async def test_results_come_in_the_order_of_the_items() -> None:
+async def test_results_have_the_order_of_the_items() -> None:
     async with running(Recorder()) as batcher:
         assert await batcher.submit([5, 3, 4, 1, 2, 9]) == [10, 6, 8, 2, 4, 18]
 
 
-async def test_requests_that_wait_together_run_together() -> None:
+async def test_waiting_requests_share_a_batch() -> None:
     recorder = Recorder()
     async with running(recorder) as batcher:
-        first = await held(batcher, recorder)
+        first = await blocked(batcher, recorder)
         others = [asyncio.create_task(batcher.submit([number])) for number in (1, 2, 3)]
         await asyncio.sleep(0.05)
         recorder.gate.set()
@@ -64,10 +64,10 @@ async def test_requests_that_wait_together_run_together() -> None:
     assert recorder.batches == [[0], [1, 2, 3]]
 
 
-async def test_a_full_queue_refuses_at_once_and_takes_none_of_it() -> None:
+async def test_full_queue_refuses_all_items_of_a_request() -> None:
     recorder = Recorder()
     async with running(recorder) as batcher:
-        first = await held(batcher, recorder)
+        first = await blocked(batcher, recorder)
         waiting = asyncio.create_task(batcher.submit([1, 2, 3, 4]))
         await asyncio.sleep(0.05)
         with pytest.raises(EngineBusy):
@@ -78,39 +78,39 @@ async def test_a_full_queue_refuses_at_once_and_takes_none_of_it() -> None:
     assert all(5 not in batch for batch in recorder.batches)
 
 
-async def test_one_large_request_may_exceed_an_empty_queue() -> None:
+async def test_request_larger_than_the_queue_runs_if_nothing_waits() -> None:
     async with running(Recorder()) as batcher:
         assert await batcher.submit(list(range(12))) == [2 * number for number in range(12)]
 
 
-async def test_those_who_have_gone_are_not_served() -> None:
+async def test_items_of_cancelled_callers_are_dropped() -> None:
     recorder = Recorder()
     async with running(recorder) as batcher:
-        first = await held(batcher, recorder)
-        gone = asyncio.create_task(batcher.submit([1]))
-        stays = asyncio.create_task(batcher.submit([2]))
+        first = await blocked(batcher, recorder)
+        cancelled = asyncio.create_task(batcher.submit([1]))
+        remaining = asyncio.create_task(batcher.submit([2]))
         await asyncio.sleep(0.05)
-        gone.cancel()
+        cancelled.cancel()
         recorder.gate.set()
-        assert await stays == [4]
+        assert await remaining == [4]
         await first
         with pytest.raises(asyncio.CancelledError):
-            await gone
+            await cancelled
     assert recorder.batches == [[0], [2]]
 
 
-async def test_a_batch_that_breaks_does_not_stop_the_next() -> None:
+async def test_failed_batch_does_not_affect_the_next() -> None:
     async with running(Recorder()) as batcher:
         with pytest.raises(RuntimeError, match="unlucky"):
             await batcher.submit([13])
         assert await batcher.submit([1]) == [2]
 
 
-async def test_stopping_tells_those_who_wait() -> None:
+async def test_stop_raises_engine_busy_in_waiting_callers() -> None:
     recorder = Recorder()
     batcher: Batcher[int, int] = Batcher(recorder, 1, 6)
     await batcher.start()
-    first = await held(batcher, recorder)
+    first = await blocked(batcher, recorder)
     waiting = asyncio.create_task(batcher.submit([1]))
     await asyncio.sleep(0.05)
     first.cancel()
@@ -122,27 +122,27 @@ async def test_stopping_tells_those_who_wait() -> None:
         await waiting
 
 
-async def test_what_nobody_waits_for_lets_the_others_pass() -> None:
-    """Patient items are run when nothing else waits, and never in one batch with what does."""
+async def test_background_items_give_way_to_requests() -> None:
+    """Background items run when no request waits, and never in one batch with items of requests."""
     run = Recorder()
     batcher: Batcher[int, int] = Batcher(run, 4, 100, lambda item: item >= 100)
     await batcher.start()
     run.gate.clear()
     background = [asyncio.create_task(batcher.submit([100 + number])) for number in range(6)]
-    await asyncio.sleep(0.05)  # the first of them is being run
+    await asyncio.sleep(0.05)  # The first batch is running.
     urgent = [asyncio.create_task(batcher.submit([number])) for number in range(3)]
     await asyncio.sleep(0.05)
     run.gate.set()
     assert await asyncio.gather(*urgent) == [[0], [2], [4]]
-    assert [(await task)[0] for task in patient] == [200, 202, 204, 206, 208, 210]
+    assert [(await task)[0] for task in background] == [200, 202, 204, 206, 208, 210]
     await batcher.stop()
     assert run.batches[0] == [100, 101, 102, 103]
     assert run.batches[1] == [0, 1, 2]
     assert run.batches[2] == [104, 105]
 
 
-async def test_patience_has_an_end() -> None:
-    """Where requests never stop, background work goes on slowly instead of not at all."""
+async def test_background_items_progress_under_constant_load() -> None:
+    """Every fourth batch consists of background items while requests wait."""
     run = Recorder()
     batcher: Batcher[int, int] = Batcher(run, 2, 1000, lambda item: item >= 100)
     await batcher.start()
@@ -152,12 +152,12 @@ async def test_patience_has_an_end() -> None:
     run.gate.set()
     await asyncio.gather(*tasks)
     await batcher.stop()
-    kinds = "".join("p" if batch[0] >= 100 else "u" for batch in run.batches)
-    assert kinds.startswith("uuupuuup")
+    kinds = "".join("b" if batch[0] >= 100 else "u" for batch in run.batches)
+    assert kinds.startswith("uuubuuub")
     assert all(len({item >= 100 for item in batch}) == 1 for batch in run.batches)
 
 
-async def test_nobody_is_refused_because_of_patient_items() -> None:
+async def test_background_items_do_not_fill_the_queue_of_requests() -> None:
     run = Recorder()
     batcher: Batcher[int, int] = Batcher(run, 2, 4, lambda item: item >= 100)
     await batcher.start()
@@ -174,5 +174,5 @@ async def test_nobody_is_refused_because_of_patient_items() -> None:
         await batcher.submit([5])
     run.gate.set()
     assert await urgent == [2, 4, 6, 8]
-    assert [await first, await patient] == [[200, 202], [204, 206, 208, 210]]
+    assert [await first, await background] == [[200, 202], [204, 206, 208, 210]]
     await batcher.stop()

@@ -1,4 +1,4 @@
-"""Codes of bits tell angles apart, the same on every machine."""
+"""Binary codes estimate angles and are the same on every machine."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.gallery.index.codes import code_of, codes_of
+from service.gallery.index.centroids import binary_code, binary_codes
 from service.gallery.storage.tables import CODE_BITS
 
 
@@ -21,33 +21,33 @@ def distance(one: str, other: str) -> int:
 
 
 def test_a_worked_code() -> None:
-    """By hand: one number is turned into itself with a sign for every bit, whatever its size."""
-    positive = code_of(np.array([1.0], np.float32))
-    assert code_of(np.array([0.25], np.float32)) == positive
-    assert distance(positive, code_of(np.array([-1.0], np.float32))) == CODE_BITS
-    signs = [hashlib.sha256(f"{turn}/1/0".encode()).digest()[0] >> 7 for turn in range(CODE_BITS)]
+    """In one dimension each rotation is a sign, so the code is the list of signs."""
+    positive = binary_code(np.array([1.0], np.float32))
+    assert binary_code(np.array([0.25], np.float32)) == positive
+    assert distance(positive, binary_code(np.array([-1.0], np.float32))) == CODE_BITS
+    signs = [hashlib.sha256(f"{rotation}/1/0".encode()).digest()[0] >> 7 for rotation in range(CODE_BITS)]
     assert positive == "".join(map(str, signs))
 
 
-def test_codes_stay_what_they_are() -> None:
-    """They are stored: another release, library or machine must make the same ones."""
-    code = code_of(unit(np.random.default_rng(11), 1, 128)[0])
+def test_codes_never_change() -> None:
+    """The database stores codes, so every release, library version and machine must compute the same ones."""
+    code = binary_code(unit(np.random.default_rng(11), 1, 128)[0])
     assert hashlib.sha256(code.encode()).hexdigest()[:16] == "877bef30886e0c90"
 
 
 @given(st.integers(8, 1100), st.integers(0, 2**32 - 1))
-def test_every_dimension_has_a_code_and_its_opposite_the_opposite_one(dim: int, seed: int) -> None:
+def test_a_code_ignores_length_and_the_opposite_vector_has_the_opposite_code(dim: int, seed: int) -> None:
     vector = unit(np.random.default_rng(seed), 1, dim)[0]
-    code = code_of(vector)
+    code = binary_code(vector)
     assert len(code) == CODE_BITS
     assert set(code) <= {"0", "1"}
-    assert distance(code, code_of(-vector)) == CODE_BITS
-    assert code == code_of(vector * np.float32(4))
+    assert distance(code, binary_code(-vector)) == CODE_BITS
+    assert code == binary_code(vector * np.float32(4))
 
 
 @pytest.mark.parametrize("dim", [32, 128, 160, 512, 768])
-def test_the_share_of_other_bits_is_the_angle(dim: int) -> None:
-    """In parts of a half turn, with the spread of so many independent bits."""
+def test_the_proportion_of_different_bits_is_the_angle_divided_by_pi(dim: int) -> None:
+    """The spread is that of 512 independent bits, with a margin."""
     random = np.random.default_rng(1)
     base = unit(random, 200, dim)
     for cosine in (-0.5, 0.0, 0.5, 0.9):
@@ -55,8 +55,8 @@ def test_the_share_of_other_bits_is_the_angle(dim: int) -> None:
         noise -= (noise * base).sum(axis=1, keepdims=True) * base
         noise /= np.linalg.norm(noise, axis=1, keepdims=True)
         other = (cosine * base + np.sqrt(1 - cosine**2) * noise).astype(np.float32)
-        pairs = zip(codes_of(base), codes_of(other), strict=True)
-        shares = np.array([distance(one, two) for one, two in pairs]) / CODE_BITS
+        pairs = zip(binary_codes(base), binary_codes(other), strict=True)
+        proportions = np.array([distance(one, two) for one, two in pairs]) / CODE_BITS
         expected = np.arccos(cosine) / np.pi
-        assert abs(shares.mean() - expected) < 0.01
-        assert shares.std() < 2.5 * np.sqrt(expected * (1 - expected) / CODE_BITS)
+        assert abs(proportions.mean() - expected) < 0.01
+        assert proportions.std() < 2.5 * np.sqrt(expected * (1 - expected) / CODE_BITS)

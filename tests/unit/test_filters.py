@@ -1,4 +1,4 @@
-"""Filters of crops that a bundle names."""
+"""Tests of the image filters for aligned crops."""
 
 import numpy as np
 
@@ -12,21 +12,21 @@ def crop(seed: int = 0) -> np.ndarray:
     return (slope + noise).clip(0, 255).astype(np.uint8)
 
 
-def test_nothing_is_done_where_nothing_is_named() -> None:
+def test_no_filter_returns_the_same_array() -> None:
     picture = crop()
     assert apply(picture, Filters()) is picture
     assert apply_all([picture], Filters())[0] is picture
 
 
-def test_clahe_spreads_the_lightness_and_leaves_the_original() -> None:
+def test_clahe_increases_contrast_and_keeps_the_original() -> None:
     picture = crop()
     before = picture.copy()
-    spread = apply(picture, Filters(clahe=Clahe(clip_limit=4)))
-    assert spread.std() > 1.3 * picture.std()
+    equalised = apply(picture, Filters(clahe=Clahe(clip_limit=4)))
+    assert equalised.std() > 1.3 * picture.std()
     np.testing.assert_array_equal(picture, before)
 
 
-def test_bilateral_smooths_noise_and_keeps_an_edge() -> None:
+def test_bilateral_filter_smooths_noise_and_preserves_edges() -> None:
     picture = crop()
     picture[:, 56:] = (picture[:, 56:].astype(int) + 120).clip(0, 255).astype(np.uint8)
     smooth = apply(picture, Filters(bilateral=Bilateral(diameter=9))).astype(int)
@@ -34,7 +34,7 @@ def test_bilateral_smooths_noise_and_keeps_an_edge() -> None:
     assert (smooth[:, 57] - smooth[:, 54]).mean() > 100
 
 
-def test_a_picture_in_a_batch_is_filtered_as_alone() -> None:
+def test_batch_gives_the_same_result_as_single_crops() -> None:
     filters = Filters(clahe=Clahe(), bilateral=Bilateral())
     one, other = crop(1), crop(2)
     for alone, together in zip((one, other), apply_all([one, other], filters), strict=True):

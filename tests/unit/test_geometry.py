@@ -7,50 +7,50 @@ from hypothesis import strategies as st
 from service.vision.geometry import PADDING_GREY, area, iou, letterbox, suppress_overlaps, tile_starts
 
 
-def test_overlap_of_worked_boxes() -> None:
+def test_iou_of_example_boxes() -> None:
     box = np.array([0, 0, 10, 10], np.float32)
     others = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [3, 3, 3, 3]], np.float32)
     np.testing.assert_allclose(iou(box, others), [1, 1 / 3, 0, 0], atol=1e-6)
 
 
-def test_area_of_an_inverted_box_is_none() -> None:
+def test_area_of_an_inverted_box_is_zero() -> None:
     assert area(np.array([[5, 5, 1, 9]], np.float32))[0] == 0
 
 
-def test_suppression_keeps_the_stronger_of_two_and_the_distant_one() -> None:
+def test_suppression_drops_the_weaker_of_two_overlapping_boxes() -> None:
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32)
     assert suppress_overlaps(boxes, np.array([0.6, 0.9, 0.5], np.float32), 0.5).tolist() == [1, 2]
 
 
-def test_nothing_is_suppressed_from_nothing() -> None:
+def test_suppression_of_no_boxes_returns_no_index() -> None:
     assert suppress_overlaps(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).tolist() == []
 
 
 @given(width=st.integers(1, 3000), height=st.integers(1, 3000), size=st.sampled_from([96, 320]))
-def test_letterboxed_corners_come_back(width: int, height: int, size: int) -> None:
+def test_undo_inverts_the_letterbox(width: int, height: int, size: int) -> None:
     square, boxing = letterbox(np.zeros((height, width, 3), np.uint8), size)
     assert square.shape == (size, size, 3)
     corners = np.array([[0, 0], [width, height]], np.float32)
-    there = corners * np.float32(boxing.scale) + np.array([boxing.left, boxing.top], np.float32)
-    np.testing.assert_allclose(boxing.undo(there), corners, rtol=1e-3, atol=0.01)
+    in_square = corners * np.float32(boxing.scale) + np.array([boxing.left, boxing.top], np.float32)
+    np.testing.assert_allclose(boxing.undo(in_square), corners, rtol=1e-3, atol=0.01)
 
 
-def test_padding_is_grey_and_the_picture_is_centred() -> None:
+def test_letterbox_centres_the_picture_on_grey() -> None:
     square, _ = letterbox(np.full((50, 100, 3), 255, np.uint8), 320)
     assert square[0, 0, 0] == PADDING_GREY
     assert square[160, 160, 0] == 255
     assert (square[:, 160, 0] == 255).sum() == 160
 
 
-def test_tiles_of_a_worked_length() -> None:
-    """1,000 px in tiles of 640 that share 160 px or more: two, of which the second ends where the length does."""
+def test_tile_starts_of_example_lengths() -> None:
+    """Two tiles of 640 px cover 1,000 px with an overlap of at least 160 px; the second ends at 1,000."""
     assert tile_starts(1000, 640, 160) == [0, 360]
     assert tile_starts(640, 640, 160) == [0]
     assert tile_starts(100, 640, 160) == [0]
 
 
 @given(length=st.integers(1, 20_000), overlap=st.integers(0, 400))
-def test_whatever_is_no_longer_than_the_overlap_lies_whole_in_a_tile(length: int, overlap: int) -> None:
+def test_tiles_cover_the_length_with_the_required_overlap(length: int, overlap: int) -> None:
     side = 640
     starts = tile_starts(length, side, overlap)
     assert starts[0] == 0

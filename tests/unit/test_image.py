@@ -18,7 +18,7 @@ HALF_A_JPEG, HALF_A_PNG = (data[: len(data) // 2] for data in (encoded(NOISE, "J
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "JPEG", "HEIF"])
-def test_every_format_comes_out_as_rgb(kind: str) -> None:
+def test_every_format_is_decoded_to_rgb(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind in {"JPEG", "HEIF"} else {}
     decoded = decode(encoded(GRADIENT, kind, **options), LIMITS)
     assert decoded.shape == (48, 64, 3)
@@ -26,7 +26,7 @@ def test_every_format_comes_out_as_rgb(kind: str) -> None:
     assert np.abs(decoded.astype(int) - GRADIENT).mean() < 12
 
 
-def test_sixteen_bits_become_eight() -> None:
+def test_sixteen_bit_pictures_are_converted_to_eight_bits() -> None:
     grey = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
     decoded = decode(encoded(Image.fromarray(grey), "PNG"), LIMITS)
     assert decoded.shape == (32, 32, 3)
@@ -35,20 +35,20 @@ def test_sixteen_bits_become_eight() -> None:
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "P", "1", "RGBA", "LA"])
-def test_other_colour_models_become_rgb(mode: str) -> None:
+def test_other_colour_modes_are_converted_to_rgb(mode: str) -> None:
     picture = Image.fromarray(GRADIENT).convert(mode)
     assert decode(encoded(picture, "JPEG" if mode == "CMYK" else "PNG"), LIMITS).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize(
-    ("orientation", "turn"),
+    ("orientation", "transpose"),
     [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)],
 )
-def test_exif_orientation_is_obeyed(orientation: int, turn: Image.Transpose) -> None:
+def test_exif_orientation_is_applied(orientation: int, transpose: Image.Transpose) -> None:
     upright = Image.fromarray(GRADIENT)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(upright.transpose(turn), "PNG", exif=exif)
+    data = encoded(upright.transpose(transpose), "PNG", exif=exif)
     np.testing.assert_array_equal(decode(data, LIMITS), GRADIENT)
 
 
@@ -84,13 +84,13 @@ def test_declared_pixels_are_refused_before_decoding() -> None:
         (encoded(np.zeros((2001, 2000, 3), np.uint8), "PNG"), ImageTooLarge),
     ],
 )  # fmt: skip
-def test_bad_files_say_what_is_wrong(data: bytes, error: type[RegistryError]) -> None:
+def test_invalid_file_raises_the_specific_error(data: bytes, error: type[RegistryError]) -> None:
     with pytest.raises(error):
         decode(data, LIMITS)
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["JPEG", "PNG", "WEBP"]))
-def test_a_flipped_byte_never_raises_anything_else(seed: int, kind: str) -> None:
+def test_changed_bytes_raise_registry_errors_only(seed: int, kind: str) -> None:
     data = bytearray(encoded(GRADIENT, kind))
     rng = np.random.default_rng(seed)
     for position in rng.integers(0, len(data), 3):

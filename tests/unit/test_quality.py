@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from service.recognition.gate import QualityGate
+
 from service.vision.alignment import TEMPLATE_112
 from service.vision.quality import measure
 from service.vision.sample import Quality
@@ -24,16 +24,16 @@ BOX = np.array([10, 20, 110, 170], np.float32)
         ({"score": 0.005}, "hard_to_recognise"),
     ],
 )
-def test_each_measure_has_its_reason(change: dict[str, float], reason: str) -> None:
+def test_each_measurement_has_a_reason(change: dict[str, float], reason: str) -> None:
     assert GATE.reasons(Quality(**{**GOOD.__dict__, **change})) == [reason]
 
 
-def test_a_good_face_passes_and_an_unknown_score_refuses_nobody() -> None:
+def test_good_face_passes_with_and_without_a_score() -> None:
     assert GATE.reasons(GOOD) == []
     assert GATE.reasons(Quality(**{**GOOD.__dict__, "score": None})) == []
 
 
-def test_several_reasons_are_told_together() -> None:
+def test_all_reasons_are_listed() -> None:
     assert GATE.reasons(Quality(10, 1, 0.9, 5, 0.0)) == [
         "too_small",
         "too_blurred",
@@ -43,7 +43,7 @@ def test_several_reasons_are_told_together() -> None:
     ]
 
 
-def test_what_is_measured() -> None:
+def test_measurements_of_a_uniform_and_a_noisy_crop() -> None:
     flat = np.full((112, 112, 3), 200, np.uint8)
     quality = measure(flat, BOX, TEMPLATE_112, 0.4)
     assert (quality.face_px, quality.sharpness, quality.score) == (100, 0, 0.4)
@@ -53,13 +53,13 @@ def test_what_is_measured() -> None:
     assert measure(noisy, BOX, None, None).sharpness > 1000
 
 
-def test_light_is_measured_on_the_face_and_not_around_it() -> None:
+def test_brightness_ignores_the_border_of_the_crop() -> None:
     crop = np.full((112, 112, 3), 255, np.uint8)
     crop[16:96, 16:96] = 10
     assert measure(crop, BOX, None, None).brightness == pytest.approx(10, abs=1)
 
 
-def test_a_nose_beside_one_eye_is_a_profile() -> None:
-    turned = TEMPLATE_112.copy()
-    turned[2] = turned[1]
-    assert measure(np.zeros((112, 112, 3), np.uint8), BOX, turned, None).asymmetry == pytest.approx(1)
+def test_nose_at_one_eye_has_asymmetry_one() -> None:
+    profile = TEMPLATE_112.copy()
+    profile[2] = profile[1]
+    assert measure(np.zeros((112, 112, 3), np.uint8), BOX, profile, None).asymmetry == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""`python -m trainer classifier …` and `python -m trainer predict`"""
+"""`identity-trainer classifier …` and `identity-trainer predict`"""
 
 import re
 from pathlib import Path
@@ -8,10 +8,12 @@ import typer
 
 from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, Bundle, DetectorBundle, Identities, Work
 
-app = typer.Typer(no_args_is_help=True, help="Tell a closed set of people apart, by an embedder's embeddings.")
+app = typer.Typer(
+    no_args_is_help=True, help="Train and measure a classifier of a closed set of people on an embedder's embeddings."
+)
 
-Config = Annotated[Path, typer.Option(help="YAML with the settings.")]
-Classifier = Annotated[Path, typer.Option(help="What `fit` wrote.")]
+Config = Annotated[Path, typer.Option(help="YAML file with the settings.")]
+Classifier = Annotated[Path, typer.Option(help="Classifier folder that `classifier fit` wrote.")]
 CONFIG, OUTPUT = Path("configs/classifier.yaml"), Path("runs/classifier")
 
 
@@ -20,13 +22,13 @@ def fit(
     identities: Identities,
     bundle: Bundle = BUNDLE,
     config: Config = CONFIG,
-    name: Annotated[str, typer.Option(help="Of the classifier; answers carry it.")] = "people-1",
-    output: Annotated[Path, typer.Option(help="Where classifier and report go.")] = OUTPUT,
+    name: Annotated[str, typer.Option(help="Name of the classifier; responses carry it.")] = "people-1",
+    output: Annotated[Path, typer.Option(help="Folder for classifier and report.")] = OUTPUT,
     work: Work = WORK,
 ) -> None:
-    """Fit a classifier of these people and measure it on pictures that were kept back.
+    """Fit a classifier of these people, and measure it on held-out pictures of them.
 
-    `POST /predict` serves it: REGISTRY_CLASSIFIER__BUNDLE names the folder.
+    The service serves it at `POST /predict` if REGISTRY_CLASSIFIER__BUNDLE names the folder.
     """
     from service.inference.bundle import embedding_fingerprint
     from service.inference.classifier import NAME, write_classifier
@@ -36,25 +38,25 @@ def fit(
     from trainer.archives import unpack
     from trainer.classifier import fitting
     from trainer.classifier.config import ClassifierConfig
-    from trainer.classifier.report import Measured, write_report
+    from trainer.classifier.report import Measurement, write_report
     from trainer.configuration import ConfigError
-    from trainer.embedder.canvases import load_canvases
-    from trainer.embedder.embedding import embed_canvases
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.embedding import embed_crops
 
     if re.match(NAME, name) is None:
-        raise ConfigError(f"--name {name!r}: lower-case letters, digits, dots, dashes, from three to 64 of them")
+        raise ConfigError(f"--name {name!r}: use 3 to 64 lower-case letters, digits, dots and dashes")
     settings = ClassifierConfig.load(config)
-    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
-    division = fitting.divide(canvases, settings)
+    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    division = fitting.divide(crops, settings)
     embedder = FaceEmbedder(bundle, RuntimeOptions())
-    weights, bias = fitting.fit(embedder, canvases, division, settings)
+    weights, bias = fitting.fit(embedder, crops, division, settings)
     fingerprint, model_id = embedding_fingerprint(embedder.manifest), embedder.manifest.model_id
     write_classifier(output, name, model_id, fingerprint, division.labels, weights, bias, {})
-    probabilities = Fitted(output).probabilities(embed_canvases(embedder, canvases, division.measure)[0])
-    measured = Measured(probabilities, division.numbers[division.measure], division.labels)
+    probabilities = Fitted(output).probabilities(embed_crops(embedder, crops, division.measure)[0])
+    measured = Measurement(probabilities, division.numbers[division.measure], division.labels)
     figures = {"accuracy": measured.accuracy, f"top_{settings.top_k}": measured.top(settings.top_k)}
     write_classifier(output, name, model_id, fingerprint, division.labels, weights, bias, figures)
-    typer.echo(f"{write_report(measured, settings.top_k, output, ' that were kept back')}: {output / 'report.md'}")
+    typer.echo(f"{write_report(measured, settings.top_k, output, 'held-out pictures')}: {output / 'report.md'}")
 
 
 @app.command()
@@ -62,50 +64,51 @@ def evaluate(
     identities: Identities,
     classifier: Classifier = OUTPUT,
     bundle: Bundle = BUNDLE,
-    top_k: Annotated[int, typer.Option(min=1, help="For the top-k rate.")] = 5,
-    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/evaluation/classifier"),
+    top_k: Annotated[int, typer.Option(min=1, help="k of the top-k rate.")] = 5,
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("runs/evaluation/classifier"),
     work: Work = Path("runs/data/classifier"),
 ) -> None:
-    """Measure a classifier on other pictures of its people; everybody else's are left out."""
+    """Measure a classifier on other pictures of its people; pictures of other people are ignored."""
     import numpy as np
 
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
-    from trainer.classifier.report import Measured, write_report
+    from trainer.classifier.report import Measurement, write_report
     from trainer.classifier.serving import open_classifier
     from trainer.configuration import ConfigError
-    from trainer.embedder.canvases import load_canvases
-    from trainer.embedder.embedding import embed_canvases
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.embedding import embed_crops
 
     embedder = FaceEmbedder(bundle, RuntimeOptions())
-    known = open_classifier(classifier, embedder.manifest)
-    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
-    numbers = {label: number for number, label in enumerate(known.manifest.labels)}
-    rows = [row for row, name in enumerate(canvases.identities) if name in numbers]
+    opened = open_classifier(classifier, embedder.manifest)
+    labels = opened.manifest.labels
+    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    numbers = {label: number for number, label in enumerate(labels)}
+    rows = [row for row, name in enumerate(crops.identities) if name in numbers]
     if not rows:
-        raise ConfigError("none of these people are the classifier's")
-    probabilities = known.probabilities(embed_canvases(embedder, canvases, rows)[0])
-    theirs = np.array([numbers[canvases.identities[row]] for row in rows])
-    typer.echo(write_report(Measured(probabilities, theirs, known.manifest.labels), top_k, output))
+        raise ConfigError(f"none of these identities is in the classifier; it knows {', '.join(labels[:10])} …")
+    probabilities = opened.probabilities(embed_crops(embedder, crops, rows)[0])
+    true_numbers = np.array([numbers[crops.identities[row]] for row in rows])
+    typer.echo(write_report(Measurement(probabilities, true_numbers, labels), top_k, output))
 
 
 def predict(
-    photo: Annotated[list[Path], typer.Argument(help="Photos to look at.")],
+    photo: Annotated[list[Path], typer.Argument(help="Photos.")],
     classifier: Classifier = OUTPUT,
     bundle: Bundle = BUNDLE,
     detector: DetectorBundle = DETECTOR_BUNDLE,
-    top_k: Annotated[int, typer.Option(min=1, help="Guesses for each face.")] = 3,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of predicted people per face.")] = 3,
 ) -> None:
-    """Say who of a classifier's people is on a photo, as the service's /predict does."""
+    """Print the most probable people of a classifier for each face of a photo, as the service's /predict does."""
     from rich.console import Console
     from rich.table import Table
 
-    from trainer.classifier.serving import Guesser
+    from trainer.classifier.serving import Predictor
 
-    guesser = Guesser(classifier, bundle, detector)
+    predictor = Predictor(classifier, bundle, detector)
     table = Table("photo", "face", *(f"{place}." for place in range(1, top_k + 1)))
     for path in photo:
-        for number, guesses in enumerate(guesser.guesses(path.read_bytes(), top_k), 1):
-            table.add_row(path.name, str(number), *(f"{label} {share:.3f}" for label, share in guesses))
+        for number, people in enumerate(predictor.predict(path.read_bytes(), top_k), 1):
+            table.add_row(path.name, str(number), *(f"{label} {probability:.3f}" for label, probability in people))
     Console().print(table)

@@ -1,4 +1,4 @@
-"""Settings of a closed-set classifier, read from a YAML file."""
+"""Settings of a closed-set classifier."""
 
 from pydantic import Field
 
@@ -6,14 +6,16 @@ from trainer.configuration import Configuration, Fraction
 
 
 class ClassifierConfig(Configuration):
-    """A linear classifier of an embedder's embeddings.
+    """A linear classifier on the embeddings of an embedder.
 
     Attributes:
-        min_images_per_class: people with fewer pictures are not among the classes.
-        held_back: part of each person's pictures, at least one, that only measures. It depends on a file's name alone.
-        mirrored: fit on the mirror pictures as well.
-        inverse_regularisation: the larger, the more the classifier trusts the pictures that it has (scikit-learn's C).
-        top_k: for the top-k rate.
+        min_images_per_class: People with fewer pictures are excluded.
+        held_back: Fraction of each person's pictures, at least one, that is only measured. The choice depends on the
+            file name alone.
+        mirrored: Fit on the mirror pictures as well.
+        inverse_regularisation: scikit-learn's C; a higher value fits the pictures more closely.
+        steps: Largest number of iterations of the solver.
+        top_k: k of the top-k rate in the report.
     """
 
     min_images_per_class: int = Field(4, ge=2)

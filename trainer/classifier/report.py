@@ -1,85 +1,88 @@
-"""How well a closed set is told apart: rates, a table of people, a picture of who is taken for whom."""
+"""Writes the report of a closed-set classifier: rates, a table of people, and a confusion matrix."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from trainer.plot_style import new_figure, save_figure
 from trainer.tables import table
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
-MOST_IN_PICTURE = 40
+MAX_PLOTTED_PEOPLE = 40
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Probabilities (N, people) for pictures that were kept back, and the numbers of their people."""
+class Measurement:
+    """Predictions for N pictures.
+
+    Attributes:
+        probabilities: (N, people), 0 to 1.
+        numbers: (N,) index of the right person in `labels`.
+    """
 
     probabilities: npt.NDArray[np.float32]
     numbers: npt.NDArray[np.int64]
     labels: list[str]
 
     @property
-    def guesses(self) -> npt.NDArray[np.int64]:
+    def predictions(self) -> npt.NDArray[np.int64]:
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
     def accuracy(self) -> float:
-        return float((self.guesses == self.numbers).mean())
+        return float((self.predictions == self.numbers).mean())
 
     def top(self, count: int) -> float:
-        """How often the right person is among the likeliest `count`."""
+        """Returns how often (0 to 1) the right person is among the `count` most probable people."""
         ranked = np.argsort(-self.probabilities, axis=1)[:, :count]
         return float((ranked == self.numbers[:, None]).any(axis=1).mean())
 
 
-def write_report(measured: Measured, top_k: int, folder: Path, which: str = "") -> str:
-    """`report.md`, `people.csv` as a table in it, and `confusion.png`; returns a line to print."""
+def write_report(measured: Measurement, top_k: int, folder: Path, pictures: str = "pictures") -> str:
+    """Writes `report.md` and `confusion.png`; returns a line to print."""
     folder.mkdir(parents=True, exist_ok=True)
-    said = (
-        f"accuracy {measured.accuracy:.4f}, among the likeliest {top_k}: {measured.top(top_k):.4f}, on "
-        f"{len(measured.numbers)} pictures of {len(measured.labels)} people{which}"
+    summary = (
+        f"accuracy {measured.accuracy:.4f}, top-{top_k} rate {measured.top(top_k):.4f}, on {len(measured.numbers)} "
+        f"{pictures} of {len(measured.labels)} people"
     )
-    shown = _confusion(measured, folder / "confusion.png")
-    picture = f"## Who is taken for whom\n\n![confusion matrix](confusion.png)\n\n{shown}"
-    parts = ["# A closed set of people", f"{said}.", picture, f"## Each person\n\n{_people(measured)}"]
+    caption = _plot_confusion(measured, folder / "confusion.png")
+    confusion = f"## Confusion matrix\n\n![confusion matrix](confusion.png)\n\n{caption}"
+    parts = ["# Closed-set classifier", f"{summary}.", confusion, f"## Figures by person\n\n{_people(measured)}"]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n")
-    return said
+    return summary
 
 
-def _people(measured: Measured) -> str:
+def _people(measured: Measurement) -> str:
     numbers = np.arange(len(measured.labels))
     precision, recall, f1, support = precision_recall_fscore_support(
-        measured.numbers, measured.guesses, labels=numbers, zero_division=0.0
+        measured.numbers, measured.predictions, labels=numbers, zero_division=0.0
     )
-    worst = np.argsort(f1, kind="stable")
+    worst_first = np.argsort(f1, kind="stable")
     rows = [
-        (measured.labels[n], f"{precision[n]:.3f}", f"{recall[n]:.3f}", f"{f1[n]:.3f}", int(support[n])) for n in worst
+        (measured.labels[n], f"{precision[n]:.3f}", f"{recall[n]:.3f}", f"{f1[n]:.3f}", int(support[n]))
+        for n in worst_first
     ]
     return table(("person", "precision", "recall", "F1", "pictures"), rows)
 
 
-def _confusion(measured: Measured, path: Path) -> str:
-    """The picture; of many people those who are mistaken most often."""
-    counts = confusion_matrix(measured.numbers, measured.guesses, labels=np.arange(len(measured.labels)))
-    mistaken = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
-    chosen = np.sort(np.argsort(-mistaken, kind="stable")[:MOST_IN_PICTURE])
+def _plot_confusion(measured: Measurement, path: Path) -> str:
+    """Plots the people with the most errors, and returns the caption."""
+    counts = confusion_matrix(measured.numbers, measured.predictions, labels=np.arange(len(measured.labels)))
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
+    chosen = np.sort(np.argsort(-errors, kind="stable")[:MAX_PLOTTED_PEOPLE])
     names = [measured.labels[number] for number in chosen]
     side = max(4.0, 0.28 * len(names))
-    figure, axes = plt.subplots(figsize=(side + 2, side))
+    figure, axes = new_figure(side + 2, side)
+    axes.grid(visible=False)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares[np.ix_(chosen, chosen)], cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set(xlabel="taken for", ylabel="is")
+    axes.set(xlabel="predicted person", ylabel="right person")
     figure.colorbar(image, shrink=0.7)
-    figure.savefig(path, dpi=100, bbox_inches="tight")
-    plt.close(figure)
-    if len(measured.labels) <= MOST_IN_PICTURE:
-        return "Rows add up to one."
-    return f"The {MOST_IN_PICTURE} of {len(measured.labels)} people who are mistaken most often."
+    save_figure(figure, path)
+    if len(measured.labels) <= MAX_PLOTTED_PEOPLE:
+        return "Each row adds up to 1."
+    return f"The {MAX_PLOTTED_PEOPLE} of {len(measured.labels)} people with the most errors."

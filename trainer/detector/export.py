@@ -1,4 +1,4 @@
-"""From an Ultralytics checkpoint to a detector bundle."""
+"""Exports an Ultralytics checkpoint as a detector bundle."""
 
 import datetime
 import hashlib
@@ -11,8 +11,9 @@ import torch
 from ultralytics.models import YOLO
 from ultralytics.nn.tasks import PoseModel
 
-from service.inference.bundle import DetectorManifest, PixelScaling, Provenance, file_sha256, write_manifest
-from trainer.half_storage import store_weights_as_half
+from service.inference.bundle import file_sha256, write_manifest
+from service.inference.manifest import DetectorManifest, PixelScaling, Provenance
+from trainer.onnx_graph import prepare_for_bundle
 
 INPUT_SIZES = [320, 640]
 MAX_IOU = 0.5
@@ -22,19 +23,26 @@ OPSET = 17
 def export(
     checkpoint: Path, output: Path, model_id: str, config: Path, min_score: float, provenance: dict[str, object]
 ) -> DetectorManifest:
-    """Write `model.onnx` and its manifest into `output`.
+    """Writes `model.onnx` and its manifest to `output`, which is created if necessary.
 
-    The graph takes any square input whose side is a multiple of 32; the weights lie in half precision on disk and are
-    computed with in single precision.
+    The graph accepts square inputs whose side is a multiple of 32. Its weights are stored in float16; runtimes compute
+    in float32.
+
+    Args:
+        config: file with the training configuration; the manifest holds its SHA-256.
+        min_score: default minimum score of a detection.
+        provenance: values of `Provenance` other than `created` and `config_sha256`.
     """
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.pt"
         _as_plain_checkpoint(checkpoint, plain)
-        made = YOLO(str(plain), task="pose").export(format="onnx", dynamic=True, simplify=False, opset=OPSET, imgsz=640)
-        shutil.copyfile(made, graph)
-    store_weights_as_half(graph)
+        exported = YOLO(str(plain), task="pose").export(
+            format="onnx", dynamic=True, simplify=False, opset=OPSET, imgsz=640
+        )
+        shutil.copyfile(exported, graph)
+    prepare_for_bundle(graph)
     manifest = DetectorManifest(
         kind="detector",
         format_version=1,
@@ -56,7 +64,7 @@ def export(
 
 
 def _as_plain_checkpoint(checkpoint: Path, plain: Path) -> None:
-    """The same checkpoint with Ultralytics' own class, so that it loads anywhere."""
+    """Writes a copy of a checkpoint with Ultralytics' class in place of the trainer's subclass."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
     model = saved.get("ema") or saved["model"]
     model.__class__ = PoseModel

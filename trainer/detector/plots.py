@@ -1,19 +1,15 @@
-"""Precision-recall curves."""
+"""Plots precision-recall curves."""
 
 from pathlib import Path
 
-from trainer.detector.evaluation import MIN_FACE_PX, DetectionFigures
+from trainer.detector.evaluation import MIN_FACE_PX, DetectionMetrics
+from trainer.plot_style import new_figure, save_figure
 
 
-def precision_recall(figures: dict[str, DetectionFigures], title: str, path: Path) -> None:
-    """One curve for each detector, side by side."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 5))
-    for name, values in figures.items():
+def precision_recall(metrics: dict[str, DetectionMetrics], title: str, path: Path) -> None:
+    """Plots one curve per detector into one figure."""
+    figure, axes = new_figure()
+    for name, values in metrics.items():
         axes.plot(values.recall, values.precision, label=f"{name} (AP50 {values.ap50:.3f})")
     axes.set(
         xlabel="recall",
@@ -22,7 +18,5 @@ def precision_recall(figures: dict[str, DetectionFigures], title: str, path: Pat
         ylim=(0, 1.02),
         title=f"{title}: faces of {MIN_FACE_PX} px or more",
     )
-    axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    pyplot.close(figure)
+    save_figure(figure, path)

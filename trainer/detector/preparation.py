@@ -1,4 +1,4 @@
-"""From a folder of pictures to a training set: machine labels, merged with boxes drawn by people, split, to look at."""
+"""Prepares a detection training set from a folder of pictures: detector labels, merged with boxes drawn by people."""
 
 import csv
 import hashlib
@@ -14,20 +14,20 @@ from service.inference.engine import Detection, FaceFinder
 from service.vision.geometry import iou
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector import sheets
-from trainer.detector.labels import LANDMARKS, LabelledFace, read_labels, write_labels
+from trainer.detector.labels import LANDMARKS, MIRRORED_ORDER, LabelledFace, read_labels, write_labels
 from trainer.pictures import SUFFIXES, pictures_below
 from trainer.sheets import save, sheet
 
 SAME_FACE_IOU = 0.4
-"""A machine's and a person's box of one face overlap at least so much; people and machines draw differently."""
+"""Minimum overlap of a detector's and a person's box of the same face; the two draw boxes differently."""
 NEW_FACE_IOU = 0.1
-"""A machine's box that overlaps every human box less than this is another face."""
-SHOWN = 48
+"""A detector's box that overlaps every human box less than this is another face."""
+SHEET_TILES = 48
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One row of `prepared.csv`. `problem` says why a picture is not in the set."""
+class PreparedPicture:
+    """One row of `prepared.csv`. `problem` says why a picture is not in the set; it is empty if it is."""
 
     picture: str
     split: str
@@ -38,66 +38,93 @@ class Prepared:
 
 
 def prepare(
-    pictures: Path, human: Path | None, finder: FaceFinder, output: Path, min_score: float, validation_share: float
-) -> list[Prepared]:
-    """Label every picture below a folder and write an Ultralytics pose data set.
+    pictures: Path, human: Path | None, detector: FaceFinder, output: Path, min_score: float, validation_share: float
+) -> list[PreparedPicture]:
+    """Labels every picture below a folder and writes a data set in Ultralytics' pose format.
 
-    Human boxes are taken as they are. A machine's face that no human box touches is added; where both mean the same
-    face, the machine gives the landmarks. The same picture twice is taken once; which split a picture goes to depends
-    on its content alone, so that a set that grows keeps its split.
+    Human boxes are kept unchanged. A detected face that overlaps no human box is added; where a detection and a human
+    box belong to the same face, the detector contributes the landmarks. Identical files are used once. The split of a
+    picture depends on its content alone, so that pictures keep their split when the set grows.
 
     Args:
-        human: folder with `<path of the picture without suffix>.txt` in YOLO format, or None: machine labels only.
-        min_score: from which on the machine's faces count.
+        human: folder with `<path of the picture without suffix>.txt` in YOLO format, or None for detector labels only.
+        min_score: minimum score of a detected face, 0 to 1.
+        validation_share: share of pictures for the split `val`, 0 to 1; the others are in `train`.
 
     Raises:
         ValueError: the folder has no pictures.
     """
     paths = pictures_below(pictures)
     if not paths:
-        raise ValueError(f"{pictures} has no pictures ({', '.join(sorted(SUFFIXES))})")
-    for split in ("train", "val"):
-        (output / "images" / split).mkdir(parents=True, exist_ok=True)
-        (output / "labels" / split).mkdir(parents=True, exist_ok=True)
-    rows: list[Prepared] = []
-    shown: list[Pixels] = []
-    known: dict[str, str] = {}
+        raise ValueError(f"{pictures} has no pictures; the suffixes of pictures are {', '.join(sorted(SUFFIXES))}")
+    labeller = _Labeller(human, detector, output, min_score, validation_share)
     for path in track(paths, description="labelling"):
-        name = path.relative_to(pictures).as_posix()
+        labeller.add(path, path.relative_to(pictures).as_posix())
+    save(sheet(labeller.tiles, size=320), output / "look.jpg")
+    _write_description(output)
+    _write_table(output / "prepared.csv", labeller.rows)
+    return labeller.rows
+
+
+class _Labeller:
+    """Labels pictures one by one. `rows`: one per picture; `tiles`: the first labelled pictures with their labels."""
+
+    def __init__(
+        self, human: Path | None, detector: FaceFinder, output: Path, min_score: float, validation_share: float
+    ) -> None:
+        self._human, self._detector, self._output = human, detector, output
+        self._min_score, self._validation_share = min_score, validation_share
+        self._names: dict[str, str] = {}
+        self.rows: list[PreparedPicture] = []
+        self.tiles: list[Pixels] = []
+        for split in ("train", "val"):
+            (output / "images" / split).mkdir(parents=True, exist_ok=True)
+            (output / "labels" / split).mkdir(parents=True, exist_ok=True)
+
+    def add(self, path: Path, name: str) -> None:
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        if digest in known:
-            rows.append(Prepared(name, "", 0, 0, 0, f"the same file as {known[digest]}"))
-            continue
-        known[digest] = name
+        if digest in self._names:
+            self._leave_out(name, f"the same file as {self._names[digest]}")
+            return
+        self._names[digest] = name
         try:
             pixels = decode(data, ImageLimits())
         except RegistryError as error:
-            rows.append(Prepared(name, "", 0, 0, 0, error.detail))
-            continue
-        drawn = _drawn(human, Path(name), pixels)
-        found = [face for face in finder.detect([pixels])[0] if face.score >= min_score]
-        faces = merge(drawn, found)
-        split = "val" if int(digest[:8], 16) / 2**32 < validation_share else "train"
+            self._leave_out(name, error.detail)
+            return
+        drawn = self._human_boxes(Path(name), pixels)
+        detections = [face for face in self._detector.detect([pixels])[0] if face.score >= self._min_score]
+        faces = merge(drawn, detections)
+        split = "val" if int(digest[:8], 16) / 2**32 < self._validation_share else "train"
         stem = f"{path.stem}-{digest[:12]}"
-        (output / "images" / split / f"{stem}{path.suffix.lower()}").write_bytes(data)
-        write_labels(output / "labels" / split / f"{stem}.txt", faces, pixels.shape[1], pixels.shape[0])
+        (self._output / "images" / split / f"{stem}{path.suffix.lower()}").write_bytes(data)
+        write_labels(self._output / "labels" / split / f"{stem}.txt", faces, pixels.shape[1], pixels.shape[0])
         landmarked = sum(bool(face.landmarks[:, 2].any()) for face in faces)
-        rows.append(Prepared(name, split, len(drawn), len(faces) - len(drawn), landmarked, ""))
-        if len(shown) < SHOWN:
-            shown.append(sheets.labelled(pixels, faces))
-    save(sheet(shown, size=320), output / "look.jpg")
-    _write_description(output)
-    _write_table(output / "prepared.csv", rows)
-    return rows
+        self.rows.append(PreparedPicture(name, split, len(drawn), len(faces) - len(drawn), landmarked, ""))
+        if len(self.tiles) < SHEET_TILES:
+            self.tiles.append(sheets.draw_labels(pixels, faces))
+
+    def _leave_out(self, name: str, problem: str) -> None:
+        self.rows.append(PreparedPicture(name, "", 0, 0, 0, problem))
+
+    def _human_boxes(self, name: Path, pixels: Pixels) -> list[LabelledFace]:
+        if self._human is None:
+            return []
+        return read_labels(self._human / name.with_suffix(".txt"), pixels.shape[1], pixels.shape[0])
 
 
-def merge(drawn: list[LabelledFace], found: list[Detection]) -> list[LabelledFace]:
-    """Human boxes with the machine's landmarks, and after them the machine's faces that no human box touches."""
+def merge(drawn: list[LabelledFace], detections: list[Detection]) -> list[LabelledFace]:
+    """Merges the labels of one picture.
+
+    Returns:
+        The human boxes in their order, with the detector's landmarks where they have none, followed by the detected
+        faces that overlap no human box.
+    """
     boxes = np.array([face.box for face in drawn], np.float32).reshape(-1, 4)
     free = np.ones(len(drawn), dtype=bool)
     merged, added = list(drawn), []
-    for face in sorted(found, key=lambda face: -face.score):
+    for face in sorted(detections, key=lambda face: -face.score):
         landmarks = visible_landmarks(face)
         overlaps = iou(np.array(face.box, np.float32), boxes) if len(boxes) else np.zeros(0)
         best = int(np.argmax(np.where(free, overlaps, -1))) if len(boxes) else -1
@@ -111,16 +138,10 @@ def merge(drawn: list[LabelledFace], found: list[Detection]) -> list[LabelledFac
 
 
 def visible_landmarks(face: Detection) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
-    """(5, 3) landmarks as labels have them: all of them visible, or none where the detector tells none."""
+    """Returns (5, 3) landmarks for a label: all visible, or zeros if the detection has no landmarks."""
     if face.landmarks is None:
         return np.zeros((LANDMARKS, 3), np.float32)
     return np.concatenate([face.landmarks[:, :2], np.ones((LANDMARKS, 1), np.float32)], axis=1)
-
-
-def _drawn(human: Path | None, name: Path, pixels: Pixels) -> list[LabelledFace]:
-    if human is None:
-        return []
-    return read_labels(human / name.with_suffix(".txt"), pixels.shape[1], pixels.shape[0])
 
 
 def _write_description(output: Path) -> None:
@@ -130,13 +151,13 @@ def _write_description(output: Path) -> None:
         "val": "images/val",
         "names": {0: "face"},
         "kpt_shape": [LANDMARKS, 3],
-        "flip_idx": [1, 0, 2, 4, 3],
+        "flip_idx": MIRRORED_ORDER,
     }
     (output / "dataset.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
 
 
-def _write_table(path: Path, rows: list[Prepared]) -> None:
+def _write_table(path: Path, rows: list[PreparedPicture]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Prepared.__annotations__))
+        writer = csv.DictWriter(file, list(PreparedPicture.__annotations__))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

@@ -1,4 +1,4 @@
-"""Picture sheets to look at: what was labelled, what was missed, what was taken for a face."""
+"""Draws labels and detections into pictures, and tiles pictures of missed faces and of false alarms."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,17 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import supervision
 
+from service.inference.engine import Detection
 from service.vision.image import ImageLimits, Pixels, decode
-from trainer.detector.evaluation import MIN_FACE_PX, Seen, match, shorter_sides
+from trainer.detector.evaluation import MIN_FACE_PX, PictureDetections, match, shorter_sides
 from trainer.detector.labels import LabelledFace
 from trainer.sheets import TILE, sheet
 
 Floats = npt.NDArray[np.float32]
-HUMAN, MISSED, FALSE = supervision.Color(60, 200, 60), supervision.Color(255, 160, 0), supervision.Color(230, 40, 40)
+GREEN, ORANGE, RED = supervision.Color(60, 200, 60), supervision.Color(255, 160, 0), supervision.Color(230, 40, 40)
 
 
 def draw(pixels: Pixels, boxes: Floats, colour: supervision.Color, landmarks: Floats | None = None) -> Pixels:
-    """A copy of the picture with (N, 4) boxes and, where given, (N, 5, 3) landmarks in one colour."""
+    """Returns a copy of the picture with (N, 4) boxes and, if any, (N, 5, 3) landmarks drawn in one colour."""
     thickness = max(1, round(max(pixels.shape[:2]) / 300))
     scene = pixels.copy()
     if len(boxes):
@@ -32,44 +33,51 @@ def draw(pixels: Pixels, boxes: Floats, colour: supervision.Color, landmarks: Fl
     return scene
 
 
-def labelled(pixels: Pixels, faces: Sequence[LabelledFace]) -> Pixels:
-    """A picture with its labels drawn in."""
+def draw_labels(pixels: Pixels, faces: Sequence[LabelledFace]) -> Pixels:
+    """Returns a copy of the picture with the boxes and landmarks of its labels."""
     boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
-    return draw(pixels, boxes, HUMAN, np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 3))
+    return draw(pixels, boxes, GREEN, np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 3))
 
 
-def misses(seen: Iterable[Seen], min_score: float, most: int = 48) -> Pixels:
-    """Faces that were not found at the working score, largest first, each with its surroundings."""
+def draw_detections(pixels: Pixels, detections: Sequence[Detection]) -> Pixels:
+    """Returns a copy of the picture with the boxes and landmarks of detections."""
+    boxes = np.array([face.box for face in detections], np.float32).reshape(-1, 4)
+    landmarks = [face.landmarks for face in detections if face.landmarks is not None]
+    return draw(pixels, boxes, GREEN, np.array(landmarks, np.float32).reshape(-1, 5, 3))
+
+
+def missed_faces(results: Iterable[PictureDetections], min_score: float, limit: int = 48) -> Pixels:
+    """Tiles the labelled faces without a detection of at least `min_score`, the largest first."""
     missed = []
-    for picture in seen:
-        found = [face for face in picture.found if face.score >= min_score]
-        hit = {index for _, index in match(found, picture.truth)}
-        sides = shorter_sides(picture.truth)
+    for picture in results:
+        detections = [face for face in picture.detections if face.score >= min_score]
+        matched = {index for _, index in match(detections, picture.ground_truth)}
+        sides = shorter_sides(picture.ground_truth)
         missed += [
-            (float(sides[index]), picture.path, picture.truth[index])
-            for index in range(len(picture.truth))
-            if index not in hit and sides[index] >= MIN_FACE_PX
+            (float(sides[index]), picture.path, picture.ground_truth[index])
+            for index in range(len(picture.ground_truth))
+            if index not in matched and sides[index] >= MIN_FACE_PX
         ]
-    return _crops(sorted(missed, key=lambda item: -item[0])[:most], MISSED)
+    return _tile_faces(sorted(missed, key=lambda item: -item[0])[:limit], ORANGE)
 
 
-def false_alarms(seen: Iterable[Seen], min_score: float, most: int = 48) -> Pixels:
-    """What was found without a labelled face to match, strongest first; not a few of these are unlabelled faces."""
+def false_alarms(results: Iterable[PictureDetections], min_score: float, limit: int = 48) -> Pixels:
+    """Tiles the detections of at least `min_score` without a labelled face, the highest score first.
+
+    Some of them are faces that the labels lack.
+    """
     alarms = []
-    for picture in seen:
-        for face, index in match([face for face in picture.found if face.score >= min_score], picture.truth):
+    for picture in results:
+        detections = [face for face in picture.detections if face.score >= min_score]
+        for face, index in match(detections, picture.ground_truth):
             box = np.array(face.box, np.float32)
             if index is None and shorter_sides(box[None])[0] >= MIN_FACE_PX:
                 alarms.append((face.score, picture.path, box))
-    return _crops(sorted(alarms, key=lambda item: -item[0])[:most], FALSE)
+    return _tile_faces(sorted(alarms, key=lambda item: -item[0])[:limit], RED)
 
 
-def _crops(items: Sequence[tuple[float, Path, Floats]], colour: supervision.Color) -> Pixels:
-    return sheet([around(decode(path.read_bytes(), ImageLimits()), box, colour) for _, path, box in items])
-
-
-def around(pixels: Pixels, box: Floats, colour: supervision.Color = HUMAN) -> Pixels:
-    """A face with its surroundings, as large as a tile, its box drawn in."""
+def face_with_context(pixels: Pixels, box: Floats, colour: supervision.Color = GREEN) -> Pixels:
+    """Cuts out a face with its surroundings, scales it to the size of a tile and draws its (4,) box."""
     centre, reach = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * 1.2
     low = np.maximum(centre - reach, 0).astype(int)
     high = np.minimum(centre + reach, pixels.shape[1::-1]).astype(int)
@@ -77,3 +85,7 @@ def around(pixels: Pixels, box: Floats, colour: supervision.Color = HUMAN) -> Pi
     scale = TILE / max(crop.shape[:2])
     enlarged = cv2.resize(crop, None, fx=scale, fy=scale)
     return draw(enlarged, ((box - np.tile(low, 2)) * scale)[None].astype(np.float32), colour)  # type: ignore[arg-type]
+
+
+def _tile_faces(items: Sequence[tuple[float, Path, Floats]], colour: supervision.Color) -> Pixels:
+    return sheet([face_with_context(decode(path.read_bytes(), ImageLimits()), box, colour) for _, path, box in items])

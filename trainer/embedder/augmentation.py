@@ -1,4 +1,4 @@
-"""Random changes to a batch of canvases, made at once for the whole batch on the training device."""
+"""Augments a batch of aligned crops at once, on the training device."""
 
 import math
 
@@ -12,95 +12,105 @@ from service.vision.filtering import apply
 from service.vision.filters import Filters
 from service.vision.heatmaps import POINTS
 from trainer.configuration import ConfigError
-from trainer.embedder.canvases import CANVAS, CROP, MIDDLE
+from trainer.embedder.aligned_crops import CENTRE, CENTRE_SIZE, CROP_SIZE
 from trainer.embedder.config import AugmentationConfig, EmbedderConfig, LandmarkChannelsConfig, TransformConfig
-from trainer.embedder.landmark_heatmaps import draw, in_middle, warped
+from trainer.embedder.landmark_heatmaps import draw, in_centre, warped
 
 NO_FILTERS = Filters()
-GREY = (0.299, 0.587, 0.114)
-"""Luma weights of ITU-R BT.601."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue, ITU-R BT.601."""
+LOW_RESOLUTION_SIDES = (28, 80)
+OCCLUDED_SIDES = (16, 48)
 
 
 def normalise(pictures: Tensor) -> Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) float in about -1...1: (x - 127.5) / 128, as the bundle's manifest says."""
+    """Returns (N, 3, H, W) floats from -1 to 1 of (N, H, W, 3) uint8: (x - 127.5) / 128, as in the manifest."""
     return (pictures.permute(0, 3, 1, 2).float() - 127.5) / 128
 
 
 def to_pixels(normalised: Tensor) -> Tensor:
-    """What `normalise` was given, as (N, 3, H, W) of 0...1."""
+    """Returns (N, 3, H, W) values from 0 to 1 of normalised pictures."""
     return (normalised * 128 + 127.5) / 255
 
 
-def middle(canvases: Tensor, size: int = CROP, filters: Filters = NO_FILTERS) -> Tensor:
-    """The aligned crops in the middle of (N, 160, 160, 3) uint8 canvases as (N, 3, size, size), not changed."""
-    crops = normalise(canvases[:, MIDDLE, MIDDLE])
-    if size != CROP:
-        crops = F.interpolate(crops, size=(size, size), mode="bilinear", antialias=True)
-    return filtered(crops, filters)
+def centre_tensor(crops: Tensor, size: int = CENTRE_SIZE, filters: Filters = NO_FILTERS) -> Tensor:
+    """Returns the normalised centres of (N, 160, 160, 3) uint8 aligned crops as (N, 3, size, size)."""
+    pixels = normalise(crops[:, CENTRE, CENTRE])
+    if size != CENTRE_SIZE:
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    return filtered(pixels, filters)
 
 
-def encoder_input(canvases: Tensor, landmarks: Tensor | None, config: EmbedderConfig) -> Tensor:
-    """What the encoder of a configuration sees of canvases that are not changed, as the service would show it."""
-    crops = middle(canvases, config.input_size, config.filters)
+def encoder_input(crops: Tensor, landmarks: Tensor | None, config: EmbedderConfig) -> Tensor:
+    """Returns the encoder's input for (N, 160, 160, 3) crops without augmentation, as the service computes it.
+
+    Args:
+        landmarks: (N, 6, 3) in pixels of the crops, for a model with landmark channels; None: unknown.
+    """
+    pixels = centre_tensor(crops, config.input_size, config.filters)
     if config.landmark_channels is None:
-        return crops
-    points = torch.zeros(len(canvases), POINTS, 3, device=canvases.device) if landmarks is None else landmarks
-    return torch.cat(
-        [crops, draw(in_middle(points, config.input_size), config.input_size, config.landmark_channels)], 1
-    )
+        return pixels
+    points = torch.zeros(len(crops), POINTS, 3, device=crops.device) if landmarks is None else landmarks
+    channels = draw(in_centre(points, config.input_size), config.input_size, config.landmark_channels)
+    return torch.cat([pixels, channels], 1)
 
 
-def filtered(crops: Tensor, filters: Filters) -> Tensor:
-    """Normalised crops with what the service does to them before it scales their values."""
+def filtered(pixels: Tensor, filters: Filters) -> Tensor:
+    """Applies the filters that the service applies before normalisation to normalised pictures."""
     if not filters.any:
-        return crops
-    pixels = (to_pixels(crops) * 255).round().clamp(0, 255).to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
-    done = [apply(np.ascontiguousarray(picture), filters) for picture in pixels]
-    return normalise(torch.from_numpy(np.stack(done))).to(crops.device)
+        return pixels
+    bytes_ = (to_pixels(pixels) * 255).round().clamp(0, 255).to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    changed = [apply(np.ascontiguousarray(picture), filters) for picture in bytes_]
+    return normalise(torch.from_numpy(np.stack(changed))).to(pixels.device)
 
 
 class Augmentation:
-    """(N, 160, 160, 3) uint8 canvases to (N, 3, size, size) float crops, each changed in its own way.
+    """Changes (N, 160, 160, 3) uint8 aligned crops randomly into (N, 3, size, size) normalised pictures.
 
-    Rotation, shift and scale imitate how far one detector's landmarks lie from another's; low resolution imitates
-    faces that were small in their photo. Lengths in pixels are of a crop of 112.
+    Rotation, shift and scale imitate differences between the landmarks of detectors. Low resolution imitates faces
+    that are small in their photo. Lengths in pixels refer to a picture of 112 pixels.
 
     Raises:
-        ConfigError: torchvision has no such transform, or not with such arguments.
+        ConfigError: torchvision has no such transform, or the transform rejects its arguments, changes the size, or
+            moves pixels of a model with landmark channels.
     """
 
     def __init__(
         self,
         config: AugmentationConfig,
-        size: int = CROP,
+        size: int = CENTRE_SIZE,
         filters: Filters = NO_FILTERS,
         channels: LandmarkChannelsConfig | None = None,
     ) -> None:
         self._config, self._size, self._filters, self._channels = config, size, filters, channels
-        self._transforms = [(_transform(item, size), item.probability) for item in config.transforms]
+        self._transforms = [(_build_transform(item, size), item.probability) for item in config.transforms]
         if channels is not None:
             for transform, _ in self._transforms:
-                _require_still(transform)
+                _require_no_movement(transform)
 
-    def __call__(self, canvases: Tensor, landmarks: Tensor | None = None) -> Tensor:
-        """The changed crops, with the channels of their (N, 6, 3) landmarks where the model wants such."""
-        theta = self._draw_warp(len(canvases), canvases.device)
-        crops = self._recolour(self._warp(normalise(canvases), theta))
+    def __call__(self, crops: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """Returns the changed pictures; with landmark channels if the model has them and landmarks are present.
+
+        Args:
+            landmarks: (N, 6, 3) in pixels of the crops.
+        """
+        theta = self._draw_warp(len(crops), crops.device)
+        pixels = self._recolour(self._warp(normalise(crops), theta))
         if self._channels is None or landmarks is None:
-            return crops
+            return pixels
         points = warped(landmarks, theta, self._size)
         points[torch.rand(len(points), device=points.device) < self._channels.missing] = 0
-        return torch.cat([crops, draw(points, self._size, self._channels)], dim=1)
+        return torch.cat([pixels, draw(points, self._size, self._channels)], dim=1)
 
-    def _recolour(self, crops: Tensor) -> Tensor:
-        crops = self._lower_resolution(crops)
-        crops = self._relight(crops)
-        crops = self._occlude(crops).clamp(-1, 1)
-        return filtered(self._transform(crops) if self._transforms else crops, self._filters)
+    def _recolour(self, pixels: Tensor) -> Tensor:
+        pixels = self._lower_resolution(pixels)
+        pixels = self._relight(pixels)
+        pixels = self._occlude(pixels).clamp(-1, 1)
+        return filtered(self._transform(pixels) if self._transforms else pixels, self._filters)
 
-    def _transform(self, crops: Tensor) -> Tensor:
-        """Picture by picture, since these transforms draw once for all that they are given."""
-        pixels = to_pixels(crops)
+    def _transform(self, normalised: Tensor) -> Tensor:
+        """Applies the transforms to each picture, since a transform draws one random value per call."""
+        pixels = to_pixels(normalised)
         for row, picture in enumerate(pixels):
             for transform, probability in self._transforms:
                 if float(torch.rand(())) < probability:
@@ -109,68 +119,70 @@ class Augmentation:
         return (pixels * 255 - 127.5) / 128
 
     def _draw_warp(self, count: int, device: torch.device) -> Tensor:
-        """(count, 2, 3) from crop to canvas, both from -1 to 1."""
+        """Returns (count, 2, 3) random transforms from picture to aligned crop, with coordinates from -1 to 1."""
         config = self._config
         angle = _uniform(count, math.radians(config.rotation_degrees), device)
-        zoom = (1 + _uniform(count, config.scale, device)) * CROP / CANVAS
+        zoom = (1 + _uniform(count, config.scale, device)) * CENTRE_SIZE / CROP_SIZE
         mirror = torch.where(torch.rand(count, device=device) < config.flip, -1.0, 1.0)
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-        shift = torch.stack([_uniform(count, 2 * config.shift, device) for _ in range(2)], 1) * CROP / CANVAS
+        shift = torch.stack([_uniform(count, 2 * config.shift, device) for _ in range(2)], 1) * CENTRE_SIZE / CROP_SIZE
         return torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], 1).view(-1, 2, 3)
 
     def _warp(self, pictures: Tensor, theta: Tensor) -> Tensor:
         grid = F.affine_grid(theta, [len(pictures), 3, self._size, self._size], align_corners=False)
         return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
-    def _lower_resolution(self, crops: Tensor) -> Tensor:
-        chosen = torch.rand(len(crops)) < self._config.low_resolution
+    def _lower_resolution(self, pixels: Tensor) -> Tensor:
+        chosen = torch.rand(len(pixels)) < self._config.low_resolution
         if chosen.any():
-            size = self._scaled(int(torch.randint(28, 80, ()).item()))
-            small = F.interpolate(crops[chosen], size=(size, size), mode="bilinear", antialias=True)
-            crops[chosen] = F.interpolate(small, size=(self._size, self._size), mode="bilinear")
-        return crops
+            size = self._scaled(int(torch.randint(*LOW_RESOLUTION_SIDES, ()).item()))
+            small = F.interpolate(pixels[chosen], size=(size, size), mode="bilinear", antialias=True)
+            pixels[chosen] = F.interpolate(small, size=(self._size, self._size), mode="bilinear")
+        return pixels
 
-    def _relight(self, crops: Tensor) -> Tensor:
-        count, device, light = len(crops), crops.device, self._config.light
+    def _relight(self, pixels: Tensor) -> Tensor:
+        count, device, light = len(pixels), pixels.device, self._config.light
         contrast = 1 + _uniform(count, light, device).view(-1, 1, 1, 1)
         brightness = _uniform(count, light, device).view(-1, 1, 1, 1)
         tint = 1 + _uniform(3 * count, light / 4, device).view(-1, 3, 1, 1)
-        crops = crops * contrast * tint + brightness
+        pixels = pixels * contrast * tint + brightness
         grey = (torch.rand(count, device=device) < self._config.greyscale).view(-1, 1, 1, 1)
-        luma = (crops * torch.tensor(GREY, device=device).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        return torch.where(grey, luma.expand_as(crops), crops)
+        luma = (pixels * torch.tensor(LUMA, device=device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        return torch.where(grey, luma.expand_as(pixels), pixels)
 
-    def _occlude(self, crops: Tensor) -> Tensor:
-        for row in torch.nonzero(torch.rand(len(crops)) < self._config.occlusion).flatten().tolist():
-            height, width = (self._scaled(side) for side in torch.randint(16, 48, (2,)).tolist())
+    def _occlude(self, pixels: Tensor) -> Tensor:
+        for row in torch.nonzero(torch.rand(len(pixels)) < self._config.occlusion).flatten().tolist():
+            height, width = (self._scaled(side) for side in torch.randint(*OCCLUDED_SIDES, (2,)).tolist())
             top, left = (int(torch.randint(self._size - side, ())) for side in (height, width))
-            crops[row, :, top : top + height, left : left + width] = 0
-        return crops
+            pixels[row, :, top : top + height, left : left + width] = 0
+        return pixels
 
     def _scaled(self, pixels: int) -> int:
-        return max(1, pixels * self._size // CROP)
+        return max(1, pixels * self._size // CENTRE_SIZE)
 
 
-def _transform(item: TransformConfig, size: int) -> v2.Transform:
+def _build_transform(item: TransformConfig, size: int) -> v2.Transform:
     kind = getattr(v2, item.name, None)
     if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
         raise ConfigError(f"augmentation.transforms: torchvision.transforms.v2 has no {item.name!r}")
     try:
         transform = kind(**item.arguments)
         with torch.random.fork_rng(devices=[]):
-            same = transform(torch.rand(3, size, size)).shape == (3, size, size)
+            keeps_size = transform(torch.rand(3, size, size)).shape == (3, size, size)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ConfigError(f"augmentation.transforms: {item.name}: {error}") from None
-    if not same:
-        raise ConfigError(f"augmentation.transforms: {item.name} changes the size of a picture")
+    if not keeps_size:
+        raise ConfigError(f"augmentation.transforms: {item.name} changes the size of a picture; remove it")
     return transform
 
 
-def _require_still(transform: v2.Transform) -> None:
-    """Landmarks would stay where they are."""
+def _require_no_movement(transform: v2.Transform) -> None:
+    """Checks that a transform moves no pixels, since it would not move the landmarks with them."""
     if type(transform).__module__.endswith("._geometry"):
-        name = type(transform).__name__
-        raise ConfigError(f"augmentation.transforms: {name} moves pixels, and landmark_channels would not move along")
+        raise ConfigError(
+            f"augmentation.transforms: {type(transform).__name__} moves pixels but not the landmarks of "
+            "landmark_channels; remove it, or use rotation_degrees, shift, scale and flip"
+        )
 
 
 def _uniform(count: int, reach: float, device: torch.device) -> Tensor:

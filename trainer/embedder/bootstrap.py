@@ -1,4 +1,4 @@
-"""Confidence intervals by bootstrap over people: pictures of one person depend on each other, people do not.
+"""Confidence intervals by bootstrap over people, since pictures of one person are not independent.
 
 Bolle, Ratha and Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap", CVIU 2004.
 """
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from service.inference.bundle import Interval
+from service.inference.calibration import Interval
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 REPLICATES = 1000
 CONFIDENCE = 0.95
 ROWS = 2048
-"""Rows of the score matrix that are computed at once."""
+"""Rows of the score matrix that are computed at once, which limits memory."""
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """How many pairs of pictures reach each of T thresholds, person by person.
+    """Counts of pairs by person, for T thresholds and P people.
 
     Attributes:
         impostor: (T, P, P) symmetric counts of impostor pairs at or above each threshold.
@@ -34,7 +34,7 @@ class PairCounts:
 
 
 def count_pairs(embeddings: Floats, identities: list[str], thresholds: Floats) -> PairCounts:
-    """Count all pairs of (N, D) normalised embeddings."""
+    """Counts all pairs of (N, D) normalised embeddings by person and threshold."""
     names, labels = np.unique(np.asarray(identities), return_inverse=True)
     order = np.argsort(labels, kind="stable")
     vectors, pictures = embeddings[order], np.bincount(labels)
@@ -50,7 +50,7 @@ def count_pairs(embeddings: Floats, identities: list[str], thresholds: Floats) -
             impostor[index, first:last] = np.add.reduceat(columns, starts[first:last] - starts[first], axis=0)
     own = np.arange(people)
     for index in range(len(thresholds)):
-        # Each genuine pair stands twice in its person's square, and every picture once with itself.
+        # The block of a person counts each genuine pair twice, and each picture once with itself.
         above = (impostor[index, own, own] - pictures) / 2
         genuine[index] = pictures * (pictures - 1) / 2 - above
         impostor[index, own, own] = 0
@@ -58,41 +58,41 @@ def count_pairs(embeddings: Floats, identities: list[str], thresholds: Floats) -
 
 
 def rate_intervals(counts: PairCounts, seed: int = 0) -> tuple[list[Interval], list[Interval]]:
-    """The intervals of FMR and FNMR at each threshold."""
+    """Returns the 95 % intervals of FMR and of FNMR at each threshold."""
     people = len(counts.pictures)
     draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), REPLICATES).astype(np.float32)
     weighted = draws.astype(np.float64) * counts.pictures
     impostor_pairs = weighted.sum(axis=1) ** 2 - (weighted**2).sum(axis=1)
     genuine_pairs = draws @ (counts.pictures * (counts.pictures - 1) / 2)
-    # A draw of one person alone, or of nobody with two pictures, has no rate.
-    told = (impostor_pairs > 0) & (genuine_pairs > 0)
-    fmr = [interval(((draws @ table * draws).sum(axis=1)[told]) / impostor_pairs[told]) for table in counts.impostor]
-    fnmr = [interval((draws @ misses)[told] / genuine_pairs[told]) for misses in counts.genuine]
+    # A replicate of one person, or of people with one picture each, has no rate.
+    valid = (impostor_pairs > 0) & (genuine_pairs > 0)
+    fmr = [interval(((draws @ table * draws).sum(axis=1)[valid]) / impostor_pairs[valid]) for table in counts.impostor]
+    fnmr = [interval((draws @ misses)[valid] / genuine_pairs[valid]) for misses in counts.genuine]
     return fmr, fnmr
 
 
 def interval(replicates: Floats) -> Interval:
-    """The middle 95 % of bootstrap replicates."""
+    """Returns the central 95 % of the replicates."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(f"{low:.3g}"), float(f"{high:.3g}")
 
 
 def mean_interval(events: Floats, trials: Floats, seed: int = 0) -> Interval:
-    """The interval of sum(events) / sum(trials), each entry of both being one person's."""
+    """Returns the 95 % interval of sum(events) / sum(trials); both are (P,) sums by person."""
     people = len(trials)
     draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), REPLICATES)
     return interval(draws @ events / np.maximum(draws @ trials, 1))
 
 
 def _blocks(pictures: Ints) -> list[tuple[int, int]]:
-    """Ranges of people with about as many pictures as are computed at once."""
-    blocks, first, held = [], 0, 0
+    """Returns ranges of people that together have about `ROWS` pictures each."""
+    blocks, first, rows = [], 0, 0
     for person, count in enumerate(pictures):
-        held += int(count)
-        if held >= ROWS:
+        rows += int(count)
+        if rows >= ROWS:
             blocks.append((first, person + 1))
-            first, held = person + 1, 0
+            first, rows = person + 1, 0
     if first < len(pictures):
         blocks.append((first, len(pictures)))
     return blocks

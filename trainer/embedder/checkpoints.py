@@ -1,4 +1,4 @@
-"""Encoders from checkpoints of our runs, and from weights of others to begin with."""
+"""Loads encoders from checkpoints, and initial weights from checkpoints, ONNX files and state dicts."""
 
 import pickle
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ from trainer.embedder.config import EmbedderConfig
 
 ENCODER = "encoder."
 COLOURS = 3
-FEWEST_TAKEN = 0.5
-"""Of the encoder's parameters: weights that fit less of it are those of another architecture."""
+MIN_MATCHING = 0.5
+"""Fraction of the encoder's parameters; initial weights that match fewer belong to another architecture."""
 
 
 def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
-    """The encoder of a checkpoint, in evaluation mode, and the configuration that trained it.
+    """Returns the encoder of a checkpoint, in evaluation mode, and the configuration that trained it.
 
     Raises:
-        ConfigError: no checkpoint of a run, or one of a release with other settings.
+        ConfigError: The file is not a checkpoint of a run, or another release wrote it with other settings.
     """
     saved = _read(checkpoint)
     try:
@@ -34,8 +34,8 @@ def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
         raise ConfigError(f"{checkpoint} is not a checkpoint of a training run") from None
     except ValidationError as error:
         raise ConfigError(
-            f"{checkpoint} was trained by a release with other settings ({error.error_count()} are not known): begin a "
-            "new run with it as --initial"
+            f"{checkpoint} was trained by a release with other settings ({error.error_count()} are unknown); start a "
+            "new run with --initial and this file"
         ) from None
     encoder = build_encoder(
         config.backbone, config.embedding_dim, config.input_size, config.dropout, more_channels=config.more_channels
@@ -45,34 +45,36 @@ def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
 
 
 def load_initial(encoder: nn.Module, initial: Path) -> None:
-    """Begin with a checkpoint of a run, with published MobileFaceNet weights as ONNX, or with a library's weights.
+    """Loads initial weights: a checkpoint, published MobileFaceNet weights as ONNX, or a state dict.
 
-    A checkpoint of ours fits wholly, or all but a head of another dimension, which then begins anew. A state dict
-    (`.pt`, `.pth`, `.safetensors`) is taken as far as names and shapes fit the backbone.
+    A head with another embedding dimension keeps its random weights. A state dict (`.pt`, `.pth`, `.safetensors`) may
+    match the backbone partly: parameters with other names or shapes are ignored.
 
     Raises:
-        ConfigError: the weights are not those of the encoder.
+        ConfigError: The weights match less than half of the encoder.
     """
     if initial.suffix == ".onnx":
         load_published(encoder, initial)
         return
     saved = _read(initial)
-    ours = "hyper_parameters" in saved
-    weights = _encoder_weights(saved) if ours else _library_weights(saved.get("state_dict", saved))
+    is_checkpoint = "hyper_parameters" in saved
+    weights = _encoder_weights(saved) if is_checkpoint else _library_weights(saved.get("state_dict", saved))
     own = encoder.state_dict()
     weights = {name: _for_channels(value, own[name]) for name, value in weights.items() if name in own}
-    fitting = {name: value for name, value in weights.items() if value.shape == own[name].shape}
-    taken = sum(value.numel() for value in fitting.values()) / sum(value.numel() for value in own.values())
-    if taken < FEWEST_TAKEN:
-        raise ConfigError(f"{initial}: its weights are another architecture's ({taken:.0%} of the encoder's are in it)")
-    encoder.load_state_dict(fitting, strict=False)
+    matching = {name: value for name, value in weights.items() if value.shape == own[name].shape}
+    fraction = sum(value.numel() for value in matching.values()) / sum(value.numel() for value in own.values())
+    if fraction < MIN_MATCHING:
+        raise ConfigError(
+            f"{initial} has the weights of another architecture: it matches {fraction:.0%} of the encoder's parameters"
+        )
+    encoder.load_state_dict(matching, strict=False)
 
 
 def _for_channels(weight: Tensor, own: Tensor) -> Tensor:
-    """Weights of a model of colours alone, for one that sees landmarks as well."""
-    takes_more = own.ndim == 4 and weight.ndim == 4 and own.shape[1] > weight.shape[1]
+    """Extends the first convolution of a model of colour pictures for an encoder with landmark channels."""
+    has_more_inputs = own.ndim == 4 and weight.ndim == 4 and own.shape[1] > weight.shape[1]
     same = weight.shape[:1] + weight.shape[2:] == own.shape[:1] + own.shape[2:]
-    return widened(weight, own.shape[1]) if takes_more and same and weight.shape[1] == COLOURS else weight
+    return widened(weight, own.shape[1]) if has_more_inputs and same and weight.shape[1] == COLOURS else weight
 
 
 def _read(file: Path) -> Mapping[str, Any]:
@@ -87,7 +89,7 @@ def _read(file: Path) -> Mapping[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError):
         raise ConfigError(f"{file} is neither a checkpoint nor a state dict") from None
     if not isinstance(saved, Mapping):
-        raise ConfigError(f"{file} holds a {type(saved).__name__}, not weights by their names")
+        raise ConfigError(f"{file} contains a {type(saved).__name__}; a mapping from names to weights is required")
     return cast("Mapping[str, Any]", saved)
 
 
@@ -97,5 +99,5 @@ def _encoder_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _library_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Under the names that an encoder of ours has for them."""
+    """Renames the parameters of a library's model to their names in an encoder of the trainer."""
     return {f"backbone.{name.removeprefix('module.')}": value for name, value in state.items()}

@@ -1,4 +1,4 @@
-"""Settings of an embedder training run, read from a YAML file."""
+"""Settings of an embedder training run."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -11,9 +11,12 @@ from trainer.embedder.loss_config import LossesConfig
 
 
 class SplitConfig(Configuration):
-    """Fractions of the *identities*; the rest trains. The split depends on the identity's name alone.
+    """Fractions of the identities; the remaining identities train. The part depends on the identity's name alone.
 
-    `wrong_labels` names people who take part in nothing, since their pictures show somebody else, too.
+    Attributes:
+        validation: Identities that select the best checkpoint.
+        calibration: Identities that only measure.
+        wrong_labels: Identities that are excluded, since their folders also contain pictures of other people.
     """
 
     validation: Fraction = 0.05
@@ -22,22 +25,28 @@ class SplitConfig(Configuration):
 
 
 class LandmarkChannelsConfig(LandmarkChannels):
-    """Landmarks as further channels of every crop, which the bundle names and the service draws as well.
+    """Heatmaps of the landmarks as additional input channels. The bundle records them, and the service draws them.
 
     Attributes:
-        missing: part of the training pictures that come without their landmarks, as stored crops do in the service.
+        missing: Fraction of the training pictures without landmarks, since stored crops of the service have none.
     """
 
     missing: Fraction = 0.1
 
     @property
     def served(self) -> LandmarkChannels:
-        """What the bundle says of them."""
+        """The settings that the bundle records."""
         return LandmarkChannels.model_validate(self.model_dump(exclude={"missing"}))
 
 
 class TransformConfig(Configuration):
-    """A transform of `torchvision.transforms.v2` by its name, with its arguments, done to a part of the pictures."""
+    """A transform of `torchvision.transforms.v2`.
+
+    Attributes:
+        name: Class name.
+        probability: Fraction of the pictures that it is applied to.
+        arguments: Arguments of the class.
+    """
 
     name: str
     probability: Fraction = 1.0
@@ -45,7 +54,19 @@ class TransformConfig(Configuration):
 
 
 class AugmentationConfig(Configuration):
-    """Ranges of the random changes made to each training picture, and further transforms in their order."""
+    """Random changes of each training picture.
+
+    Attributes:
+        rotation_degrees: Largest rotation.
+        shift: Largest shift, as a fraction of the model input.
+        scale: Largest change of size, as a fraction.
+        flip: Probability of a mirror picture.
+        light: Largest change of contrast and brightness, as a fraction; colours change by a quarter of it.
+        greyscale: Probability of a grey picture.
+        low_resolution: Probability of a reduced resolution (28 to 80 of 112 pixels).
+        occlusion: Probability of a grey rectangle (16 to 48 of 112 pixels).
+        transforms: Further transforms, applied in this order.
+    """
 
     rotation_degrees: float = 10.0
     shift: Fraction = 0.05
@@ -59,61 +80,72 @@ class AugmentationConfig(Configuration):
 
 
 class AdamConfig(Configuration):
-    """Adam, or AdamW, whose weight decay is apart from the gradient (Loshchilov and Hutter 2019)."""
+    """Adam, or AdamW with decoupled weight decay (Loshchilov and Hutter, ICLR 2019)."""
 
     name: Literal["adamw", "adam"]
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
 
 
 class SgdConfig(Configuration):
+    """Stochastic gradient descent."""
+
     name: Literal["sgd"]
     momentum: Fraction = 0.9
     nesterov: bool = False
 
     @model_validator(mode="after")
-    def _has_what_nesterov_needs(self) -> Self:
+    def _nesterov_has_momentum(self) -> Self:
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum")
+            raise ValueError("nesterov needs a momentum above 0")
         return self
 
 
 class PlainScheduleConfig(Configuration):
-    """After warming up: `one-cycle` (Smith and Topin 2019) or `cosine` down to nothing, or `constant`."""
+    """A schedule after warm-up: `one-cycle` (Smith and Topin 2019), `cosine` down to 0, or `constant`."""
 
     name: Literal["one-cycle", "cosine", "constant"]
 
 
 class MultistepConfig(Configuration):
-    """The rate is multiplied by `factor` at each of `milestones`, which are parts of the stage's steps."""
+    """Multiplies the learning rate by `factor` at each milestone.
+
+    Attributes:
+        milestones: Fractions of the stage's steps.
+    """
 
     name: Literal["multistep"]
     milestones: tuple[Fraction, ...] = (0.5, 0.75)
     factor: float = Field(0.1, gt=0, lt=1)
 
 
-def _named(value: object) -> object:
-    """`optimizer: sgd` is short for `optimizer: {name: sgd}`."""
+def _from_name(value: object) -> object:
+    """Accepts `optimizer: sgd` as an abbreviation of `optimizer: {name: sgd}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
-Optimizer = Annotated[AdamConfig | SgdConfig, Field(discriminator="name"), BeforeValidator(_named)]
-Schedule = Annotated[PlainScheduleConfig | MultistepConfig, Field(discriminator="name"), BeforeValidator(_named)]
+Optimizer = Annotated[AdamConfig | SgdConfig, Field(discriminator="name"), BeforeValidator(_from_name)]
+Schedule = Annotated[PlainScheduleConfig | MultistepConfig, Field(discriminator="name"), BeforeValidator(_from_name)]
 
 
 class StageConfig(Configuration):
-    """One stage of training, with its own losses and one learning-rate cycle.
+    """One stage of training, with its own losses, optimiser and learning-rate schedule.
 
-    `images_per_identity` set: batches of P identities with K images each (batch-hard mining needs them), people
-    without names are left out. Unset: all pictures, shuffled. With several processes a batch is divided among them.
+    If `images_per_identity` is set, a batch contains P identities with K pictures each, as batch-hard mining needs
+    them, and unlabelled pictures are excluded. Otherwise all pictures are shuffled. Several processes share a batch.
 
     Attributes:
-        identities_per_batch: P, for those who want it said; P x K is the batch size.
-        warm_up: the part of the stage in which the rate rises.
-        accumulate: batches that make one step of the optimiser. Triplets are mined in each batch.
-        gradient_clip: the largest norm of a step's gradient.
-        train_backbone: false: only the layers after the backbone learn, and its last `unfrozen_stages`.
-        ema: decay of the moving average of the weights that is measured and kept.
-        early_stopping: epochs without a better value of `monitor` after which the stage ends.
+        batch_size: Pictures of a batch; with `images_per_identity` this is P x K.
+        identities_per_batch: P; optional, checked against `batch_size`.
+        images_per_identity: K.
+        learning_rate: The highest rate of the schedule.
+        warm_up: Fraction of the stage in which the learning rate rises.
+        accumulate: Number of batches per optimiser step. Triplets are mined in each batch separately.
+        gradient_clip: Largest norm of the gradient of a step.
+        freeze_batch_norm: Keep the batch norm statistics of the initial weights.
+        train_backbone: If false, only the layers after the backbone and its last `unfrozen_stages` are trained.
+        ema: Decay of the moving average of the weights; the average is measured and stored.
+        early_stopping: Number of epochs without a better `monitor` value after which the stage ends.
+        augmentation: Replaces the augmentation of the run.
     """
 
     name: str
@@ -128,52 +160,55 @@ class StageConfig(Configuration):
     warm_up: Fraction = 0.1
     accumulate: int = Field(1, ge=1)
     gradient_clip: float | None = Field(None, gt=0)
-    freeze_batch_norm: bool = Field(False, description="keep the statistics that the initial weights came with")
+    freeze_batch_norm: bool = False
     train_backbone: bool = True
     unfrozen_stages: int = Field(0, ge=0)
     ema: float | None = Field(None, gt=0, lt=1)
     early_stopping: int | None = Field(None, ge=1)
     losses: LossesConfig
-    augmentation: AugmentationConfig | None = Field(None, description="unset: the run's")
+    augmentation: AugmentationConfig | None = None
 
     @model_validator(mode="after")
-    def _batches_are_whole(self) -> Self:
+    def _batch_size_is_consistent(self) -> Self:
         people, each, size = self.identities_per_batch, self.images_per_identity, self.batch_size
         if each is None:
             if people is not None:
-                raise ValueError("identities_per_batch says nothing without images_per_identity")
+                raise ValueError("identities_per_batch is set but images_per_identity is not; set both or neither")
             if self.losses.triplet is not None:
-                raise ValueError("triplets need pictures of the same person in a batch: set images_per_identity")
+                raise ValueError("triplets need several pictures of a person in a batch; set images_per_identity")
         elif size % each:
             raise ValueError(f"batch_size {size} is not a multiple of images_per_identity {each}")
         elif people is not None and people * each != size:
             raise ValueError(
-                f"identities_per_batch x images_per_identity is {people} x {each} = {people * each}, and batch_size "
-                f"{size}: make them equal"
+                f"identities_per_batch x images_per_identity is {people} x {each} = {people * each}, but batch_size is "
+                f"{size}; make them equal"
             )
         return self
 
     @model_validator(mode="after")
-    def _unfreezes_what_is_frozen(self) -> Self:
+    def _unfrozen_stages_need_a_frozen_backbone(self) -> Self:
         if self.unfrozen_stages and self.train_backbone:
-            raise ValueError("unfrozen_stages says which part of the backbone learns when train_backbone is false")
+            raise ValueError("unfrozen_stages is set but train_backbone is true; set train_backbone: false")
         return self
 
 
 class EmbedderConfig(Configuration):
-    """A whole run: encoder, data split, augmentation, and the stages in order.
+    """A training run: encoder, split of identities, augmentation, and the stages in order.
 
     Attributes:
-        backbone: see `trainer.embedder.backbones.build_encoder`.
-        input_size: pixels that the aligned crop of 112 is scaled to.
-        filters: of every crop, in training and, since the bundle names them, in the service.
-        dropout: before the layer that makes the embedding.
-        pretrained: begin with the weights that the backbone's library publishes; they are downloaded.
-        min_images_per_class: people with fewer pictures take no part.
-        keep_best: how many checkpoints are kept; the best one is `best.ckpt`.
-        monitor: what chooses them, on people who don't train: the true accept rate at FMR 1e-3, or how often the
-            nearest other picture is of the same person.
-        deterministic: only operations that give the same result in every run; slower on a GPU.
+        backbone: Name of the backbone; see `trainer.embedder.backbones.build_encoder`.
+        input_size: Side in pixels to which the central 112 pixels of an aligned crop are scaled.
+        filters: Applied to every crop, in training and, recorded in the bundle, in the service.
+        landmark_channels: Additional input channels with heatmaps of the landmarks.
+        dropout: Probability before the embedding layer.
+        pretrained: Download the published weights of the backbone's library as initial weights.
+        mirror_average: Embed each face a second time mirrored; slightly more accurate, half as fast.
+        deterministic: Use only operations with the same result in every run; slower on a GPU.
+        compile: Compile the encoder with torch.compile, which needs g++.
+        min_images_per_class: People with fewer pictures are excluded.
+        keep_best: Number of stored checkpoints; the best one is `best.ckpt`.
+        monitor: Selects the best checkpoint on validation people: the true accept rate at FMR 1e-3, or how often the
+            most similar other picture is of the same person.
     """
 
     backbone: str = "residual_small"
@@ -183,9 +218,7 @@ class EmbedderConfig(Configuration):
     landmark_channels: LandmarkChannelsConfig | None = None
     dropout: float = Field(0.0, ge=0, lt=1)
     pretrained: bool = False
-    mirror_average: bool = Field(
-        False, description="embed every face twice, the second time mirrored: better by a little, twice as slow"
-    )
+    mirror_average: bool = False
     seed: int = 0
     deterministic: bool = False
     compile: bool = True
@@ -199,5 +232,5 @@ class EmbedderConfig(Configuration):
 
     @property
     def more_channels(self) -> int:
-        """Of the encoder's input, beside the colours."""
+        """Number of input channels in addition to red, green and blue."""
         return 0 if self.landmark_channels is None else self.landmark_channels.count

@@ -1,4 +1,4 @@
-"""Batches of canvases with labels and teacher embeddings, split by person."""
+"""Loads batches of aligned crops with labels and teacher embeddings, split by identity."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,30 +13,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
 from trainer.configuration import ConfigError
-from trainer.embedder.canvases import NAMELESS, CanvasSet
+from trainer.embedder.aligned_crops import UNLABELLED, AlignedCrops
 from trainer.embedder.config import SplitConfig, StageConfig
 from trainer.embedder.split import Part, part_of
+
+MIN_IMPOSTOR_PAIRS = 100
+"""Fewer pairs of validation pictures cannot measure a false match rate of 10 %."""
+VALIDATION_BATCH = 256
 
 
 @dataclass
 class Batch:
-    """canvases (N, 160, 160, 3) uint8, labels (N,), teacher (N, D) or None, landmarks (N, 6, 3) or None."""
+    """A batch of N pictures.
 
-    canvases: Tensor
+    Attributes:
+        crops: (N, 160, 160, 3) uint8.
+        labels: (N,) numbers of people; -1 for unlabelled pictures.
+        teacher: (N, T) embeddings of the teacher, or None.
+        landmarks: (N, 6, 3) in pixels of the crops, or None.
+    """
+
+    crops: Tensor
     labels: Tensor
     teacher: Tensor | None
     landmarks: Tensor | None = None
 
 
-FEWEST_IMPOSTOR_PAIRS = 100
-
-
 class FaceData(lightning.LightningDataModule):
-    """The canvases of one run. A person without a name has the label -1 and is never in a P x K batch."""
+    """The aligned crops of one stage. Unlabelled pictures have the label -1 and are never in a P x K batch."""
 
     def __init__(
         self,
-        canvases: CanvasSet,
+        crops: AlignedCrops,
         teacher: npt.NDArray[np.float32] | None,
         split: SplitConfig,
         stage: StageConfig,
@@ -46,16 +54,16 @@ class FaceData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self._landmarks = landmarks
-        self.canvases, self._teacher, self._stage, self._seed = canvases, teacher, stage, seed
-        counts = Counter(canvases.identities)
-        few = {name for name, count in counts.items() if name != NAMELESS and count < min_images_per_class}
-        parts = np.array([Part.LEFT_OUT if name in few else part_of(name, split) for name in canvases.identities])
-        names = sorted(set(counts) - few - {NAMELESS})
-        # Training people come first: only they need a centre where a loss learns one for each.
+        self.crops, self._teacher, self._stage, self._seed = crops, teacher, stage, seed
+        counts = Counter(crops.identities)
+        excluded = {name for name, count in counts.items() if name != UNLABELLED and count < min_images_per_class}
+        parts = np.array([Part.LEFT_OUT if name in excluded else part_of(name, split) for name in crops.identities])
+        names = sorted(set(counts) - excluded - {UNLABELLED})
+        # Training people have the lowest numbers: losses learn a centre for each of them and for nobody else.
         names.sort(key=lambda name: part_of(name, split) is not Part.TRAIN)
         numbers = {name: number for number, name in enumerate(names)}
         self.people = sum(part_of(name, split) is Part.TRAIN for name in names)
-        self.labels = np.array([numbers.get(name, -1) for name in canvases.identities])
+        self.labels = np.array([numbers.get(name, -1) for name in crops.identities])
         self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
         self.validation_rows = np.flatnonzero(parts == Part.VALIDATION)
 
@@ -68,7 +76,7 @@ class FaceData(lightning.LightningDataModule):
                 lambda: epoch_seed(self._seed, self._epoch),
                 stage.batch_size,
                 len(rows) // stage.batch_size,
-                *self._place,
+                *self._process,
             ),
             collate_fn=self._collate,
         )
@@ -77,7 +85,7 @@ class FaceData(lightning.LightningDataModule):
         stage, rows = self._stage, self.training_rows
         if not stage.images_per_identity:
             return RandomSampler(rows)
-        # Its last batch is as full as the others.
+        # MPerClassSampler fills its last batch, so that it has P x K pictures as well.
         return MPerClassSampler(self.labels[rows], stage.images_per_identity, stage.batch_size, len(rows))
 
     @property
@@ -86,24 +94,28 @@ class FaceData(lightning.LightningDataModule):
 
     @property
     def can_validate(self) -> bool:
-        """Whether the held-out people make pairs of both kinds that say something about a false match rate of 10 %."""
+        """True if the validation people form genuine pairs and at least 100 impostor pairs."""
         counts = np.bincount(self.labels[self.validation_rows]) if len(self.validation_rows) else np.zeros(1, int)
         total = int(counts.sum())
-        return bool((counts > 1).any()) and (total * total - int((counts**2).sum())) / 2 >= FEWEST_IMPOSTOR_PAIRS
+        return bool((counts > 1).any()) and (total * total - int((counts**2).sum())) / 2 >= MIN_IMPOSTOR_PAIRS
 
     def require_enough(self) -> None:
-        """Raises ConfigError where not one batch can be made."""
+        """Checks that the training pictures fill a batch.
+
+        Raises:
+            ConfigError: They do not.
+        """
         stage, rows = self._stage, self.training_rows
         if len(rows) < stage.batch_size:
             raise ConfigError(
-                f"stage {stage.name!r}: {len(rows)} usable training pictures make no batch of {stage.batch_size}: "
-                "lower batch_size, or add pictures"
+                f"stage {stage.name!r}: {len(rows)} usable training pictures do not fill a batch of "
+                f"{stage.batch_size}; lower batch_size, or add pictures"
             )
         people = len(set(self.labels[rows]))
         if stage.images_per_identity and people * stage.images_per_identity < stage.batch_size:
             raise ConfigError(
-                f"stage {stage.name!r}: {people} training people with two pictures or more, "
-                f"{stage.images_per_identity} of each, make no batch of {stage.batch_size}: lower batch_size to "
+                f"stage {stage.name!r}: {people} training people with at least two pictures, "
+                f"{stage.images_per_identity} of each, do not fill a batch of {stage.batch_size}; lower batch_size to "
                 f"{people * stage.images_per_identity} or less"
             )
 
@@ -112,14 +124,15 @@ class FaceData(lightning.LightningDataModule):
         return 0 if self.trainer is None else self.trainer.current_epoch
 
     @property
-    def _place(self) -> tuple[int, int]:
-        """Number of this process, and of processes."""
+    def _process(self) -> tuple[int, int]:
+        """The number of this process, from 0, and the number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> DataLoader[int]:
-        return DataLoader(_Rows(self.validation_rows), batch_size=256, collate_fn=self._collate)
+        return DataLoader(_Rows(self.validation_rows), batch_size=VALIDATION_BATCH, collate_fn=self._collate)
 
     def _usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Returns all rows; for P x K batches only those of people with at least two pictures."""
         if not self._stage.images_per_identity:
             return rows
         labels = self.labels[rows]
@@ -130,24 +143,24 @@ class FaceData(lightning.LightningDataModule):
 
     def _collate(self, rows: list[int]) -> Batch:
         teacher = None if self._teacher is None else torch.from_numpy(self._teacher[rows])
-        order = np.argsort(rows)  # a memory map is read fastest in order
-        pictures = np.empty((len(rows), *self.canvases.pictures.shape[1:]), np.uint8)
+        order = np.argsort(rows)  # a memory map is fastest when it is read in order
+        pictures = np.empty((len(rows), *self.crops.pictures.shape[1:]), np.uint8)
         for index in order:
-            pictures[index] = self.canvases.pictures[rows[index]]
+            pictures[index] = self.crops.pictures[rows[index]]
         landmarks = None if self._landmarks is None else torch.from_numpy(self._landmarks[rows])
         return Batch(torch.from_numpy(pictures), torch.from_numpy(self.labels[rows]), teacher, landmarks)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """A run that is resumed draws in each epoch what an uninterrupted one would have drawn."""
+    """Returns the seed of an epoch, so that a resumed run draws the same random numbers as an uninterrupted one."""
     return (seed * 10_007 + epoch) % 2**32
 
 
 class _SharedBatches(Sampler[list[int]]):
-    """A new order for each epoch, cut into batches, of which every process takes its part.
+    """Shuffles the rows in each epoch and yields this process's part of each batch.
 
-    All processes draw the same order, so that together they see the batches that one process alone would. The P x K
-    sampler remembers what it drew before, and would not after a resume: each epoch gets a new one.
+    All processes draw the same order, so together they process the batches that a single process would. Each epoch
+    gets a new sampler, since `MPerClassSampler` keeps a state that a resumed run would not restore.
     """
 
     def __init__(
@@ -168,7 +181,7 @@ class _SharedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         seed = self._seed()
         np.random.seed(seed)
-        with torch.random.fork_rng(devices=[]):  # what is drawn for the augmentation is each process's own
+        with torch.random.fork_rng(devices=[]):  # the augmentation has its own random numbers in each process
             torch.manual_seed(seed)
             rows = list(self._order())
         for start in range(0, self._batches * self._batch_size, self._batch_size):

@@ -1,4 +1,4 @@
-"""1:1 figures of the whole engine on photos as people send them: decode, find the face, align, embed, compare."""
+"""Measures the whole engine on photos: decode, detect, align, embed, compare."""
 
 import csv
 from collections import Counter
@@ -11,14 +11,13 @@ import numpy.typing as npt
 from rich.progress import track
 
 from service.errors import RegistryError
-from service.inference.bundle import Calibration, IdentificationPoint
+from service.inference.calibration import Calibration, IdentificationPoint, rate_of_one
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, Picture
 from service.inference.local import LocalEngine
-from service.inference.rates import rate_of_one
+from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.calibration import GALLERY_SIZES, measured_searches
-from trainer.embedder.canvases import CanvasSet
-from trainer.embedder.embedding import embed_canvases
+from trainer.embedder.embedding import embed_crops
 from trainer.embedder.identification import (
     ClosedSet,
     People,
@@ -29,22 +28,26 @@ from trainer.embedder.identification import (
 from trainer.embedder.scores import PairScores, all_pairs, ten_fold_accuracy
 
 Floats = npt.NDArray[np.float32]
+ScoredPair = tuple[Path, Path, float]
 BATCH = 8
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+MIN_PAIRS_ABOVE = 10
 TEMPLATE_COUNTS = (1, 2, 3, 5, 10)
 TEMPLATE_RATES = (1e-2, 1e-3)
 HARDEST = 24
-MANY_PICTURES = 80
+MIN_PICTURES_OF_CLOSED_SET = 80
 
 
 @dataclass(frozen=True)
 class TemplateFigures:
-    """Errors against people with several templates.
+    """Errors of comparisons with people who have several templates.
 
     Attributes:
-        people: how many have so many templates and a picture more.
-        fmr_plain: measured at the threshold for one comparison.
-        fmr, fnmr: measured at the threshold for `templates` comparisons.
+        people: Number of people with more than `templates` pictures.
+        asked: False match rate that a request asks for.
+        fmr_plain: Measured at the threshold for one comparison.
+        fmr: Measured at the threshold for `templates` comparisons.
+        fnmr: Measured at the threshold for `templates` comparisons.
     """
 
     templates: int
@@ -57,7 +60,16 @@ class TemplateFigures:
 
 @dataclass(frozen=True)
 class EngineFigures:
-    """What was measured on one set of pairs and on all cross pairs of its photos."""
+    """Figures of one list of pairs, and of all pairs of its photos (`cross`).
+
+    Attributes:
+        accuracy: 10-fold accuracy on the listed pairs.
+        tar_at_fmr: True accept rate by false match rate, on all pairs.
+        measured_fmr: Measured false match rate by the false match rate of the calibrated threshold.
+        ranks: Rank of the right person, from 0, of searches in a closed set.
+        hardest_genuine: Pairs of one person with the lowest scores.
+        hardest_impostor: Pairs of two people with the highest scores.
+    """
 
     photos: int
     faces_found: int
@@ -70,11 +82,11 @@ class EngineFigures:
     people: int
     ranks: npt.NDArray[np.intp]
     searches: list[IdentificationPoint]
-    hardest_genuine: list[tuple[Path, Path, float]]
-    hardest_impostor: list[tuple[Path, Path, float]]
+    hardest_genuine: list[ScoredPair]
+    hardest_impostor: list[ScoredPair]
 
     def summary(self) -> dict[str, float]:
-        """Flat figures, as they go into a manifest."""
+        """Returns the figures for a manifest."""
         return {
             "photos": self.photos,
             "face_found": round(self.faces_found / self.photos, 5),
@@ -94,39 +106,32 @@ def evaluate(
     calibration: Calibration | None,
     choice: FaceChoice = FaceChoice.STRONGEST,
 ) -> EngineFigures:
-    """Measure on `pairs.csv` (image_a, image_b, same) and the photos beside it, `<identity>/<photo>`.
+    """Measures `pairs.csv` (image_a, image_b, same) and the photos beside it, `<identity>/<photo>.jpg`.
 
-    A photo without a face takes part in its pairs with a score of -1: not finding a face is an error too.
+    The score of a listed pair is -1 if a photo shows no face, so that a missed face counts as an error.
     """
     photos = sorted(path for path in folder.rglob("*.jpg"))
     embeddings = embed_photos(engine, photos, choice)
-    rows = {str(path.relative_to(folder)): row for row, path in enumerate(photos)}
-    with (folder / "pairs.csv").open() as file:
-        pairs = [(rows[line["image_a"]], rows[line["image_b"]], line["same"] == "1") for line in csv.DictReader(file)]
-    scores = np.array([_score(embeddings[a], embeddings[b]) for a, b, _ in pairs])
-    accuracy, deviation = ten_fold_accuracy(scores, np.array([same for _, _, same in pairs]))
-    found = [row for row, embedding in enumerate(embeddings) if embedding is not None]
-    vectors = np.stack([embeddings[row] for row in found])  # type: ignore[misc]
-    names = [photos[row].parent.name for row in found]
+    scores, same = _listed_pairs(folder, photos, embeddings)
+    accuracy, deviation = ten_fold_accuracy(scores, same)
+    rows = [row for row, embedding in enumerate(embeddings) if embedding is not None]
+    vectors = np.stack([embeddings[row] for row in rows])  # type: ignore[misc]
+    names = [photos[row].parent.name for row in rows]
     cross = all_pairs(vectors, names)
     people = People(vectors, names, np.zeros((0, vectors.shape[1]), np.float32))
     sizes = (*GALLERY_SIZES, largest_gallery(people))
-    genuine, impostor = _hardest(vectors, names, [photos[row] for row in found])
+    genuine, impostor = _hardest(vectors, names, [photos[row] for row in rows])
+    rates = [rate for rate in RATES if rate * len(cross.impostor) >= MIN_PAIRS_ABOVE]
+    points = [point for point in (calibration.points if calibration else []) if point.fmr in RATES]
     return EngineFigures(
         photos=len(photos),
-        faces_found=len(found),
-        pairs=len(pairs),
+        faces_found=len(rows),
+        pairs=len(scores),
         accuracy=accuracy,
         accuracy_std=deviation,
         cross=cross,
-        tar_at_fmr={
-            rate: cross.true_accept_rate(cross.threshold_at(rate)) for rate in RATES if rate * len(cross.impostor) >= 10
-        },
-        measured_fmr={
-            point.fmr: cross.false_match_rate(point.threshold)
-            for point in (calibration.points if calibration else [])
-            if point.fmr in RATES
-        },
+        tar_at_fmr={rate: cross.true_accept_rate(cross.threshold_at(rate)) for rate in rates},
+        measured_fmr={point.fmr: cross.false_match_rate(point.threshold) for point in points},
         people=len(set(names)),
         ranks=rank_of_mate(people),
         searches=[] if calibration is None else measured_searches(calibration, people, sizes),
@@ -135,18 +140,18 @@ def evaluate(
     )
 
 
-def closed_set(embedder: FaceEmbedder, canvases: CanvasSet) -> ClosedSet | None:
-    """Identification through centroids among the people with the most pictures, whether they trained or not."""
-    counts = Counter(canvases.identities)
-    rows = [row for row, name in enumerate(canvases.identities) if name and counts[name] >= MANY_PICTURES]
+def closed_set(embedder: FaceEmbedder, crops: AlignedCrops) -> ClosedSet | None:
+    """Measures identification by centroids among people with at least 80 pictures; None if there are none."""
+    counts = Counter(crops.identities)
+    rows = [row for row, name in enumerate(crops.identities) if name and counts[name] >= MIN_PICTURES_OF_CLOSED_SET]
     if not rows:
         return None
-    embeddings, _ = embed_canvases(embedder, canvases, rows)
-    return centroid_identification(embeddings, [canvases.identities[row] for row in rows])
+    embeddings, _ = embed_crops(embedder, crops, rows)
+    return centroid_identification(embeddings, [crops.identities[row] for row in rows])
 
 
 def several_templates(embeddings: Floats, names: list[str], calibration: Calibration) -> list[TemplateFigures]:
-    """Enrol n pictures of each person who has more, and compare the rest of the pictures with the nearest of them."""
+    """Enrols n pictures of each person who has more, and compares the other pictures with the nearest template."""
     _, labels = np.unique(np.asarray(names), return_inverse=True)
     figures = []
     for count in TEMPLATE_COUNTS:
@@ -176,32 +181,41 @@ def several_templates(embeddings: Floats, names: list[str], calibration: Calibra
 
 
 def embed_photos(engine: LocalEngine, photos: Sequence[Path], choice: FaceChoice) -> list[Floats | None]:
-    """The embedding of each photo's chosen face, or None where none was found."""
+    """Returns the normalised embedding of each photo's chosen face; None if the photo shows no face."""
     embeddings: list[Floats | None] = []
-    for start in track(range(0, len(photos), BATCH), description="through the engine"):
+    for start in track(range(0, len(photos), BATCH), description="embedding photos"):
         images = [Picture(path.read_bytes(), choice) for path in photos[start : start + BATCH]]
         for result in engine.observe_now(images):
-            missing = isinstance(result, RegistryError) or not result.faces
-            embeddings.append(None if missing else result.faces[0].embedding)  # type: ignore[union-attr]
+            has_face = not isinstance(result, RegistryError) and bool(result.faces)
+            embeddings.append(result.faces[0].embedding if has_face else None)  # type: ignore[union-attr]
     return embeddings
 
 
-def _hardest(
-    embeddings: Floats, names: list[str], photos: list[Path]
-) -> tuple[list[tuple[Path, Path, float]], list[tuple[Path, Path, float]]]:
-    """The genuine pairs of lowest and the impostor pairs of highest score."""
+def _listed_pairs(
+    folder: Path, photos: list[Path], embeddings: list[Floats | None]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Returns the scores of the pairs in `pairs.csv`, and which of them show one person."""
+    rows = {str(path.relative_to(folder)): row for row, path in enumerate(photos)}
+    with (folder / "pairs.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    scores = [_score(embeddings[rows[line["image_a"]]], embeddings[rows[line["image_b"]]]) for line in lines]
+    return np.array(scores), np.array([line["same"] == "1" for line in lines])
+
+
+def _hardest(embeddings: Floats, names: list[str], photos: list[Path]) -> tuple[list[ScoredPair], list[ScoredPair]]:
+    """Returns the genuine pairs with the lowest scores and the impostor pairs with the highest scores."""
     _, labels = np.unique(np.asarray(names), return_inverse=True)
     first, second = np.triu_indices(len(names), 1)
     scores = (embeddings @ embeddings.T)[first, second]
     same = labels[first] == labels[second]
 
-    def pictured(chosen: npt.NDArray[np.intp]) -> list[tuple[Path, Path, float]]:
+    def scored(chosen: npt.NDArray[np.intp]) -> list[ScoredPair]:
         return [(photos[first[pair]], photos[second[pair]], float(scores[pair])) for pair in chosen]
 
     genuine, impostor = np.flatnonzero(same), np.flatnonzero(~same)
     return (
-        pictured(genuine[np.argsort(scores[genuine])[:HARDEST]]),
-        pictured(impostor[np.argsort(-scores[impostor])[:HARDEST]]),
+        scored(genuine[np.argsort(scores[genuine])[:HARDEST]]),
+        scored(impostor[np.argsort(-scores[impostor])[:HARDEST]]),
     )
 
 

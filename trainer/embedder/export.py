@@ -1,4 +1,4 @@
-"""From a checkpoint to an embedder bundle."""
+"""Exports a checkpoint as an embedder bundle."""
 
 import datetime
 import hashlib
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.inference.bundle import EmbedderManifest, PixelScaling, Provenance, file_sha256, write_manifest
+from service.inference.bundle import file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
+from service.inference.manifest import EmbedderManifest, PixelScaling, Provenance
 from trainer.configuration import ConfigError
 from trainer.embedder.augmentation import encoder_input
 from trainer.embedder.checkpoints import COLOURS, load_encoder
@@ -23,6 +24,7 @@ Pictures = npt.NDArray[np.uint8]
 
 
 def _crops(pictures: Pictures | None, landmarks: Floats | None, config: EmbedderConfig) -> Floats:
+    """Returns (n, channels, size, size) inputs of the encoder for the parity check: of real faces, or noise."""
     if pictures is None:
         return noise(config.input_size, COLOURS + config.more_channels)
     points = None if landmarks is None else torch.from_numpy(landmarks)
@@ -38,19 +40,21 @@ def export(
     pictures: Pictures | None = None,
     landmarks: Floats | None = None,
 ) -> EmbedderManifest:
-    """Write `model.onnx` and its manifest, without a calibration yet, into `output`; `also` in other formats.
+    """Writes `model.onnx` and its manifest, without a calibration, to `output`, which is created if necessary.
 
     Args:
-        pictures: (N, 160, 160, 3) canvases of real faces, which `also` needs: every format is checked on them, and
-            `formats.md` tells how near each came and what it costs.
-        landmarks: (N, 6, 3) of those canvases, for a model that sees them.
+        provenance: values of `Provenance` other than `created` and `config_sha256`.
+        also: further formats. `formats.md` lists the deviation from the model, the size and the time of each.
+        pictures: (n, 160, 160, 3) aligned crops of real faces, on which each format is compared with the model;
+            required for `also`.
+        landmarks: (n, 6, 3) landmarks of these crops, for a model with landmark channels.
 
     Raises:
-        ConfigError: other formats are wanted and there are no pictures.
-        ValueError: the exported graph does not give the model's embeddings.
+        ConfigError: `also` is not empty and there are no pictures.
+        ValueError: the embeddings of an exported file differ from the model's.
     """
     if also and pictures is None:
-        raise ConfigError("--also needs real faces to check the formats on: name canvases with --crops")
+        raise ConfigError("--also requires aligned crops of real faces for its checks; set --crops")
     encoder, config = load_encoder(checkpoint)
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
@@ -63,8 +67,8 @@ def export(
             encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend), crops.shape[1]).run, crops
         )
     if also:
-        written = [onnx_written(encoder, graph, crops), *(write(encoder, kind, output, crops) for kind in also)]
-        (output / "formats.md").write_text(as_table(written) + "\n")
+        files = [onnx_written(encoder, graph, crops), *(write(encoder, kind, output, crops) for kind in also)]
+        (output / "formats.md").write_text(as_table(files) + "\n")
     manifest = EmbedderManifest(
         kind="embedder",
         format_version=1,

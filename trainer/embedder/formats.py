@@ -1,4 +1,4 @@
-"""An encoder in other formats than the bundle's ONNX, for those who run it elsewhere."""
+"""Writes an encoder in further formats, for runtimes other than the service's."""
 
 import statistics
 import time
@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from service.inference.graph import RuntimeOptions, open_graph
 from trainer.embedder import litert
-from trainer.embedder.canvases import CROP
+from trainer.embedder.aligned_crops import CENTRE_SIZE
 from trainer.tables import table
 
 Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Floats]
 PARITY, PARITY_INT8 = 0.9999, 0.8
-"""Lowest cosine to the eager model that passes. What eight bits cost depends on the model: `formats.md` says it."""
+"""Lowest accepted cosine to the PyTorch model. The loss of int8 depends on the model; `formats.md` reports it."""
 CALLS = 30
-ONE = RuntimeOptions(backend="openvino", threads=1)
+ONE_THREAD = RuntimeOptions(backend="openvino", threads=1)
 
 
 class Format(StrEnum):
-    """What else an export writes."""
+    """Further formats of an export."""
 
     TORCHSCRIPT = "torchscript"
     TORCH_EXPORT = "torch-export"
@@ -47,7 +47,12 @@ FILES = {
 
 @dataclass(frozen=True)
 class Written:
-    """A file in another format: how near its embeddings are to the model's, and what it costs on one core."""
+    """A file in a further format.
+
+    Attributes:
+        lowest_cosine: Lowest cosine between its embeddings and those of the PyTorch model.
+        milliseconds: Median time of one crop on one core.
+    """
 
     name: str
     path: Path
@@ -61,16 +66,16 @@ class Written:
 
 
 def write(encoder: nn.Module, kind: Format, folder: Path, crops: Floats) -> Written:
-    """Write the encoder beside the bundle's `model.onnx`, and check it against the eager one.
+    """Writes the encoder beside the bundle's `model.onnx` and compares it with the PyTorch model.
 
-    TorchScript, torch.export and OpenVINO: (N, 3, size, size) to (N, D) not normalised. LiteRT: see `litert`.
+    TorchScript, torch.export and OpenVINO files map (N, 3, size, size) to (N, D), not normalised. LiteRT: see `litert`.
 
     Args:
-        crops: (N, 3, size, size) of real faces, normalised: what the check is made on, and what int8 is fitted to.
+        crops: (N, 3, size, size) normalised crops of real faces, for the comparison and to calibrate int8.
 
     Raises:
-        ValueError: its embeddings differ.
-        ConfigError: the format's packages are not installed.
+        ValueError: The embeddings differ from those of the PyTorch model.
+        ConfigError: The packages of the format are not installed.
     """
     path, size = folder / FILES[kind], crops.shape[-1]
     _WRITERS[kind](encoder, path, crops)
@@ -80,7 +85,7 @@ def write(encoder: nn.Module, kind: Format, folder: Path, crops: Floats) -> Writ
 
 
 def onnx_written(encoder: nn.Module, path: Path, crops: Floats) -> Written:
-    """The bundle's own graph, as ONNX Runtime runs it, to compare with."""
+    """Measures the bundle's graph in ONNX Runtime, for comparison with the other formats."""
     run = open_graph(path, crops.shape[-1], RuntimeOptions(backend="onnxruntime", threads=1), crops.shape[1]).run
     return Written("onnx", path, require_parity(encoder, "onnx", run, crops), _milliseconds(run, crops[:1]))
 
@@ -121,12 +126,12 @@ _WRITERS: dict[Format, Callable[[nn.Module, Path, Floats], None]] = {
 }
 
 
-def runner(kind: Format, path: Path, size: int = CROP, channels: int = 3) -> Run:
-    """Runs a written file on (N, channels, size, size) arrays, on one core."""
+def runner(kind: Format, path: Path, size: int = CENTRE_SIZE, channels: int = 3) -> Run:
+    """Returns a function that runs a file on (N, channels, size, size) arrays, on one core."""
     if kind in {Format.LITERT, Format.LITERT_INT8}:
         return litert.runner(path)
     if kind is Format.OPENVINO:
-        return open_graph(path, size, ONE, channels).run
+        return open_graph(path, size, ONE_THREAD, channels).run
     scripted = kind is Format.TORCHSCRIPT
     loaded = torch.jit.load(str(path)) if scripted else torch.export.load(path).module()  # type: ignore[no-untyped-call]
 
@@ -138,10 +143,13 @@ def runner(kind: Format, path: Path, size: int = CROP, channels: int = 3) -> Run
 
 
 def require_parity(encoder: nn.Module, name: str, run: Run, crops: Floats, parity: float = PARITY) -> float:
-    """The lowest cosine between the eager model's embeddings of (N, 3, size, size) crops and another's.
+    """Returns the lowest cosine between the embeddings of the PyTorch model and of another file.
+
+    Args:
+        crops: (N, 3, size, size) normalised.
 
     Raises:
-        ValueError: it is below `parity`.
+        ValueError: The cosine is below `parity`.
     """
     with torch.inference_mode():
         eager = nn.functional.normalize(encoder(torch.from_numpy(crops))).numpy()
@@ -149,22 +157,24 @@ def require_parity(encoder: nn.Module, name: str, run: Run, crops: Floats, parit
     other = other / np.linalg.norm(other, axis=1, keepdims=True)
     lowest = float((eager * other).sum(axis=1).min())
     if lowest < parity:
-        raise ValueError(f"{name}: the embeddings differ from the model's (cosine {lowest:.6f})")
+        raise ValueError(
+            f"{name}: the embeddings differ from those of the PyTorch model (cosine {lowest:.6f} < {parity})"
+        )
     return lowest
 
 
 def noise(size: int, channels: int = 3, count: int = 16) -> Floats:
-    """Crops of nothing, for a check without pictures."""
-    drawn = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return drawn.float().numpy()
+    """Returns random crops with values from -1 to 1, for a comparison without pictures."""
+    values = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return values.float().numpy()
 
 
 def as_table(written: list[Written]) -> str:
-    """The formats with their size, nearness and cost as Markdown."""
+    """Returns size, parity and speed of the formats as a Markdown table."""
     rows = (
         (w.name, w.path.name, f"{w.megabytes:.1f}", f"{w.lowest_cosine:.6f}", f"{w.milliseconds:.2f}") for w in written
     )
-    return table(("format", "file", "MB", "lowest cosine to the model", "ms a crop, one core"), rows)
+    return table(("format", "file", "MB", "lowest cosine to PyTorch", "ms per crop, one core"), rows)
 
 
 def _milliseconds(run: Run, crop: Floats) -> float:

@@ -1,9 +1,9 @@
-"""Errors by group: what false match rate people of one race, gender or age really get at a common threshold.
+"""Measures false match rates by group: people of one race, gender or age, at one common threshold.
 
-FairFace (Kärkkäinen and Joo, WACV 2021) has no names: every picture counts as another person, and some people appear
-twice. Its tight crops end at the forehead, and the canvases repeat their border there, which makes all of them a little
-alike. So the rates of the whole set are higher than those of photos; what tells something about a group is its rate
-beside everyone's.
+FairFace (Kärkkäinen and Joo, WACV 2021) has no identities: every picture counts as another person, and some people
+appear twice. Its tight crops end at the forehead, so the aligned crops repeat their border there and resemble each
+other. The rates of the whole set are therefore higher than those of photos; only the ratio between a group's rate and
+the rate of everyone is meaningful.
 """
 
 import csv
@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from rich.progress import track
 
-from service.inference.bundle import Calibration
+from service.inference.calibration import Calibration
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceFinder
 from trainer.embedder.embedding import embed_pictures
@@ -25,18 +26,18 @@ ATTRIBUTES = ("race", "gender", "age")
 SPLIT = "val"
 EVERYONE = ("all", "everyone")
 RATES = (1e-2, 1e-3, 1e-4)
-FEWEST_PEOPLE = 30
+MIN_PEOPLE = 30
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Group:
-    """One value of one attribute.
+    """Figures of one value of one attribute.
 
     Attributes:
-        found: share of the pictures in which the detector finds a face.
-        quality: median quality score, None where the bundle can't tell.
-        fmr: measured false match rate within the group at the threshold for each asked rate.
+        found: Fraction of the pictures in which the detector finds a face.
+        quality: Median quality score; None if the bundle has no reference lengths.
+        fmr: False match rate within the group, by the false match rate of the calibrated threshold.
     """
 
     attribute: str
@@ -50,7 +51,10 @@ class Group:
 def measure_groups(
     folder: Path, detector: FaceFinder, embedder: FaceEmbedder, calibration: Calibration | None
 ) -> list[Group]:
-    """Measure the groups of `fairface.csv` (file, age, gender, race, split) on the canvases beside it."""
+    """Measures the groups of `fairface.csv` (file, age, gender, race, split) on the aligned crops beside it.
+
+    The first group is everyone. Groups of fewer than 30 pictures are omitted.
+    """
     with (folder / "fairface.csv").open() as file:
         lines = [line for line in csv.DictReader(file) if line["split"] == SPLIT]
     embeddings, lengths, found = _embed(folder, lines, detector, embedder)
@@ -58,7 +62,7 @@ def measure_groups(
     groups = []
     for attribute, value in (EVERYONE, *_groups(lines)):
         rows = np.flatnonzero([(attribute, value) == EVERYONE or line[attribute] == value for line in lines])
-        if len(rows) < FEWEST_PEOPLE:
+        if len(rows) < MIN_PEOPLE:
             continue
         scores = (embeddings[rows] @ embeddings[rows].T)[np.triu_indices(len(rows), 1)]
         quality = embedder.quality(float(np.median(lengths[rows])))
@@ -73,6 +77,7 @@ def _groups(lines: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _by_number(value: str) -> tuple[int, str]:
+    """Sorts age ranges such as 3-9 and 10-19 by their first number."""
     digits = "".join(character for character in value.split("-")[0] if character.isdigit())
     return int(digits or 0), value
 
@@ -81,7 +86,7 @@ def _embed(
     folder: Path, lines: list[dict[str, str]], detector: FaceFinder, embedder: FaceEmbedder
 ) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     embeddings, lengths, found = [], [], []
-    for start in range(0, len(lines), BATCH):
+    for start in track(range(0, len(lines), BATCH), description="embedding groups"):
         pictures = []
         for line in lines[start : start + BATCH]:
             with Image.open(folder / line["file"]) as picture:

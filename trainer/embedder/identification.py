@@ -1,21 +1,28 @@
-"""1:N figures: searches in galleries drawn from a set of people. Terms as in ISO/IEC 19795-1."""
+"""Measures 1:N searches in galleries drawn from a set of people. Terms as in ISO/IEC 19795-1."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from service.inference.bundle import Interval
+from service.inference.calibration import Interval
 from trainer.embedder.bootstrap import mean_interval
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.intp]
 DRAWS = 20
-"""Galleries that are drawn for one size."""
+"""Number of random galleries of one size."""
 
 
 @dataclass(frozen=True)
 class People:
-    """Pictures with the names of the people in them. `distractors`: pictures that only ever fill up a gallery."""
+    """Pictures of known people.
+
+    Attributes:
+        embeddings: (N, D) normalised.
+        names: N identities.
+        distractors: (M, D) embeddings of other people, who are only enrolled and never searched.
+    """
 
     embeddings: Floats
     names: list[str]
@@ -24,7 +31,7 @@ class People:
 
 @dataclass(frozen=True)
 class SearchErrors:
-    """FPIR with its interval, and FNIR, of searches in galleries of one size at one threshold."""
+    """FPIR with its 95 % interval, and FNIR, of searches in galleries of one size at one threshold."""
 
     fpir: float
     fpir_interval: Interval
@@ -33,15 +40,17 @@ class SearchErrors:
 
 @dataclass(frozen=True)
 class Searches:
-    """Scores of searches in drawn galleries.
+    """Scores of searches in random galleries.
 
     Attributes:
-        stranger_best, stranger: best score of each search for somebody who is not in the gallery, and who searched.
-        mate_score, other_best: of each search for somebody who is: the own score and the best of the others.
+        stranger_best: Best score of each search for a person who is not in the gallery.
+        stranger: Number of the person of each of these searches.
+        mate_score: Score of each search for an enrolled person with this person's own template.
+        other_best: Best score of each of these searches with another person's template.
     """
 
     stranger_best: Floats
-    stranger: npt.NDArray[np.intp]
+    stranger: Ints
     mate_score: Floats
     other_best: Floats
 
@@ -50,25 +59,25 @@ class Searches:
         people = int(self.stranger.max()) + 1
         events = np.asarray(np.bincount(self.stranger, hits, people), float)
         trials = np.bincount(self.stranger, minlength=people).astype(float)
-        asked = trials > 0
+        searched = trials > 0
         missed = (self.mate_score < threshold) | (self.mate_score < self.other_best)
         return SearchErrors(
             float(hits.mean()),
-            mean_interval(events[asked], trials[asked]),
+            mean_interval(events[searched], trials[searched]),
             float(missed.mean()) if missed.size else 1.0,
         )
 
 
 def largest_gallery(people: People) -> int:
-    """Half of the people search, so that there are strangers; the other half and the distractors are enrolled."""
+    """Returns the largest gallery size: half of the people and all distractors. The other half are the strangers."""
     return len(set(people.names)) // 2 + len(people.distractors)
 
 
 def search_galleries(people: People, size: int, seed: int = 0) -> Searches:
-    """Draw galleries of `size` people with one template each, and search them for every picture.
+    """Draws galleries of `size` people with one template each, and searches them with all other pictures.
 
     Raises:
-        ValueError: there are not enough people.
+        ValueError: There are too few people.
     """
     if size > largest_gallery(people):
         raise ValueError(f"a gallery of {size} needs more people than {len(set(people.names))}")
@@ -81,8 +90,12 @@ def search_galleries(people: People, size: int, seed: int = 0) -> Searches:
     )
 
 
-def rank_of_mate(people: People, seed: int = 0) -> npt.NDArray[np.intp]:
-    """Closed set: one picture of each person is enrolled; the rank, from 0, at which every other one finds it."""
+def rank_of_mate(people: People, seed: int = 0) -> Ints:
+    """Searches a closed set: one picture of each person is enrolled, every other one is searched.
+
+    Returns:
+        (searches,) rank of the right person, from 0.
+    """
     _, labels = np.unique(np.asarray(people.names), return_inverse=True)
     random = np.random.default_rng(seed)
     enrolled = np.array([random.choice(np.flatnonzero(labels == label)) for label in range(labels.max() + 1)])
@@ -94,7 +107,7 @@ def rank_of_mate(people: People, seed: int = 0) -> npt.NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class ClosedSet:
-    """Half of each person's pictures enrolled as a centroid, the other half searched for."""
+    """Result of searches in which half of each person's pictures is enrolled as a centroid and half is searched."""
 
     people: int
     probes: int
@@ -102,7 +115,7 @@ class ClosedSet:
 
 
 def centroid_identification(embeddings: Floats, names: list[str], seed: int = 0) -> ClosedSet:
-    """How often the nearest centroid is the right person's."""
+    """Measures how often the nearest centroid is that of the right person."""
     _, labels = np.unique(np.asarray(names), return_inverse=True)
     random = np.random.default_rng(seed)
     enrolled = np.zeros(len(labels), bool)
@@ -116,13 +129,8 @@ def centroid_identification(embeddings: Floats, names: list[str], seed: int = 0)
     return ClosedSet(len(centroids), len(nearest), float((nearest == labels[~enrolled]).mean()))
 
 
-def _search_one(
-    people: People,
-    labels: npt.NDArray[np.intp],
-    rows_of: list[npt.NDArray[np.intp]],
-    size: int,
-    random: np.random.Generator,
-) -> Searches:
+def _search_one(people: People, labels: Ints, rows_of: list[Ints], size: int, random: np.random.Generator) -> Searches:
+    """Searches one random gallery: at most half of the people are enrolled, distractors fill the remaining places."""
     known = min(size, len(rows_of) // 2)
     members = random.permutation(len(rows_of))[:known]
     enrolled = np.array([random.choice(rows_of[member]) for member in members])

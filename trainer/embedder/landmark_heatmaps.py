@@ -1,14 +1,17 @@
-"""Landmarks that move with their picture, and their channels drawn on the training device."""
+"""Draws landmark channels on the training device, for landmarks that augmentation moves with the picture."""
 
 import torch
 from torch import Tensor
 
 from service.vision.heatmaps import MIRRORED, TEMPLATE_SIZE, LandmarkChannels
-from trainer.embedder.canvases import CANVAS, CROP
+from trainer.embedder.aligned_crops import CENTRE_SIZE, CROP_SIZE
 
 
 def draw(points: Tensor, size: int, channels: LandmarkChannels) -> Tensor:
-    """(N, channels.count, size, size) of (N, 6, 3) points in pixels of the crop, as `service.vision.heatmaps` draws."""
+    """Returns (N, channels.count, size, size) heatmaps of (N, 6, 3) points in pixels of the model input.
+
+    The values equal those of `service.vision.heatmaps.render`.
+    """
     sigma = channels.sigma * size / TEMPLATE_SIZE
     axis = torch.arange(size, dtype=torch.float32, device=points.device)
     known = (points[..., 2] > 0).float()
@@ -22,19 +25,21 @@ def draw(points: Tensor, size: int, channels: LandmarkChannels) -> Tensor:
     return torch.cat([planes, mask], dim=1)
 
 
-def in_middle(points: Tensor, size: int) -> Tensor:
-    """(N, 6, 3) points of canvases in pixels of their middle crops, scaled to `size`."""
+def in_centre(points: Tensor, size: int) -> Tensor:
+    """Returns (N, 6, 3) points of aligned crops in pixels of their centres, scaled to `size`."""
     moved = points.clone()
-    moved[..., :2] = (points[..., :2] - (CANVAS - CROP) / 2) * (size / CROP)
+    moved[..., :2] = (points[..., :2] - (CROP_SIZE - CENTRE_SIZE) / 2) * (size / CENTRE_SIZE)
     return moved
 
 
 def warped(points: Tensor, theta: Tensor, size: int) -> Tensor:
-    """(N, 6, 3) points of canvases in pixels of crops that `affine_grid` made by (N, 2, 3) `theta`.
+    """Returns (N, 6, 3) points of aligned crops in pixels of the pictures that `affine_grid` samples with `theta`.
 
-    `theta` leads from the crop to the canvas, both from -1 to 1. Where it mirrors, left points become right ones.
+    Args:
+        theta: (N, 2, 3) transforms from the sampled picture to the aligned crop, both with coordinates from -1 to 1.
+            If a transform mirrors, left and right points are exchanged.
     """
-    source = (2 * points[..., :2] + 1) / CANVAS - 1
+    source = (2 * points[..., :2] + 1) / CROP_SIZE - 1
     target = torch.linalg.solve(theta[:, None, :, :2], (source - theta[:, None, :, 2])[..., None]).squeeze(-1)
     moved = torch.cat([((target + 1) * size - 1) / 2, points[..., 2:]], dim=-1)
     mirrored = torch.linalg.det(theta[:, :, :2]) < 0

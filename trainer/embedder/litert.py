@@ -1,7 +1,7 @@
-"""LiteRT (formerly TensorFlow Lite) files for phones: one crop in, one normalised embedding out.
+"""Writes and runs LiteRT (formerly TensorFlow Lite) files for phones: one crop in, one normalised embedding out.
 
-Input: (1, size, size, 3) float32 RGB, `(x - 127.5) / 128`, rows first as Android's bitmaps are. The 8-bit file computes
-in int8 where that is what costs, between the same float input and output.
+Input: (1, size, size, 3) float32 RGB, `(x - 127.5) / 128`, in the row order of Android's bitmaps. The 8-bit file has
+the same float input and output; its convolutions compute in int8.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from trainer.configuration import ConfigError
+from trainer.configuration import missing_package
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,23 +33,33 @@ class _Normalised(nn.Module):
 
 
 def write_float(encoder: nn.Module, path: Path, shape: tuple[int, ...]) -> None:
-    """`shape`: (channels, size, size) of a crop. Raises ConfigError where litert-torch is not installed."""
+    """Writes a float32 file.
+
+    Args:
+        shape: (channels, size, size) of a crop.
+
+    Raises:
+        ConfigError: litert-torch is not installed.
+    """
     with _quiet():
         try:
             import litert_torch
         except ImportError:
-            raise ConfigError("LiteRT files are litert-torch's: `bash tools/extras.sh python` installs it") from None
-        # Weights in channels-last order are a view that the converter would copy element by element.
+            raise missing_package("litert", "litert-torch") from None
+        # Channels-last weights are strided views, which the converter copies element by element.
         model = _Normalised(encoder.to(memory_format=torch.contiguous_format)).eval()
         model = litert_torch.to_channel_last_io(model, args=[0])
         litert_torch.convert(model, (torch.zeros(1, *shape[1:], shape[0]),)).export(str(path))
 
 
 def write_int8(source: Path, path: Path, crops: Floats) -> None:
-    """Quantise a float file statically; `crops` (N, 3, size, size) show what values its layers see.
+    """Quantises a float file statically.
 
-    The last linear layer computes in float with 8-bit weights, and the normalisation in float: the embedding's small
-    components would be lost between int8 steps.
+    The last linear layer has 8-bit weights but computes in float, and so does the normalisation: int8 steps would
+    round the small components of the embedding to zero.
+
+    Args:
+        crops: (N, 3, size, size) normalised crops, which determine the value ranges of the layers.
     """
     with _quiet():
         from ai_edge_litert.interpreter import Interpreter
@@ -78,24 +88,24 @@ def write_int8(source: Path, path: Path, crops: Floats) -> None:
 
 
 def runner(path: Path, threads: int = 1) -> Callable[[Floats], Floats]:
-    """Runs a file on (N, 3, size, size) crops, one after another."""
+    """Returns a function that runs a file on (N, 3, size, size) crops, one after another."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter: Any = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     place, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
-    def one(crop: Floats) -> Floats:
+    def run_one(crop: Floats) -> Floats:
         interpreter.set_tensor(place, np.ascontiguousarray(crop.transpose(1, 2, 0)[None]))
         interpreter.invoke()
         return np.array(interpreter.get_tensor(result)[0], np.float32)
 
-    return lambda crops: np.stack([one(crop) for crop in crops])
+    return lambda crops: np.stack([run_one(crop) for crop in crops])
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The converters tell every step on both streams."""
+    """Suppresses the converters' progress messages on both streams."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     with (

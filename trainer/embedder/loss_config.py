@@ -1,4 +1,4 @@
-"""Which losses a stage minimises, as YAML names them: `losses: {triplet: {weight: 0.5, margin: soft}, softmax: 1}`."""
+"""Settings of the losses of a stage: `losses: {triplet: {weight: 0.5, margin: soft}, softmax: 1}`."""
 
 import math
 from typing import Annotated, Literal, Self
@@ -9,7 +9,7 @@ from trainer.configuration import Configuration
 
 
 class WeightSchedule(Configuration):
-    """A weight that goes from `start` to `end` over the stage."""
+    """A weight that changes from `start` to `end` during the stage."""
 
     start: float = Field(ge=0)
     end: float = Field(ge=0)
@@ -17,10 +17,12 @@ class WeightSchedule(Configuration):
 
 
 class LossTerm(Configuration):
+    """A loss with its weight, which is constant or a schedule."""
+
     weight: Annotated[float, Field(gt=0)] | WeightSchedule = 1.0
 
     def weight_at(self, progress: float) -> float:
-        """The weight when `progress` (0 to 1) of the stage is done."""
+        """Returns the weight after the fraction `progress` (0 to 1) of the stage."""
         if not isinstance(self.weight, WeightSchedule):
             return self.weight
         schedule = self.weight
@@ -29,7 +31,12 @@ class LossTerm(Configuration):
 
 
 class TripletTerm(LossTerm):
-    """`margin: soft`: log(1 + exp(difference)) in place of a hinge at a margin (Hermans et al. 2017)."""
+    """Triplets mined in each batch.
+
+    Attributes:
+        mining: `batch-hard` (Hermans et al. 2017) or `semi-hard` (Schroff et al., CVPR 2015).
+        margin: Margin of the hinge, or `soft` for log(1 + exp(difference)) (Hermans et al. 2017).
+    """
 
     mining: Literal["batch-hard", "semi-hard"] = "batch-hard"
     margin: Annotated[float, Field(gt=0)] | Literal["soft"] = 0.2
@@ -46,7 +53,11 @@ class CosFaceTerm(LossTerm):
 
 
 class AdaFaceTerm(LossTerm):
-    """`concentration`: how much of the batch's spread of embedding lengths makes the whole difference in margin."""
+    """A margin that depends on the embedding length.
+
+    Attributes:
+        concentration: Factor of the standardised length; the result is limited to -1 to 1.
+    """
 
     margin: float = Field(0.4, gt=0, lt=1)
     concentration: float = Field(0.333, gt=0)
@@ -57,33 +68,34 @@ class SoftmaxTerm(LossTerm):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
-def _weight_alone(value: object) -> object:
-    """`triplet: 0.5` is short for `triplet: {weight: 0.5}`."""
+def _from_weight(value: object) -> object:
+    """Accepts `triplet: 0.5` as an abbreviation of `triplet: {weight: 0.5}`."""
     return {"weight": value} if isinstance(value, int | float) else value
 
 
-Short = BeforeValidator(_weight_alone)
+Abbreviated = BeforeValidator(_from_weight)
 
 
 class LossesConfig(Configuration):
-    """The losses of one stage; what is minimised is their weighted sum.
+    """The losses of one stage; their weighted sum is minimised.
 
     Attributes:
         embedding: 1 - cosine to the teacher's embedding of the same picture.
-        similarity: squared error of the batch's pairwise cosines to the teacher's (Tung and Mori 2019).
-        triplet: batch-hard or semi-hard triplets (Hermans et al. 2017; Schroff et al. 2015).
-        arcface, cosface, adaface: margin softmaxes over the training people (Deng et al. 2019; Wang et al. 2018;
-            Kim et al. 2022).
-        softmax: a plain classifier of the training people.
+        similarity: Squared error of the pairwise cosines in a batch to the teacher's (Tung and Mori, ICCV 2019).
+        triplet: Batch-hard or semi-hard triplets (Hermans et al. 2017; Schroff et al., CVPR 2015).
+        arcface: Softmax over the training people with an angular margin (Deng et al., CVPR 2019).
+        cosface: Softmax over the training people with a cosine margin (Wang et al., CVPR 2018).
+        adaface: Softmax over the training people with a quality-dependent margin (Kim et al., CVPR 2022).
+        softmax: Linear classifier of the training people.
     """
 
-    embedding: Annotated[LossTerm | None, Short] = None
-    similarity: Annotated[LossTerm | None, Short] = None
-    triplet: Annotated[TripletTerm | None, Short] = None
-    arcface: Annotated[ArcFaceTerm | None, Short] = None
-    cosface: Annotated[CosFaceTerm | None, Short] = None
-    adaface: Annotated[AdaFaceTerm | None, Short] = None
-    softmax: Annotated[SoftmaxTerm | None, Short] = None
+    embedding: Annotated[LossTerm | None, Abbreviated] = None
+    similarity: Annotated[LossTerm | None, Abbreviated] = None
+    triplet: Annotated[TripletTerm | None, Abbreviated] = None
+    arcface: Annotated[ArcFaceTerm | None, Abbreviated] = None
+    cosface: Annotated[CosFaceTerm | None, Abbreviated] = None
+    adaface: Annotated[AdaFaceTerm | None, Abbreviated] = None
+    softmax: Annotated[SoftmaxTerm | None, Abbreviated] = None
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:

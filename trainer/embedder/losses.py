@@ -1,4 +1,4 @@
-"""The losses of the stages. Triplets, their mining, ArcFace and CosFace are pytorch-metric-learning's."""
+"""The losses of a stage. Triplets, their mining, ArcFace and CosFace are those of pytorch-metric-learning."""
 
 import torch
 import torch.nn.functional as F
@@ -13,31 +13,34 @@ CENTRED = ("arcface", "cosface", "adaface", "softmax")
 
 
 def embedding_distillation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean of 1 - cosine between (N, D) embeddings of the same pictures."""
+    """Returns the mean of 1 - cosine between (N, D) embeddings of the same pictures."""
     return (1 - F.cosine_similarity(student, teacher)).mean()
 
 
 def similarity_distillation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared error between the two batches' pairwise cosines, off the diagonal (Tung and Mori 2019)."""
+    """Returns the mean squared error between the pairwise cosines of two batches (Tung and Mori, ICCV 2019).
+
+    The batches may have different embedding dimensions. The diagonal is excluded.
+    """
     student, teacher = F.normalize(student), F.normalize(teacher)
     off_diagonal = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
     return F.mse_loss((student @ student.T)[off_diagonal], (teacher @ teacher.T)[off_diagonal])
 
 
 class TripletLoss(nn.Module):
-    """Triplets on normalised embeddings, mined in the batch.
+    """Triplet loss on normalised embeddings, with triplets mined in the batch.
 
-    Batch-hard: each picture with its farthest picture of the same person and its nearest of another. Semi-hard: those
-    whose negative is farther than the positive, by less than the margin.
+    Batch-hard: each picture with the farthest picture of the same person and the nearest of another person. Semi-hard:
+    triplets whose negative is farther away than the positive, by less than the margin.
     """
 
-    SOFT_REACH = 0.2
-    """How near a negative is semi-hard where a soft margin has no reach of its own."""
+    SOFT_MARGIN = 0.2
+    """Margin of semi-hard mining if the loss has a soft margin, which has no width."""
 
     def __init__(self, term: TripletTerm) -> None:
         super().__init__()
         soft = term.margin == "soft"
-        margin = self.SOFT_REACH if term.margin == "soft" else term.margin
+        margin = self.SOFT_MARGIN if term.margin == "soft" else term.margin
         self._miner = (
             BatchHardMiner() if term.mining == "batch-hard" else TripletMarginMiner(margin, type_of_triplets="semihard")
         )
@@ -48,7 +51,7 @@ class TripletLoss(nn.Module):
 
 
 class SoftmaxLoss(nn.Module):
-    """Cross-entropy of a linear classifier on embeddings as they are, not normalised."""
+    """Cross-entropy of a linear classifier on embeddings that are not normalised."""
 
     def __init__(self, people: int, embedding_dim: int, label_smoothing: float) -> None:
         super().__init__()
@@ -60,16 +63,16 @@ class SoftmaxLoss(nn.Module):
 
 
 class AdaFaceLoss(nn.Module):
-    """A margin that depends on the length of the embedding, which tells the quality of the picture.
+    """A margin softmax whose margin depends on the embedding length, an indicator of picture quality.
 
-    Kim, Jain and Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", CVPR 2022. With the length
-    standardised over recent batches to z in -1...1, the right person's logit is cos(angle - margin z) - margin (1 + z):
-    a good picture has to be far on the right side, and a bad one may be near the border.
+    Kim, Jain and Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", CVPR 2022. The length, standardised over
+    recent batches, is limited to z from -1 to 1. The logit of the right person is cos(angle - margin z) -
+    margin (1 + z), so a good picture has to be farther from the decision boundary than a bad one.
     """
 
     MOMENTUM = 0.01
-    NEAREST = 1e-3
-    """Cosines stay this far from 1 and -1, where the angle has no gradient."""
+    COSINE_LIMIT = 1e-3
+    """Distance of cosines from 1 and -1, where the angle has no gradient."""
 
     length_mean: Tensor
     length_std: Tensor
@@ -87,18 +90,23 @@ class AdaFaceLoss(nn.Module):
             self.length_mean.lerp_(lengths.mean(), self.MOMENTUM)
             self.length_std.lerp_(lengths.std(), self.MOMENTUM)
         quality = ((lengths - self.length_mean) / (self.length_std + 1e-3) * self._concentration).clamp(-1, 1)
-        cosines = (F.normalize(embeddings) @ F.normalize(self.centres).T).clamp(-1 + self.NEAREST, 1 - self.NEAREST)
+        limit = 1 - self.COSINE_LIMIT
+        cosines = (F.normalize(embeddings) @ F.normalize(self.centres).T).clamp(-limit, limit)
         angles = torch.acos(cosines.gather(1, labels[:, None])).squeeze(1)
-        moved = (angles - self._margin * quality).clamp(self.NEAREST, torch.pi - self.NEAREST)
+        moved = (angles - self._margin * quality).clamp(self.COSINE_LIMIT, torch.pi - self.COSINE_LIMIT)
         right = torch.cos(moved) - self._margin * (1 + quality)
         return F.cross_entropy(self._scale * cosines.scatter(1, labels[:, None], right[:, None]), labels)
 
 
 class StageLoss(nn.Module):
-    """The weighted losses of one stage, for `people` training people.
+    """The weighted losses of one stage.
 
-    A teacher of another dimension is met after a linear map that is learned and thrown away (Romero et al., "FitNets",
-    ICLR 2015).
+    If the teacher's embeddings have another dimension, a learned linear map translates the student's embeddings; it is
+    discarded after training (Romero et al., "FitNets", ICLR 2015).
+
+    Args:
+        people: Number of training people.
+        teacher_dim: Dimension of the teacher's embeddings; None without a teacher.
     """
 
     def __init__(self, losses: LossesConfig, people: int, embedding_dim: int, teacher_dim: int | None = None) -> None:
@@ -123,28 +131,29 @@ class StageLoss(nn.Module):
     def forward(
         self, student: Tensor, teacher: Tensor | None, labels: Tensor, progress: float = 0.0
     ) -> dict[str, Tensor]:
-        """The losses by name, already weighted as they are when `progress` (0 to 1) of the stage is done.
+        """Returns the weighted losses by name.
 
         Args:
             student: (N, D) embeddings, not normalised.
-            teacher: (N, D) embeddings of the same pictures.
-            labels: (N,) numbers of people, -1 for those without names.
+            teacher: (N, T) embeddings of the same pictures.
+            labels: (N,) numbers of people; -1 for unlabelled pictures.
+            progress: Completed fraction of the stage, 0 to 1.
         """
         losses = self._distillation(student, teacher)
         for name, term in self.terms.items():
             rows = labels >= 0 if name in CENTRED else slice(None)
-            # A batch of nameless people alone has no such loss, but still a gradient.
-            losses[name] = term(student[rows], labels[rows]) if len(labels[rows]) else self._nothing(student)
+            # A batch without labelled pictures has no such loss, but distributed training needs every gradient.
+            losses[name] = term(student[rows], labels[rows]) if len(labels[rows]) else self._zero(student)
         return {name: getattr(self._config, name).weight_at(progress) * value for name, value in losses.items()}
 
-    def _nothing(self, student: Tensor) -> Tensor:
+    def _zero(self, student: Tensor) -> Tensor:
         return student.sum() * 0 + sum(parameter.sum() * 0 for parameter in self.parameters())
 
     def _distillation(self, student: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
         if not self._config.needs_teacher:
             return {}
         if teacher is None:
-            raise ValueError("a distillation loss needs teacher embeddings: name one with --teacher")
+            raise ValueError("a distillation loss needs teacher embeddings; name a teacher with --teacher")
         losses = {}
         if self._config.embedding is not None:
             losses["embedding"] = embedding_distillation(self.to_teacher(student), teacher)

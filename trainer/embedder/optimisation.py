@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by their names."""
+"""Builds optimisers and learning-rate schedules from their settings."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,43 +16,43 @@ from torch.optim.lr_scheduler import (
 
 from trainer.embedder.config import MultistepConfig, SgdConfig, StageConfig
 
-LOWEST = 1e-3
-"""Part of the rate that warming up begins with."""
+WARM_UP_START = 1e-3
+"""Fraction of the learning rate at which warm-up starts."""
 
 
 def build_optimizer(stage: StageConfig, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
-    """The stage's optimiser of the parameters that learn."""
-    chosen, learning = stage.optimizer, [parameter for parameter in parameters if parameter.requires_grad]
+    """Returns the optimiser of a stage for the parameters that require a gradient."""
+    settings, trainable = stage.optimizer, [parameter for parameter in parameters if parameter.requires_grad]
     options: dict[str, Any] = {"lr": stage.learning_rate, "weight_decay": stage.weight_decay}
-    if isinstance(chosen, SgdConfig):
-        return optim.SGD(learning, momentum=chosen.momentum, nesterov=chosen.nesterov, **options)
-    kind = optim.AdamW if chosen.name == "adamw" else optim.Adam
-    return kind(learning, betas=chosen.betas, **options)
+    if isinstance(settings, SgdConfig):
+        return optim.SGD(trainable, momentum=settings.momentum, nesterov=settings.nesterov, **options)
+    kind = optim.AdamW if settings.name == "adamw" else optim.Adam
+    return kind(trainable, betas=settings.betas, **options)
 
 
 def build_schedule(stage: StageConfig, optimizer: optim.Optimizer, steps: int) -> LRScheduler:
-    """The stage's schedule over so many steps of the optimiser."""
-    chosen = stage.schedule
-    if chosen.name == "one-cycle":
+    """Returns the learning-rate schedule of a stage with `steps` optimiser steps."""
+    settings = stage.schedule
+    if settings.name == "one-cycle":
         return _one_cycle(stage, optimizer, steps)
-    warm = round(stage.warm_up * steps)
-    left = max(steps - warm, 1)
-    after: LRScheduler
-    if isinstance(chosen, MultistepConfig):
-        milestones = sorted(max(round(part * steps) - warm, 0) for part in chosen.milestones)
-        after = MultiStepLR(optimizer, milestones, chosen.factor)
-    elif chosen.name == "cosine":
-        after = CosineAnnealingLR(optimizer, left)
+    warm_up = round(stage.warm_up * steps)
+    remaining = max(steps - warm_up, 1)
+    main: LRScheduler
+    if isinstance(settings, MultistepConfig):
+        milestones = sorted(max(round(part * steps) - warm_up, 0) for part in settings.milestones)
+        main = MultiStepLR(optimizer, milestones, settings.factor)
+    elif settings.name == "cosine":
+        main = CosineAnnealingLR(optimizer, remaining)
     else:
-        after = ConstantLR(optimizer, factor=1.0, total_iters=1)
-    if warm == 0:
-        return after
-    return SequentialLR(optimizer, [LinearLR(optimizer, LOWEST, total_iters=warm), after], [warm])
+        main = ConstantLR(optimizer, factor=1.0, total_iters=1)
+    if warm_up == 0:
+        return main
+    return SequentialLR(optimizer, [LinearLR(optimizer, WARM_UP_START, total_iters=warm_up), main], [warm_up])
 
 
 def _one_cycle(stage: StageConfig, optimizer: optim.Optimizer, steps: int) -> LRScheduler:
-    """The momentum stays as configured. A rise of one step, which torch would divide by zero on, is left out."""
+    """Keeps the momentum constant. Omits a rise of one step, on which torch would divide by zero."""
     if steps < 2:
         return ConstantLR(optimizer, factor=1.0, total_iters=1)
-    rising = 0.0 if stage.warm_up * steps <= 1 else stage.warm_up
-    return OneCycleLR(optimizer, stage.learning_rate, total_steps=steps, pct_start=rising, cycle_momentum=False)
+    rise = 0.0 if stage.warm_up * steps <= 1 else stage.warm_up
+    return OneCycleLR(optimizer, stage.learning_rate, total_steps=steps, pct_start=rise, cycle_momentum=False)

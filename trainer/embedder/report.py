@@ -1,8 +1,10 @@
-"""The evaluation as Markdown, one table for each question."""
+"""Writes calibration and evaluation as Markdown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from service.inference.bundle import Calibration, EmbedderManifest, IdentificationPoint, Interval
+from service.inference.calibration import Calibration, IdentificationPoint, Interval
+from service.inference.manifest import EmbedderManifest
 from trainer.embedder.discard import FMR, Discard
 from trainer.embedder.evaluation import EngineFigures, TemplateFigures
 from trainer.embedder.groups import Group
@@ -10,8 +12,17 @@ from trainer.embedder.identification import ClosedSet
 from trainer.tables import table
 
 
+@dataclass(frozen=True)
+class HeldOutFigures:
+    """Figures of the people whom the split holds out; empty if the training data was not named."""
+
+    closed_set: ClosedSet | None = None
+    discard: Sequence[Discard] = field(default_factory=list)
+    templates: Sequence[TemplateFigures] = field(default_factory=list)
+
+
 def calibration_tables(calibration: Calibration) -> str:
-    """The thresholds with their errors, and what searches do at them."""
+    """Returns the thresholds with their errors, and the errors of searches at these thresholds."""
     points = table(
         ("FMR", "95 % interval", "threshold", "FNMR", "95 % interval"),
         (
@@ -19,43 +30,32 @@ def calibration_tables(calibration: Calibration) -> str:
             for p in calibration.points
         ),
     )
-    words = (
+    data = (
         f"{calibration.impostor_pairs:,} impostor and {calibration.genuine_pairs:,} genuine pairs of "
         f"{calibration.data}; precision {calibration.precision}."
     )
     if not calibration.identification:
-        return f"{words}\n\n{points}"
-    return f"{words}\n\n{points}\n\n{_searches(calibration.identification)}"
+        return f"{data}\n\n{points}"
+    return f"{data}\n\n{points}\n\n{_searches(calibration.identification)}"
 
 
 def evaluation_report(
-    manifest: EmbedderManifest,
-    figures: EngineFigures,
-    data: str,
-    closed_set: ClosedSet | None,
-    discard: Sequence[Discard],
-    templates: Sequence[TemplateFigures],
-    groups: Sequence[Group],
+    manifest: EmbedderManifest, figures: EngineFigures, data: str, held_out: HeldOutFigures, groups: Sequence[Group]
 ) -> str:
-    """The whole report; sections without data are left out."""
+    """Returns the whole report; sections without data are omitted."""
     parts = [
         f"# Evaluation of {manifest.model_id}",
         f"Embeddings of {manifest.embedding_dim} numbers; graph SHA-256 `{manifest.files[manifest.graph][:16]}…`. "
         f"Terms: {manifest.provenance.terms}.",
         _verification(figures, data),
-        _replay(manifest, figures),
-        _identification(figures, closed_set),
+        _thresholds(manifest, figures),
+        _identification(figures, held_out.closed_set),
+        _templates(held_out.templates) if held_out.templates else "",
+        _discard(held_out.discard) if held_out.discard else "",
+        _groups(groups) if groups else "",
+        "## Hardest pairs\n\nPairs of one person with the lowest scores:\n\n![genuine](hardest-genuine.png)\n\n"
+        "Pairs of two people with the highest scores:\n\n![impostor](hardest-impostor.png)",
     ]
-    if templates:
-        parts.append(_templates(templates))
-    if discard:
-        parts.append(_discard(discard))
-    if groups:
-        parts.append(_groups(groups))
-    parts.append(
-        "## Hardest pairs\n\nThe same person, lowest scores:\n\n![genuine](hardest-genuine.png)\n\n"
-        "Different people, highest scores:\n\n![impostor](hardest-impostor.png)"
-    )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -64,25 +64,24 @@ def _verification(figures: EngineFigures, data: str) -> str:
     return "\n\n".join(
         [
             "## Verification",
-            f"{figures.photos:,} photos of {data} through the whole engine: decode, find the face, align, embed. A "
-            f"face was found in {figures.faces_found:,}. Accuracy on {figures.pairs:,} pairs: "
+            f"The whole engine (decode, detect, align, embed) processed {figures.photos:,} photos of {data} and found "
+            f"a face in {figures.faces_found:,}. Accuracy on {figures.pairs:,} listed pairs: "
             f"**{figures.accuracy:.4f} ± {figures.accuracy_std:.4f}** (10-fold). "
-            f"All cross pairs: {len(figures.cross.genuine):,} genuine, "
-            f"{len(figures.cross.impostor):,} impostor.",
+            f"All pairs of photos: {len(figures.cross.genuine):,} genuine, {len(figures.cross.impostor):,} impostor.",
             table(("false match rate", "true accept rate"), rows),
             "![ROC, DET and scores](verification.png)",
         ]
     )
 
 
-def _replay(manifest: EmbedderManifest, figures: EngineFigures) -> str:
+def _thresholds(manifest: EmbedderManifest, figures: EngineFigures) -> str:
     if not figures.measured_fmr:
         return ""
-    rows = [(f"{asked:g}", f"{got:.3g}", f"{got / asked:.2f}") for asked, got in figures.measured_fmr.items()]
-    on = "" if manifest.calibration is None else f" They were measured on {manifest.calibration.data}."
+    rows = [(f"{asked:g}", f"{rate:.3g}", f"{rate / asked:.2f}") for asked, rate in figures.measured_fmr.items()]
+    source = "" if manifest.calibration is None else f" They were calibrated on {manifest.calibration.data}."
     return (
-        f"## Do the thresholds hold?\n\nThe shipped thresholds on these photos, of people who took no part in the "
-        f"calibration.{on}\n\n" + table(("asked FMR", "measured FMR", "ratio"), rows)
+        f"## Calibrated thresholds\n\nFalse match rates at the bundle's thresholds on these photos, whose people took "
+        f"no part in the calibration.{source}\n\n" + table(("calibrated FMR", "measured FMR", "ratio"), rows)
     )
 
 
@@ -96,33 +95,24 @@ def _identification(figures: EngineFigures, closed_set: ClosedSet | None) -> str
     ]
     if closed_set is not None:
         parts.append(
-            f"Through centroids, half of each person's crops enrolled and half searched for, {closed_set.people} "
-            f"people with many pictures (most of them trained): {closed_set.probes:,} searches, "
+            f"With centroids: half of each person's crops enrolled and half searched; {closed_set.people} people with "
+            f"many pictures, most of them training people; {closed_set.probes:,} searches, "
             f"**{closed_set.rank_1:.4f}** at rank 1."
         )
     if figures.searches:
-        parts += [
-            "Open set, at the thresholds for an asked FPIR:",
-            _searches(figures.searches),
-        ]  # fmt: skip
+        parts += ["Open set, at the thresholds for each FPIR:", _searches(figures.searches)]
     return "\n\n".join(parts)
 
 
 def _searches(searches: Sequence[IdentificationPoint]) -> str:
-    return table(
-        ("people enrolled", "asked FPIR", "threshold", "measured FPIR", "95 % interval", "FNIR"),
+    rows = (
         (
-            (
-                f"{p.gallery_size:,}",
-                f"{p.asked_fpir:g}",
-                f"{p.threshold:.4f}",
-                f"{p.fpir:.4f}",
-                _interval(p.fpir_interval),
-                f"{p.fnir:.4f}",
-            )
-            for p in searches
-        ),
-    )
+            f"{p.gallery_size:,}", f"{p.asked_fpir:g}", f"{p.threshold:.4f}", f"{p.fpir:.4f}",
+            _interval(p.fpir_interval), f"{p.fnir:.4f}",
+        )
+        for p in searches
+    )  # fmt: skip
+    return table(("people enrolled", "requested FPIR", "threshold", "measured FPIR", "95 % interval", "FNIR"), rows)
 
 
 def _templates(templates: Sequence[TemplateFigures]) -> str:
@@ -131,13 +121,11 @@ def _templates(templates: Sequence[TemplateFigures]) -> str:
          f"{t.fnmr:.4f}")
         for t in templates
     ]  # fmt: skip
+    head = ("templates", "people", "requested FMR", "ratio, threshold for 1", "ratio, threshold for n", "FNMR")
     return (
         "## Several templates of one person\n\nThe nearest of n templates decides. At the threshold for one comparison "
-        "the false match rate against a person grows with n; at the one for n comparisons, which the service takes, it "
-        "does not.\n\n"
-        + table(
-            ("templates", "people", "asked FMR", "ratio, threshold for one", "ratio, threshold for n", "FNMR"), rows
-        )
+        "the false match rate against a person increases with n. At the threshold for n comparisons, which the service "
+        f"uses, it does not.\n\n{table(head, rows)}"
     )
 
 
@@ -145,14 +133,15 @@ def _discard(curve: Sequence[Discard]) -> str:
     first = curve[0].fnmr
     rows = [(f"{p.fraction:.0%}", f"{p.fnmr:.4f}", f"{p.fnmr / first - 1:+.0%}" if first else "") for p in curve]
     return (
-        f"## Does quality predict error?\n\nFNMR at FMR {FMR:g} on held-out people as the pictures of lowest quality "
-        "are left out.\n\n" + table(("discarded", "FNMR", "change"), rows) + "\n\n![error versus discard](discard.png)"
+        f"## Quality and errors\n\nFNMR at FMR {FMR:g} on held-out people when the pictures of lowest quality are "
+        "discarded.\n\n" + table(("discarded", "FNMR", "change"), rows) + "\n\n![error versus discard](discard.png)"
     )
 
 
 def _groups(groups: Sequence[Group]) -> str:
     rates = sorted({rate for group in groups for rate in group.fmr}, reverse=True)
     middle = rates[len(rates) // 2] if rates else 0.0
+    everyone = groups[0].fmr[middle] if rates else 0.0
     rows = [
         (
             f"{group.attribute}: {group.value}",
@@ -160,27 +149,18 @@ def _groups(groups: Sequence[Group]) -> str:
             f"{1 - group.found:.4f}",
             "" if group.quality is None else f"{group.quality:.2f}",
             *(f"{group.fmr[rate]:.2g}" for rate in rates),
-            f"{group.fmr[middle] / groups[0].fmr[middle]:.1f}" if rates and groups[0].fmr[middle] else "",
+            f"{group.fmr[middle] / everyone:.1f}" if everyone else "",
         )
         for group in groups
     ]
+    fmr_columns = (f"FMR calibrated for {rate:g}" for rate in rates)
+    head = ("group", "pictures", "no face found", "median quality", *fmr_columns, "ratio to everyone")
     return (
-        "## By group\n\nFalse match rates among people of one group, at the shipped thresholds, the same for all. "
-        "FairFace has no names (every picture counts as another person; some people appear twice), and its tight crops "
-        "end in repeated borders that make all of them alike: the whole set's rates are higher than those of photos. "
-        "What tells something about a group is its rate beside everyone's (last column, at an asked "
-        f"{middle:g}).\n\n"
-        + table(
-            (
-                "group",
-                "pictures",
-                "no face found",
-                "median quality",
-                *(f"FMR asked {rate:g}" for rate in rates),
-                "times everyone's",
-            ),
-            rows,
-        )
+        "## By group\n\nFalse match rates among people of one group, at the thresholds of the bundle, which are the "
+        "same for all groups. FairFace has no identities: every picture counts as another person, and some people "
+        "appear twice. Its tight crops end in repeated borders and resemble each other, so the rates are higher than "
+        f"those of photos. Only the ratio to everyone is meaningful (last column, calibrated for {middle:g}).\n\n"
+        + table(head, rows)
         + ("\n\n![by group](groups.png)" if rates else "")
     )
 

@@ -1,4 +1,4 @@
-"""From embeddings to error rates. Terms as in ISO/IEC 19795-1."""
+"""Computes error rates of comparisons from embeddings. Terms as in ISO/IEC 19795-1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,30 +7,32 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
+MIN_PAIRS_ABOVE = 10
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """Cosines of all pairs of pictures: of the same person (`genuine`) and of two people (`impostor`)."""
+    """Cosines (-1 to 1) of pairs of pictures: of the same person (`genuine`) and of two people (`impostor`)."""
 
     genuine: Floats
     impostor: Floats
 
     def threshold_at(self, fmr: float) -> float:
-        """The lowest threshold whose false match rate on these pairs is at most `fmr`; a match is score >= threshold.
+        """Returns the lowest threshold with a false match rate of at most `fmr`; a score >= threshold is a match.
 
         Raises:
-            ValueError: fewer than ten impostor pairs would stand behind the answer.
+            ValueError: Fewer than ten impostor pairs would lie above the threshold.
         """
         allowed = int(np.floor(fmr * len(self.impostor)))
-        if allowed < 10:
-            raise ValueError(f"{len(self.impostor)} impostor pairs can't tell a false match rate of {fmr:g}")
+        if allowed < MIN_PAIRS_ABOVE:
+            raise ValueError(f"{len(self.impostor)} impostor pairs are too few for a false match rate of {fmr:g}")
         boundary = np.partition(self.impostor, -allowed - 1)[-allowed - 1]
         return float(np.nextafter(np.float32(boundary), np.float32(2)))
 
-    def told(self, fmr: float) -> float:
-        """The asked rate, or the rarest one that these pairs can tell, where they are few."""
-        return max(fmr, 11 / max(len(self.impostor), 11))
+    def measurable_fmr(self, fmr: float) -> float:
+        """Returns `fmr`, or the lowest rate that `threshold_at` accepts if that is higher."""
+        lowest = MIN_PAIRS_ABOVE + 1
+        return max(fmr, lowest / max(len(self.impostor), lowest))
 
     def true_accept_rate(self, threshold: float) -> float:
         return float(np.mean(self.genuine >= threshold))
@@ -40,7 +42,7 @@ class PairScores:
 
 
 def all_pairs(embeddings: Floats, identities: list[str]) -> PairScores:
-    """Score every pair of rows of (N, D) normalised embeddings."""
+    """Compares every pair of rows of (N, D) normalised embeddings."""
     _, labels = np.unique(np.asarray(identities), return_inverse=True)
     genuine, impostor = [], []
     for row in range(len(labels) - 1):
@@ -52,15 +54,17 @@ def all_pairs(embeddings: Floats, identities: list[str]) -> PairScores:
 
 
 def top_k_rate(embeddings: Floats, names: Sequence[object], top_k: int) -> float:
-    """How often another picture of the same person is among the nearest `top_k`, of people with several.
+    """Returns how often (0 to 1) the `top_k` most similar pictures contain one of the same person.
+
+    Only pictures of people with several pictures are searched.
 
     Args:
         embeddings: (N, D) normalised.
     """
     _, labels = np.unique(np.asarray(names), return_inverse=True)
-    several = np.bincount(labels)[labels] > 1
+    has_mate = np.bincount(labels)[labels] > 1
     hits = []
-    for row in np.flatnonzero(several):
+    for row in np.flatnonzero(has_mate):
         cosines = embeddings @ embeddings[row]
         cosines[row] = -np.inf
         nearest = np.argpartition(-cosines, min(top_k, len(cosines) - 1))[:top_k]
@@ -69,13 +73,16 @@ def top_k_rate(embeddings: Floats, names: Sequence[object], top_k: int) -> float
 
 
 def ten_fold_accuracy(scores: Floats, same: npt.NDArray[np.bool_], folds: int = 10) -> tuple[float, float]:
-    """Mean and standard deviation of the accuracy over folds, each at the best threshold of the others (LFW)."""
+    """Returns mean and standard deviation of the accuracy over the folds.
+
+    Each fold is decided with the best threshold of the other folds, as in the protocol of Labeled Faces in the Wild.
+    """
     order = np.random.default_rng(0).permutation(len(scores))
     parts = np.array_split(order, folds)
     accuracies = []
     for index, held_out in enumerate(parts):
-        chosen = np.concatenate([part for other, part in enumerate(parts) if other != index])
-        threshold = _best_threshold(scores[chosen], same[chosen])
+        others = np.concatenate([part for other, part in enumerate(parts) if other != index])
+        threshold = _best_threshold(scores[others], same[others])
         accuracies.append(np.mean((scores[held_out] >= threshold) == same[held_out]))
     return float(np.mean(accuracies)), float(np.std(accuracies))
 
@@ -83,8 +90,7 @@ def ten_fold_accuracy(scores: Floats, same: npt.NDArray[np.bool_], folds: int = 
 def _best_threshold(scores: Floats, same: npt.NDArray[np.bool_]) -> float:
     order = np.argsort(scores)
     rejected_genuine = np.concatenate([[0], np.cumsum(same[order])])
-    accepted_impostor = np.concatenate([[0], np.cumsum(~same[order])])[-1] - np.concatenate(
-        [[0], np.cumsum(~same[order])]
-    )
+    impostors_below = np.concatenate([[0], np.cumsum(~same[order])])
+    accepted_impostor = impostors_below[-1] - impostors_below
     best = int(np.argmin(rejected_genuine + accepted_impostor))
     return float(np.inf) if best == len(scores) else float(scores[order][best])

@@ -1,4 +1,4 @@
-"""Which face of which photo becomes which canvas."""
+"""Lists the faces to prepare, and the file of each aligned crop."""
 
 import csv
 from dataclasses import dataclass
@@ -14,7 +14,12 @@ COLUMNS = ("photo", "identity", "x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True)
 class Source:
-    """A face to prepare. `box`: where somebody said that it is, in pixels of the upright photo; None: to be found."""
+    """A face to prepare.
+
+    Attributes:
+        target: The file of the aligned crop.
+        box: Position of the face in pixels of the upright photo; None: the detector finds it.
+    """
 
     photo: Path
     target: Path
@@ -22,32 +27,33 @@ class Source:
 
 
 def faces_by_identity(photos: Path, output: Path) -> list[Source]:
-    """One face of every `<identity>/<photo>`."""
+    """Returns one face of each `<identity>/<photo>`."""
     targets = _Targets(output)
     return [
-        Source(path, targets.free(name, path.stem)) for name, paths in pictures_by_identity(photos) for path in paths
+        Source(path, targets.unused(name, path.stem)) for name, paths in pictures_by_identity(photos) for path in paths
     ]
 
 
 class _Targets:
-    """Names for canvases, each given once: IMG.jpg and IMG.heic are two pictures."""
+    """Assigns each face a file of its own: IMG.jpg and IMG.heic are two pictures."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
-        self._given: set[Path] = set()
+        self._used: set[Path] = set()
 
-    def free(self, name: str, stem: str) -> Path:
-        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-        target = next(path for tried in names if (path := self._output / name / f"{tried}.webp") not in self._given)
-        self._given.add(target)
+    def unused(self, identity: str, stem: str) -> Path:
+        stems = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        paths = (self._output / identity / f"{candidate}.webp" for candidate in stems)
+        target = next(path for path in paths if path not in self._used)
+        self._used.add(target)
         return target
 
 
 def faces_by_box(table: Path, photos: Path, output: Path) -> list[Source]:
-    """The faces that a CSV names, several in one photo if it likes.
+    """Returns the faces that a CSV file lists; a photo may have several.
 
     Raises:
-        ConfigError: a column is missing, or a row is no box or names no photo.
+        ConfigError: A column is missing, or a row has an invalid box or identity or names no photo.
     """
     with table.open(newline="") as file:
         reader = csv.DictReader(file)
@@ -55,14 +61,19 @@ def faces_by_box(table: Path, photos: Path, output: Path) -> list[Source]:
             raise ConfigError(f"{table} has no column {', '.join(sorted(missing))}; it needs {', '.join(COLUMNS)}")
         rows = list(reader)
     targets = _Targets(output)
-    sources = []
-    for line, row in enumerate(rows, 2):
-        photo, name = photos / row["photo"], row["identity"].strip()
-        try:
-            x0, y0, x1, y1 = (float(row[column]) for column in COLUMNS[2:])
-        except (TypeError, ValueError):
-            raise ConfigError(f"{table}, line {line}: the box is not four numbers") from None
-        if not (x0 < x1 and y0 < y1) or not photo.is_file() or Path(name).name != name or not name:
-            raise ConfigError(f"{table}, line {line}: no photo {photo}, no identity, or a box without an area")
-        sources.append(Source(photo, targets.free(name, photo.stem), (x0, y0, x1, y1)))
-    return sources
+    return [_source(row, f"{table}, line {line}", photos, targets) for line, row in enumerate(rows, 2)]
+
+
+def _source(row: dict[str, str], place: str, photos: Path, targets: _Targets) -> Source:
+    photo, name = photos / row["photo"], row["identity"].strip()
+    try:
+        x0, y0, x1, y1 = (float(row[column]) for column in COLUMNS[2:])
+    except (TypeError, ValueError):
+        raise ConfigError(f"{place}: the box is not four numbers") from None
+    if not photo.is_file():
+        raise ConfigError(f"{place}: the photo {photo} does not exist")
+    if not name or Path(name).name != name:
+        raise ConfigError(f"{place}: the identity {name!r} is not a folder name")
+    if not (x0 < x1 and y0 < y1):
+        raise ConfigError(f"{place}: the box has no area; x_min < x_max and y_min < y_max are required")
+    return Source(photo, targets.unused(name, photo.stem), (x0, y0, x1, y1))

@@ -1,4 +1,4 @@
-"""Which people train, validate and calibrate. A person is in exactly one part, whatever else is in the data set."""
+"""Assigns each identity to training, validation or calibration."""
 
 import hashlib
 from enum import StrEnum
@@ -14,9 +14,10 @@ class Part(StrEnum):
 
 
 def part_of(identity: str, split: SplitConfig) -> Part:
-    """The part of one named person. It depends on the name alone, so that new data moves nobody.
+    """Returns the part of an identity.
 
-    People without names are told apart by nothing and can only train.
+    The part depends on a hash of the name alone, so new data moves nobody to another part. Pictures without a label
+    can only train.
     """
     if not identity:
         return Part.TRAIN

@@ -1,9 +1,9 @@
 """Trains an embedder stage by stage with Lightning: usually distillation, then batch-hard triplets."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,22 +22,38 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from service.inference.bundle import file_sha256
+from trainer.cache import atomic_file, content_key
 from trainer.configuration import ConfigError
-from trainer.embedder.canvases import CanvasSet
+from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.checkpoints import load_initial
 from trainer.embedder.config import EmbedderConfig, StageConfig
+from trainer.embedder.crop_landmarks import served_landmarks
 from trainer.embedder.data import FaceData
-from trainer.embedder.landmark_finders import served_landmarks
 from trainer.embedder.module import EmbedderModule
 from trainer.embedder.teacher import teacher_embeddings
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 BEST = "best.ckpt"
+LOG_EVERY_STEPS = 10
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all stages of a run share."""
+
+    config: EmbedderConfig
+    crops: AlignedCrops
+    targets: Floats | None
+    landmarks: Floats | None
+    output: Path
+    device: str
+    processes: int
+    callbacks: Sequence[Callback]
 
 
 def train(
     config: EmbedderConfig,
-    canvases: CanvasSet,
+    crops: AlignedCrops,
     teacher: Path | None,
     cache: Path,
     output: Path,
@@ -47,29 +63,34 @@ def train(
     callbacks: Sequence[Callback] = (),
     landmarks: Floats | None = None,
 ) -> Path:
-    """Run every stage, each from the best checkpoint of the one before, and return the last one's best.
+    """Runs every stage and returns the best checkpoint of the last one.
 
-    A stage that is complete is skipped and one that was cut off goes on from its last checkpoint, so that the same
-    command resumes a run.
+    Each stage starts with the best checkpoint of the stage before. The same call resumes a run: it skips finished
+    stages and continues an interrupted one with its last checkpoint.
 
     Args:
-        callbacks: further ones of Lightning's, for every stage.
-        landmarks: (N, 6, 3) of the canvases, for a model that sees them; unset: what the service's detector finds.
-        processes: that share each batch, one a GPU or several on a CPU. More than one starts this program anew for
-            each of the others.
+        teacher: ONNX embedder to distil from.
+        initial: Initial weights; see `load_initial`.
+        processes: Number of processes that share each batch, one per GPU or several on a CPU. More than one starts
+            this program again for each further process.
+        callbacks: Additional Lightning callbacks for every stage.
+        landmarks: (N, 6, 3) landmarks of the crops for a model with landmark channels; None: those of the shipped
+            detector.
 
     Raises:
-        ConfigError: a stage distils and no teacher is given, or the data or the machine can't do what is asked for.
+        ConfigError: A stage distils and there is no teacher, the folder contains another run, the data is
+            insufficient, or the machine does not support the settings.
     """
     if teacher is None and any(stage.losses.needs_teacher for stage in config.stages):
-        raise ConfigError("a stage of this configuration distils: name a teacher with --teacher")
+        raise ConfigError("a stage of this configuration distils; name a teacher with --teacher")
     if config.landmark_channels is not None and landmarks is None:
-        landmarks = served_landmarks(canvases)
-    _require_same_run(output, config, canvases, teacher, initial, landmarks)
-    targets = None if teacher is None else teacher_embeddings(teacher, canvases, cache)
+        landmarks = served_landmarks(crops)
+    _require_same_run(output, config, crops, teacher, initial, landmarks)
+    targets = None if teacher is None else teacher_embeddings(teacher, crops, cache)
+    run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)
     best = initial
     for index in range(len(config.stages)):
-        best = _train_stage(config, index, canvases, targets, output, best, device, processes, callbacks, landmarks)
+        best = _train_stage(run, index, best)
     assert best is not None
     return best
 
@@ -77,68 +98,59 @@ def train(
 def _require_same_run(
     output: Path,
     config: EmbedderConfig,
-    canvases: CanvasSet,
+    crops: AlignedCrops,
     teacher: Path | None,
     initial: Path | None,
     landmarks: Floats | None,
 ) -> None:
-    """A folder holds one run: other data or settings would silently go on with, or export, what is there.
+    """Checks that the folder is new or contains this run, since stages of another run would be taken as finished.
 
     Raises:
-        ConfigError: the folder holds another run.
+        ConfigError: The folder contains another run.
     """
-    described = {
+    current = {
         "config": config.model_dump(mode="json"),
-        "pictures": canvases.key,
+        "pictures": crops.key,
         "teacher": None if teacher is None else file_sha256(teacher),
         "initial": None if initial is None else file_sha256(initial),
-        "landmarks": None if landmarks is None else hashlib.sha256(landmarks.tobytes()).hexdigest(),
+        "landmarks": None if landmarks is None else content_key(landmarks.tobytes()),
     }
     file = output / "run.json"
     if not file.exists():
-        output.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(described, indent=2) + "\n")
+        with atomic_file(file) as unfinished:
+            unfinished.write_text(json.dumps(current, indent=2) + "\n")
         return
-    known = json.loads(file.read_text())
-    if changed := [name for name, value in described.items() if known.get(name) != value]:
+    stored = json.loads(file.read_text())
+    if changed := [name for name, value in current.items() if stored.get(name) != value]:
         raise ConfigError(
-            f"{output} holds a run with another {' and another '.join(changed)}: name another folder with --output, or "
-            "remove it"
+            f"{output} contains a run with other {' and '.join(changed)}; name another folder with --output, or delete "
+            "this one"
         )
 
 
-def _train_stage(
-    config: EmbedderConfig,
-    index: int,
-    canvases: CanvasSet,
-    targets: Floats | None,
-    output: Path,
-    initial: Path | None,
-    device: str,
-    processes: int,
-    further: Sequence[Callback],
-    landmarks: Floats | None,
-) -> Path:
-    stage = config.stages[index]
-    folder = output / f"{index + 1}-{stage.name}"
-    finished = folder / "finished.json"
-    if finished.exists():
+def _train_stage(run: _Run, index: int, initial: Path | None) -> Path:
+    config, stage = run.config, run.config.stages[index]
+    folder = run.output / f"{index + 1}-{stage.name}"
+    if (folder / "finished.json").exists():
         return folder / BEST
-    if stage.batch_size % processes:
-        raise ConfigError(f"stage {stage.name!r}: {processes} processes can't share a batch_size of {stage.batch_size}")
-    lightning.seed_everything(config.seed + index, workers=True)
-    data = FaceData(canvases, targets, config.split, stage, config.seed + index, config.min_images_per_class, landmarks)
+    if stage.batch_size % run.processes:
+        raise ConfigError(
+            f"stage {stage.name!r}: {run.processes} processes cannot share a batch of {stage.batch_size}; make "
+            "batch_size a multiple of --processes"
+        )
+    seed = config.seed + index
+    lightning.seed_everything(seed, workers=True)
+    data = FaceData(run.crops, run.targets, config.split, stage, seed, config.min_images_per_class, run.landmarks)
     data.require_enough()
     steps = stage.epochs * -(-data.steps_per_epoch // stage.accumulate)
-    module = EmbedderModule(config, index, data.people, steps, None if targets is None else targets.shape[1])
+    module = EmbedderModule(config, index, data.people, steps, None if run.targets is None else run.targets.shape[1])
     if initial is not None:
         load_initial(module.encoder, initial)
     if stage.early_stopping and not data.can_validate:
-        raise ConfigError(f"stage {stage.name!r}: early_stopping needs held-out people: raise split.validation")
+        raise ConfigError(f"stage {stage.name!r}: early_stopping needs validation people; raise split.validation")
     monitor = config.monitor if data.can_validate else None
     checkpoints = _checkpoints(folder, config, monitor)
-    callbacks = [checkpoints, *_callbacks(stage, monitor), *further]
-    trainer = _lightning_trainer(config, stage, folder, callbacks, device, processes)
+    trainer = _lightning_trainer(run, stage, folder, [checkpoints, *_callbacks(stage, monitor), *run.callbacks])
     last = folder / "last.ckpt"
     trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     _finish(folder, checkpoints, config.monitor)
@@ -147,7 +159,7 @@ def _train_stage(
 
 
 def _checkpoints(folder: Path, config: EmbedderConfig, monitor: str | None) -> ModelCheckpoint:
-    """The best ones where held-out people choose, the last one otherwise."""
+    """Stores the best checkpoints by `monitor`, or the last one if there are no validation people."""
     return ModelCheckpoint(
         folder,
         filename="{epoch:03d}-{" + monitor + ":.4f}" if monitor else "last-epoch",
@@ -168,18 +180,16 @@ def _callbacks(stage: StageConfig, monitor: str | None) -> list[Callback]:
     return callbacks
 
 
-def _lightning_trainer(
-    config: EmbedderConfig, stage: StageConfig, folder: Path, callbacks: list[Callback], device: str, processes: int
-) -> lightning.Trainer:
-    strategy: Literal["auto", "ddp"] = "ddp" if processes > 1 else "auto"
+def _lightning_trainer(run: _Run, stage: StageConfig, folder: Path, callbacks: list[Callback]) -> lightning.Trainer:
+    strategy: Literal["auto", "ddp"] = "ddp" if run.processes > 1 else "auto"
     try:
         return lightning.Trainer(
             max_epochs=stage.epochs,
-            accelerator=device,
-            devices=processes,
+            accelerator=run.device,
+            devices=run.processes,
             strategy=strategy,
-            precision=config.precision,
-            deterministic=config.deterministic,
+            precision=run.config.precision,
+            deterministic=run.config.deterministic,
             gradient_clip_val=stage.gradient_clip,
             accumulate_grad_batches=stage.accumulate,
             default_root_dir=folder,
@@ -189,12 +199,14 @@ def _lightning_trainer(
             ],
             callbacks=callbacks,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # every process takes its part of each batch by itself
+            use_distributed_sampler=False,  # FaceData gives each process its part of each batch
             limit_val_batches=1.0 if _validates(callbacks) else 0,
-            log_every_n_steps=10,
+            log_every_n_steps=LOG_EVERY_STEPS,
         )
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
-        raise ConfigError(f"this machine can't train so ({config.precision}, {device}): {error}") from None
+        raise ConfigError(
+            f"this machine does not support precision {run.config.precision} on device {run.device}: {error}"
+        ) from None
 
 
 def _validates(callbacks: list[Callback]) -> bool:
@@ -203,6 +215,9 @@ def _validates(callbacks: list[Callback]) -> bool:
 
 @rank_zero_only
 def _finish(folder: Path, checkpoints: ModelCheckpoint, monitor: str) -> None:
+    """Copies the best checkpoint and marks the stage as finished."""
     shutil.copyfile(checkpoints.best_model_path, folder / BEST)
     score = checkpoints.best_model_score
-    (folder / "finished.json").write_text(json.dumps({"best": BEST, monitor: None if score is None else float(score)}))
+    result = {"best": BEST, monitor: None if score is None else float(score)}
+    with atomic_file(folder / "finished.json") as unfinished:
+        unfinished.write_text(json.dumps(result))

@@ -1,4 +1,4 @@
-"""The exploration as Markdown and as one HTML file that holds its pictures."""
+"""Writes the exploration report as Markdown, and as one HTML file that contains its pictures."""
 
 import base64
 import re
@@ -7,138 +7,152 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from markdown_it import MarkdownIt
 
-from trainer.explore.labels import Suspect, Twins
-from trainer.explore.statistics import Picture, channel_statistics, duplicates
+from trainer.explore.label_errors import DuplicateIdentity, SuspectedError
+from trainer.explore.statistics import PictureStatistics, channel_statistics, duplicates
 from trainer.pictures import read_picture
+from trainer.plot_style import new_figure, save_figure
 from trainer.sheets import save, sheet
 from trainer.tables import table
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
-SHOWN, LISTED = 48, 30
+MAX_TILES, MAX_ROWS = 48, 30
+ENDS = 8
+"""Number of people with most and with fewest pictures that the report lists."""
+TITLE = "Data set report"
 STYLE = "body{font:15px sans-serif;max-width:60em;margin:2em auto}img{max-width:100%}td,th{padding:.2em .8em}"
 
 
 @dataclass
-class Doubts:
-    """What an embedder finds odd about the names. `files`: of the rows that suspects name."""
+class LabelFindings:
+    """Possible label errors. `files`: the files of the rows that `errors` refer to."""
 
-    suspects: list[Suspect] = field(default_factory=list)
-    twins: list[Twins] = field(default_factory=list)
+    errors: list[SuspectedError] = field(default_factory=list)
+    duplicates: list[DuplicateIdentity] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
 
 def write_report(
-    pictures: Sequence[Picture], unreadable: Sequence[Path], doubts: Doubts | None, fewest: int, output: Path
+    pictures: Sequence[PictureStatistics],
+    unreadable: Sequence[Path],
+    findings: LabelFindings | None,
+    fewest: int,
+    output: Path,
 ) -> None:
-    """`report.md`, `report.html` and their pictures."""
+    """Writes `report.md`, `report.html` and their pictures.
+
+    Args:
+        findings: None if label errors were not searched for.
+        fewest: the report counts people with fewer pictures.
+    """
     output.mkdir(parents=True, exist_ok=True)
     parts = [
-        "# The pictures and the people",
+        f"# {TITLE}",
         _numbers(pictures, unreadable, fewest),
-        _classes(pictures, output),
+        _pictures_per_person(pictures, output),
         _samples(pictures, output),
         _sizes(pictures, output),
         _colours(pictures),
         _duplicates(pictures, output),
     ]
-    if doubts is not None:
-        parts += [_suspects(doubts, output), _twins(doubts)]
+    if findings is not None:
+        parts += [_label_errors(findings, output), _duplicate_identities(findings)]
     if unreadable:
-        parts.append("## Unreadable\n\n" + "\n".join(f"- `{path}`" for path in unreadable[:LISTED]))
+        parts.append("## Unreadable files\n\n" + "\n".join(f"- `{path}`" for path in unreadable[:MAX_ROWS]))
     text = "\n\n".join(parts) + "\n"
     (output / "report.md").write_text(text)
     (output / "report.html").write_text(_html(text, output))
 
 
-def _numbers(pictures: Sequence[Picture], unreadable: Sequence[Path], fewest: int) -> str:
+def _numbers(pictures: Sequence[PictureStatistics], unreadable: Sequence[Path], fewest: int) -> str:
     counts = np.array(list(Counter(picture.identity for picture in pictures).values()))
     rows = [
         ("pictures", len(pictures)),
-        ("files that can't be read", len(unreadable)),
+        ("unreadable files", len(unreadable)),
         ("people", len(counts)),
         (f"people with fewer than {fewest} pictures", int((counts < fewest).sum())),
-        ("pictures of a person: fewest, median, most", f"{counts.min()}, {np.median(counts):.0f}, {counts.max()}"),
+        ("pictures per person: minimum, median, maximum", f"{counts.min()}, {np.median(counts):.0f}, {counts.max()}"),
     ]
     return table(("", ""), rows)
 
 
-def _classes(pictures: Sequence[Picture], output: Path) -> str:
+def _pictures_per_person(pictures: Sequence[PictureStatistics], output: Path) -> str:
     counts = Counter(picture.identity for picture in pictures).most_common()
-    figure, axes = plt.subplots(figsize=(9, 3))
+    figure, axes = new_figure(9, 3)
     axes.bar(range(len(counts)), [count for _, count in counts], width=1.0)
-    axes.set(xlabel="people, those with most pictures first", ylabel="pictures")
-    figure.savefig(output / "classes.png", dpi=100, bbox_inches="tight")
-    plt.close(figure)
-    ends = counts if len(counts) <= 2 * 8 else [*counts[:8], ("…", ""), *counts[-8:]]
-    words = "## Pictures of each person\n\n![pictures of each person](classes.png)"
+    axes.set(xlabel="people by number of pictures", ylabel="pictures")
+    save_figure(figure, output / "classes.png")
+    ends = counts if len(counts) <= 2 * ENDS else [*counts[:ENDS], ("…", ""), *counts[-ENDS:]]
+    words = "## Pictures per person\n\n![pictures per person](classes.png)"
     return f"{words}\n\n{table(('person', 'pictures'), ends)}"
 
 
-def _samples(pictures: Sequence[Picture], output: Path) -> str:
-    rows = np.sort(np.random.default_rng(0).permutation(len(pictures))[:SHOWN])
-    _sheet([pictures[row].path for row in rows], output / "samples.jpg")
-    return "## Some of them\n\n![some pictures](samples.jpg)"
+def _samples(pictures: Sequence[PictureStatistics], output: Path) -> str:
+    rows = np.sort(np.random.default_rng(0).permutation(len(pictures))[:MAX_TILES])
+    _write_sheet([pictures[row].path for row in rows], output / "samples.jpg")
+    return "## Random sample\n\n![random pictures](samples.jpg)"
 
 
-def _sizes(pictures: Sequence[Picture], output: Path) -> str:
-    figure, axes = plt.subplots(figsize=(5, 4))
+def _sizes(pictures: Sequence[PictureStatistics], output: Path) -> str:
+    figure, axes = new_figure(5, 4)
     axes.scatter([p.width for p in pictures], [p.height for p in pictures], s=8, alpha=0.4)
     axes.set(xlabel="width, pixels", ylabel="height, pixels")
-    figure.savefig(output / "sizes.png", dpi=100, bbox_inches="tight")
-    plt.close(figure)
+    save_figure(figure, output / "sizes.png")
     common = Counter((p.width, p.height) for p in pictures).most_common(8)
     rows = [(f"{width} x {height}", count) for (width, height), count in common]
     return f"## Sizes\n\n![sizes](sizes.png)\n\n{table(('size', 'pictures'), rows)}"
 
 
-def _colours(pictures: Sequence[Picture]) -> str:
+def _colours(pictures: Sequence[PictureStatistics]) -> str:
     mean, std = channel_statistics(pictures)
     rows = [(name, f"{mean[row]:.4f}", f"{std[row]:.4f}") for row, name in enumerate(("red", "green", "blue"))]
-    return f"## Colours\n\nOf values of 0 to 1.\n\n{table(('channel', 'mean', 'standard deviation'), rows)}"
+    return f"## Colours\n\nValues are 0 to 1.\n\n{table(('channel', 'mean', 'standard deviation'), rows)}"
 
 
-def _duplicates(pictures: Sequence[Picture], output: Path) -> str:
+def _duplicates(pictures: Sequence[PictureStatistics], output: Path) -> str:
     groups = duplicates(pictures)
     if not groups:
-        return "## Duplicates\n\nNone."
-    _sheet([picture.path for group in groups for picture in group[:6]][:SHOWN], output / "duplicates.jpg")
+        return "## Duplicates\n\nThere are none."
+    _write_sheet([picture.path for group in groups for picture in group[:6]][:MAX_TILES], output / "duplicates.jpg")
     across = [group for group in groups if len({picture.identity for picture in group}) > 1]
-    listed = "\n".join("- " + ", ".join(f"`{p.identity}/{p.path.name}`" for p in group) for group in groups[:LISTED])
+    listed = "\n".join("- " + ", ".join(f"`{p.identity}/{p.path.name}`" for p in group) for group in groups[:MAX_ROWS])
     return (
-        f"## Duplicates\n\n{len(groups)} groups of pictures that are the same or look nearly so; {len(across)} of them "
-        f"bear several names.\n\n![duplicates](duplicates.jpg)\n\n{listed}"
+        f"## Duplicates\n\n{len(groups)} groups of pictures are identical or nearly identical; {len(across)} of them "
+        f"have several identities.\n\n![duplicates](duplicates.jpg)\n\n{listed}"
     )
 
 
-def _suspects(doubts: Doubts, output: Path) -> str:
-    if not doubts.suspects:
-        return "## Doubtful names\n\nEvery picture is nearest to the other pictures of its own person."
-    _sheet([doubts.files[suspect.row] for suspect in doubts.suspects[:SHOWN]], output / "suspects.jpg")
+def _label_errors(findings: LabelFindings, output: Path) -> str:
+    title = "## Possible label errors"
+    if not findings.errors:
+        return f"{title}\n\nEvery picture is most similar to the other pictures of its own identity."
+    _write_sheet([findings.files[error.row] for error in findings.errors[:MAX_TILES]], output / "label-errors.jpg")
     rows = [
-        (f"{doubts.files[s.row].parent.name}/{doubts.files[s.row].name}", s.nearer_to, f"{s.own:.3f}", f"{s.other:.3f}")
-        for s in doubts.suspects[:LISTED]
+        (
+            f"{findings.files[error.row].parent.name}/{findings.files[error.row].name}",
+            error.nearest,
+            f"{error.own_cosine:.3f}",
+            f"{error.nearest_cosine:.3f}",
+        )
+        for error in findings.errors[:MAX_ROWS]
     ]
-    head = ("picture", "nearer to", "cosine to its own person", "to the other")
+    head = ("picture", "nearest identity", "cosine to its own identity", "cosine to the nearest")
     return (
-        f"## Doubtful names\n\n{len(doubts.suspects)} pictures are nearer to another person than to the other pictures "
-        f"of their own.\n\n![doubtful pictures](suspects.jpg)\n\n{table(head, rows)}"
+        f"{title}\n\n{len(findings.errors)} pictures are more similar to another identity than to the other pictures "
+        f"of their own.\n\n![possible label errors](label-errors.jpg)\n\n{table(head, rows)}"
     )
 
 
-def _twins(doubts: Doubts) -> str:
-    if not doubts.twins:
-        return "## Two names of one person?\n\nNo two people's pictures are that near."
-    rows = [(f"{pair.one}, {pair.other}", f"{pair.cosine:.3f}") for pair in doubts.twins[:LISTED]]
-    return f"## Two names of one person?\n\n{table(('names', 'cosine of their centroids'), rows)}"
+def _duplicate_identities(findings: LabelFindings) -> str:
+    title = "## Identities that may be one person"
+    if not findings.duplicates:
+        return f"{title}\n\nNo two centroids reach the minimum cosine."
+    rows = [(f"{pair.first}, {pair.second}", f"{pair.cosine:.3f}") for pair in findings.duplicates[:MAX_ROWS]]
+    return f"{title}\n\n{table(('identities', 'cosine of their centroids'), rows)}"
 
 
-def _sheet(paths: Sequence[Path], file: Path) -> None:
+def _write_sheet(paths: Sequence[Path], file: Path) -> None:
     save(sheet([picture for path in paths if (picture := read_picture(path)) is not None], size=128), file)
 
 
@@ -151,4 +165,4 @@ def _html(text: str, folder: Path) -> str:
         return f'src="data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"'
 
     body = re.sub(r'src="([^":]+)"', inline, body)
-    return f"<!doctype html><meta charset=utf-8><title>The pictures and the people</title><style>{STYLE}</style>{body}"
+    return f"<!doctype html><meta charset=utf-8><title>{TITLE}</title><style>{STYLE}</style>{body}"

@@ -1,4 +1,4 @@
-"""`python -m trainer import-parquet`"""
+"""The command `identity-trainer import-parquet`"""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,20 +11,20 @@ def import_parquet(
         str,
         typer.Option(help="Parquet files: a path, a 'pattern/*.parquet', or hf://datasets/<owner>/<name>/<pattern>."),
     ],
-    output: Annotated[Path, typer.Option(help="Where <identity>/<picture> goes; give it to `prepare --photos`.")],
+    output: Annotated[Path, typer.Option(help="Folder for <identity>/<picture>; pass it to `prepare --photos`.")],
     image: Annotated[str, typer.Option(help="Column of pictures.")] = "image",
     label: Annotated[
-        str, typer.Option(help="Column of people: names, or numbers with names beside the schema.")
+        str, typer.Option(help="Column of identities: names, or numbers whose names the file's metadata contain.")
     ] = "label",
-    classes: Annotated[int | None, typer.Option(min=1, help="At most so many people.")] = None,
-    per_class: Annotated[int | None, typer.Option(min=1, help="At most so many pictures of each.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="At most so many pictures.")] = None,
-    probability: Annotated[float, typer.Option(min=0, max=1, help="With which each picture is considered.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of that chance.")] = 0,
+    classes: Annotated[int | None, typer.Option(min=1, help="Maximum number of people.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Maximum number of pictures per person.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Maximum number of pictures.")] = None,
+    probability: Annotated[float, typer.Option(min=0, max=1, help="Probability with which a picture is used.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the random selection.")] = 0,
 ) -> None:
-    """Bring a face data set of the Hugging Face hub into folders of people.
+    """Import a face data set of the Hugging Face hub as <identity>/<picture>.
 
-    The files are read row by row, here or on the hub, and no further than the limits ask.
+    The files are read row by row, from disk or from the hub, and only as far as the limits require.
     """
     from rich.progress import track
 
@@ -32,6 +32,6 @@ def import_parquet(
 
     limits = parquet.Limits(classes, per_class, samples, probability, seed)
     rows = parquet.limited(parquet.read(source, image, label), limits)
-    count, refused = parquet.write_identities(iter(track(rows, description="importing", total=samples)), output)
+    count, rejected = parquet.write_identities(iter(track(rows, description="importing", total=samples)), output)
     people = sum(1 for folder in output.iterdir() if folder.is_dir()) if output.exists() else 0
-    typer.echo(f"{count} pictures of {people} people in {output}; {refused} rows without a picture")
+    typer.echo(f"{count} pictures of {people} people in {output}; {rejected} rows without a valid picture")

@@ -1,4 +1,4 @@
-"""Face data sets of the Hugging Face hub: Parquet files of pictures with labels, read row by row."""
+"""Reads face data sets of the Hugging Face hub: Parquet files of labelled pictures, row by row."""
 
 import io
 import json
@@ -13,16 +13,16 @@ from PIL import Image, UnidentifiedImageError
 
 from trainer.configuration import ConfigError
 
-PORTION = 64
-FILE = "file that the row is from"
-KINDS = {"jpeg": "jpg", "mpo": "jpg"}
-"""A phone's MPO begins with a JPEG."""
-FORBIDDEN = "/\\\0"
+BATCH_ROWS = 64
+PATH_COLUMN = "file that the row is from"
+SUFFIXES = {"jpeg": "jpg", "mpo": "jpg"}
+"""File suffixes by Pillow's format where they differ. An MPO file of a phone starts with a JPEG picture."""
+FORBIDDEN_CHARACTERS = "/\\\0"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A picture as it is stored, and its label's name."""
+    """An encoded picture and the name of its label."""
 
     data: bytes
     label: str
@@ -30,13 +30,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is taken.
+    """How many rows are used; None means no limit.
 
     Attributes:
-        classes: people, the first ones that come.
-        per_class: pictures of a person.
-        samples: pictures altogether.
-        probability: with which each picture is considered at all.
+        classes: maximum number of people; the first ones in the file.
+        per_class: maximum number of pictures per person.
+        samples: maximum number of pictures.
+        probability: probability with which a picture is used, 0 to 1.
+        seed: seed of the random selection.
     """
 
     classes: int | None = None
@@ -47,12 +48,15 @@ class Limits:
 
 
 def read(source: str, image: str, label: str) -> Iterator[Row]:
-    """The rows of Parquet files: a path, a pattern, or `hf://datasets/<owner>/<name>/<pattern>`.
+    """Yields the rows of Parquet files that have a picture and a label. A few rows are in memory at a time.
 
-    Only a few rows are held at once.
+    Args:
+        source: a path, a pattern, or `hf://datasets/<owner>/<name>/<pattern>`.
+        image: column of pictures, as bytes or as the `datasets` library stores them.
+        label: column of identities.
 
     Raises:
-        ConfigError: no such file, or a column is missing or holds no pictures.
+        ConfigError: the file does not exist, or a column is missing or contains no pictures.
     """
     try:
         frame = pl.scan_parquet(source)
@@ -60,74 +64,86 @@ def read(source: str, image: str, label: str) -> Iterator[Row]:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"{source}: {error}") from None
     if missing := [name for name in (image, label) if name not in columns]:
-        raise ConfigError(f"{source} has no column {', '.join(missing)}; it has {', '.join(columns)}")
+        raise ConfigError(f"{source} has no column {', '.join(missing)}; its columns are {', '.join(columns)}")
     names = _label_names(source, label)
-    for portion in frame.select(image, label).collect_batches(chunk_size=PORTION, maintain_order=True):
-        for row in portion.iter_rows(named=True):
+    for batch in frame.select(image, label).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+        for row in batch.iter_rows(named=True):
             cell = row[image]
             data = cell.get("bytes") if isinstance(cell, dict) else cell
             if data is not None and not isinstance(data, bytes):
-                raise ConfigError(f"{source}: the column {image} holds no pictures, but {type(cell).__name__}")
-            named = _named(row[label], names)
-            if data is not None and named is not None:  # -1 and null are rows without a label
-                yield Row(data, named)
+                raise ConfigError(
+                    f"{source}: the column {image} contains {type(cell).__name__} instead of pictures; name the column "
+                    "of pictures with --image"
+                )
+            identity = _identity(row[label], names)
+            if data is not None and identity is not None:
+                yield Row(data, identity)
 
 
-def _named(label: object, names: list[str] | None) -> str | None:
+def limited(rows: Iterator[Row], limits: Limits) -> Iterator[Row]:
+    """Yields the rows within the limits and stops reading when no further row can be used."""
+    rng = np.random.default_rng(limits.seed)
+    used = Counter[str]()
+    for row in rows:
+        if limits.samples is not None and used.total() >= limits.samples:
+            return
+        if rng.random() >= limits.probability or _is_full(row.label, used, limits):
+            continue
+        used[row.label] += 1
+        yield row
+
+
+def write_identities(rows: Iterator[Row], output: Path) -> tuple[int, int]:
+    """Writes the pictures unchanged as `<output>/<label>/<number>.<suffix>`; existing files are kept.
+
+    Returns:
+        The numbers of written pictures and of rows without a valid picture.
+    """
+    next_numbers: dict[str, int] = {}
+    count = rejected = 0
+    for row in rows:
+        name = _folder_name(row.label)
+        try:
+            with Image.open(io.BytesIO(row.data)) as picture:
+                kind = (picture.format or "").lower()
+        except (UnidentifiedImageError, OSError):
+            rejected += 1
+            continue
+        folder = output / name
+        if name not in next_numbers:
+            folder.mkdir(parents=True, exist_ok=True)
+            next_numbers[name] = sum(1 for _ in folder.iterdir())  # continues after the files of an earlier import
+        (folder / f"{next_numbers[name]:05}.{SUFFIXES.get(kind, kind)}").write_bytes(row.data)
+        next_numbers[name] += 1
+        count += 1
+    return count, rejected
+
+
+def _identity(label: object, names: list[str] | None) -> str | None:
+    """Returns the label's name, or None for rows without a label, which have null or -1."""
     if label is None or names is None or not isinstance(label, int):
         return None if label is None else str(label)
     return names[label] if 0 <= label < len(names) else None
 
 
 def _label_names(source: str, label: str) -> list[str] | None:
-    """The names that a ClassLabel's numbers stand for, as the `datasets` library writes them beside the schema."""
+    """Returns the names of a ClassLabel's numbers, which the `datasets` library stores in the file's metadata."""
     try:
-        first = pl.scan_parquet(source, include_file_paths=FILE).select(FILE).head(1).collect().item()
-        told = pl.read_parquet_metadata(first).get("huggingface")
-        features = json.loads(told)["info"]["features"] if told else {}
+        first = pl.scan_parquet(source, include_file_paths=PATH_COLUMN).select(PATH_COLUMN).head(1).collect().item()
+        metadata = pl.read_parquet_metadata(first).get("huggingface")
+        features = json.loads(metadata)["info"]["features"] if metadata else {}
     except (OSError, pl.exceptions.PolarsError, ValueError, KeyError, TypeError):
         return None
     names = (features.get(label) or {}).get("names")
     return [str(name) for name in names] if names else None
 
 
-def limited(rows: Iterator[Row], limits: Limits) -> Iterator[Row]:
-    """Of the rows those that the limits leave; reading ends as soon as nothing more can be taken."""
-    rng = np.random.default_rng(limits.seed)
-    taken = Counter[str]()
-    for row in rows:
-        if limits.samples is not None and taken.total() >= limits.samples:
-            return
-        if rng.random() >= limits.probability or _is_full(row.label, taken, limits):
-            continue
-        taken[row.label] += 1
-        yield row
-
-
-def _is_full(label: str, taken: Counter[str], limits: Limits) -> bool:
-    new_class = label not in taken
-    if new_class and limits.classes is not None and len(taken) >= limits.classes:
+def _is_full(label: str, used: Counter[str], limits: Limits) -> bool:
+    if label not in used and limits.classes is not None and len(used) >= limits.classes:
         return True
-    return limits.per_class is not None and taken[label] >= limits.per_class
+    return limits.per_class is not None and used[label] >= limits.per_class
 
 
-def write_identities(rows: Iterator[Row], output: Path) -> tuple[int, int]:
-    """`<output>/<label>/<number>.<kind>`: the pictures as they are stored. Returns how many, and how many are none."""
-    places: dict[str, int] = {}
-    count = refused = 0
-    for row in rows:
-        name = "".join("_" if character in FORBIDDEN else character for character in row.label).strip(". ") or "unnamed"
-        try:
-            with Image.open(io.BytesIO(row.data)) as picture:
-                kind = (picture.format or "").lower()
-        except (UnidentifiedImageError, OSError):
-            refused += 1
-            continue
-        folder = output / name
-        if name not in places:
-            folder.mkdir(parents=True, exist_ok=True)
-            places[name] = sum(1 for _ in folder.iterdir())  # after what another import left
-        (folder / f"{places[name]:05}.{KINDS.get(kind, kind)}").write_bytes(row.data)
-        places[name] += 1
-        count += 1
-    return count, refused
+def _folder_name(label: str) -> str:
+    safe = "".join("_" if character in FORBIDDEN_CHARACTERS else character for character in label)
+    return safe.strip(". ") or "unnamed"

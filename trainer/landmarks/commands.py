@@ -1,4 +1,4 @@
-"""`python -m trainer landmarks …`"""
+"""The commands `identity-trainer landmarks …`"""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,38 +7,49 @@ import typer
 
 from trainer.options import DETECTOR_BUNDLE, DetectorBundle, Unpacked
 
-app = typer.Typer(no_args_is_help=True, help="Train the net that refines the detector's landmarks.")
+HELP = """Train the landmark refiner, the second stage of a detector bundle.
 
-Config = Annotated[Path, typer.Option(help="YAML with the run's settings.")]
+The refiner sees a crop of each detected face. It corrects the five landmarks, estimates their confidence, and verifies
+that the crop shows a face.
+"""
+
+app = typer.Typer(no_args_is_help=True, help=HELP)
+
+Config = Annotated[Path, typer.Option(help="YAML file with the settings of the run.")]
 CONFIG = Path("configs/landmarks.yaml")
 
 
 @app.command()
 def train(
-    data: Annotated[list[Path], typer.Option(help="Folder or zip in Ultralytics pose format; repeatable.")],
-    yunet: Annotated[Path, typer.Option(help="YuNet's ONNX file, which says where landmarks are.")],
-    canvases: Annotated[
-        Path | None, typer.Option(help="Folder of pictures of one face each, as a further source.")
+    data: Annotated[
+        list[Path], typer.Option(help="Folder or zip archive of a data set in Ultralytics' pose format; repeatable.")
+    ],
+    yunet: Annotated[Path, typer.Option(help="ONNX file of YuNet, which labels the landmarks.")],
+    crops: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of pictures that show one face each, such as aligned crops: a further source of faces."
+        ),
     ] = None,
-    at_most: Annotated[int, typer.Option(min=1, help="Canvases that are looked at, drawn by chance.")] = 12_000,
+    at_most: Annotated[int, typer.Option(min=1, help="Number of pictures drawn at random from --crops.")] = 12_000,
     scenes: Annotated[
-        Path | None, typer.Option(help="Folder of pictures without a face: what is found there is wrong.")
+        Path | None, typer.Option(help="Folder of pictures without faces: every detection in them is a false alarm.")
     ] = None,
-    initial: Annotated[Path | None, typer.Option(help="Checkpoint of an earlier run to go on from.")] = None,
+    initial: Annotated[Path | None, typer.Option(help="Checkpoint of an earlier run with the initial weights.")] = None,
     bundle: DetectorBundle = DETECTOR_BUNDLE,
     config: Config = CONFIG,
-    output: Annotated[Path, typer.Option(help="Run folder: checkpoints and figures.")] = Path("runs/landmarks"),
-    faces: Annotated[Path, typer.Option(help="Where gathered faces are kept for the next run.")] = Path(
+    output: Annotated[Path, typer.Option(help="Run folder for checkpoints and metrics.")] = Path("runs/landmarks"),
+    faces: Annotated[Path, typer.Option(help="Cache of the collected faces; later runs reuse it.")] = Path(
         "runs/data/landmarks"
     ),
     work: Unpacked = Path("runs/data/detection"),
-    resume: Annotated[bool, typer.Option(help="Go on from the run folder's last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the last checkpoint of the run folder.")] = False,
 ) -> None:
-    """Learn where five landmarks lie in what a detector found, how sure each of them is, and whether it is a face.
+    """Train a refiner on labelled pictures, and on the true and false detections of a detector bundle.
 
-    Landmarks are YuNet's, the median of seven looks at each picture. What is no face is learned from the bundle's own
-    mistakes in the pictures. The faces of the data set's `val` choose the checkpoint. The gathered faces are kept
-    for the next run.
+    YuNet labels the landmarks; each is the median over seven views of the picture. The bundle's false alarms teach the
+    refiner to reject crops without a face. The faces of the split `val` select the checkpoint. Collecting the faces
+    takes about a quarter of an hour the first time.
     """
     from trainer.archives import unpack
     from trainer.landmarks import training
@@ -46,22 +57,22 @@ def train(
     from trainer.landmarks.sources import Sources
 
     settings = LandmarkConfig.load(config)
-    sources = Sources(faces, unpack(data, work), bundle, yunet, canvases, at_most, scenes)
-    known, held_out = sources.to_learn_from(), sources.to_choose_by()
-    typer.echo(f"{known.told()} to learn from, {held_out.told()} to choose by")
-    best = training.train(settings, known, held_out, output, initial, resume)
+    sources = Sources(faces, unpack(data, work), bundle, yunet, crops, at_most, scenes)
+    training_faces, validation_faces = sources.training_faces(), sources.validation_faces()
+    typer.echo(f"training: {training_faces.summary()}; validation: {validation_faces.summary()}")
+    best = training.train(settings, training_faces, validation_faces, output, initial, resume)
     typer.echo(f"best checkpoint: {best}")
 
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="What `train` wrote.")],
-    bundle: Annotated[Path, typer.Option(help="Detector bundle that it becomes a part of.")] = DETECTOR_BUNDLE,
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint that `landmarks train` wrote.")],
+    bundle: Annotated[Path, typer.Option(help="Detector bundle to which the refiner is added.")] = DETECTOR_BUNDLE,
     config: Config = CONFIG,
 ) -> None:
-    """Make a trained refiner a part of a detector bundle."""
+    """Add a trained refiner to a detector bundle, or replace the refiner of the bundle."""
     from trainer.landmarks import export as exporting
 
     manifest = exporting.export(checkpoint, config, bundle)
     size = (bundle / exporting.GRAPH).stat().st_size
-    typer.echo(f"{bundle}: {manifest.model_id} with landmarks refined at {size / 1e6:.1f} MB")
+    typer.echo(f"{bundle}: {manifest.model_id}, landmark refiner of {size / 1e6:.1f} MB")

@@ -6,25 +6,25 @@ from trainer.configuration import Configuration, Fraction
 
 
 class LandmarkConfig(Configuration):
-    """One training run.
+    """Settings of one training run.
 
-    The refiner sees a crop that rough landmarks made. In training these are the true ones, moved: each point by itself
-    (`jitter`), and all together (`rotation_degrees`, `scale`, `shift`). Lengths are in parts of the distance between
-    the eyes.
+    In service, the refiner sees a crop aligned by the detector's rough landmarks. In training, rough landmarks are
+    simulated: the true ones are rotated, scaled and shifted together and then moved independently. `jitter` and `shift`
+    are standard deviations divided by the distance between the eyes.
     """
 
-    input_size: int = Field(96, ge=32, multiple_of=16)
+    input_size: int = Field(96, ge=32, multiple_of=16, description="side of the refiner's input in pixels")
     width: int = Field(24, ge=4, description="channels of the first convolution")
     epochs: int = Field(24, ge=1)
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0, description="maximum rate of the one-cycle schedule")
     weight_decay: float = Field(1e-4, ge=0)
-    workers: int = Field(1, ge=0, description="processes that make samples")
+    workers: int = Field(1, ge=0, description="processes that create samples")
     seed: int = 0
-    face_weight: float = Field(1.0, ge=0, description="of telling faces from other things, beside the landmarks")
-    jitter: float = Field(0.1, ge=0)
-    rotation_degrees: float = Field(15.0, ge=0, le=180)
-    scale: float = Field(0.12, ge=0)
-    shift: float = Field(0.1, ge=0)
-    covered: Fraction = 0.35
-    degraded: Fraction = 0.4
+    face_weight: float = Field(1.0, ge=0, description="weight of the face verification loss; the landmark loss has 1")
+    jitter: float = Field(0.1, ge=0, description="independent displacement of each landmark")
+    rotation_degrees: float = Field(15.0, ge=0, le=180, description="maximum rotation of the landmarks")
+    scale: float = Field(0.12, ge=0, description="standard deviation of the logarithm of the scale")
+    shift: float = Field(0.1, ge=0, description="common displacement of the landmarks")
+    covered: Fraction = Field(0.35, description="share of crops in which a part of the face is covered")
+    degraded: Fraction = Field(0.4, description="share of crops with reduced resolution")

@@ -1,11 +1,12 @@
-"""From a trained refiner to a part of a detector bundle."""
+"""Adds a trained landmark refiner to a detector bundle."""
 
 import hashlib
 from pathlib import Path
 
 import torch
 
-from service.inference.bundle import DetectorManifest, LandmarkStage, file_sha256, read_detector, write_manifest
+from service.inference.bundle import file_sha256, read_detector, write_manifest
+from service.inference.manifest import DetectorManifest, LandmarkStage
 from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import MARGIN
 from trainer.landmarks.model import Deployed
@@ -16,7 +17,11 @@ GRAPH = "landmarks.onnx"
 
 
 def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifest:
-    """Write the refiner's graph into a detector bundle and describe it in the manifest."""
+    """Writes the refiner's graph to a detector bundle and updates the manifest.
+
+    Args:
+        bundle: folder of the detector bundle; a landmark graph in it is replaced.
+    """
     config = LandmarkConfig.load(config_file)
     manifest = read_detector(bundle)
     graph = bundle / f".{GRAPH}.partial"
@@ -30,7 +35,7 @@ def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifes
         config_sha256=hashlib.sha256(config_file.read_bytes()).hexdigest(),
     )
     files = {manifest.graph: manifest.files[manifest.graph], GRAPH: file_sha256(graph)}
-    described = manifest.model_copy(update={"landmark_stage": stage, "files": files})
+    updated = manifest.model_copy(update={"landmark_stage": stage, "files": files})
     graph.rename(bundle / GRAPH)
-    write_manifest(bundle, described)
-    return described
+    write_manifest(bundle, updated)
+    return updated

@@ -1,26 +1,26 @@
-"""The landmark refiner: a small convolutional net that says where five points lie, how far it may be wrong, and
-whether what it sees is a face at all."""
+"""The landmark refiner: a small convolutional network that locates five landmarks and verifies faces."""
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 POINTS = 5
-UNSURE = 0.1
-"""Expected error, in parts of the distance between the eyes, at which a landmark's confidence is one half."""
+HALF_CONFIDENCE_ERROR = 0.1
+"""Expected error, divided by the distance between the eyes, at which a landmark's confidence is 0.5."""
 EYES = 35.24 / 160
-"""Distance between the eyes in an aligned crop with its margin, in parts of its side."""
+"""Distance between the eyes in an aligned crop with its margin, as a fraction of the crop's side."""
 
 
 class LandmarkRefiner(nn.Module):
-    """(n, 3, size, size) crops of 0...255 to (n, 5, 3): x and y in parts of the side, and the logarithm of the error;
-    and to (n,) logits of a face.
+    """Maps (n, 3, size, size) crops of values 0 to 255 to landmarks, their errors and face logits.
 
-    Each point is the mean of a heat map over a quarter of the crop's resolution (Sun et al., "Integral human pose
-    regression", ECCV 2018), made from features that were looked at from near and from afar (an hourglass). The error is
-    the scale of a Laplace distribution about the point, learned with it by maximum likelihood (Kendall and Gal, "What
-    uncertainties do we need in Bayesian deep learning for computer vision?", NeurIPS 2017). So a hidden point is told
-    apart by what it looks like, and not by labels that nobody has.
+    Returns (n, 5, 3): x and y as fractions of the side and the logarithm of the expected error in the same unit; and
+    (n,) logits of the probability of a face.
+
+    Each point is the expectation of a heat map at a quarter of the crop's resolution (Sun et al., "Integral human pose
+    regression", ECCV 2018), computed by an hourglass network. The error is the scale of a Laplace distribution around
+    the point, learned by maximum likelihood (Kendall and Gal, "What uncertainties do we need in Bayesian deep learning
+    for computer vision?", NeurIPS 2017). Hidden points therefore get a low confidence without labels of visibility.
     """
 
     places: torch.Tensor
@@ -57,7 +57,10 @@ class LandmarkRefiner(nn.Module):
 
 
 class Deployed(nn.Module):
-    """The refiner as the service runs it: five times x, y and a confidence, then the probability of a face."""
+    """Wraps the refiner for export: returns (n, 16), five times x, y and confidence, and the probability of a face.
+
+    x and y are fractions of the crop's side; confidences and probability are 0 to 1.
+    """
 
     def __init__(self, refiner: LandmarkRefiner) -> None:
         super().__init__()
@@ -66,13 +69,18 @@ class Deployed(nn.Module):
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         outputs, face = self.refiner(crops)
         error = outputs[..., 2:].exp() / EYES
-        confidence = 1 / (1 + (error / UNSURE) ** 2)
+        confidence = 1 / (1 + (error / HALF_CONFIDENCE_ERROR) ** 2)
         landmarks = torch.cat([outputs[..., :2], confidence], dim=2).flatten(1)
         return torch.cat([landmarks, face.sigmoid().unsqueeze(1)], dim=1)
 
 
 def laplace_loss(outputs: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Mean negative logarithm of the likelihood of (n, 5, 2) points, without its constant; lengths in eye distances."""
+    """Returns the mean negative log-likelihood of (n, 5, 2) points under a Laplace distribution, without its constant.
+
+    Args:
+        outputs: (n, 5, 3) x, y and logarithm of the scale.
+        points: (n, 5, 2) true x and y, in the unit of `outputs`.
+    """
     distance = functional.smooth_l1_loss(outputs[..., :2], points, beta=0.002, reduction="none").sum(dim=2)
     log_scale = outputs[..., 2]
     return (distance * torch.exp(-log_scale) + 2 * log_scale).mean()

@@ -1,4 +1,4 @@
-"""What a detector takes for faces, right and wrong: from these the refiner learns to tell one from the other."""
+"""Collects true and false detections of a detector. The refiner learns from them to verify faces."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,97 +11,110 @@ from rich.progress import track
 from service.inference.engine import Detection, FaceFinder
 from service.vision.geometry import area, iou
 from service.vision.image import Pixels
-from trainer.detector.evaluation import MATCH_IOU, pictures_of
-from trainer.landmarks.faces import Faces, Kind, gather
+from trainer.detector.evaluation import MATCH_IOU, labelled_pictures
+from trainer.landmarks.faces import Faces, Kind, align_all
 from trainer.pictures import pictures_below, read_picture
 
 Floats = npt.NDArray[np.float32]
-SCORE_OF_A_FACE = 0.1
-"""Below, a detection is too far off to serve, though it overlaps a face."""
-APART = 0.1
-"""Intersection with a known face, over the smaller of the two boxes, up to which a detection shows something else."""
-WRONG_ONES = 6
-"""Of a picture, the strongest."""
+MIN_TRUE_SCORE = 0.1
+"""Minimum score of a true detection that is used; weaker ones are too inaccurate, although they overlap a face."""
+MAX_OVERLAP = 0.1
+"""Maximum overlap of a false detection with every possible face: intersection divided by the smaller of both areas."""
+MAX_FALSE_PER_PICTURE = 6
+"""The false detections with the highest scores are used."""
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """A picture as the detector is shown it, and the boxes in it of all that is or may be a face."""
+class _View:
+    """A picture as the detector sees it and the (N, 4) boxes of everything in it that is or may be a face."""
 
     pixels: Pixels
-    known: Floats
+    possible_faces: Floats
 
 
-def proposals(data: Path, split: str, finder: FaceFinder, doubter: FaceFinder) -> Faces:
-    """Detections of a split, as faces without known landmarks where a label says so, and as no faces.
+def proposals(data: Path, split: str, detector: FaceFinder, second_detector: FaceFinder) -> Faces:
+    """Collects the detections of a split: `Kind.FACE` where a label confirms them, `Kind.OTHER` where they are false.
 
-    The pictures are looked at on their side and as negatives too, where detections that touch no face are all wrong.
+    The pictures are also searched rotated by 90 degrees and as negatives, where every detection that overlaps no
+    possible face is false.
 
     Args:
-        finder: with a low score, so that it is wrong often.
-        doubter: another detector; what it takes for a face may be one that nobody labelled, and teaches nothing.
+        detector: the detector with a low minimum score, so that it reports many false detections.
+        second_detector: its detections may be faces that the labels lack; detections that overlap them are not used.
+
+    Raises:
+        FileNotFoundError: the data set has no such split.
     """
-    return gather(_proposals(data, split, finder, doubter))
+    return align_all(_proposals(data, split, detector, second_detector))
 
 
-def mistakes(scenes: Path, finder: FaceFinder) -> Faces:
-    """What a detector takes for faces in pictures that show none."""
-    return gather(_mistakes(scenes, finder))
+def false_detections(scenes: Path, detector: FaceFinder) -> Faces:
+    """Collects the detections in pictures without faces, in three views of each picture."""
+    return align_all(_false_detections(scenes, detector))
 
 
-def _mistakes(scenes: Path, finder: FaceFinder) -> Iterator[tuple[Pixels, Floats, Kind]]:
-    nobody = np.zeros((0, 4), np.float32)
-    for path in track(pictures_below(scenes), description="looking at scenes"):
+def _false_detections(scenes: Path, detector: FaceFinder) -> Iterator[tuple[Pixels, Floats, Kind]]:
+    no_faces = np.zeros((0, 4), np.float32)
+    for path in track(pictures_below(scenes), description="scenes without faces"):
         if (pixels := read_picture(path)) is None:
             continue
-        for shown in (pixels, np.ascontiguousarray(np.rot90(pixels)), 255 - pixels):
-            found = finder.detect([shown])[0]
-            yield from ((shown, points, Kind.OTHER) for points in _wrong(found, nobody))
+        for view in (pixels, np.ascontiguousarray(np.rot90(pixels)), 255 - pixels):
+            detections = detector.detect([view])[0]
+            yield from ((view, points, Kind.OTHER) for points in _false_points(detections, no_faces))
 
 
 def _proposals(
-    data: Path, split: str, finder: FaceFinder, doubter: FaceFinder
+    data: Path, split: str, detector: FaceFinder, second_detector: FaceFinder
 ) -> Iterator[tuple[Pixels, Floats, Kind]]:
-    for picture in pictures_of(data, split):
-        suspected = np.array([face.box for face in doubter.detect([picture.pixels])[0]], np.float32).reshape(-1, 4)
-        upright = _Looked(picture.pixels, np.concatenate([picture.boxes, suspected]))
-        found = finder.detect([picture.pixels])[0]
-        yield from ((picture.pixels, points, Kind.FACE) for points in _right(found, picture.boxes))
-        yield from ((picture.pixels, points, Kind.OTHER) for points in _wrong(found, upright.known))
-        for look in (_on_its_side(upright), _negative(upright)):
-            found = finder.detect([look.pixels])[0]
-            yield from ((look.pixels, points, Kind.OTHER) for points in _wrong(found, look.known))
+    for picture in labelled_pictures(data, split):
+        second = second_detector.detect([picture.pixels])[0]
+        suspected = np.array([face.box for face in second], np.float32).reshape(-1, 4)
+        upright = _View(picture.pixels, np.concatenate([picture.boxes, suspected]))
+        detections = detector.detect([picture.pixels])[0]
+        yield from ((picture.pixels, points, Kind.FACE) for points in _true_points(detections, picture.boxes))
+        yield from (
+            (picture.pixels, points, Kind.OTHER) for points in _false_points(detections, upright.possible_faces)
+        )
+        for view in (_rotated(upright), _negative(upright)):
+            detections = detector.detect([view.pixels])[0]
+            yield from ((view.pixels, points, Kind.OTHER) for points in _false_points(detections, view.possible_faces))
 
 
-def _right(found: list[Detection], labelled: Floats) -> Iterator[Floats]:
-    for face in found:
-        if face.score < SCORE_OF_A_FACE or face.landmarks is None or not len(labelled):
+def _true_points(detections: list[Detection], labelled: Floats) -> Iterator[Floats]:
+    """Yields the (5, 2) landmarks of the detections of labelled faces."""
+    for face in detections:
+        if face.score < MIN_TRUE_SCORE or face.landmarks is None or not len(labelled):
             continue
         if float(iou(np.array(face.box, np.float32), labelled).max()) >= MATCH_IOU:
             yield face.landmarks[:, :2]
 
 
-def _wrong(found: list[Detection], known: Floats) -> Iterator[Floats]:
-    others = (face for face in found if face.landmarks is not None and _apart(np.array(face.box, np.float32), known))
-    for face, _ in zip(others, range(WRONG_ONES), strict=False):
+def _false_points(detections: list[Detection], possible_faces: Floats) -> Iterator[Floats]:
+    """Yields the (5, 2) landmarks of the first detections that overlap no possible face."""
+    false = (
+        face
+        for face in detections
+        if face.landmarks is not None and _is_apart(np.array(face.box, np.float32), possible_faces)
+    )
+    for face, _ in zip(false, range(MAX_FALSE_PER_PICTURE), strict=False):
         assert face.landmarks is not None
         yield face.landmarks[:, :2]
 
 
-def _apart(box: Floats, known: Floats) -> bool:
-    low, high = np.maximum(box[:2], known[:, :2]), np.minimum(box[2:], known[:, 2:])
-    common = area(np.concatenate([low, high], axis=1))
-    smaller = np.maximum(np.minimum(area(box), area(known)), 1)
-    return bool((common / smaller <= APART).all())
+def _is_apart(box: Floats, boxes: Floats) -> bool:
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    intersection = area(np.concatenate([low, high], axis=1))
+    smaller = np.maximum(np.minimum(area(box), area(boxes)), 1)
+    return bool((intersection / smaller <= MAX_OVERLAP).all())
 
 
-def _on_its_side(upright: _Looked) -> _Looked:
-    """Turned to the left by a quarter: (x, y) comes to (y, width - x)."""
+def _rotated(upright: _View) -> _View:
+    """Rotates by 90 degrees counter-clockwise: (x, y) becomes (y, width - x)."""
     width = upright.pixels.shape[1]
-    x0, y0, x1, y1 = upright.known.T
-    turned = np.stack([y0, width - x1, y1, width - x0], axis=1)
-    return _Looked(np.ascontiguousarray(np.rot90(upright.pixels)), turned.astype(np.float32))
+    x0, y0, x1, y1 = upright.possible_faces.T
+    boxes = np.stack([y0, width - x1, y1, width - x0], axis=1)
+    return _View(np.ascontiguousarray(np.rot90(upright.pixels)), boxes.astype(np.float32))
 
 
-def _negative(upright: _Looked) -> _Looked:
-    return _Looked(255 - upright.pixels, upright.known)
+def _negative(upright: _View) -> _View:
+    return _View(255 - upright.pixels, upright.possible_faces)

@@ -1,87 +1,94 @@
-"""Where the refiner's faces come from: labelled pictures, canvases, and what the detector takes for faces."""
+"""Collects and caches the refiner's faces: from labelled pictures, aligned crops and the detections of a detector."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from service.inference.bundle import file_sha256, read_detector
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
-from trainer.detector.finders import YUNET_MIN_SCORE, YuNet
-from trainer.detector.steadying import Steadied
-from trainer.landmarks.faces import Faces, found_faces, join, labelled_faces
-from trainer.landmarks.proposals import mistakes, proposals
+from trainer.cache import cached_arrays, content_key
+from trainer.detector.median_landmarks import MedianLandmarkDetector
+from trainer.finders import YUNET_MIN_SCORE, YuNet
+from trainer.landmarks.faces import Faces, detected_faces, join, labelled_faces
+from trainer.landmarks.proposals import false_detections, proposals
 
-SURE = 0.85
-"""YuNet's score from which on a canvas is taken."""
-SUSPECTED = 0.2
-"""YuNet's score from which on something may be a face that nobody labelled."""
-PROPOSED = 0.02
-"""The detector's score from which on its mistakes are learned from."""
+CROP_MIN_SCORE = 0.85
+"""Minimum score of YuNet for a face of the folder of crops."""
+SUSPECTED_SCORE = 0.2
+"""Minimum score of YuNet with which something may be a face that the labels lack."""
+PROPOSAL_SCORE = 0.02
+"""Minimum score of the detector for the detections that the refiner learns from."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where faces are gathered from.
+    """The material of a training run.
 
-    Each part is kept in a folder by what it was made of, since finding all of them takes a quarter of an hour.
+    Collecting the faces takes a quarter of an hour, so each part is cached. Its key contains the folder, the detector's
+    graph and YuNet's file. Delete the cache after the content of a folder has changed.
 
     Attributes:
-        data: an Ultralytics pose data set with `train` and `val`.
-        canvases: pictures of one face each.
-        at_most: canvases that are looked at, drawn by chance.
-        scenes: pictures without a face.
-        bundle: the detector whose proposals are learned from.
+        cache: folder of collected faces.
+        data: data set in Ultralytics' pose format with the splits `train` and `val`.
+        bundle: detector whose detections are used.
+        yunet: ONNX file of YuNet, which labels the landmarks.
+        crops: folder of pictures that show one face each, or None.
+        limit: number of pictures drawn at random from `crops`.
+        scenes: folder of pictures without faces, or None.
     """
 
-    kept: Path
+    cache: Path
     data: Path
     bundle: Path
     yunet: Path
-    canvases: Path | None = None
-    at_most: int = 12_000
+    crops: Path | None = None
+    limit: int = 12_000
     scenes: Path | None = None
 
-    def to_learn_from(self) -> Faces:
-        parts = [self._pictures("train")]
-        if (canvases := self.canvases) is not None:
-            finder = Steadied(YuNet(self.yunet, YUNET_MIN_SCORE / 2))
-            make = partial(found_faces, canvases, finder, SURE, self.at_most)
-            parts.append(self._part(f"canvases {canvases.resolve()} {self.at_most}", make))
+    def training_faces(self) -> Faces:
+        parts = [self._split("train")]
+        if (crops := self.crops) is not None:
+            detector = MedianLandmarkDetector(YuNet(self.yunet, YUNET_MIN_SCORE / 2))
+            collect = partial(detected_faces, crops, detector, CROP_MIN_SCORE, self.limit)
+            parts.append(self._cached("crops", f"{crops.resolve()} {self.limit}", collect))
         if (scenes := self.scenes) is not None:
-            parts.append(self._part(f"scenes {scenes.resolve()}", partial(mistakes, scenes, self._proposing())))
+            collect = partial(false_detections, scenes, self._first_stage())
+            parts.append(self._cached("scenes", str(scenes.resolve()), collect))
         return join(parts)
 
-    def to_choose_by(self) -> Faces:
-        return self._pictures("val")
+    def validation_faces(self) -> Faces:
+        return self._split("val")
 
-    def _pictures(self, split: str) -> Faces:
-        def make() -> Faces:
-            labelled = labelled_faces(self.data, split, Steadied(YuNet(self.yunet, SUSPECTED)))
-            proposed = proposals(self.data, split, self._proposing(), YuNet(self.yunet, SUSPECTED))
+    def _split(self, split: str) -> Faces:
+        def collect() -> Faces:
+            augmented = MedianLandmarkDetector(YuNet(self.yunet, SUSPECTED_SCORE))
+            labelled = labelled_faces(self.data, split, augmented)
+            proposed = proposals(self.data, split, self._first_stage(), YuNet(self.yunet, SUSPECTED_SCORE))
             return join([labelled, proposed])
 
-        return self._part(f"{split} {self.data.resolve()}", make)
+        return self._cached(split, str(self.data.resolve()), collect)
 
-    def _proposing(self) -> "Proposing":
-        return Proposing(YoloFaceDetector(self.bundle, RuntimeOptions(precision="auto")), PROPOSED)
+    def _first_stage(self) -> "FirstStage":
+        return FirstStage(YoloFaceDetector(self.bundle, RuntimeOptions(precision="auto")), PROPOSAL_SCORE)
 
-    def _part(self, told: str, make: Callable[[], Faces]) -> Faces:
-        detector = read_detector(self.bundle)  # by its first look: another refiner beside it changes no proposal
-        models = f"{detector.files[detector.graph]} {file_sha256(self.yunet)}"
-        name = hashlib.sha256(f"{told} {models}".encode()).hexdigest()[:12]
-        return _kept(self.kept / f"{told.split()[0]}-{name}.npz", make)
+    def _cached(self, name: str, source: str, collect: Callable[[], Faces]) -> Faces:
+        # The key contains the graph of the first stage only: the refiner of the bundle does not change the proposals.
+        detector = read_detector(self.bundle)
+        key = content_key(name, source, detector.files[detector.graph], file_sha256(self.yunet))
+        arrays = cached_arrays(self.cache / f"{name}-{key}.npz", lambda: _arrays(collect()))
+        return Faces(arrays["pictures"], arrays["landmarks"], arrays["kinds"])
 
 
 @dataclass(frozen=True)
-class Proposing:
-    """A detector's first look alone: what the refiner is shown in service."""
+class FirstStage:
+    """The detector of a bundle without landmark refinement and face verification: the input of the refiner."""
 
     detector: YoloFaceDetector
     min_score: float
@@ -90,13 +97,5 @@ class Proposing:
         return self.detector.propose(pictures, self.min_score)
 
 
-def _kept(file: Path, make: Callable[[], Faces]) -> Faces:
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        faces = make()
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as opened:
-            np.savez(opened, pictures=faces.pictures, landmarks=faces.landmarks, kinds=faces.kinds)
-        partial.replace(file)
-    with np.load(file) as stored:
-        return Faces(stored["pictures"], stored["landmarks"], stored["kinds"])
+def _arrays(faces: Faces) -> Mapping[str, npt.NDArray[Any]]:
+    return {"pictures": faces.pictures, "landmarks": faces.landmarks, "kinds": faces.kinds}

@@ -15,16 +15,17 @@ from trainer.configuration import ConfigError
 from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import Faces, Kind
 from trainer.landmarks.model import EYES, LandmarkRefiner, laplace_loss
-from trainer.landmarks.samples import Samples
+from trainer.landmarks.samples import Sample, Samples
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class RefinerTraining(lightning.LightningModule):
-    """AdamW with one cycle.
+    """Trains with AdamW and a one-cycle schedule (Smith and Topin, "Super-convergence", 2018).
 
-    `error` is the median distance in parts of the distance between the eyes, `ranked` the probability that a face gets
-    a higher logit than something else (the area under the ROC curve).
+    Validation logs `error`, the median distance of landmarks divided by the distance between the eyes, and `ranked`,
+    the area under the ROC curve of face verification: the probability that a face gets a higher logit than another
+    crop.
     """
 
     def __init__(self, config: LandmarkConfig) -> None:
@@ -60,8 +61,8 @@ class RefinerTraining(lightning.LightningModule):
             faces, others = torch.cat(self._faces), torch.cat(self._others)
             if len(others):
                 self.log("ranked", (faces[:, None] > others[None]).float().mean(), prog_bar=True)
-        for seen in (self._errors, self._faces, self._others):
-            seen.clear()
+        for values in (self._errors, self._faces, self._others):
+            values.clear()
 
     def configure_optimizers(self) -> Any:
         rate, decay = self.config.learning_rate, self.config.weight_decay
@@ -79,24 +80,26 @@ def train(
     initial: Path | None = None,
     resume: bool = False,
 ) -> Path:
-    """Train and return the checkpoint with the smallest error on the validation's faces.
+    """Trains a refiner and returns the checkpoint with the smallest landmark error on the validation faces.
 
     Args:
-        initial: checkpoint of an earlier run to begin with.
-        resume: go on from the run folder's last checkpoint.
+        output: run folder for `best.ckpt`, `last.ckpt` and `metrics.csv`.
+        initial: checkpoint of an earlier run with the initial weights.
+        resume: continues from `last.ckpt` in the run folder.
 
     Raises:
-        FileNotFoundError: there is nothing to resume.
-        ValueError: there are too few faces.
+        ConfigError: `initial` is not a checkpoint of a refiner.
+        FileNotFoundError: `resume` is set and the run folder has no checkpoint.
+        ValueError: there are fewer faces than a batch, or no validation faces.
     """
     if len(faces) < config.batch_size or not len(validation):
         raise ValueError(
-            f"{len(faces)} faces to learn from and {len(validation)} to choose by: at least a batch of "
-            f"{config.batch_size} and one to choose by are needed"
+            f"{len(faces)} training faces and {len(validation)} validation faces are too few; provide at least "
+            f"{config.batch_size} (batch_size) training faces and one validation face"
         )
     last = output / "last.ckpt"
     if resume and not last.exists():
-        raise FileNotFoundError(f"nothing to resume: {last} does not exist")
+        raise FileNotFoundError(f"cannot resume: {last} does not exist; start without --resume")
     lightning.seed_everything(config.seed, verbose=False)
     best = ModelCheckpoint(output, "best", monitor="error", save_last=True, enable_version_counter=False)
     trainer = lightning.Trainer(
@@ -107,37 +110,44 @@ def train(
         enable_model_summary=False,
         precision="bf16-mixed",
     )
-    loader = DataLoader(
-        Samples(faces, config, varied=True),
+    module = RefinerTraining(config)
+    if initial is not None:
+        module.load_state_dict(load_weights(initial))
+    validation_loader = DataLoader(Samples(validation, config, augmented=False), config.batch_size)
+    trainer.fit(module, _training_loader(faces, config), validation_loader, ckpt_path=last if resume else None)
+    return Path(best.best_model_path)
+
+
+def _training_loader(faces: Faces, config: LandmarkConfig) -> DataLoader[Sample]:
+    return DataLoader(
+        Samples(faces, config, augmented=True),
         config.batch_size,
         shuffle=True,
         drop_last=True,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
     )
-    held_out = DataLoader(Samples(validation, config, varied=False), config.batch_size)
-    module = RefinerTraining(config)
-    if initial is not None:
-        module.load_state_dict(load_weights(initial))
-    trainer.fit(module, loader, held_out, ckpt_path=last if resume else None)
-    return Path(best.best_model_path)
 
 
 def load(checkpoint: Path, config: LandmarkConfig) -> LandmarkRefiner:
-    """The trained net, ready to run."""
+    """Returns the trained refiner in evaluation mode.
+
+    Raises:
+        ConfigError: the file is not a checkpoint of a refiner.
+    """
     module = RefinerTraining(config)
     module.load_state_dict(load_weights(checkpoint))
     return module.model.eval()
 
 
 def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """What a run has learned.
+    """Returns the weights of a checkpoint.
 
     Raises:
-        ConfigError: the file is no checkpoint of a refiner.
+        ConfigError: the file is not a checkpoint of a refiner.
     """
     try:
         weights: dict[str, torch.Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
     except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ConfigError(f"{checkpoint}: no checkpoint of `landmarks train`: {error}") from None
+        raise ConfigError(f"{checkpoint} is not a checkpoint of `identity-trainer landmarks train`: {error}") from None
     return weights

@@ -1,4 +1,4 @@
-"""`python -m trainer populate`"""
+"""The command `populate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,40 +7,45 @@ import typer
 
 from trainer.options import Photos, Unpacked
 
+ATTEMPTS = 8
+"""More than the client's default: parallel requests can exceed the rate limit of a key several times in a row."""
+
 
 def populate(
     photos: Photos,
-    url: Annotated[str, typer.Option(help="Of the running registry.")] = "http://127.0.0.1:8000",
-    api_key: Annotated[str | None, typer.Option(envvar="REGISTRY_API_KEY", help="With the scope `enrol`.")] = None,
-    collection: Annotated[str, typer.Option(help="That they are enrolled in.")] = "default",
-    clients: Annotated[int, typer.Option(min=1, max=64, help="People at once.")] = 4,
-    pictures: Annotated[int, typer.Option(min=1, max=32, help="Of one person in one request.")] = 8,
-    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/populate"),
+    url: Annotated[str, typer.Option(help="URL of the running registry.")] = "http://127.0.0.1:8000",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="REGISTRY_API_KEY", help="API key with the scope `enrol`.")
+    ] = None,
+    collection: Annotated[str, typer.Option(help="Collection that receives the identities.")] = "default",
+    clients: Annotated[int, typer.Option(min=1, max=64, help="Number of identities registered in parallel.")] = 4,
+    pictures: Annotated[int, typer.Option(min=1, max=32, help="Maximum number of pictures in one request.")] = 8,
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("runs/populate"),
     work: Unpacked = Path("runs/data/photos"),
 ) -> None:
-    """Register a whole data set into a running registry; the folder's name is the person's.
+    """Register a data set of <identity>/<photo> in a running registry; the name of a folder is the label.
 
-    The same command may be given again: what is enrolled already is not enrolled twice. For 100,000 pictures on the
-    registry's own machine, `POST /jobs/enrolments` from a folder needs no client.
+    A repeated command enrols no picture twice. On the machine of the registry, `POST /jobs/enrolments` enrols a folder
+    without a client.
     """
     import time
 
-    from service.client import Registry
-    from service.errors import Unavailable
+    from identity_registry import Registry, RetryPolicy
+    from identity_registry.errors import Unavailable
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
     from trainer.pictures import pictures_by_identity
     from trainer.populate import enrolment
     from trainer.populate.report import write_report
 
-    people = pictures_by_identity(unpack(photos, work))
-    if not people:
+    identities = pictures_by_identity(unpack(photos, work))
+    if not identities:
         raise ConfigError("no <identity>/<photo> in " + ", ".join(str(source) for source in photos))
     started = time.monotonic()
     try:
-        with Registry(url, api_key) as registry:
-            portions = enrolment.portions(people, pictures)
-            outcomes = list(enrolment.populate(registry, portions, collection, clients))
+        with Registry(url, api_key, retries=RetryPolicy(max_attempts=ATTEMPTS)) as registry:
+            batches = enrolment.batches_of(identities, pictures)
+            outcomes = list(enrolment.populate(registry, batches, collection, clients))
     except Unavailable as error:
         raise ConfigError(f"{url}: {error.detail}") from None
     typer.echo(write_report(outcomes, time.monotonic() - started, output))

@@ -1,4 +1,4 @@
-"""Registers a folder of people into a running registry, several people at once."""
+"""Registers folders of pictures in a running registry, several identities in parallel."""
 
 import hashlib
 import time
@@ -9,23 +9,38 @@ from pathlib import Path
 
 from rich.progress import track
 
-from service.client import Registry
-from service.client import operations as op
-from service.errors import RegistryError
+from identity_registry import Registry, RegistryError
+from identity_registry.errors import (
+    NotAllowed,
+    NotFound,
+    StorageFull,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    UnexpectedResponse,
+)
 
-NOT_THE_PICTURES = {401, 403, 404, 503, 507}
-"""Statuses of errors that every picture would have: a wrong key, no such collection, no database."""
+EVERY_REQUEST_FAILS = (
+    NotAllowed,
+    NotFound,
+    StorageFull,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    UnexpectedResponse,
+)
+"""Errors that do not depend on the pictures, such as a wrong API key or a missing collection."""
 ACCEPTED, DUPLICATE, REJECTED = "accepted", "duplicate", "rejected"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one picture.
+    """Result of one picture.
 
     Attributes:
-        status: `accepted`, `duplicate` (this person has it already) or `rejected`, then with a code of
-            docs/problems.md.
-        seconds: of the request that it was a part of.
+        status: `accepted`, `duplicate` (the identity has this face already) or `rejected`.
+        code: error code of the API if the picture is rejected, else empty.
+        seconds: duration of the request that contained the picture.
     """
 
     identity: str
@@ -37,60 +52,59 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Portion:
-    """Pictures of one person that go in one request."""
+class Batch:
+    """Pictures of one identity that one request contains."""
 
     identity: str
     pictures: list[Path]
 
     @property
     def key(self) -> str:
-        """The same for the same pictures: a request that is sent again enrols nothing twice."""
+        """Idempotency key: equal for equal pictures, so that a repeated command enrols nothing twice."""
         content = hashlib.sha256(self.identity.encode())
         for picture in self.pictures:
             content.update(hashlib.sha256(picture.read_bytes()).digest())
         return content.hexdigest()
 
 
-def portions(people: Sequence[tuple[str, Sequence[Path]]], size: int) -> list[list[Portion]]:
-    """For every person the requests that enrol them, which follow one another."""
+def batches_of(identities: Sequence[tuple[str, Sequence[Path]]], size: int) -> list[list[Batch]]:
+    """Returns the batches of each identity, with at most `size` pictures in a batch."""
     return [
-        [Portion(name, list(pictures[start : start + size])) for start in range(0, len(pictures), size)]
-        for name, pictures in people
+        [Batch(name, list(pictures[start : start + size])) for start in range(0, len(pictures), size)]
+        for name, pictures in identities
     ]
 
 
-def populate(registry: Registry, people: list[list[Portion]], collection: str, clients: int) -> Iterator[Outcome]:
-    """Enrol everybody, `clients` people at once; one outcome for each picture.
+def populate(registry: Registry, identities: list[list[Batch]], collection: str, clients: int) -> Iterator[Outcome]:
+    """Registers all batches, `clients` identities in parallel. Yields one outcome for each picture.
 
     Raises:
-        RegistryError: it is not the pictures that are refused; Unavailable where the registry can't be reached.
+        RegistryError: the registry cannot be reached, or refuses every request independently of its pictures.
     """
     with ThreadPoolExecutor(clients) as pool:
-        enrolled = pool.map(lambda person: _enrol(registry, person, collection), people)
-        for outcomes in track(enrolled, total=len(people), description="registering people"):
+        enrolled = pool.map(lambda batches: _enrol(registry, batches, collection), identities)
+        for outcomes in track(enrolled, total=len(identities), description="registering identities"):
             yield from outcomes
 
 
-def _enrol(registry: Registry, person: Sequence[Portion], collection: str) -> list[Outcome]:
-    return [outcome for portion in person for outcome in _send(registry, portion, collection)]
+def _enrol(registry: Registry, batches: Sequence[Batch], collection: str) -> list[Outcome]:
+    return [outcome for batch in batches for outcome in _register(registry, batch, collection)]
 
 
-def _send(registry: Registry, portion: Portion, collection: str) -> list[Outcome]:
+def _register(registry: Registry, batch: Batch, collection: str) -> list[Outcome]:
     started = time.monotonic()
-    operation = op.register(portion.identity, portion.pictures, collection=collection, idempotency_key=portion.key)
     try:
-        answer = registry.send(operation)
-        told: list[tuple[str, str | None, str | None]] = [
-            (view.status, view.code, view.detail) for view in answer.images
+        response = registry.register(batch.identity, batch.pictures, collection=collection, idempotency_key=batch.key)
+        results: list[tuple[str, str | None, str | None]] = [
+            (image.status, image.code, image.detail) for image in response.images
         ]
+    except EVERY_REQUEST_FAILS:
+        raise
     except RegistryError as error:
-        if error.status in NOT_THE_PICTURES:
-            raise
-        one_by_one = error.extensions.get("images") or [{}] * len(portion.pictures)
-        told = [(REJECTED, why.get("code", error.code), why.get("detail", error.detail)) for why in one_by_one]
+        reasons = error.extensions.get("images") or [{}] * len(batch.pictures)
+        results = [(REJECTED, reason.get("code", error.code), reason.get("detail", error.detail)) for reason in reasons]
     seconds = time.monotonic() - started
     return [
-        Outcome(portion.identity, picture, status, code or "", detail or "", seconds)
-        for picture, (status, code, detail) in zip(portion.pictures, told, strict=True)
+        Outcome(batch.identity, picture, status, code or "", detail or "", seconds)
+        for picture, (status, code, detail) in zip(batch.pictures, results, strict=True)
     ]

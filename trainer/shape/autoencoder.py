@@ -1,4 +1,4 @@
-"""From a face's landmarks, however it is turned, to where they would be from the front."""
+"""The landmark autoencoder: it estimates the frontal landmarks of a face from its landmarks in any pose."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +14,19 @@ from trainer.configuration import ConfigError
 from trainer.embedder.split import Part, part_of
 from trainer.shape.chunks import Landmarks
 from trainer.shape.config import ShapeConfig
-from trainer.shape.pose import EYES_MM, HEAD, Pose, pose_of
+from trainer.shape.pose import Pose, frontal_shift, pose_of
 
 Floats = npt.NDArray[np.float32]
-SIDE = 90.0
-"""Degrees that count as one, as an input."""
+POSE_SCALE = 90.0
+"""Yaw and pitch in degrees are divided by this to form an input."""
 POINTS = 5
 
 
 class ShapeAutoencoder(nn.Module):
-    """(N, 12) landmarks with yaw and pitch to (N, 10) canonical landmarks, through a code of a few numbers.
+    """Maps (N, 12) landmarks with yaw and pitch to (N, 10) canonical landmarks, through a code of a few numbers.
 
-    The landmarks come turned to the front as the average head's points would; what is learned is how far this face
-    differs from that head. Landmarks as they are, without that, came no nearer than everybody's mean face.
+    The input landmarks are already moved to the front as those of the average head would move; the network learns the
+    difference of this face from that head. Without this step, its error was not smaller than that of the mean face.
     """
 
     def __init__(self, hidden: int, code: int) -> None:
@@ -40,43 +40,50 @@ class ShapeAutoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class Faces:
-    """`inputs` (N, 12), `seen` (N, 10) upright landmarks as they are, `targets` (N, 10) the person's canonical ones."""
+    """N faces of one part of the split.
+
+    Attributes:
+        inputs: (N, 12) inputs of the autoencoder.
+        upright: (N, 10) landmarks without position, size and roll.
+        targets: (N, 10) canonical landmarks of the person: the mean over the person's frontal pictures.
+    """
 
     inputs: Floats
-    seen: Floats
+    upright: Floats
     targets: Floats
 
 
 @dataclass(frozen=True)
 class ShapeErrors:
-    """Mean distance of landmarks to their person's canonical ones in eye distances, of people who trained nothing.
+    """Mean distances of estimates from canonical landmarks, in distances between the eyes, on held-out people.
 
     Attributes:
-        untouched: of the landmarks as they are.
-        turned_back: of the landmarks, each moved as the average head's point moves when it is turned to the front.
-        everybody: of everybody's mean face.
-        restored: of the autoencoder's.
+        unchanged: error of the upright landmarks without change.
+        moved_to_front: error of the landmarks moved to the front as those of the average head.
+        mean_face: error of the mean face of the training part.
+        restored: error of the autoencoder.
     """
 
     faces: int
     people: int
-    untouched: float
-    turned_back: float
-    everybody: float
+    unchanged: float
+    moved_to_front: float
+    mean_face: float
     restored: float
 
 
 def train(landmarks: Landmarks, config: ShapeConfig, output: Path) -> ShapeErrors:
-    """Train, keep the best epoch in `shape.pt`, and measure it on the people of the calibration part.
+    """Trains the autoencoder, stores the best epoch in `shape.pt`, and measures it on the calibration part.
 
     Raises:
-        ConfigError: a part has nobody with enough pictures from the front.
+        ConfigError: a part of the split has nobody with enough frontal pictures.
     """
     torch.manual_seed(config.seed)
     parts = {part: _faces_of(landmarks, config, part) for part in (Part.TRAIN, Part.VALIDATION, Part.CALIBRATION)}
+    training, validation = parts[Part.TRAIN], parts[Part.VALIDATION]
     model = ShapeAutoencoder(config.hidden, config.code)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
-    inputs, targets = (torch.from_numpy(part) for part in (parts[Part.TRAIN].inputs, parts[Part.TRAIN].targets))
+    inputs, targets = torch.from_numpy(training.inputs), torch.from_numpy(training.targets)
     best = np.inf
     output.mkdir(parents=True, exist_ok=True)
     for _ in track(range(config.epochs), description="training the autoencoder"):
@@ -86,14 +93,15 @@ def train(landmarks: Landmarks, config: ShapeConfig, output: Path) -> ShapeError
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        error = _error(_restore(model, parts[Part.VALIDATION].inputs), parts[Part.VALIDATION].targets)
+        error = _error(_restore(model, validation.inputs), validation.targets)
         if error < best:
             best = error
             torch.save({"config": config.model_dump(mode="json"), "state": model.state_dict()}, output / "shape.pt")
-    return _measure(load(output / "shape.pt"), parts[Part.TRAIN], parts[Part.CALIBRATION])
+    return _measure(load(output / "shape.pt"), training, parts[Part.CALIBRATION])
 
 
 def load(file: Path) -> ShapeAutoencoder:
+    """Reads an autoencoder that `train` stored, in evaluation mode."""
     saved = torch.load(file, weights_only=True)
     config = ShapeConfig.model_validate(saved["config"])
     model = ShapeAutoencoder(config.hidden, config.code)
@@ -102,13 +110,13 @@ def load(file: Path) -> ShapeAutoencoder:
 
 
 def canonical(model: ShapeAutoencoder, landmarks: Floats) -> Floats:
-    """(N, 5, 2) canonical landmarks, in eye distances around their mean, of (N, 5, 3) in a picture."""
+    """Estimates (N, 5, 2) canonical landmarks, around their mean and in eye distances, from (N, 5, 3) in pixels."""
     return _restore(model, np.stack([_input(pose_of(face)) for face in landmarks])).reshape(-1, POINTS, 2)
 
 
 def _input(pose: Pose) -> Floats:
-    frontal = pose.points + _turning(pose)
-    return np.concatenate([frontal.ravel(), [pose.yaw / SIDE, pose.pitch / SIDE]]).astype(np.float32)
+    frontal = pose.points + frontal_shift(pose)
+    return np.concatenate([frontal.ravel(), [pose.yaw / POSE_SCALE, pose.pitch / POSE_SCALE]]).astype(np.float32)
 
 
 def _faces_of(landmarks: Landmarks, config: ShapeConfig, part: Part) -> Faces:
@@ -118,14 +126,19 @@ def _faces_of(landmarks: Landmarks, config: ShapeConfig, part: Part) -> Faces:
     for row, pose in poses.items():
         if max(abs(pose.yaw), abs(pose.pitch)) < config.frontal_degrees:
             frontal.setdefault(landmarks.identities[row], []).append(pose.points)
-    faces = {name: np.mean(seen, axis=0) for name, seen in frontal.items() if len(seen) >= config.fewest_frontal}
-    known = [row for row in rows if landmarks.identities[row] in faces]
-    if not known:
-        raise ConfigError(f"nobody of the {part} part has {config.fewest_frontal} pictures from the front")
+    targets = {
+        name: np.mean(points, axis=0) for name, points in frontal.items() if len(points) >= config.fewest_frontal
+    }
+    usable = [row for row in rows if landmarks.identities[row] in targets]
+    if not usable:
+        raise ConfigError(
+            f"nobody in the {part} part has {config.fewest_frontal} pictures from the front; provide more pictures, or "
+            "lower fewest_frontal"
+        )
     return Faces(
-        np.stack([_input(poses[row]) for row in known]),
-        np.stack([poses[row].points.ravel() for row in known]).astype(np.float32),
-        np.stack([faces[landmarks.identities[row]].ravel() for row in known]).astype(np.float32),
+        np.stack([_input(poses[row]) for row in usable]),
+        np.stack([poses[row].points.ravel() for row in usable]).astype(np.float32),
+        np.stack([targets[landmarks.identities[row]].ravel() for row in usable]).astype(np.float32),
     )
 
 
@@ -137,29 +150,18 @@ def _restore(model: ShapeAutoencoder, inputs: Floats) -> Floats:
     return restored
 
 
-def _error(found: Floats, targets: Floats) -> float:
-    apart = (found - targets).reshape(-1, POINTS, 2)
-    return float(np.linalg.norm(apart, axis=2).mean())
+def _error(estimates: Floats, targets: Floats) -> float:
+    differences = (estimates - targets).reshape(-1, POINTS, 2)
+    return float(np.linalg.norm(differences, axis=2).mean())
 
 
-def _measure(model: ShapeAutoencoder, known: Faces, held_out: Faces) -> ShapeErrors:
-    seen = held_out.seen
-    mean = np.broadcast_to(np.unique(known.targets, axis=0).mean(axis=0), seen.shape)
+def _measure(model: ShapeAutoencoder, training: Faces, held_out: Faces) -> ShapeErrors:
+    mean = np.broadcast_to(np.unique(training.targets, axis=0).mean(axis=0), held_out.upright.shape)
     return ShapeErrors(
-        faces=len(seen),
+        faces=len(held_out.upright),
         people=len(np.unique(held_out.targets, axis=0)),
-        untouched=_error(seen, held_out.targets),
-        turned_back=_error(held_out.inputs[:, : 2 * POINTS], held_out.targets),
-        everybody=_error(np.asarray(mean, np.float32), held_out.targets),
+        unchanged=_error(held_out.upright, held_out.targets),
+        moved_to_front=_error(held_out.inputs[:, : 2 * POINTS], held_out.targets),
+        mean_face=_error(np.asarray(mean, np.float32), held_out.targets),
         restored=_error(_restore(model, held_out.inputs), held_out.targets),
     )
-
-
-def _turning(pose: Pose) -> npt.NDArray[np.float64]:
-    """(5, 2) by how much each point of the average head moves when it is turned to the front."""
-    head = (HEAD - HEAD.mean(axis=0)) / EYES_MM
-    yaw, pitch = np.radians([pose.yaw, pose.pitch])
-    x = np.cos(yaw) * head[:, 0] - np.sin(yaw) * head[:, 2]
-    depth = np.sin(yaw) * head[:, 0] + np.cos(yaw) * head[:, 2]
-    y = np.cos(pitch) * head[:, 1] - np.sin(pitch) * depth
-    return np.stack([head[:, 0] - x, head[:, 1] - y], axis=1)

@@ -1,59 +1,87 @@
-"""`python -m trainer shape …`"""
+"""The commands `identity-trainer shape …`"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trainer.options import BUNDLE, WORK, Bundle, Identities, Work
+from trainer.options import BUNDLE, WORK, Bundle, Identities, TrainedBy, Work
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="What turning a face does to its landmarks, and to verification: an autoencoder of landmarks, and a report.",
-)
+HELP = """Study how turning a head changes its landmarks and its verification.
 
-Canvases = Annotated[list[Path] | None, typer.Option(help="Folder or zip of <identity>/<canvas>; repeatable.")]
-Chunks = Annotated[Path, typer.Option(help="Folder of chunks.")]
-Config = Annotated[Path, typer.Option(help="YAML with the settings.")]
+An autoencoder estimates the landmarks that a face would have from the front. The report shows error rates by yaw, and
+whether alignment by these landmarks reduces them.
+
+1. identity-trainer shape chunks --identities crops (collects landmarks)
+
+2. identity-trainer shape train (trains the autoencoder)
+
+3. identity-trainer shape report --identities crops (measures verification by yaw)
+"""
+
+app = typer.Typer(no_args_is_help=True, help=HELP)
+
+Crops = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder or zip archive of <identity>/<aligned crop>, written by `prepare`; repeatable."),
+]
+Chunks = Annotated[Path, typer.Option(help="Folder of chunks, written by `shape chunks`.")]
 CHUNKS, CONFIG, OUTPUT = Path("runs/shape/chunks"), Path("configs/shape.yaml"), Path("runs/shape")
 
 
 @app.command()
 def chunks(
-    identities: Canvases = None,
-    source: Annotated[str | None, typer.Option(help="Parquet of pictures with labels, or hf://…")] = None,
-    image: Annotated[str, typer.Option(help="Its column of pictures.")] = "image",
-    label: Annotated[str, typer.Option(help="Its column of people.")] = "label",
-    samples: Annotated[int | None, typer.Option(min=1, help="At most so many of its pictures.")] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="At most so many of its people.")] = None,
-    probability: Annotated[float, typer.Option(min=0, max=1, help="With which each of them is considered.")] = 1.0,
-    output: Chunks = CHUNKS,
+    identities: Crops = None,
+    source: Annotated[
+        str | None, typer.Option(help="Parquet files of labelled pictures: a path, a pattern or hf://…")
+    ] = None,
+    image: Annotated[str, typer.Option(help="For --source: column of pictures.")] = "image",
+    label: Annotated[str, typer.Option(help="For --source: column of identities.")] = "label",
+    samples: Annotated[int | None, typer.Option(min=1, help="For --source: maximum number of pictures.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="For --source: maximum number of identities.")] = None,
+    probability: Annotated[
+        float, typer.Option(min=0, max=1, help="For --source: probability with which a picture is used.")
+    ] = 1.0,
+    output: Annotated[Path, typer.Option(help="Folder for the chunks.")] = CHUNKS,
     work: Work = WORK,
 ) -> None:
-    """Find the landmarks of many faces and keep them in chunks of 5,000, of canvases or of a data set of the hub."""
+    """Detect the landmarks of many faces and store them in chunks of 5,000 faces.
+
+    The faces come from aligned crops (--identities) or from a data set of the Hugging Face hub (--source).
+    """
+    from rich.progress import track
+
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
-    from trainer.embedder.canvases import load_canvases
-    from trainer.embedder.landmark_finders import served_landmarks
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.crop_landmarks import served_landmarks
     from trainer.finders import Finder, FinderName
     from trainer.importing import parquet
-    from trainer.shape import chunks as writing
+    from trainer.shape import chunks as chunk_files
 
     if bool(identities) == bool(source):
-        raise ConfigError("name --identities or --source")
+        raise ConfigError("name either --identities or --source")
     if identities:
-        canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
-        faces = writing.faces_of_canvases(served_landmarks(canvases), canvases.identities)
+        crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+        faces = chunk_files.faces_of_crops(served_landmarks(crops), crops.identities)
     else:
         limits = parquet.Limits(classes=classes, samples=samples, probability=probability)
         rows = parquet.limited(parquet.read(source or "", image, label), limits)
-        faces = writing.faces_of_rows(rows, Finder(FinderName.YOLO, None)())
-    typer.echo(f"{writing.write_chunks(faces, output):,} faces in {output}")
+        progress = track(rows, description="detecting landmarks", total=samples)
+        faces = chunk_files.faces_of_rows(progress, Finder(FinderName.YOLO, None)())
+    typer.echo(f"{chunk_files.write_chunks(faces, output):,} faces in {output}")
 
 
 @app.command()
-def train(chunks: Chunks = CHUNKS, config: Config = CONFIG, output: Annotated[Path, typer.Option()] = OUTPUT) -> None:
-    """Train the autoencoder: pose and landmarks in, the person's landmarks from the front out."""
+def train(
+    chunks: Chunks = CHUNKS,
+    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = CONFIG,
+    output: Annotated[Path, typer.Option(help="Folder for shape.pt and errors.md.")] = OUTPUT,
+) -> None:
+    """Train the autoencoder: from landmarks and pose to the landmarks of the same face from the front.
+
+    The table compares its error with simpler estimates, on people who are not in the training part.
+    """
     from trainer.shape import autoencoder
     from trainer.shape.chunks import read_chunks
     from trainer.shape.config import ShapeConfig
@@ -68,48 +96,28 @@ def train(chunks: Chunks = CHUNKS, config: Config = CONFIG, output: Annotated[Pa
 @app.command()
 def report(
     identities: Identities,
-    shape: Annotated[Path, typer.Option(help="What `train` wrote.")] = OUTPUT / "shape.pt",
+    shape: Annotated[Path, typer.Option(help="Autoencoder that `shape train` wrote.")] = OUTPUT / "shape.pt",
     bundle: Bundle = BUNDLE,
-    config: Annotated[Path, typer.Option(help="YAML that trained the embedder, for the split of people.")] = Path(
-        "configs/train.yaml"
-    ),
-    output: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/evaluation/yaw"),
+    config: TrainedBy = Path("configs/train.yaml"),
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("runs/evaluation/yaw"),
     work: Work = WORK,
 ) -> None:
-    """Verification rates of held-out people by how far the more turned of two faces looks to the side.
+    """Measure verification of held-out people by the larger yaw of the two faces of a pair.
 
-    Of the canvases as they are, of crops aligned anew by the service's detector, and by the autoencoder's canonical
-    landmarks.
+    Three alignments are compared: the crops as they are, crops aligned again by the shipped detector's landmarks, and
+    crops aligned by the autoencoder's frontal landmarks.
     """
-    import numpy as np
-
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
-    from trainer.configuration import ConfigError
-    from trainer.embedder.calibration import held_out_rows
-    from trainer.embedder.canvases import load_canvases
+    from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import EmbedderConfig
-    from trainer.embedder.embedding import embed_canvases
-    from trainer.embedder.landmark_finders import served_landmarks
-    from trainer.embedder.split import Part
     from trainer.shape.autoencoder import load
     from trainer.shape.report import write_report
-    from trainer.shape.verification import by_yaw, embed_realigned, yaws
+    from trainer.shape.verification import compare_alignments
 
     model = load(shape)
     embedder = FaceEmbedder(bundle, RuntimeOptions())
-    canvases = load_canvases(unpack(identities, work / "identities"), None, work / "cache")
-    landmarks = served_landmarks(canvases)[:, :5]
-    held_out = held_out_rows(canvases, EmbedderConfig.load(config).split, Part.CALIBRATION)
-    rows = [row for row in held_out if landmarks[row, :, 2].all()]
-    if len(rows) < 2:
-        raise ConfigError("the split keeps nobody back whose landmarks were found")
-    names = [canvases.identities[row] for row in rows]
-    yaw = yaws(landmarks[rows])
-    usual = by_yaw(embed_canvases(embedder, canvases, rows)[0], names, yaw)
-    points = np.asarray(landmarks[rows])
-    anew, canonical = (
-        by_yaw(embed_realigned(embedder, canvases, rows, points, way), names, yaw) for way in (None, model)
-    )
-    typer.echo(write_report(usual, anew, canonical, output))
+    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    rates = compare_alignments(embedder, crops, EmbedderConfig.load(config).split, model)
+    typer.echo(write_report(rates, output))

@@ -1,48 +1,52 @@
-"""What turning a face costs, and what the landmark autoencoder makes of it, as Markdown with a plot."""
+"""Reports the autoencoder's errors, and verification by yaw, as Markdown with a plot."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
-
+from trainer.plot_style import new_figure, save_figure
 from trainer.shape.autoencoder import ShapeErrors
-from trainer.shape.verification import Bin
+from trainer.shape.verification import AlignmentRates
 from trainer.tables import table
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
 
 
 def errors_table(errors: ShapeErrors) -> str:
-    """How near each guess of the canonical landmarks comes."""
-    words = f"{errors.faces:,} faces of {errors.people} people who trained nothing; mean distance in eye distances."
-    rows = (
-        ("the landmarks as they are", f"{errors.untouched:.4f}"),
-        ("turned to the front as the average head", f"{errors.turned_back:.4f}"),
-        ("everybody's mean face", f"{errors.everybody:.4f}"),
-        ("the autoencoder", f"{errors.restored:.4f}"),
+    """Formats the error of each estimate of the canonical landmarks."""
+    words = (
+        f"{errors.faces:,} faces of {errors.people} held-out people; mean distance of landmarks in distances between "
+        "the eyes."
     )
-    return f"{words}\n\n{table(('canonical landmarks by', 'error'), rows)}"
+    rows = (
+        ("unchanged landmarks", f"{errors.unchanged:.4f}"),
+        ("moved to the front as the average head", f"{errors.moved_to_front:.4f}"),
+        ("mean face of the training part", f"{errors.mean_face:.4f}"),
+        ("autoencoder", f"{errors.restored:.4f}"),
+    )
+    return f"{words}\n\n{table(('estimate of the canonical landmarks', 'error'), rows)}"
 
 
-def write_report(usual: Sequence[Bin], anew: Sequence[Bin], canonical: Sequence[Bin], folder: Path) -> str:
-    """`report.md` and `yaw.png`; returns the table."""
+def write_report(rates: AlignmentRates, folder: Path) -> str:
+    """Writes `report.md` and `yaw.png`, and returns the table."""
     folder.mkdir(parents=True, exist_ok=True)
+    bins = list(zip(rates.unchanged, rates.realigned, rates.canonical, strict=True))
+    names = [f"{first.low:.0f} to {first.high:.0f}" for first, _, _ in bins]
     rows = [
-        (f"{one.low:.0f} to {one.high:.0f}", f"{one.genuine:,}", *(f"{way.tar:.4f}" for way in (one, two, three)))
-        for one, two, three in zip(usual, anew, canonical, strict=True)
+        (name, f"{ways[0].genuine:,}", *(f"{way.tar:.4f}" for way in ways))
+        for name, ways in zip(names, bins, strict=True)
     ]
-    head = ("yaw of the more turned face", "genuine pairs", "TAR, canvases as they are", "aligned anew", "canonically")
+    head = (
+        "larger yaw of the pair, degrees",
+        "genuine pairs",
+        "TAR, crops as they are",
+        "TAR, aligned again",
+        "TAR, canonical alignment",
+    )
     text = table(head, rows)
-    figure, axes = plt.subplots(figsize=(6, 3.6))
-    places = [f"{one.low:.0f} to {one.high:.0f}" for one in usual]
-    axes.plot(places, [one.tar for one in usual], "o:", label="canvases as they are")
-    axes.plot(places, [one.tar for one in anew], "o-", label="aligned anew, as the service does")
-    axes.plot(places, [one.tar for one in canonical], "o--", label="by canonical landmarks")
-    axes.set(xlabel="yaw of the more turned face", ylabel="true accept rate", ylim=(0, 1))
+    figure, axes = new_figure()
+    axes.plot(names, [one.tar for one in rates.unchanged], "o:", label="crops as they are")
+    axes.plot(names, [one.tar for one in rates.realigned], "o-", label="aligned again by the service's landmarks")
+    axes.plot(names, [one.tar for one in rates.canonical], "o--", label="aligned by canonical landmarks")
+    axes.set(xlabel="larger yaw of the pair, degrees", ylabel="true accept rate", ylim=(0, 1))
     axes.legend()
-    figure.savefig(folder / "yaw.png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    words = "One threshold for all pairs, at FMR 1e-3 over them."
+    save_figure(figure, folder / "yaw.png")
+    words = "All pairs are compared at one threshold, which has FMR 1e-3 over all pairs."
     (folder / "report.md").write_text(f"# Verification by yaw\n\n{words}\n\n{text}\n\n![by yaw](yaw.png)\n")
     return text

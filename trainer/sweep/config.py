@@ -1,4 +1,4 @@
-"""Settings of a benchmark of many encoders, read from a YAML file."""
+"""Settings of a sweep over encoders."""
 
 from typing import Any, Literal, Self
 
@@ -9,26 +9,27 @@ from trainer.embedder.config import EmbedderConfig
 
 
 class RunConfig(Configuration):
-    """One encoder of the benchmark."""
+    """One encoder of the sweep."""
 
     backbone: str
     embedding_dim: int = Field(ge=8)
 
     @property
     def name(self) -> str:
-        """Of its folder and its bundle."""
+        """Name of the run's folder and of its bundle."""
         return f"{self.backbone.replace(':', '-').replace('/', '-').lower()}-{self.embedding_dim}"
 
 
 class SweepConfig(Configuration):
-    """Every one of `backbones` with every one of `embedding_dims`, or exactly `runs`.
+    """Each of `backbones` with each of `embedding_dims`, or the list `runs`.
 
     Attributes:
-        train: the configuration of every run, without backbone and embedding_dim.
-        gallery: whose pictures are searched and measured. `calibration`: people who neither train nor choose.
-        top_k: how many answers a query's row shows.
-        queries: how many query pictures there are grids for.
-        threads: of the latency measurement.
+        gallery: Part of the split whose pictures are searched and measured. The people of `calibration` neither train
+            nor select the checkpoint.
+        top_k: Number of search results per query.
+        queries: Number of query pictures.
+        threads: Threads of the latency measurement.
+        train: The training configuration of every run, without backbone and embedding_dim.
     """
 
     backbones: tuple[str, ...] = ()
@@ -41,17 +42,17 @@ class SweepConfig(Configuration):
     train: dict[str, Any]
 
     @model_validator(mode="after")
-    def _has_one_list(self) -> Self:
+    def _is_valid(self) -> Self:
         if bool(self.runs) == bool(self.backbones and self.embedding_dims):
-            raise ValueError("name backbones and embedding_dims, or runs")
+            raise ValueError("set either backbones and embedding_dims, or runs")
         for key in ("backbone", "embedding_dim"):
             if key in self.train:
-                raise ValueError(f"train.{key} is what the benchmark goes through: leave it out")
-        self.configurations()  # a wrong key is told before the first hour of training
+                raise ValueError(f"train.{key} is varied by the sweep; remove it from train")
+        self.configurations()  # so that an invalid key fails before the first hour of training
         return self
 
     def configurations(self) -> dict[RunConfig, EmbedderConfig]:
-        """Every run with the configuration that trains it."""
+        """Returns every run with its training configuration."""
         pairs = ((backbone, dim) for backbone in self.backbones for dim in self.embedding_dims)
         runs = self.runs or tuple(RunConfig(backbone=backbone, embedding_dim=dim) for backbone, dim in pairs)
         return {run: EmbedderConfig.model_validate({**self.train, **run.model_dump()}) for run in runs}

@@ -1,4 +1,4 @@
-"""What is known of one encoder of the benchmark, as its `run_result.json` holds it."""
+"""The figures of one encoder of a sweep, stored as `run_result.json`."""
 
 import json
 from collections.abc import Sequence
@@ -11,15 +11,16 @@ RESULT, RESULTS = "run_result.json", "benchmark_results.json"
 
 
 class RunResult(BaseModel):
-    """Accuracy on the gallery's people, and what the encoder costs.
+    """Accuracy on the gallery's people, and cost.
 
     Attributes:
-        recipe: a hash of configuration, pictures and teacher.
-        tar: true accept rate at `fmr`.
-        rank_1: how often the nearest other picture is of the same person.
-        top_k_rate: how often the same person is among the nearest `top_k`.
-        latency_ms: median of one crop through the bundle's graph, as the service runs it.
-        minutes: of training.
+        recipe: Hash of configuration, pictures and teacher.
+        tar: True accept rate at the false match rate `fmr`.
+        rank_1: How often (0 to 1) the most similar other picture is of the same person.
+        top_k_rate: How often (0 to 1) one of the `top_k` most similar pictures is of the same person.
+        gallery: Part of the split.
+        latency_ms: Median time of one crop through the bundle's graph, as the service runs it.
+        minutes: Duration of the training.
     """
 
     name: str
@@ -44,20 +45,22 @@ class RunResult(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The result of a finished run, or None."""
+        """Returns the result of a finished run; None if the run is not finished."""
         file = folder / RESULT
         return cls.model_validate_json(file.read_bytes()) if file.exists() else None
 
 
 def write_all(results: Sequence[RunResult], folder: Path) -> None:
-    """`benchmark_results.json`, the most accurate encoder first."""
+    """Writes `benchmark_results.json`, sorted by accuracy."""
     rows = [result.model_dump() for result in by_accuracy(results)]
     (folder / RESULTS).write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def by_accuracy(results: Sequence[RunResult]) -> list[RunResult]:
+    """Returns the results with the highest true accept rate first."""
     return sorted(results, key=lambda result: (-result.tar, -result.rank_1))
 
 
 def by_size(results: Sequence[RunResult]) -> list[RunResult]:
+    """Returns the results with the smallest graph first."""
     return sorted(results, key=lambda result: result.megabytes)

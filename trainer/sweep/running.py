@@ -1,6 +1,5 @@
-"""Trains, packs and measures every encoder of a benchmark; what is finished is not done again."""
+"""Trains, packs and measures every encoder of a sweep; finished runs are reused."""
 
-import hashlib
 import math
 import statistics
 import time
@@ -10,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from service.inference.bundle import file_sha256, read_embedder
+from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions, open_graph
+from trainer.cache import content_key
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training
-from trainer.embedder.canvases import CanvasSet
+from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.scores import all_pairs, top_k_rate
 from trainer.sweep.config import RunConfig, SweepConfig
@@ -28,7 +28,7 @@ CALLS = 30
 
 def run_all(
     sweep: SweepConfig,
-    canvases: CanvasSet,
+    crops: AlignedCrops,
     gallery: Gallery,
     provenance: dict[str, Any],
     output: Path,
@@ -36,15 +36,22 @@ def run_all(
     cache: Path,
     device: str,
 ) -> Iterator[RunResult]:
-    """The result of each run, as soon as it is there. A run that was cut off goes on from its last epoch."""
+    """Yields the result of each run as soon as it is finished. An interrupted run resumes with its last epoch.
+
+    Raises:
+        ConfigError: A folder contains a run with another configuration, other pictures or another teacher.
+    """
     for run, config in sweep.configurations().items():
         folder = output / run.name
-        result, recipe = RunResult.read(folder), _recipe(config, canvases, teacher)
+        result, recipe = RunResult.read(folder), _recipe_key(config, crops, teacher)
         if result is not None and result.recipe != recipe:
-            raise ConfigError(f"{folder} holds a run of another recipe, pictures or teacher: name another --output")
+            raise ConfigError(
+                f"{folder} contains a run with another configuration, other pictures or another teacher; name another "
+                "folder with --output"
+            )
         if result is None:
             started = time.monotonic()
-            best = training.train(config, canvases, teacher, cache, folder / "run", device=device)
+            best = training.train(config, crops, teacher, cache, folder / "run", device=device)
             minutes = (time.monotonic() - started) / 60
             export.export(best, folder / "bundle", run.name, provenance)
             result = _measure(run, sweep, gallery, folder / "bundle", recipe, minutes)
@@ -54,9 +61,8 @@ def run_all(
         yield result
 
 
-def _recipe(config: EmbedderConfig, canvases: CanvasSet, teacher: Path | None) -> str:
-    told = f"{config.model_dump_json()} {canvases.key} {'' if teacher is None else file_sha256(teacher)}"
-    return hashlib.sha256(told.encode()).hexdigest()
+def _recipe_key(config: EmbedderConfig, crops: AlignedCrops, teacher: Path | None) -> str:
+    return content_key(config.model_dump_json(), crops.key, "" if teacher is None else teacher)
 
 
 def _measure(
@@ -65,7 +71,7 @@ def _measure(
     embedder = FaceEmbedder(bundle, RuntimeOptions())
     embeddings = gallery.embed(embedder)
     pairs = all_pairs(embeddings, gallery.names)
-    fmr = pairs.told(FMR)
+    fmr = pairs.measurable_fmr(FMR)
     return RunResult(
         name=run.name,
         recipe=recipe,
@@ -87,14 +93,14 @@ def _measure(
 
 
 def parameters(graph: Path) -> int:
-    """Numbers that an ONNX file has learned."""
+    """Returns the number of weights in an ONNX file."""
     import onnx
 
     return sum(math.prod(tensor.dims) for tensor in onnx.load(str(graph)).graph.initializer)
 
 
 def latency_ms(bundle: Path, threads: int) -> float:
-    """Median of one crop at a time."""
+    """Returns the median time of one crop in milliseconds."""
     manifest = read_embedder(bundle)
     graph = open_graph(bundle / manifest.graph, manifest.input_size, RuntimeOptions(threads=threads), manifest.channels)
     crop = np.zeros((1, manifest.channels, manifest.input_size, manifest.input_size), np.float32)

@@ -1,4 +1,4 @@
-"""Settings of a search for better settings, read from a YAML file."""
+"""Settings of a search for better training settings."""
 
 import copy
 from typing import Any, Self
@@ -12,7 +12,12 @@ Value = float | int | str | bool
 
 
 class RangeConfig(Configuration):
-    """Numbers from `low` to `high`; whole ones where both are. `log`: as many from 1 to 10 as from 10 to 100."""
+    """Numbers from `low` to `high`; integers if both are integers.
+
+    Attributes:
+        log: Draw uniformly in the logarithm.
+        step: Distance between the values; unset: any value.
+    """
 
     low: int | float
     high: int | float
@@ -24,7 +29,7 @@ class RangeConfig(Configuration):
         if self.low >= self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}")
         if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("a logarithmic range begins above 0 and has no step")
+            raise ValueError("a logarithmic range needs low above 0 and no step")
         return self
 
     @property
@@ -32,11 +37,13 @@ class RangeConfig(Configuration):
         return self.low
 
     @property
-    def whole(self) -> bool:
+    def is_integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 class ChoicesConfig(Configuration):
+    """A list of values."""
+
     choices: tuple[Value, ...] = Field(min_length=2)
 
     @property
@@ -45,13 +52,13 @@ class ChoicesConfig(Configuration):
 
 
 class TuneConfig(Configuration):
-    """A study: `trials` runs of `train`, each with other values of what `search` names.
+    """A study: `trials` runs of `train`, each with other values of the keys in `search`.
 
     Attributes:
-        search: from a key of `train`, its parts joined by dots (`stages.0.learning_rate`), to its values.
-        train: a configuration as `trainer train` takes it. Its `monitor` on held-out people is what is maximised.
-        startup_trials: drawn at random, before the sampler learns from them and the pruner stops any.
-        patience: validations of a trial before it may be stopped.
+        startup_trials: Number of random trials before the sampler uses results and the pruner ends trials.
+        patience: Number of validations before a trial can be ended.
+        search: Maps a key of `train`, with dots between its parts (`stages.0.learning_rate`), to its values.
+        train: A configuration of `identity-trainer train`. Its `monitor` on validation people is maximised.
     """
 
     name: str = "tuning"
@@ -63,23 +70,23 @@ class TuneConfig(Configuration):
     train: dict[str, Any]
 
     @model_validator(mode="after")
-    def _searches_what_is_there(self) -> Self:
+    def _search_keys_exist(self) -> Self:
         self.configuration({key: space.example for key, space in self.search.items()})
         return self
 
     def configuration(self, values: dict[str, Value]) -> EmbedderConfig:
-        """The run's configuration with these values in the places that their keys name.
+        """Returns the training configuration with these values of its keys.
 
         Raises:
-            ValueError: a key leads nowhere, or the configuration is none.
+            ValueError: A key does not exist, or the configuration is invalid.
         """
         changed = copy.deepcopy(self.train)
         for key, value in values.items():
-            _put(changed, key, value)
+            _set(changed, key, value)
         return EmbedderConfig.model_validate(changed)
 
 
-def _put(document: Any, key: str, value: Value) -> None:
+def _set(document: Any, key: str, value: Value) -> None:
     *path, last = key.split(".")
     place = document
     try:
@@ -87,4 +94,4 @@ def _put(document: Any, key: str, value: Value) -> None:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
         place[int(last) if isinstance(place, list) else last] = value
     except (TypeError, ValueError, IndexError, AttributeError):
-        raise ValueError(f"search: {key} leads nowhere in train") from None
+        raise ValueError(f"search: train has no key {key}") from None

@@ -1,37 +1,35 @@
-"""What a study found: a table, Optuna's plots, and the best configuration as a file to train with."""
+"""Writes the report of a study: a table, Optuna's plots, and the best training configuration."""
 
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import optuna
 import yaml
 
+from trainer.plot_style import save_figure
 from trainer.tables import table
 from trainer.tuning.config import TuneConfig
-from trainer.tuning.study import finished
+from trainer.tuning.study import completed
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
-FEWEST_FOR_IMPORTANCES = 4
+MIN_TRIALS_FOR_IMPORTANCES = 4
 
 
 def write_report(study: optuna.Study, config: TuneConfig, folder: Path) -> None:
-    """`report.md`, `best.yaml` and the plots."""
-    best = finished(study)
-    if best:
-        chosen = config.configuration(best[0].params).model_dump(mode="json")
-        (folder / "best.yaml").write_text(yaml.safe_dump(chosen, sort_keys=False))
-    plots = _plots(study, folder) if len(best) > 1 else []
+    """Writes `report.md`, `best.yaml` and the plots."""
+    trials = completed(study)
+    if trials:
+        best = config.configuration(trials[0].params).model_dump(mode="json")
+        (folder / "best.yaml").write_text(yaml.safe_dump(best, sort_keys=False))
+    plots = _draw_plots(study, folder) if len(trials) > 1 else []
     head = (
-        f"# {config.name}\n\n{len(study.trials)} trials, {len(best)} of them to the end; maximised on held-out people."
+        f"# {config.name}\n\n{len(study.trials)} trials, {len(trials)} of them completed. The value is measured on "
+        "validation people; higher is better."
     )
     keys = list(config.search)
-    rows = ((trial.number, f"{trial.value:.4f}", *(_shown(trial.params.get(key)) for key in keys)) for trial in best)
+    rows = ((trial.number, f"{trial.value:.4f}", *(_shown(trial.params.get(key)) for key in keys)) for trial in trials)
     images = [f"![{path.stem}]({path.name})" for path in plots]
     (folder / "report.md").write_text("\n\n".join([head, table(("trial", "value", *keys), rows), *images]) + "\n")
 
@@ -40,7 +38,7 @@ def _shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _plots(study: optuna.Study, folder: Path) -> list[Path]:
+def _draw_plots(study: optuna.Study, folder: Path) -> list[Path]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         import optuna.visualization.matplotlib as drawing
@@ -51,12 +49,6 @@ def _plots(study: optuna.Study, folder: Path) -> list[Path]:
             "slices": drawing.plot_slice,
             "parallel": drawing.plot_parallel_coordinate,
         }
-        if len(finished(study)) >= FEWEST_FOR_IMPORTANCES:
+        if len(completed(study)) >= MIN_TRIALS_FOR_IMPORTANCES:
             plots["importances"] = drawing.plot_param_importances
-        return [_save(plot(study), folder / f"{name}.png") for name, plot in plots.items()]
-
-
-def _save(axes: Any, path: Path) -> Path:
-    np.ravel(axes)[0].figure.savefig(path, dpi=100, bbox_inches="tight")
-    plt.close("all")
-    return path
+        return [save_figure(np.ravel(draw(study))[0].figure, folder / f"{name}.png") for name, draw in plots.items()]

@@ -1,4 +1,4 @@
-"""An Optuna study over training runs, kept in a file, so that it can be gone on with."""
+"""Runs an Optuna study over training runs; the study is stored in a file and can be resumed."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
-    """Tells the study every validation's value, and ends a trial that is worse than most were at that point."""
+    """Reports every validation to the study, and ends a trial that is worse than most were at that point."""
 
     def __init__(self, trial: Trial, monitor: str) -> None:
         self._trial, self._monitor, self._step = trial, monitor, 0
@@ -38,13 +38,13 @@ class Pruning(Callback):
 
 
 def run_study(config: TuneConfig, folder: Path, train: Train) -> optuna.Study:
-    """Run trials until `config.trials` are done, those of earlier calls included.
+    """Runs trials until `config.trials` are finished, including those of earlier calls.
 
     Raises:
-        ConfigError: the data has nobody to validate on.
+        ConfigError: There are no validation people, or the folder contains another study.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the progress bar says it
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the progress bar reports the trials
     study = optuna.create_study(
         study_name=config.name,
         storage=f"sqlite:///{(folder / 'study.db').resolve()}",
@@ -52,28 +52,33 @@ def run_study(config: TuneConfig, folder: Path, train: Train) -> optuna.Study:
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=config.patience),
     )
-    # A sampler that began anew with the same seed would draw again what it drew before.
+    # In a resumed study, a sampler with the same seed would repeat the values of earlier trials.
     study.sampler = optuna.samplers.TPESampler(
         seed=config.seed + len(study.trials), n_startup_trials=config.startup_trials
     )
     _require_same_study(study, config)
-    _do_again_what_was_cut_off(study)
-    left = config.trials - sum(
+    _repeat_interrupted_trials(study)
+    remaining = config.trials - sum(
         trial.state.is_finished() and trial.state is not TrialState.FAIL for trial in study.trials
     )
-    if left > 0:
-        study.optimize(lambda trial: _objective(trial, config, folder, train), n_trials=left, show_progress_bar=True)
+    if remaining > 0:
+        study.optimize(
+            lambda trial: _objective(trial, config, folder, train), n_trials=remaining, show_progress_bar=True
+        )
     return study
 
 
 def _require_same_study(study: optuna.Study, config: TuneConfig) -> None:
-    told = config.model_dump_json(include={"search", "train"})
-    if study.user_attrs.setdefault(RECIPE, told) != told:
-        raise ConfigError(f"the study {study.study_name!r} searched otherwise before: name another --output, or `name`")
-    study.set_user_attr(RECIPE, told)
+    recipe = config.model_dump_json(include={"search", "train"})
+    if study.user_attrs.setdefault(RECIPE, recipe) != recipe:
+        raise ConfigError(
+            f"the study {study.study_name!r} was started with other `search` or `train` settings; name another folder "
+            "with --output, or change `name`"
+        )
+    study.set_user_attr(RECIPE, recipe)
 
 
-def _do_again_what_was_cut_off(study: optuna.Study) -> None:
+def _repeat_interrupted_trials(study: optuna.Study) -> None:
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.enqueue_trial(trial.params)
         study.tell(trial.number, state=TrialState.FAIL)
@@ -83,13 +88,13 @@ def _objective(trial: Trial, config: TuneConfig, folder: Path, train: Train) -> 
     values = {key: _suggest(trial, key, space) for key, space in config.search.items()}
     try:
         run = config.configuration(values)
-    except ValueError as error:  # these values don't go together; others may
-        logger.warning("trial %s left out: %s", trial.number, error)
+    except ValueError as error:  # this combination is invalid; others may be valid
+        logger.warning("trial %s is skipped: %s", trial.number, error)
         raise optuna.TrialPruned from None
     best = train(run, folder / f"trial-{trial.number:03}", [Pruning(trial, run.monitor)])
     value = json.loads((best.parent / "finished.json").read_text())[run.monitor]
     if value is None:
-        raise ConfigError("tuning needs held-out people to choose by: raise train.split.validation")
+        raise ConfigError("tuning needs validation people; raise train.split.validation")
     return float(value)
 
 
@@ -99,10 +104,10 @@ def _suggest(trial: Trial, key: str, space: RangeConfig | ChoicesConfig) -> Valu
     options: dict[str, Any] = {"log": space.log}
     if space.step is not None:
         options["step"] = space.step
-    suggest = trial.suggest_int if space.whole else trial.suggest_float
+    suggest = trial.suggest_int if space.is_integer else trial.suggest_float
     return suggest(key, space.low, space.high, **options)  # type: ignore[arg-type]
 
 
-def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that ran to their end, the best first."""
+def completed(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the trials that ran to their end, sorted by value, highest first."""
     return sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: -(trial.value or 0.0))

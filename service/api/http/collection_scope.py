@@ -1,67 +1,40 @@
-"""The collection that a request is about."""
+"""The query parameter `collection`, which every operation on a collection has."""
 
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.api.http.access import Access, require
-from service.api.schemas.all_schemas import CollectionName
-from service.api.state import Registry, RegistryDependency
-from service.gallery.access.audit import Action, Event
+from service.api.schemas.fields import CollectionName
+from service.gallery.access.audit_entries import Actor
 from service.gallery.access.scopes import Scope
-from service.gallery.people import collections
-from service.gallery.people.collections import DEFAULT, Collection
+from service.gallery.people.collections import DEFAULT
 
 
 class CollectionScope:
-    """The collection, once the caller's key has been found to be for it."""
+    """The collection of a request, after the check that the caller's key may access it. Raises NotAllowed."""
 
-    def __init__(self, registry: Registry, access: Access, name: str, request: Request) -> None:
-        access.enter(name)
-        self._registry, self.access, self.name = registry, access, name
-        self.actor = access.actor(request)
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[tuple[AsyncConnection, Collection]]:
-        """A transaction and the collection. Raises CollectionNotFound."""
-        async with self._registry.database.transaction() as connection:
-            yield connection, await collections.get(connection, self.name)
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[tuple[AsyncConnection, uuid.UUID]]:
-        """A transaction and the collection's id. Raises CollectionNotFound."""
-        async with self.opened() as (connection, found):
-            yield connection, found.id
-
-    async def record(
-        self,
-        connection: AsyncConnection,
-        collection_id: uuid.UUID,
-        action: Action,
-        identity_id: uuid.UUID | None = None,
-        **details: Any,
-    ) -> None:
-        """Write down what the caller did; the last thing in the transaction."""
-        event = Event(action, self.actor, identity_id, details)
-        await self._registry.trail.append(connection, collection_id, [event])
+    def __init__(self, access: Access, name: str, request: Request) -> None:
+        access.require_collection(name)
+        self.access, self.name = access, name
+        self.actor: Actor = access.actor(request)
 
 
-def _within(scope: Scope) -> Callable[..., Awaitable[CollectionScope]]:
+def _in_collection(scope: Scope) -> Callable[..., Awaitable[CollectionScope]]:
     async def dependency(
         request: Request,
-        registry: RegistryDependency,
         access: Annotated[Access, Depends(require(scope))],
-        collection: Annotated[CollectionName, Query()] = DEFAULT,
+        collection: Annotated[CollectionName, Query(description="name of the collection")] = DEFAULT,
     ) -> CollectionScope:
-        return CollectionScope(registry, access, collection, request)
+        return CollectionScope(access, collection, request)
 
     return dependency
 
 
-InCollection = Annotated[CollectionScope, Depends(_within(Scope.MANAGE))]
-EnrolInCollection = Annotated[CollectionScope, Depends(_within(Scope.ENROL))]
-AuditInCollection = Annotated[CollectionScope, Depends(_within(Scope.AUDIT))]
+EnrolScope = Annotated[CollectionScope, Depends(_in_collection(Scope.ENROL))]
+VerifyScope = Annotated[CollectionScope, Depends(_in_collection(Scope.VERIFY))]
+SearchScope = Annotated[CollectionScope, Depends(_in_collection(Scope.SEARCH))]
+ManageScope = Annotated[CollectionScope, Depends(_in_collection(Scope.MANAGE))]
+EmbeddingsScope = Annotated[CollectionScope, Depends(_in_collection(Scope.EMBEDDINGS))]
+AuditScope = Annotated[CollectionScope, Depends(_in_collection(Scope.AUDIT))]

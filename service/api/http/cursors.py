@@ -1,4 +1,4 @@
-"""Where a page ended, as text that a client passes back unread."""
+"""Cursors of lists that are read page by page: opaque text for the client."""
 
 import base64
 import binascii
@@ -12,14 +12,14 @@ from fastapi import Query
 from service.errors import InvalidRequest
 from service.gallery.storage.paging import PageCursor
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="maximum number of items")]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of the page before")]
 Item = TypeVar("Item")
-Where = TypeVar("Where")
+Position = TypeVar("Position")
 
 
 class Dated(Protocol):
-    """What was made at a time."""
+    """An item of a list that is sorted by time of creation."""
 
     @property
     def created_at(self) -> datetime: ...
@@ -29,18 +29,18 @@ class Dated(Protocol):
 
 
 def encode(item: Dated) -> str:
-    """The place of the last one of a page."""
+    """Returns the cursor behind an item."""
     return encode_text(f"{item.created_at.isoformat()} {item.id}")
 
 
 def decode(cursor: str | None) -> PageCursor | None:
     """Raises InvalidRequest."""
-    return _decoded(cursor, _place)
+    return _decoded(cursor, _page_cursor)
 
 
-def encode_text(words: str) -> str:
-    """A place that is a name or a number."""
-    return base64.urlsafe_b64encode(words.encode()).decode()
+def encode_text(text: str) -> str:
+    """Returns the cursor behind an item that is sorted by a name or a number."""
+    return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def decode_text(cursor: str | None) -> str | None:
@@ -53,33 +53,35 @@ def decode_number(cursor: str | None) -> int | None:
     return _decoded(cursor, _number)
 
 
-def cut(page: list[Item], limit: int, cursor_of: Callable[[Item], str]) -> tuple[list[Item], str | None]:
-    """Of one more item than was asked for: the page, and the cursor of the next one if there is any."""
-    return (page, None) if len(page) <= limit else (page[:limit], cursor_of(page[limit - 1]))
+def split_page(items: list[Item], limit: int, cursor_of: Callable[[Item], str]) -> tuple[list[Item], str | None]:
+    """Returns the first `limit` items, and the cursor of the next page if there are more items."""
+    return (items, None) if len(items) <= limit else (items[:limit], cursor_of(items[limit - 1]))
 
 
-def _decoded(cursor: str | None, read: Callable[[str], Where]) -> Where | None:
+def _decoded(cursor: str | None, parse: Callable[[str], Position]) -> Position | None:
     if cursor is None:
         return None
     try:
-        words = base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-        if "\x00" in words:
+        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
+        if "\x00" in text:
             raise ValueError
-        return read(words)
+        return parse(text)
     except (binascii.Error, ValueError, OverflowError):
-        raise InvalidRequest("the cursor is not one that this service gave out", pointer="/cursor") from None
+        raise InvalidRequest(
+            "the cursor is invalid; send `next_cursor` of the page before", pointer="/cursor"
+        ) from None
 
 
-def _number(words: str) -> int:
-    number = int(words)
+def _number(text: str) -> int:
+    number = int(text)
     if not 0 <= number < 2**31:
         raise ValueError
     return number
 
 
-def _place(words: str) -> PageCursor:
-    created_at, _, identity = words.partition(" ")
-    place = PageCursor(datetime.fromisoformat(created_at), uuid.UUID(identity))
-    if place.created_at.tzinfo is None:
+def _page_cursor(text: str) -> PageCursor:
+    created_at, _, identity = text.partition(" ")
+    cursor = PageCursor(datetime.fromisoformat(created_at), uuid.UUID(identity))
+    if cursor.created_at.tzinfo is None:
         raise ValueError
-    return place
+    return cursor

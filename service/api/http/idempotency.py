@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: how a client names a request that it may have to send again."""
+"""The header `Idempotency-Key`, with which a client may repeat a request safely."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Header
 
-from service.api.schemas.all_schemas import RegisterRequest
+from service.api.schemas.enrolment import RegisterRequest
 
 IdempotencyKey = Annotated[
     str | None,
@@ -14,13 +14,13 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="your name for this request, such as a UUID; sent again with it, it is answered and not repeated",
+        description="unique name of this request, for example a UUID; a repeated request returns the first response",
     ),
 ]
 
 
 def digest(body: RegisterRequest) -> bytes:
-    """SHA-256 of all that a request says; pictures by their own digests, JSON and multipart alike."""
-    words = body.model_dump(mode="json", exclude={"images"})
-    words["images"] = [hashlib.sha256(image).hexdigest() for image in body.images]
-    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).digest()
+    """Returns the SHA-256 of a request: the same for JSON and multipart. Pictures enter by their own digests."""
+    document = body.model_dump(mode="json", exclude={"images"})
+    document["images"] = [hashlib.sha256(image).hexdigest() for image in body.images]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).digest()

@@ -1,56 +1,60 @@
-"""From the bodies to what the use cases take: pictures, or embeddings in their place."""
+"""From request documents to the samples of the use cases: pictures, or embeddings that the client supplies."""
 
 from dataclasses import dataclass
 
 from service.api.http.access import Access
-from service.api.schemas.all_schemas import BoxCorners, CorrectionRequest, RegisterRequest, SearchRequest, VerifyRequest
+from service.api.schemas.corrections import CorrectionRequest
+from service.api.schemas.enrolment import RegisterRequest
+from service.api.schemas.fields import BoxCorners
+from service.api.schemas.identification import SearchRequest
+from service.api.schemas.verification import VerifyRequest
 from service.gallery.access.scopes import Scope
-from service.inference.engine import Engine, Picture
-from service.recognition.observation import given
+from service.inference.engine import Engine, Picture, Sample
+from service.recognition.samples import supplied_embedding
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Checks embeddings against the engine's model and the caller's key. Raises EmbeddingRefused, NotAllowed."""
+    """Converts documents. Raises InvalidEmbedding, or NotAllowed if the key lacks the scope for embeddings."""
 
     engine: Engine
     access: Access
 
-    def of_register(self, body: RegisterRequest) -> list[Picture]:
+    def of_register(self, body: RegisterRequest) -> list[Sample]:
         if body.embeddings:
-            named = enumerate(body.embeddings)
-            return [self._given(data, body.model_id, f"/embeddings/{index}") for index, data in named]
+            pairs = enumerate(body.embeddings)
+            return [self._supplied(data, body.model_id, f"/embeddings/{index}") for index, data in pairs]
         boxes: list[BoxCorners | None] = [*body.boxes] if body.boxes else [None] * len(body.images)
         return [
             Picture(data, body.face, box, cropped=body.detector == "none")
             for data, box in zip(body.images, boxes, strict=True)
         ]
 
-    def of_search(self, body: SearchRequest) -> list[Picture]:
+    def of_search(self, body: SearchRequest) -> list[Sample]:
         if body.embedding is not None:
-            return [self._given(body.embedding, body.model_id, "/embedding")]
+            return [self._supplied(body.embedding, body.model_id, "/embedding")]
         return [Picture(data, body.face, body.box, cropped=body.detector == "none") for data in body.pictures]
 
-    def of_correction(self, body: CorrectionRequest) -> Picture:
+    def of_correction(self, body: CorrectionRequest) -> Sample:
         if body.image is None:
-            return self._given(body.embedding or b"", body.model_id, "/embedding")
+            return self._supplied(body.embedding or b"", body.model_id, "/embedding")
         return Picture(body.image, body.face, body.box, cropped=body.detector == "none")
 
-    def of_verify(self, body: VerifyRequest) -> tuple[Picture, Picture | None]:
-        """Both sides; None: the other one is enrolled."""
+    def of_verify(self, body: VerifyRequest) -> tuple[Sample, Sample | None]:
+        """Returns both sides; the second one is None if it is an enrolled identity."""
         cropped = body.detector == "none"
-        sides: list[Picture | None] = []
+        sides: list[Sample | None] = []
         for name, image, embedding, box in (
             ("a", body.image_a, body.embedding_a, body.box_a),
             ("b", body.image_b, body.embedding_b, body.box_b),
         ):
             if embedding is not None:
-                sides.append(self._given(embedding, body.model_id, f"/embedding_{name}"))
+                sides.append(self._supplied(embedding, body.model_id, f"/embedding_{name}"))
             else:
                 sides.append(None if image is None else Picture(image, body.face, box, cropped))
         assert sides[0] is not None
         return sides[0], sides[1]
 
-    def _given(self, data: bytes, model_id: str | None, pointer: str) -> Picture:
+    def _supplied(self, data: bytes, model_id: str | None, pointer: str) -> Sample:
         self.access.require_scope(Scope.EMBEDDINGS, pointer)
-        return given(data, model_id, self.engine, pointer)
+        return supplied_embedding(data, model_id, self.engine, pointer)

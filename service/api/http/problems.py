@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents, in one place for the whole API."""
+"""Maps errors to problem documents (RFC 9457), for the whole API."""
 
 import logging
 from collections.abc import Sequence
@@ -28,18 +28,19 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS, MAX_KEY = 20, 80
-"""How many faults of one body are told, and how much of a key."""
-WORDS = {
+"""The most faults of one body that a problem lists, and the most characters of a key in a pointer."""
+DETAILS = {
     "bytes_type": "must be text: a picture in Base64",
-    "extra_forbidden": "there is no such field; /docs shows those that there are",
+    "extra_forbidden": "unknown field; /docs lists the fields of the operation",
 }
-"""In the place of pydantic's, which speak of Python."""
+"""Replacements for pydantic's messages, which refer to Python."""
+COLLECTION_IN_BODY = "`collection` is a query parameter: add ?collection=… to the URL"
 CLIENT_CLOSED_REQUEST = 499
 log = logging.getLogger(__name__)
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its answer was ready; there is nobody left to tell."""
+    """The client closed the connection before the response was ready."""
 
 
 class ProblemResponse(JSONResponse):
@@ -47,7 +48,7 @@ class ProblemResponse(JSONResponse):
 
 
 def problem(error: RegistryError, request: Request | None = None) -> ProblemResponse:
-    """The problem document of an error."""
+    """Returns the problem document of an error."""
     document: dict[str, Any] = {
         "type": f"urn:identity-registry:problem:{error.code}",
         "title": error.title,
@@ -68,17 +69,16 @@ def problem(error: RegistryError, request: Request | None = None) -> ProblemResp
 
 
 def problem_examples() -> dict[str, Any]:
-    """One problem document of every code, for the OpenAPI page."""
+    """Returns an example of every error code for the OpenAPI document."""
     return {
         kind.code: {
-            "summary": kind.title,
+            "summary": f"{kind.status} {kind.title}",
             "value": {
                 "type": f"urn:identity-registry:problem:{kind.code}",
                 "title": kind.title,
                 "status": kind.status,
                 "code": kind.code,
-                "detail": f"what happened and what to change; docs/problems.md has a paragraph on {kind.code}",
-                "request_id": "0b0f5cf1f4a34b06a6b0a4a1f4f1d7a2",
+                "detail": "what is wrong, and what to change",
             },
         }
         for kind in all_errors()
@@ -86,14 +86,20 @@ def problem_examples() -> dict[str, Any]:
 
 
 def from_validation(error: ValidationError | RequestValidationError) -> RegistryError:
-    """What is wrong with a body, each fault with its JSON pointer. No value is repeated: it may be a picture."""
+    """Returns the error for an invalid document, with the JSON pointer of each fault.
+
+    Values are not repeated, because they may be pictures.
+    """
     if isinstance(error, ValidationError):
         found: Sequence[Any] = error.errors(include_url=False, include_context=False, include_input=False)
+        locations = [item["loc"] for item in found]
     else:
         found = error.errors()
+        # FastAPI names the part of the request first; pointers are relative to the body or the parameters.
+        locations = [item["loc"][1:] for item in found]
     faults = [
-        {"pointer": _pointer(item["loc"]), "detail": WORDS.get(item["type"], item["msg"])}
-        for item in found[:MAX_FAULTS]
+        {"pointer": _pointer(location), "detail": _detail(item, location)}
+        for item, location in list(zip(found, locations, strict=True))[:MAX_FAULTS]
     ]
     kinds = {item["type"] for item in found}
     if kinds == {"json_invalid"}:
@@ -103,14 +109,20 @@ def from_validation(error: ValidationError | RequestValidationError) -> Registry
     return kind(detail, pointer=faults[0]["pointer"], errors=faults)
 
 
+def _detail(item: Any, location: Sequence[int | str]) -> str:
+    if item["type"] == "extra_forbidden" and tuple(location) == ("collection",):
+        return COLLECTION_IN_BODY
+    return DETAILS.get(item["type"], item["msg"])
+
+
 def _pointer(location: Sequence[int | str]) -> str:
-    """RFC 6901; the empty string is the whole body."""
+    """Returns a JSON pointer (RFC 6901). The empty string is the whole body."""
     parts = (str(part)[:MAX_KEY].replace("~", "~0").replace("/", "~1") for part in location)
     return "".join(f"/{part}" for part in parts)
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every error of the application with a problem document."""
+    """Makes the application answer every error with a problem document."""
 
     @app.exception_handler(RegistryError)
     async def registry_error(request: Request, error: RegistryError) -> ProblemResponse:
@@ -125,21 +137,21 @@ def install_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> ProblemResponse:
         kinds: dict[int, type[RegistryError]] = {404: NotFound, 405: MethodNotAllowed}
         kind = kinds.get(error.status_code, MalformedBody if error.status_code < 500 else InternalError)
-        words = {
-            404: f"{request.url.path} is no address of this service; /docs lists them",
-            405: f"{request.url.path} does not answer to {request.method}",
+        details = {
+            404: f"{request.url.path} is not a path of this service; /docs lists the paths",
+            405: f"{request.url.path} does not support {request.method}",
         }
-        answer = problem(kind(words.get(error.status_code, HTTPStatus(error.status_code).phrase)), request)
-        answer.headers.update(error.headers or {})
-        return answer
+        response = problem(kind(details.get(error.status_code, HTTPStatus(error.status_code).phrase)), request)
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(ClientGoneError)
     @app.exception_handler(ClientDisconnect)
     async def client_gone(request: Request, error: Exception) -> Response:
-        """Nobody reads this answer."""
+        """Nobody receives this response; its status appears in metrics and logs."""
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> ProblemResponse:
         log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-        return problem(InternalError("the request failed inside the service; its log has the reason"), request)
+        return problem(InternalError("the request failed inside the service; its log contains the reason"), request)

@@ -1,4 +1,4 @@
-"""Query parameters: a misspelt one is told, not passed over."""
+"""Refuses unknown query parameters: an ignored `collectoin=staff` would select the default collection."""
 
 from collections.abc import Iterator
 
@@ -7,24 +7,24 @@ from fastapi.dependencies.models import Dependant
 
 from service.errors import InvalidRequest
 
-LONGEST_TOLD = 80
+MAX_NAME = 80
 
 
-def known_parameters(request: Request) -> None:
-    """Raises InvalidRequest: were a parameter passed over, its default would be taken, another collection's say."""
+def refuse_unknown_parameters(request: Request) -> None:
+    """Raises InvalidRequest if the request has a query parameter that the operation does not define."""
     if not request.query_params:
         return
     route = request.scope["route"]
     known = set(_aliases(route.dependant))
     for name in request.query_params:
         if name not in known:
-            told = name[:LONGEST_TOLD]
-            choices = f"there are {', '.join(sorted(known))}" if known else "there are none"
-            words = f"{request.method} {route.path} has no query parameter {told!r}; {choices}"
-            raise InvalidRequest(words, pointer=f"/{told}")
+            shown = name[:MAX_NAME]
+            valid = f"valid are {', '.join(sorted(known))}" if known else "it has none"
+            detail = f"{request.method} {route.path} has no query parameter {shown!r}; {valid}"
+            raise InvalidRequest(detail, pointer=f"/{shown}")
 
 
 def _aliases(dependant: Dependant) -> Iterator[str]:
     yield from (parameter.alias for parameter in dependant.query_params)
-    for further in dependant.dependencies:
-        yield from _aliases(further)
+    for dependency in dependant.dependencies:
+        yield from _aliases(dependency)

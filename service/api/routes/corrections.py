@@ -1,60 +1,46 @@
-"""/identities/{id}/corrections: "this is not that person\""""
+"""/identities/{id}/corrections"""
 
 import uuid
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
-from service.api.http.bodies import operation, read_body
-from service.api.http.collection_scope import InCollection
-from service.api.http.cursors import Cursor, Limit, cut, decode, encode
+from service.api.http.collection_scope import ManageScope
+from service.api.http.cursors import Cursor, Limit, decode, encode, split_page
 from service.api.http.inputs import Inputs
-from service.api.schemas.all_schemas import CorrectionRequest, CorrectionsResponse, CorrectionView
-from service.api.state import EngineDependency, RegistryDependency
-from service.gallery.access.audit import Action
-from service.gallery.people import corrections, identities
+from service.api.schemas.corrections import CorrectionRequest, CorrectionsResponse, CorrectionView, correction_view
+from service.api.state import RequestEngine, State
 from service.recognition.corrections import NewCorrection
 
-router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["gallery"])
+router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["identities"])
 
 
-@router.post(
-    "", openapi_extra=operation(CorrectionRequest), status_code=201, summary="Say that a face is not the person's"
-)
-async def correct(
-    request: Request,
-    identity_id: uuid.UUID,
-    collection: InCollection,
-    registry: RegistryDependency,
-    engine: EngineDependency,
+@router.post("", status_code=201, summary="State that a face does not show the identity")
+async def create_correction(
+    identity_id: uuid.UUID, body: CorrectionRequest, state: State, engine: RequestEngine, collection: ManageScope
 ) -> CorrectionView:
-    """Later searches and verifications don't match the person where the probe is nearer to this face than to theirs.
-
-    The face's embedding is kept until the correction, or the person, is deleted.
-    """
-    body = await read_body(request, CorrectionRequest)
-    image = Inputs(engine, collection.access).of_correction(body)
-    wish = NewCorrection(collection.name, identity_id, image, collection.actor)
-    made = await registry.corrector(engine).correct(wish)
-    return CorrectionView.model_validate(made, from_attributes=True)
+    """Stores the face's embedding. A later probe that is nearer to it than to the identity's templates is no match."""
+    sample = Inputs(engine, collection.access).of_correction(body)
+    request = NewCorrection(collection.name, identity_id, sample, collection.actor)
+    return correction_view(await state.corrector(engine).correct(request))
 
 
-@router.get("", summary="Faces that are said not to be the person's")
+@router.get("", summary="List the corrections of an identity page by page")
 async def list_corrections(
-    identity_id: uuid.UUID, collection: InCollection, limit: Limit = 100, cursor: Cursor = None
+    identity_id: uuid.UUID,
+    state: State,
+    engine: RequestEngine,
+    collection: ManageScope,
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> CorrectionsResponse:
-    """Without embeddings."""
-    after = decode(cursor)
-    async with collection.opened() as (connection, opened):
-        await identities.get(connection, opened.id, identity_id)
-        found = await corrections.page(connection, opened.id, identity_id, opened.model_id, limit + 1, after)
-    page, next_cursor = cut(list(found), limit, encode)
-    views = [CorrectionView.model_validate(item, from_attributes=True) for item in page]
-    return CorrectionsResponse(corrections=views, next_cursor=next_cursor)
+    """Returns corrections without their embeddings, oldest first."""
+    items = await state.corrector(engine).page(collection.name, identity_id, limit + 1, decode(cursor))
+    page, next_cursor = split_page(items, limit, encode)
+    return CorrectionsResponse(corrections=[correction_view(item) for item in page], next_cursor=next_cursor)
 
 
-@router.delete("/{correction_id}", status_code=204, summary="Take a correction back")
-async def delete(identity_id: uuid.UUID, correction_id: uuid.UUID, collection: InCollection) -> None:
-    async with collection.transaction() as (connection, collection_id):
-        await corrections.remove(connection, collection_id, identity_id, correction_id)
-        details = {"taken_back": str(correction_id)}
-        await collection.record(connection, collection_id, Action.CORRECT, identity_id, **details)
+@router.delete("/{correction_id}", status_code=204, summary="Delete a correction")
+async def delete_correction(
+    identity_id: uuid.UUID, correction_id: uuid.UUID, state: State, engine: RequestEngine, collection: ManageScope
+) -> None:
+    await state.corrector(engine).remove(collection.name, identity_id, correction_id, collection.actor)

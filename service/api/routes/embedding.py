@@ -2,35 +2,25 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.http.access import EmbeddingsAccess
-from service.api.http.bodies import operation, read_body
-from service.api.schemas.all_schemas import EmbedResponse, EmbedRequest
-from service.api.schemas.views import embed_answer
-from service.api.state import EngineDependency, RegistryDependency
-from service.gallery.access.audit import Action, Event
-from service.gallery.people.collections import DEFAULT
-from service.inference.engine import FaceChoice, Picture
-from service.recognition.subject import require_observation, subject_face
+from service.api.http.bodies import read_body
+from service.api.http.collection_scope import EmbeddingsScope
+from service.api.http.forms import body_of
+from service.api.schemas.embedding import EmbedRequest, EmbedResponse, embed_response
+from service.api.state import RequestEngine, State
+from service.inference.engine import Picture
 
 router = APIRouter(tags=["recognition"])
 
 
-@router.post("/embed", openapi_extra=operation(EmbedRequest), summary="The embeddings of a picture's faces")
-async def embed(
-    request: Request, registry: RegistryDependency, engine: EngineDependency, access: EmbeddingsAccess
-) -> EmbedResponse:
-    """For those who compare elsewhere. Nothing is stored. An embedding is biometric data: a face can be drawn from it.
+@router.post("/embed", openapi_extra=body_of(EmbedRequest), summary="Embed the faces of a picture")
+async def embed(request: Request, state: State, engine: RequestEngine, collection: EmbeddingsScope) -> EmbedResponse:
+    """Returns embeddings for clients that compare faces themselves. Nothing is stored.
 
-    What is got here can be sent to `/register`, `/verify` and `/search` in the place of a picture, with its `model_id`.
+    An embedding is biometric data: a face can be reconstructed from it. It can be sent to `/register`, `/verify` and
+    `/search` instead of a picture, with its `model_id`. `collection` names the audit trail that records the request.
     """
     body = await read_body(request, EmbedRequest)
     model_id = body.model_id or engine.model_id
-    registry.resolver.policy_of(model_id)
-    image = Picture(body.image, body.face, body.box, cropped=body.detector == "none", model_id=model_id)
-    [result] = await engine.observe([image])
-    if body.face is not FaceChoice.ALL:
-        subject_face(image, result, "/image")
-    observation = require_observation(result, "/image")
-    event = Event(Action.EMBED, access.actor(request), details={"faces": len(observation.faces)})
-    registry.read_audit.note(access.collection or DEFAULT, event)
-    return embed_answer(observation, model_id, engine.dims[model_id], registry.precision)
+    picture = Picture(body.image, body.face, body.box, cropped=body.detector == "none", model_id=model_id)
+    observation = await state.embedder(engine).embed(picture, collection.name, collection.actor)
+    return embed_response(observation, model_id, engine.dims[model_id], state.precision)

@@ -4,64 +4,70 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.http.access import EnrolAccess
-from service.api.http.bodies import operation, read_body
+from service.api.http.bodies import read_body
+from service.api.http.collection_scope import EnrolScope
+from service.api.http.forms import body_of
 from service.api.http.idempotency import IdempotencyKey, digest
 from service.api.http.inputs import Inputs
-from service.api.schemas.all_schemas import RegisterResponse, RegisterRequest
-from service.api.schemas.views import register_answer
-from service.api.state import EngineDependency, RegistryDependency
-from service.recognition.enrolment import Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
+from service.api.schemas.enrolment import RegisterRequest, RegisterResponse, register_response
+from service.api.state import RequestEngine, State
+from service.recognition.enrolment_records import EnrolmentRequest, IdempotencyRequest, IdempotentReplay
 
 router = APIRouter(tags=["recognition"])
-KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": RegisterResponse, "description": "The identity existed already"}}
+EXISTING: dict[int | str, dict[str, Any]] = {200: {"model": RegisterResponse, "description": "The identity existed"}}
 
 
 @router.post(
-    "/register", openapi_extra=operation(RegisterRequest), status_code=201, summary="Enrol a person", responses=KNOWN
+    "/register",
+    openapi_extra=body_of(RegisterRequest),
+    status_code=201,
+    summary="Enrol an identity",
+    responses=EXISTING,
 )
 async def register(
     request: Request,
     response: Response,
-    registry: RegistryDependency,
-    engine: EngineDependency,
-    access: EnrolAccess,
+    state: State,
+    engine: RequestEngine,
+    collection: EnrolScope,
     idempotency_key: IdempotencyKey = None,
 ) -> RegisterResponse:
-    """Store a template for every picture whose face is good enough; 201 for a new identity, 200 for a known one.
+    """Stores a template for every picture whose face has sufficient quality; 201 for a new identity, 200 for a known
+    one.
 
-    Each picture has an outcome of its own. Where none is accepted the answer is a problem and nothing is stored. A
-    request with an `Idempotency-Key` that comes again within a day gets the answer of the first and stores nothing.
+    Each picture has its own outcome. If no picture is accepted, the response is a problem and nothing is stored. If a
+    request with an `Idempotency-Key` is repeated within a day, the first response is returned and nothing is stored.
     """
     body = await read_body(request, RegisterRequest)
-    access.enter(body.collection)
-    images = Inputs(engine, access).of_register(body)
-    once = None
-    named = access.may_name_others()
-    if idempotency_key is not None:
-        once = IdempotencyRequest(idempotency_key, digest(body), lambda enrolment: _kept(enrolment, body))
-    wish = EnrolmentRequest(
-        body.collection,
+    may_identify = collection.access.may_identify()
+    enrolment_request = EnrolmentRequest(
+        collection.name,
         body.key,
         body.label,
         body.metadata,
-        images,
+        Inputs(engine, collection.access).of_register(body),
         body.force,
-        named,
-        once,
+        may_identify,
+        _idempotency(idempotency_key, body, collection.name),
         retain_until=body.retain_until,
-        actor=access.actor(request),
+        actor=collection.actor,
     )
-    result = await registry.enroller(engine).enrol(wish)
+    result = await state.enroller(engine).enrol(enrolment_request)
     if isinstance(result, IdempotentReplay):
         response.headers["Idempotency-Replayed"] = "true"
-        answer = RegisterResponse.model_validate(result.answer)
+        document = RegisterResponse.model_validate(result.response)
     else:
-        answer = register_answer(result, body.collection, named)
-    response.status_code = 201 if answer.created else 200
-    return answer
+        document = register_response(result, collection.name, may_identify)
+    response.status_code = 201 if document.created else 200
+    return document
 
 
-def _kept(enrolment: Enrolment, body: RegisterRequest) -> dict[str, Any]:
-    """The answer without the names of others: it may be kept longer than they are enrolled."""
-    return register_answer(enrolment, body.collection, named=False).model_dump(mode="json")
+def _idempotency(key: str | None, body: RegisterRequest, collection: str) -> IdempotencyRequest | None:
+    """The stored response does not name other identities: it may be stored longer than they are."""
+    if key is None:
+        return None
+    return IdempotencyRequest(
+        key,
+        digest(body),
+        lambda enrolment: register_response(enrolment, collection, may_identify=False).model_dump(mode="json"),
+    )

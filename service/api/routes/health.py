@@ -1,7 +1,5 @@
 """GET /healthz, /readyz and /metrics"""
 
-import asyncio
-import contextlib
 from typing import Literal
 
 from fastapi import APIRouter
@@ -9,14 +7,9 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
 from service.api.http.access import MetricsAccess
-from service.api.state import RegistryDependency
-from service.errors import DatabaseUnavailable, Unavailable
-from service.gallery.search.sizes import estimated_rows
-from service.gallery.storage.schema import schema_problem
-from service.jobs.queue import queued_tasks
-from service.telemetry import metrics
+from service.api.state import State
+from service.telemetry import exposition
 
-PATIENCE_S = 5
 router = APIRouter(tags=["health"])
 
 
@@ -28,45 +21,29 @@ class Ready(BaseModel):
     status: Literal["ready"] = "ready"
     model_id: str
     schema_revision: str
-    inference: str = Field("ready", description="or why no picture can be looked at just now")
+    inference: str = Field("ready", description="`ready`, or the reason why no picture can be processed")
 
 
-@router.get("/healthz", summary="The process lives")
+@router.get("/healthz", summary="Check that the process is alive")
 async def healthz() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", summary="The process can do its work")
-async def readyz(registry: RegistryDependency) -> Ready:
-    """The database answers, and its schema is one that this release works with; else 503.
+@router.get("/readyz", summary="Check that the process can serve requests")
+async def readyz(state: State) -> Ready:
+    """Returns 503 unless the database responds and this release works with its schema.
 
-    A service whose workers are away stays ready: its gallery can be read and people can be deleted, and pictures get a
-    503 of their own.
+    A service without a reachable worker is ready: identities can be read and erased, and requests with pictures get
+        503.
     """
-    try:
-        async with asyncio.timeout(PATIENCE_S), registry.database.transaction() as connection:
-            problem = await schema_problem(connection, registry.release)
-    except TimeoutError:
-        raise DatabaseUnavailable(f"the database did not answer within {PATIENCE_S} s") from None
-    if problem is not None:
-        raise Unavailable(problem)
-    return Ready(
-        model_id=registry.engine.model_id,
-        schema_revision=registry.release.wanted,
-        inference=registry.engine.problem or "ready",
-    )
+    revision = await state.readiness.check()
+    problem = state.engine.problem or "ready"
+    return Ready(model_id=state.engine.model_id, schema_revision=revision, inference=problem)
 
 
-@router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
-async def prometheus(registry: RegistryDependency, access: MetricsAccess) -> Response:
-    """Latencies, queues, batches, decisions, scores, sizes, workers; nothing that tells one person from another."""
-    for state, count in registry.database.pool.items():
-        metrics.POOL.labels(state).set(count)
-    with contextlib.suppress(DatabaseUnavailable, TimeoutError):
-        async with asyncio.timeout(PATIENCE_S), registry.database.transaction() as connection:
-            sizes = await estimated_rows(connection) if access.collection is None else {}
-            for table, rows in sizes.items():
-                metrics.GALLERY.labels(table).set(rows)
-            for state, tasks in (await queued_tasks(connection)).items():
-                metrics.TASKS.labels(state).set(tasks)
-    return metrics.answer()
+@router.get("/metrics", summary="Read the metrics in Prometheus' text format", response_class=PlainTextResponse)
+async def read_metrics(state: State, access: MetricsAccess) -> Response:
+    """Latencies, queues, batches, decisions, scores, sizes and workers; nothing that identifies a person."""
+    await state.monitoring.update(with_gallery=access.collection is None)
+    content, content_type = exposition.render()
+    return Response(content, media_type=content_type)

@@ -2,45 +2,37 @@
 
 from fastapi import APIRouter, Request
 
-from service.api.http.access import SearchAccess
-from service.api.http.bodies import operation, read_body
+from service.api.http.bodies import read_body
+from service.api.http.collection_scope import SearchScope
+from service.api.http.forms import body_of
 from service.api.http.inputs import Inputs
-from service.api.schemas.all_schemas import SearchResponse, SearchRequest
-from service.api.schemas.views import search_answer
-from service.api.state import EngineDependency, RegistryDependency
-from service.gallery.access.audit import Action, Event
-from service.recognition.identification import IdentificationRequest, identify
-from service.telemetry.metrics import DECISIONS, SCORES
+from service.api.schemas.identification import SearchRequest, SearchResponse, search_response
+from service.api.state import RequestEngine, State
+from service.recognition.identification import IdentificationRequest
 
 router = APIRouter(tags=["recognition"])
 
 
-@router.post("/search", openapi_extra=operation(SearchRequest), summary="Who is this? (1:N)")
-async def search(
-    request: Request, registry: RegistryDependency, engine: EngineDependency, access: SearchAccess
-) -> SearchResponse:
-    """The `top_k` enrolled people nearest to a face, each with a decision. Nothing is stored.
+@router.post("/search", openapi_extra=body_of(SearchRequest), summary="Search for a face in a collection (1:N)")
+async def search(request: Request, state: State, engine: RequestEngine, collection: SearchScope) -> SearchResponse:
+    """Returns the `top_k` identities nearest to a face, each with a decision. Nothing is stored.
 
-    Several `images` of one person make one probe, which finds better than any of them alone.
-
-    An empty gallery answers an empty list; a stranger gets candidates of which none is a match.
+    Several `images` of one person are fused into one probe, which is more accurate than each of them alone. An empty
+    collection returns an empty list. Candidates for an unknown person are no matches.
     """
     body = await read_body(request, SearchRequest)
-    access.enter(body.collection)
-    if body.explain:  # an index has rows of other collections, and their number would tell of them
-        access.require_all_collections("`explain`")
-    images = Inputs(engine, access).of_search(body)
-    wish = IdentificationRequest(
-        body.collection, images, body.operating_point, body.top_k, body.filter, body.explain, body.images is not None
+    if body.explain:  # the plan contains numbers of rows of other collections
+        collection.access.require_all_collections("`explain`")
+    identification = await state.identifier(engine).identify(
+        IdentificationRequest(
+            collection.name,
+            Inputs(engine, collection.access).of_search(body),
+            body.operating_point,
+            body.top_k,
+            body.filter,
+            body.explain,
+            body.images is not None,
+            collection.actor,
+        )
     )
-    identification = await identify(registry.database, engine, registry.resolver, wish)
-    answer = search_answer(identification, registry.precision)
-    matches = [any(candidate.match for candidate in result.candidates) for result in answer.results]
-    for match in matches:
-        DECISIONS.labels("search", str(match).lower()).inc()
-    for result in answer.results:
-        if result.candidates:
-            SCORES.labels("search").observe(result.candidates[0].score)
-    details = {"pictures": len(images), "faces": len(matches), "matches": sum(matches)}
-    registry.read_audit.note(body.collection, Event(Action.SEARCH, access.actor(request), details=details))
-    return answer
+    return search_response(identification, state.precision)

@@ -1,4 +1,4 @@
-"""The documents of the audit trail."""
+"""Documents of the audit trail."""
 
 import uuid
 from datetime import datetime
@@ -6,19 +6,21 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.gallery.access.audit import Entry, Head
+from service.gallery.access.audit_entries import Entry, Head
 
 
 class EntryView(BaseModel):
     number: int
     at: datetime
     action: str
-    key_id: uuid.UUID | None = Field(description="the API key; null: the service asks for none, or did it by itself")
+    key_id: uuid.UUID | None = Field(
+        description="API key of the caller; null: the service requires no key, or acted on its own"
+    )
     key_name: str | None
     request_id: str | None
     identity_id: uuid.UUID | None
-    details: dict[str, Any] = Field(description="numbers and ids; nothing of a face")
-    code: str = Field(description="HMAC-SHA256 over the entry and all before it, hexadecimal")
+    details: dict[str, Any] = Field(description="ids and counts; nothing that describes a face")
+    mac: str = Field(description="HMAC-SHA256 over the entry and the MAC of the entry before it, hexadecimal")
 
 
 class AuditResponse(BaseModel):
@@ -27,11 +29,11 @@ class AuditResponse(BaseModel):
 
 
 class HeadView(BaseModel):
-    """Where a chain ends. Kept elsewhere, it shows later whether the chain was cut off or exchanged."""
+    """The end of a chain. A copy outside the service shows later whether the chain was cut off or replaced."""
 
     collection_id: uuid.UUID
     number: int
-    code: str
+    mac: str
 
 
 class HeadsResponse(BaseModel):
@@ -48,9 +50,9 @@ def entry_view(entry: Entry) -> EntryView:
         request_id=entry.request_id,
         identity_id=entry.identity_id,
         details=entry.details,
-        code=entry.code.hex(),
+        mac=entry.mac.hex(),
     )
 
 
 def head_view(head: Head) -> HeadView:
-    return HeadView(collection_id=head.collection_id, number=head.number, code=head.code.hex())
+    return HeadView(collection_id=head.collection_id, number=head.number, mac=head.mac.hex())

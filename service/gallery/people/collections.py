@@ -1,12 +1,12 @@
-"""Collections and the models that they are bound to."""
+"""Collections and the models to which they are bound."""
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Row, delete, exists, func, select, update
+from sqlalchemy import Row, Select, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,11 +15,27 @@ from service.gallery.storage import row_security
 from service.gallery.storage.tables import collection, identity, model
 
 DEFAULT = "default"
-"""The collection that there always is."""
+"""The collection that always exists."""
+Lock = Literal["share", "update"]
+"""`share`: nobody changes the collection until the transaction ends.
+
+`update`: in addition, nobody else holds `share`.
+"""
+
+
+class ModelsChangedError(Exception):
+    """The collection's models changed after the pictures were observed; they must be observed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
+    """A collection's row.
+
+    Attributes:
+        secondary_model_id: model that embeds every new face in addition to `model_id`, so that it can replace it.
+        auto_activate: the secondary model becomes the active one as soon as it has embedded every identity.
+    """
+
     id: uuid.UUID
     name: str
     model_id: str
@@ -29,115 +45,113 @@ class Collection:
     duplicates: str
     created_at: datetime
     secondary_model_id: str | None = None
-    """Embeds every new face as well, so that it can take the other one's place."""
     auto_activate: bool = False
-    """It does so by itself as soon as it knows everybody."""
     store_crops: bool = False
 
     @property
     def models(self) -> tuple[str, str | None, bool]:
-        """What a new face is stored as: under which models, and whether as a crop."""
+        """How a new face is stored: active model, secondary model, and True if its crop is stored."""
         return self.model_id, self.secondary_model_id, self.store_crops
 
 
-async def add_model(connection: AsyncConnection, model_id: str, dim: int, fingerprint: str) -> None:
-    """Make a model known, once.
+async def add_model(
+    connection: AsyncConnection, model_id: str, dim: int, fingerprint: str, supersedes: Sequence[str] = ()
+) -> None:
+    """Registers a model if it is unknown.
+
+    Args:
+        supersedes: fingerprints of earlier files of the bundle with identical outputs.
 
     Raises:
-        StartupError: another bundle goes by the same id already; its embeddings must not be compared with ours.
+        StartupError: another bundle has the same id; embeddings of the two must not be compared.
     """
     values = {"id": model_id, "dim": dim, "fingerprint": fingerprint}
     await connection.execute(insert(model).values(values).on_conflict_do_nothing())
     known = (await connection.execute(select(model).where(model.c.id == model_id))).one()
-    if (known.dim, known.fingerprint) != (dim, fingerprint):
+    if known.dim != dim or known.fingerprint not in {fingerprint, *supersedes}:
         raise StartupError(
-            f"The database knows another model by the id {model_id!r}; its embeddings can't be compared with this "
-            "one's. Export the bundle again under an id of its own."
+            f"The database already has another model with the id {model_id!r}; its embeddings cannot be compared with "
+            "those of this bundle. Export the bundle again with a new model id."
         )
 
 
-async def create(connection: AsyncConnection, name: str, model_id: str, **choices: Any) -> Collection:
-    """Make a collection; `choices` are columns that differ from their defaults. Raises CollectionExists."""
+async def create(connection: AsyncConnection, name: str, model_id: str, **settings: Any) -> Collection:
+    """Inserts a collection; `settings` are columns that differ from their defaults. Raises CollectionExists."""
     statement = (
         insert(collection)
-        .values(id=uuid.uuid4(), name=name, model_id=model_id, **choices)
+        .values(id=uuid.uuid4(), name=name, model_id=model_id, **settings)
         .on_conflict_do_nothing()
-        .returning(collection)
+        .returning(*_COLUMNS)
     )
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
-        raise CollectionExists(f"a collection {name!r} exists already", pointer="/name")
-    return await _entered(connection, row)
+        raise CollectionExists(f"a collection {name!r} already exists", pointer="/name")
+    return await _allowed(connection, row)
 
 
-async def get(connection: AsyncConnection, name: str, pointer: str = "/collection") -> Collection:
-    """The collection, whose rows can be seen from now on. `pointer`: where it is named. Raises CollectionNotFound."""
-    row = (await connection.execute(select(collection).where(collection.c.name == name))).one_or_none()
-    if row is None:
-        raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer=pointer)
-    return await _entered(connection, row)
+async def get(
+    connection: AsyncConnection, name: str, pointer: str = "/collection", lock: Lock | None = None
+) -> Collection:
+    """Reads a collection, locks it and shows its rows to the transaction, in one statement.
+
+    Args:
+        pointer: JSON pointer of the collection's name in the request.
+
+    Raises:
+        CollectionNotFound
+    """
+    return await _one(connection, _reading().where(collection.c.name == name), lock, name, pointer)
 
 
-async def get_held(connection: AsyncConnection, name: str, pointer: str = "/collection") -> Collection:
-    """As `get`, and its models stay what they are until the transaction ends. Raises CollectionNotFound."""
-    await share_model_lock(connection, (await get(connection, name, pointer)).id)
-    return await get(connection, name, pointer)
+async def get_by_id(connection: AsyncConnection, collection_id: uuid.UUID, lock: Lock | None = None) -> Collection:
+    """As `get`, by id. Raises CollectionNotFound."""
+    return await _one(connection, _reading().where(collection.c.id == collection_id), lock, str(collection_id), None)
 
 
 async def names(connection: AsyncConnection) -> dict[uuid.UUID, str]:
-    """Of all collections, by their ids."""
+    """Returns the names of all collections by their ids."""
     return {row.id: row.name for row in await connection.execute(select(collection.c.id, collection.c.name))}
 
 
-async def change(connection: AsyncConnection, name: str, **choices: Any) -> Collection:
-    """Set columns of a collection. Raises CollectionNotFound."""
-    if not choices:
-        return await get(connection, name)
-    statement = update(collection).where(collection.c.name == name).values(**choices).returning(collection)
+async def change(connection: AsyncConnection, collection_id: uuid.UUID, **settings: Any) -> Collection:
+    """Sets columns of a collection whose rows the transaction may see. Raises CollectionNotFound."""
+    if not settings:
+        return await get_by_id(connection, collection_id)
+    statement = update(collection).where(collection.c.id == collection_id).values(**settings).returning(*_COLUMNS)
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
-        raise CollectionNotFound(f"there is no collection {name!r}; POST /collections makes one", pointer="/name")
-    return await _entered(connection, row)
+        raise _not_found(str(collection_id), None)
+    return Collection(**row._mapping)
 
 
-async def keeps_crops(connection: AsyncConnection) -> bool:
-    """Whether some collection asks for it."""
+async def any_stores_crops(connection: AsyncConnection) -> bool:
+    """Returns True if a collection is configured to store crops."""
     return (await connection.execute(select(exists().where(collection.c.store_crops)))).scalar_one()
 
 
 async def lock_enrolment(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
-    """Whoever else calls this for the collection waits until the transaction ends, and then sees what it wrote."""
-    await connection.execute(select(func.pg_advisory_xact_lock(_key(collection_id.bytes[:8]))))
-
-
-async def share_model_lock(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
-    """Nobody changes which models the collection has until the transaction ends, which is to write under them."""
-    await connection.execute(select(func.pg_advisory_xact_lock_shared(_key(collection_id.bytes[8:]))))
-
-
-async def take_model_lock(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
-    """Waits for those who hold the models; whoever comes later sees the change."""
-    await connection.execute(select(func.pg_advisory_xact_lock(_key(collection_id.bytes[8:]))))
-
-
-def _key(data: bytes) -> int:
-    return int.from_bytes(data, "big", signed=True)
+    """Waits until no other transaction holds this lock of the collection, and holds it until the transaction ends."""
+    key = int.from_bytes(collection_id.bytes[:8], "big", signed=True)
+    await connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 async def remove(connection: AsyncConnection, name: str) -> tuple[uuid.UUID, int]:
-    """Delete a collection with everybody in it; its id, and how many people that were.
+    """Deletes a collection with its identities.
+
+    Returns:
+        The collection's id and the number of deleted identities.
 
     Raises:
-        CollectionNotFound, Conflict: it is the default one, which there always is.
+        CollectionNotFound
+        Conflict: it is the default collection, which always exists.
     """
     if name == DEFAULT:
         raise Conflict(f"the collection {DEFAULT!r} always exists; delete the identities in it", pointer="/name")
-    found = await get(connection, name)
-    # Whoever enrols into it at this moment waits here, and then finds it gone.
-    await connection.execute(select(collection.c.id).where(collection.c.id == found.id).with_for_update())
-    people = (await connection.execute(delete(identity).where(identity.c.collection_id == found.id))).rowcount
-    await connection.execute(delete(collection).where(collection.c.id == found.id))
-    return found.id, people
+    # A concurrent enrolment waits for this lock and then gets CollectionNotFound.
+    row = await get(connection, name, "/name", lock="update")
+    people = (await connection.execute(delete(identity).where(identity.c.collection_id == row.id))).rowcount
+    await connection.execute(delete(collection).where(collection.c.id == row.id))
+    return row.id, people
 
 
 async def page(
@@ -147,27 +161,55 @@ async def page(
     only: str | None = None,
     prefix: str | None = None,
 ) -> Sequence[tuple[Collection, int]]:
-    """Up to `limit` collections by name, each with its number of identities, beginning after a name.
+    """Returns up to `limit` collections in the order of their names, each with its number of identities.
 
-    Only that one, or those whose names begin so. The transaction must be for everything.
+    The transaction must be allowed to see all collections.
+
+    Args:
+        after: the page begins after this name.
+        only: the page contains this collection only.
+        prefix: the page contains only names with this prefix.
     """
-    chosen = select(collection).order_by(collection.c.name).limit(limit)
+    statement = select(*_COLUMNS).order_by(collection.c.name).limit(limit)
     if after is not None:
-        chosen = chosen.where(collection.c.name > after)
+        statement = statement.where(collection.c.name > after)
     if only is not None:
-        chosen = chosen.where(collection.c.name == only)
+        statement = statement.where(collection.c.name == only)
     if prefix is not None:
-        chosen = chosen.where(collection.c.name.startswith(prefix, autoescape=True))
-    rows = chosen.subquery()
+        statement = statement.where(collection.c.name.startswith(prefix, autoescape=True))
+    rows = statement.subquery()
     count = select(func.count()).where(identity.c.collection_id == rows.c.id).scalar_subquery()
-    statement = select(rows, count.label("people")).order_by(rows.c.name)
-    names = [field.name for field in fields(Collection)]
+    counted = select(rows, count.label("people")).order_by(rows.c.name)
     return [
-        (Collection(**{name: getattr(row, name) for name in names}), row.people)
-        for row in await connection.execute(statement)
+        (Collection(**{column.key: getattr(row, column.key) for column in _COLUMNS}), row.people)
+        for row in await connection.execute(counted)
     ]
 
 
-async def _entered(connection: AsyncConnection, row: Row[Any]) -> Collection:
+_COLUMNS = [collection.c[field.name].label(field.name) for field in fields(Collection)]
+
+
+def _reading() -> Select[Any]:
+    return select(*_COLUMNS, row_security.allowing(collection.c.id))
+
+
+async def _one(
+    connection: AsyncConnection, statement: Select[Any], lock: Lock | None, name: str, pointer: str | None
+) -> Collection:
+    if lock is not None:
+        statement = statement.with_for_update(read=lock == "share")
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise _not_found(name, pointer)
+    return Collection(*row[: len(_COLUMNS)])
+
+
+def _not_found(name: str, pointer: str | None) -> CollectionNotFound:
+    return CollectionNotFound(
+        f"the collection {name!r} does not exist; POST /collections creates one", pointer=pointer, collection=name
+    )
+
+
+async def _allowed(connection: AsyncConnection, row: Row[Any]) -> Collection:
     await row_security.allow_collection(connection, row.id)
     return Collection(**row._mapping)

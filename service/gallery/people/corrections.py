@@ -1,4 +1,7 @@
-"""Faces that are said not to be a person's: later searches look whether a probe is nearer to one of them."""
+"""Corrections: faces that a user has marked as not belonging to an identity.
+
+A probe that is nearer to a corrected face than to the identity's templates does not match the identity.
+"""
 
 import hashlib
 import uuid
@@ -16,14 +19,15 @@ from service.gallery.people import crops
 from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import correction, template
 
-SURELY_SAME = 0.5
-"""Cosine from which on a correction is taken for a picture of a person. One taken too many is a correction less."""
+SAME_PERSON = 0.5
+"""Cosine similarity from which on a corrected face is assumed to show the identity. Erasure deletes such corrections;
+one that is deleted by mistake costs a correction and no template."""
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Without its embedding, which stays in the database."""
+    """A correction without its embedding, which stays in the database."""
 
     id: uuid.UUID
     model_id: str
@@ -31,7 +35,7 @@ class Correction:
 
 
 def source_of(face_sha256: bytes) -> bytes:
-    """Tells a correction's face from the same one as somebody's template."""
+    """Returns the `source_sha256` of a corrected face. It differs from that of a template of the same face."""
     return hashlib.sha256(b"correction" + face_sha256).digest()
 
 
@@ -39,23 +43,33 @@ async def add(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     identity_id: uuid.UUID,
-    model_id: str,
-    embedding: Floats,
+    embeddings: dict[str, Floats],
     source_sha256: bytes | None = None,
-) -> Correction:
-    """Keep that a face is not a locked person's."""
-    values = {
-        "collection_id": collection_id,
-        "id": uuid.uuid4(),
-        "identity_id": identity_id,
-        "model_id": model_id,
-        "dim": len(embedding),
-        "embedding": embedding,
-        "source_sha256": source_sha256,
-    }
+) -> list[Correction]:
+    """Stores a face that does not show the locked identity.
+
+    Args:
+        embeddings: L2-normalised (dim,) embeddings of the face by model.
+
+    Returns:
+        One correction for each model, in the order of `embeddings`.
+    """
+    rows = [
+        {
+            "collection_id": collection_id,
+            "id": uuid.uuid4(),
+            "identity_id": identity_id,
+            "model_id": model_id,
+            "dim": len(embedding),
+            "embedding": embedding,
+            "source_sha256": source_sha256,
+        }
+        for model_id, embedding in embeddings.items()
+    ]
     columns = [correction.c[field.name] for field in fields(Correction)]
-    row = (await connection.execute(insert(correction).values(values).returning(*columns))).one()
-    return Correction(**row._mapping)
+    added = await connection.execute(insert(correction).values(rows).returning(*columns))
+    by_model = {row.model_id: Correction(**row._mapping) for row in added}
+    return [by_model[model_id] for model_id in embeddings]
 
 
 async def page(
@@ -65,38 +79,37 @@ async def page(
     model_id: str,
     limit: int,
     after: PageCursor | None = None,
-) -> Sequence[Correction]:
-    """Up to `limit` of a person's corrections under a model, oldest first, beginning after a place."""
+) -> list[Correction]:
+    """Returns up to `limit` corrections of an identity under a model, oldest first, beginning after a cursor."""
     columns = [correction.c[field.name] for field in fields(Correction)]
     statement = select(*columns).where(
         correction.c.collection_id == collection_id,
         correction.c.identity_id == identity_id,
         correction.c.model_id == model_id,
     )
-    return [
-        Correction(**row._mapping) for row in await connection.execute(after_cursor(statement, correction, after, limit))
-    ]
+    rows = await connection.execute(after_cursor(statement, correction, after, limit))
+    return [Correction(**row._mapping) for row in rows]
 
 
 async def remove(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, correction_id: uuid.UUID
 ) -> None:
-    """Take a correction back, under every model, and its crop. Raises CorrectionNotFound."""
-    is_theirs = correction.c.collection_id == collection_id, correction.c.identity_id == identity_id
-    named = delete(correction).where(*is_theirs, correction.c.id == correction_id)
-    gone = (await connection.execute(named.returning(correction.c.source_sha256))).one_or_none()
-    if gone is None:
-        raise CorrectionNotFound(f"identity {identity_id} has no correction {correction_id}")
-    if gone.source_sha256 is not None:
-        same_face = delete(correction).where(*is_theirs, correction.c.source_sha256 == gone.source_sha256)
+    """Deletes a correction under every model, and its crop. Raises CorrectionNotFound."""
+    of_identity = correction.c.collection_id == collection_id, correction.c.identity_id == identity_id
+    named = delete(correction).where(*of_identity, correction.c.id == correction_id)
+    row = (await connection.execute(named.returning(correction.c.source_sha256))).one_or_none()
+    if row is None:
+        raise CorrectionNotFound(f"the identity {identity_id} has no correction {correction_id}")
+    if row.source_sha256 is not None:
+        same_face = delete(correction).where(*of_identity, correction.c.source_sha256 == row.source_sha256)
         await connection.execute(same_face)
-        await crops.delete(connection, collection_id, identity_id, [gone.source_sha256])
+        await crops.delete(connection, collection_id, identity_id, [row.source_sha256])
 
 
 async def nearest_score(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, model_id: str, probe: Floats
 ) -> float | None:
-    """Cosine of the probe to the nearest face that is said not to be the person's; None: there is none."""
+    """Returns the cosine similarity of a probe to the nearest corrected face of an identity; None: it has none."""
     statement = select(func.max(-correction.c.embedding.max_inner_product(probe))).where(
         correction.c.collection_id == collection_id,
         correction.c.identity_id == identity_id,
@@ -106,7 +119,7 @@ async def nearest_score(
 
 
 def overrules(counter_score: float | None, score: float) -> bool:
-    """Whether a probe is nearer to what is not the person than to the person (the nearest neighbour decides)."""
+    """Returns True if a probe is nearer to a corrected face than to the identity's templates."""
     return counter_score is not None and counter_score > score
 
 
@@ -114,27 +127,31 @@ async def delete_showing(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     identity_ids: Sequence[uuid.UUID],
-    among: Sequence[uuid.UUID] | None = None,
+    of_identities: Sequence[uuid.UUID] | None = None,
 ) -> int:
-    """Delete corrections that show one of these people; how many. `among`: only those that are kept with these."""
+    """Deletes the corrections that show one of these identities, with their crops, and returns the number of rows.
+
+    Args:
+        of_identities: only corrections that are stored with these identities.
+    """
     shown = exists().where(
         template.c.collection_id == collection_id,
         template.c.identity_id.in_(identity_ids),
         template.c.model_id == correction.c.model_id,
-        template.c.embedding.max_inner_product(correction.c.embedding) <= -SURELY_SAME,
+        template.c.embedding.max_inner_product(correction.c.embedding) <= -SAME_PERSON,
     )
     statement = delete(correction).where(correction.c.collection_id == collection_id, shown)
-    if among is not None:
-        statement = statement.where(correction.c.identity_id.in_(among))
-    gone = await connection.execute(statement.returning(correction.c.identity_id, correction.c.source_sha256))
-    rows = gone.all()
-    forgotten = len(rows)
+    if of_identities is not None:
+        statement = statement.where(correction.c.identity_id.in_(of_identities))
+    deleted = await connection.execute(statement.returning(correction.c.identity_id, correction.c.source_sha256))
+    rows = deleted.all()
+    count = len(rows)
     for row in rows:
         if row.source_sha256 is None:
             continue
-        # One model may have taken the face for theirs and another not: it is forgotten under all of them.
+        # Another model may compare the same face differently; the face is deleted under every model.
         same_face = correction.c.identity_id == row.identity_id, correction.c.source_sha256 == row.source_sha256
         others = delete(correction).where(correction.c.collection_id == collection_id, *same_face)
-        forgotten += (await connection.execute(others)).rowcount
+        count += (await connection.execute(others)).rowcount
         await crops.delete(connection, collection_id, row.identity_id, [row.source_sha256])
-    return forgotten
+    return count

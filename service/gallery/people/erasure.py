@@ -1,4 +1,4 @@
-"""Deleting a person with all that is known of them, and the proof that it was done."""
+"""Erases an identity with everything that is stored about it, and returns the proof."""
 
 import uuid
 from dataclasses import dataclass
@@ -7,16 +7,17 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.access.audit import SERVICE, Action, Actor, Entry, Event, AuditTrail
+from service.gallery.access.audit_entries import SERVICE, Action, Actor, Entry, Event
+from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import corrections, identities
 from service.gallery.storage.tables import centroid, correction, crop, idempotency, identity, job_row, template
 
-EXPIRED_AT_ONCE = 200
+EXPIRED_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was deleted, by kind of row. `entry`: of the audit trail, None where none is kept."""
+    """The number of deleted rows by kind. `entry`: the entry of the audit trail; None if no trail is kept."""
 
     identity_id: uuid.UUID
     deleted: dict[str, int]
@@ -25,38 +26,44 @@ class Receipt:
 
 async def erase(
     connection: AsyncConnection,
-    trail: AuditTrail,
+    audit_trail: AuditTrail,
     collection_id: uuid.UUID,
     identity_id: uuid.UUID,
     actor: Actor,
     action: Action = Action.ERASE,
 ) -> Receipt:
-    """Delete a person with templates, centroids, crops, kept answers and rows of jobs. Raises IdentityNotFound."""
+    """Deletes an identity with its templates, centroids, crops, stored responses and job rows.
+
+    Raises:
+        IdentityNotFound
+    """
     await identities.lock(connection, collection_id, identity_id)
-    person = await identities.get(connection, collection_id, identity_id)
+    row = await identities.get(connection, collection_id, identity_id)
     deleted = {
         name: (await connection.execute(statement)).scalar_one()
-        for name, statement in _counts(collection_id, identity_id, person.external_id).items()
+        for name, statement in _counts(collection_id, identity_id, row.external_id).items()
     }
     deleted["corrections"] += await corrections.delete_showing(connection, collection_id, [identity_id])
     await identities.remove(connection, collection_id, identity_id)
-    entries = await trail.append(connection, collection_id, [Event(action, actor, identity_id, deleted)])
+    entries = await audit_trail.append(connection, collection_id, [Event(action, actor, identity_id, deleted)])
     return Receipt(identity_id, deleted, entries[-1] if entries else None)
 
 
 async def expired(connection: AsyncConnection) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Some of those (collection, person) who were to be kept until now."""
+    """Returns (collection id, identity id) of up to 200 identities whose retention time has passed."""
     statement = (
         select(identity.c.collection_id, identity.c.id)
         .where(identity.c.retain_until <= func.now())
         .order_by(identity.c.retain_until)
-        .limit(EXPIRED_AT_ONCE)
+        .limit(EXPIRED_BATCH)
     )
     return [(row.collection_id, row.id) for row in await connection.execute(statement)]
 
 
-async def expire(connection: AsyncConnection, trail: AuditTrail, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
-    """Erase a person whose time has come, unless it was prolonged or somebody else did so meanwhile."""
+async def expire(
+    connection: AsyncConnection, audit_trail: AuditTrail, collection_id: uuid.UUID, identity_id: uuid.UUID
+) -> None:
+    """Erases an identity whose retention time has passed, unless it was extended or erased concurrently."""
     statement = (
         select(identity.c.id)
         .where(
@@ -67,7 +74,7 @@ async def expire(connection: AsyncConnection, trail: AuditTrail, collection_id: 
         .with_for_update()
     )
     if (await connection.execute(statement)).one_or_none() is not None:
-        await erase(connection, trail, collection_id, identity_id, SERVICE, Action.EXPIRE)
+        await erase(connection, audit_trail, collection_id, identity_id, SERVICE, Action.EXPIRE)
 
 
 def _counts(collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str) -> dict[str, Select[Any]]:
@@ -76,7 +83,7 @@ def _counts(collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str) 
         "centroids": centroid,
         "corrections": correction,
         "crops": crop,
-        "answers": idempotency,
+        "responses": idempotency,
     }
     counts = {
         name: select(func.count()).where(table.c.collection_id == collection_id, table.c.identity_id == identity_id)

@@ -1,4 +1,4 @@
-"""How PostgreSQL ran a statement: which steps, over how many rows, in how many milliseconds."""
+"""Query plans of PostgreSQL (EXPLAIN ANALYZE)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +10,17 @@ from sqlalchemy.ext.compiler import compiles
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One node of the plan. No conditions, since they hold the probe's embedding."""
+class PlanNode:
+    """One node of a query plan. Omits the conditions of the node because they contain the probe's embedding.
+
+    Attributes:
+        node: node type, such as "Index Scan".
+        on: relation or common table expression.
+        index: name of the index.
+        rows: rows that the node returned, in all loops.
+        milliseconds: time of the node and its children, in all loops.
+        depth: level in the plan, 0 for the root.
+    """
 
     node: str
     on: str | None
@@ -33,16 +42,16 @@ def _compile(element: _Explained, compiler: Any, **options: Any) -> str:
     return "EXPLAIN (ANALYZE, FORMAT JSON) " + compiler.process(element.statement, **options)
 
 
-async def explain(connection: AsyncConnection, statement: Select[Any]) -> list[Step]:
-    """Run a statement once more and tell how, outermost step first."""
-    answer = (await connection.execute(_Explained(statement))).scalar_one()
-    return list(_steps(answer[0]["Plan"], 0))
+async def explain(connection: AsyncConnection, statement: Select[Any]) -> list[PlanNode]:
+    """Executes a statement with EXPLAIN ANALYZE and returns its plan, depth first from the root."""
+    document = (await connection.execute(_Explained(statement))).scalar_one()
+    return list(_nodes(document[0]["Plan"], 0))
 
 
-def _steps(node: dict[str, Any], depth: int) -> Iterator[Step]:
+def _nodes(node: dict[str, Any], depth: int) -> Iterator[PlanNode]:
     loops = node["Actual Loops"]
     rows, milliseconds = node["Actual Rows"] * loops, node["Actual Total Time"] * loops
     index, on = node.get("Index Name"), node.get("Relation Name") or node.get("CTE Name")
-    yield Step(node["Node Type"], on, index, round(rows), round(milliseconds, 3), depth)
+    yield PlanNode(node["Node Type"], on, index, round(rows), round(milliseconds, 3), depth)
     for child in node.get("Plans", []):
-        yield from _steps(child, depth + 1)
+        yield from _nodes(child, depth + 1)

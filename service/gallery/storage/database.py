@@ -1,4 +1,4 @@
-"""Connections and transactions, and what becomes of their failures."""
+"""Connections and transactions, and the mapping of their failures to service errors."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -15,14 +15,14 @@ from service.gallery.storage import row_security
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_S = 30
 OUTAGE_CLASSES = {"08", "40", "53", "55", "57"}
-"""SQLSTATE classes: connection, rollback, resources, locks, operator."""
+"""SQLSTATE classes: connection exception, rollback, insufficient resources, lock, operator intervention."""
 
 
 class Database:
     """A pool of connections to one PostgreSQL database.
 
     Args:
-        role: account whose rights every connection has, in the place of those of who logs in.
+        role: every connection assumes the rights of this role (`SET role`).
     """
 
     def __init__(self, url: str, pool_size: int = 10, pool_timeout_s: float = 5.0, role: str | None = None) -> None:
@@ -33,12 +33,12 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout_s,
-            # A connection that died while it was idle is replaced before a request sees it.
+            # Replaces a connection that broke while it was idle before a request uses it.
             pool_pre_ping=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "identity-registry",
-                # A database that hangs must not hang its clients with it.
+                # Bounds how long a client waits for a server that no longer answers.
                 "tcp_user_timeout": STATEMENT_TIMEOUT_S * 1000,
                 "options": options,
             },
@@ -47,39 +47,42 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, within: uuid.UUID | None = None, everything: bool = False
+        self, collection_id: uuid.UUID | None = None, all_collections: bool = False
     ) -> AsyncIterator[AsyncConnection]:
-        """One transaction: committed where the block ends, rolled back where it raises.
+        """Opens one transaction, commits it at the end of the block, and rolls it back if the block raises.
 
         Args:
-            within: a collection whose rows are meant; `collections.get` enters one as well.
-            everything: what is done concerns all collections.
+            collection_id: row-level security shows the rows of this collection. `collections.get` adds others.
+            all_collections: row-level security shows the rows of all collections.
 
         Raises:
-            DatabaseUnavailable: no connection could be had, it broke on the way, or the server had no room or time.
+            DatabaseUnavailable: no connection is free or can be opened, the connection broke, or the server lacks
+                resources or time.
         """
         committing = False
         try:
             async with self.engine.connect() as connection, connection.begin():
-                if within is not None:
-                    await row_security.allow_collection(connection, within)
-                if everything:
+                if collection_id is not None:
+                    await row_security.allow_collection(connection, collection_id)
+                if all_collections:
                     await row_security.allow_all_collections(connection)
                 yield connection
                 committing = True
         except (PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable("every connection to the database is in use, or none can be made") from error
+            raise DatabaseUnavailable("all database connections are in use, or no connection can be opened") from error
         except DBAPIError as error:
             if not _is_outage(error):
                 raise
             outcome = (
-                "may or may not have been stored; sending it again is harmless" if committing else "changed nothing"
+                "may have been stored; sending it again is safe with an Idempotency-Key"
+                if committing
+                else "changed nothing"
             )
-            raise DatabaseUnavailable(f"the database can't be reached or can't cope; the request {outcome}") from error
+            raise DatabaseUnavailable(f"the database is unreachable or overloaded; the request {outcome}") from error
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside any transaction and without a time limit, to build indexes with."""
+        """Yields a connection outside any transaction and without a statement timeout, for building indexes."""
         async with self.engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             await connection.execute(text("SET statement_timeout = 0"))
@@ -90,7 +93,7 @@ class Database:
 
     @property
     def pool(self) -> dict[str, int]:
-        """How many connections are in use, and how many wait to be used."""
+        """The number of connections in use (`used`) and idle (`idle`)."""
         pool = self.engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
         return {"used": pool.checkedout(), "idle": pool.checkedin()}
@@ -100,7 +103,7 @@ class Database:
 
 
 def _is_outage(error: DBAPIError) -> bool:
-    """Whether the fault lies with the connection or the server's resources, and not with the statement."""
+    """Returns True if the connection or the server's resources caused the error, and not the statement."""
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)

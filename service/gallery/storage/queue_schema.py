@@ -1,7 +1,7 @@
-"""The tables of the job queue, Procrastinate's own, in a schema of their own.
+"""The database schema of the task queue, which contains the tables of Procrastinate.
 
-They are made by our migrations from what the installed Procrastinate brings, and belong to it: Alembic's comparison
-does not look there.
+A migration creates it from the SQL of the installed Procrastinate. Alembic's comparison of models and database ignores
+this schema.
 """
 
 from procrastinate.schema import SchemaManager
@@ -11,30 +11,34 @@ SCHEMA = "procrastinate"
 
 
 def install(connection: Connection) -> None:
-    """Make the queue's schema, in the caller's transaction, where there is none."""
+    """Creates the schema in the caller's transaction unless it exists."""
     if connection.execute(text("SELECT to_regclass('procrastinate.procrastinate_jobs')")).scalar() is not None:
         return
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-    before = enter(connection)
-    # Many statements at once, with percent signs in them: the driver must take them as they are.
+    search_path = enter(connection)
+    # The script has several statements and percent signs, so the driver must not process parameters in it.
     connection.execution_options(no_parameters=True).exec_driver_sql(SchemaManager.get_schema())
     connection.execution_options(no_parameters=False)
-    leave(connection, before)
+    leave(connection, search_path)
 
 
 def enter(connection: Connection) -> str:
-    """Let the queue's names be found, which stand alone in its statements; where names were looked for before."""
+    """Puts the schema first on the search path, because Procrastinate's statements use unqualified names.
+
+    Returns:
+        The previous search path, for `leave`.
+    """
     before = connection.execute(text("SHOW search_path")).scalar_one()
     connection.execute(text(f"SET LOCAL search_path = {SCHEMA}, public"))
     return str(before)
 
 
-def leave(connection: Connection, before: str) -> None:
-    """Undo `enter`."""
-    connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": before})
+def leave(connection: Connection, search_path: str) -> None:
+    """Restores the search path that `enter` returned."""
+    connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": search_path})
 
 
 def script() -> str:
-    """What `install` does, as text for whoever migrates by hand."""
-    enter = f"CREATE SCHEMA {SCHEMA};\nSET LOCAL search_path = {SCHEMA}, public;"
-    return f"{enter}\n{SchemaManager.get_schema()}\nSET LOCAL search_path = DEFAULT;"
+    """Returns the SQL of `install`, for offline migrations."""
+    header = f"CREATE SCHEMA {SCHEMA};\nSET LOCAL search_path = {SCHEMA}, public;"
+    return f"{header}\n{SchemaManager.get_schema()}\nSET LOCAL search_path = DEFAULT;"

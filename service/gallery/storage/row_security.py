@@ -1,24 +1,23 @@
-"""The second wall: the account that the service works under, and what it may see of the gallery.
+"""The service's database role and row-level security.
 
-Row-level security shows a transaction the rows of those collections that it has entered, and of no other, whatever a
-statement forgets to say. It holds for accounts that are neither superuser nor owner of the tables.
+Policies show a transaction the rows of the collections that it has named with `allow_collection`, and no others, even
+if a statement lacks the condition. They apply to roles that are neither superuser nor owner of the tables.
 """
 
 import logging
 import uuid
 
 from psycopg import Connection as DriverConnection
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, make_url, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.gallery.storage.app_role import APP_ROLE
 from service.gallery.storage.tables import metadata
 
-APP = "registry_app"
-"""The service's account. Accounts of your own do as well, where they are members of it."""
-ENTERED, EVERYTHING = "registry.collections", "registry.everything"
-"""Settings of a transaction: ids of collections with commas between them; `on` for what concerns all."""
-LESS = {
+COLLECTIONS_SETTING, ALL_COLLECTIONS_SETTING = "registry.collections", "registry.everything"
+"""Settings of a transaction that the policies read: comma-separated collection ids; `on` for all collections."""
+RESTRICTED_GRANTS = {
     "audit": "SELECT, INSERT",
     "audit_head": "SELECT, INSERT, UPDATE",
     "api_key": "SELECT",
@@ -26,84 +25,92 @@ LESS = {
     "schema_serves": "SELECT",
     "alembic_version": "SELECT",
 }
-"""What the service may do with a table, where it is less than everything: the audit trail is only ever added to."""
-ALL = "SELECT, INSERT, UPDATE, DELETE"
+"""Tables on which the service's role has fewer rights than `DEFAULT_GRANT`. The audit trail is append-only."""
+DEFAULT_GRANT = "SELECT, INSERT, UPDATE, DELETE"
 log = logging.getLogger(__name__)
 
 
-def ensure(connection: Connection, password: str | None = None) -> bool:
-    """Make the service's account where there is none, and give it its rights; False where that is not allowed.
+def ensure_app_role(connection: Connection, password: str | None = None) -> bool:
+    """Creates the service's role if it is missing and grants its rights.
 
-    Needed after every migration, which may have made tables, and after a restore, since a dump holds no rights.
+    It must run after every migration, because a migration may create tables, and after a restore, because a backup
+    holds no grants.
 
     Args:
-        password: of the account, where it logs in with one.
+        password: password of the role; None if it does not log in with one.
+
+    Returns:
+        False if the migrating role may not create or use the service's role.
     """
-    if not _made(connection):
+    if not _create_role(connection):
         return False
     if password is not None:
         raw: DriverConnection[object] = connection.connection.driver_connection  # type: ignore[assignment]
-        hashed = raw.pgconn.encrypt_password(password.encode(), APP.encode(), b"scram-sha-256").decode()
-        connection.exec_driver_sql(f"ALTER ROLE {APP} PASSWORD '{hashed}'")
+        hashed = raw.pgconn.encrypt_password(password.encode(), APP_ROLE.encode(), b"scram-sha-256").decode()
+        connection.exec_driver_sql(f"ALTER ROLE {APP_ROLE} PASSWORD '{hashed}'")
     if not _is_member(connection):
         return False
-    _let_filters_use_their_index(connection)
-    connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public, procrastinate TO {APP}")
-    connection.exec_driver_sql(f"GRANT {ALL} ON ALL TABLES IN SCHEMA procrastinate TO {APP}")
-    connection.exec_driver_sql(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA procrastinate TO {APP}")
+    _mark_jsonb_contains_leakproof(connection)
+    connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public, procrastinate TO {APP_ROLE}")
+    connection.exec_driver_sql(f"GRANT {DEFAULT_GRANT} ON ALL TABLES IN SCHEMA procrastinate TO {APP_ROLE}")
+    connection.exec_driver_sql(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA procrastinate TO {APP_ROLE}")
     for table in (*metadata.tables, "alembic_version"):
-        connection.exec_driver_sql(f"REVOKE ALL ON {table} FROM {APP}")
-        connection.exec_driver_sql(f"GRANT {LESS.get(table, ALL)} ON {table} TO {APP}")
+        connection.exec_driver_sql(f"REVOKE ALL ON {table} FROM {APP_ROLE}")
+        connection.exec_driver_sql(f"GRANT {RESTRICTED_GRANTS.get(table, DEFAULT_GRANT)} ON {table} TO {APP_ROLE}")
     return True
 
 
 def _is_member(connection: Connection) -> bool:
-    """Whether the migrating account may act as the service's, which somebody else may have made."""
-    if connection.execute(text("SELECT pg_has_role(:name, 'MEMBER')"), {"name": APP}).scalar():
+    """Returns True if the migrating role is, or can become, a member of the service's role."""
+    if connection.execute(text("SELECT pg_has_role(:name, 'MEMBER')"), {"name": APP_ROLE}).scalar():
         return True
-    return _allowed(connection, f"GRANT {APP} TO CURRENT_USER", f"this account can't act as {APP}; no second wall")
-
-
-def _let_filters_use_their_index(connection: Connection) -> None:
-    """Call `jsonb @> jsonb` leakproof, as it is: it raises nothing that depends on what it looks at.
-
-    PostgreSQL doesn't say so by itself, and then looks at every row before it asks an index about one: a filter that
-    one of a thousand people fulfil takes ten times as long behind the wall (`python -m tools.bench_wall`). Only a
-    superuser may say so; without, filters are slower and no less right.
-    """
-    _allowed(
+    return _try_privileged(
         connection,
-        "ALTER FUNCTION pg_catalog.jsonb_contains(jsonb, jsonb) LEAKPROOF",
-        "metadata filters can't use their index behind the second wall",
+        f"GRANT {APP_ROLE} TO CURRENT_USER",
+        f"row-level security is off: this role cannot become a member of {APP_ROLE}",
     )
 
 
-def _made(connection: Connection) -> bool:
-    if connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": APP}).scalar():
+def _mark_jsonb_contains_leakproof(connection: Connection) -> None:
+    """Declares `jsonb @> jsonb` leakproof: it raises no error that depends on its arguments.
+
+    Without the declaration PostgreSQL evaluates the policy on every row before it uses the metadata index; a filter
+    that one of 1,000 identities fulfils takes ten times as long (`python -m tools.bench_wall`). Only a superuser may
+    declare it.
+    """
+    _try_privileged(
+        connection,
+        "ALTER FUNCTION pg_catalog.jsonb_contains(jsonb, jsonb) LEAKPROOF",
+        "metadata filters cannot use their index under row-level security",
+    )
+
+
+def _create_role(connection: Connection) -> bool:
+    if connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": APP_ROLE}).scalar():
         return True
-    statement = f"CREATE ROLE {APP} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
-    return _allowed(connection, statement, f"the account {APP} can't be made; no second wall")
+    statement = f"CREATE ROLE {APP_ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+    return _try_privileged(connection, statement, f"row-level security is off: the role {APP_ROLE} cannot be created")
 
 
-def _allowed(connection: Connection, statement: str, otherwise: str) -> bool:
-    """Whether the migrating account could do it; else it is told what follows."""
+def _try_privileged(connection: Connection, statement: str, consequence: str) -> bool:
+    """Executes a statement; logs `consequence` and returns False if the migrating role may not execute it."""
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(statement)
     except ProgrammingError as error:
-        log.warning("%s: %s", otherwise, error.orig)
+        log.warning("%s: %s", consequence, error.orig)
         return False
     return True
 
 
 async def exists(connection: AsyncConnection) -> bool:
-    """Whether there is the service's account, and who is connected may act as it."""
+    """Returns True if the service's role exists and the connected role may assume it."""
     query = text("SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = :name")
-    return bool((await connection.execute(query, {"name": APP})).scalar())
+    return bool((await connection.execute(query, {"name": APP_ROLE})).scalar())
 
 
 async def row_security_applies(connection: AsyncConnection) -> bool:
-    """Whether row-level security holds for who is connected here."""
+    """Returns True if row-level security applies to the connected role."""
     query = text(
         "SELECT NOT (r.rolsuper OR r.rolbypassrls) AND row_security_active('identity') "
         "FROM pg_roles r WHERE r.rolname = current_user"
@@ -112,19 +119,25 @@ async def row_security_applies(connection: AsyncConnection) -> bool:
 
 
 def app_role_url(url: str) -> str:
-    """The same database, logged in as the service's account; for servers that ask for no password, as the embedded."""
-    return make_url(url).set(username=APP).render_as_string(hide_password=False)
+    """Returns the URL with the service's role, for servers without passwords such as the embedded one."""
+    return make_url(url).set(username=APP_ROLE).render_as_string(hide_password=False)
 
 
-async def enter(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
-    """Let the rows of a collection be seen until the transaction ends; of those entered before as well."""
+def allowing(collection_id: ColumnElement[uuid.UUID]) -> ColumnElement[str]:
+    """Returns a SQL expression that, when selected, adds a collection to those that the transaction may see."""
+    current = func.nullif(func.current_setting(COLLECTIONS_SETTING, True), "")
+    return func.set_config(COLLECTIONS_SETTING, func.concat_ws(",", current, cast(collection_id, Text)), True)
+
+
+async def allow_collection(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
+    """Adds a collection to those whose rows the transaction may see, until it ends."""
     statement = text(
-        f"SELECT set_config('{ENTERED}', concat_ws(',', nullif(current_setting('{ENTERED}', true), ''), "
-        "CAST(:id AS text)), true)"
+        f"SELECT set_config('{COLLECTIONS_SETTING}', concat_ws(',', "
+        f"nullif(current_setting('{COLLECTIONS_SETTING}', true), ''), CAST(:id AS text)), true)"
     )
     await connection.execute(statement, {"id": str(collection_id)})
 
 
 async def allow_all_collections(connection: AsyncConnection) -> None:
-    """For what concerns all collections: lists of them, and maintenance."""
-    await connection.execute(text(f"SET LOCAL {EVERYTHING} = 'on'"))
+    """Shows the rows of all collections until the transaction ends, for lists of collections and maintenance."""
+    await connection.execute(text(f"SET LOCAL {ALL_COLLECTIONS_SETTING} = 'on'"))

@@ -1,4 +1,4 @@
-"""The schema's state: migrating it, and telling whether this release can work with it."""
+"""Migrates the database schema and checks its compatibility with this release."""
 
 import logging
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from service.gallery.index.hnsw import PREFIX
 from service.gallery.storage import queue_schema
 from service.gallery.storage.tables import schema_serves
 
-OLDEST_PGVECTOR = (0, 8, 0)
-WANTED_PGVECTOR = (0, 8, 4)
-"""0.8.2 fixed an overflow in parallel index builds, 0.8.3 and 0.8.4 index corruption under vacuum."""
+MIN_PGVECTOR = (0, 8, 0)
+RECOMMENDED_PGVECTOR = (0, 8, 4)
+"""pgvector 0.8.2 fixed an overflow in parallel index builds; 0.8.3 and 0.8.4 fixed index corruption by VACUUM."""
 
 log = logging.getLogger(__name__)
 
 
 def alembic_config(url: str) -> Config:
-    """Alembic's configuration for the migrations that came with this release."""
+    """Returns Alembic's configuration for the migrations of this release."""
     config = Config()
     config.set_main_option("script_location", str(_migrations()))
     config.attributes["url"] = url
@@ -34,9 +34,10 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade(url: str, revision: str = "head", app_password: str | None = None) -> None:
-    """Bring the schema to a revision; several processes may do so at once (an advisory lock lines them up).
+    """Migrates the schema to a revision. Processes that migrate concurrently wait for each other (advisory lock).
 
-    `app_password`: of the service's own account, where it logs in with one.
+    Args:
+        app_password: password for the role of the service, if it authenticates with one.
     """
     config = alembic_config(url)
     config.attributes["app_password"] = app_password
@@ -44,7 +45,7 @@ def upgrade(url: str, revision: str = "head", app_password: str | None = None) -
 
 
 def after_restore(url: str) -> None:
-    """Make what a backup does not hold: the job queue's schema."""
+    """Creates the schema of the task queue, which backups do not contain."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
         queue_schema.install(connection)
@@ -52,7 +53,12 @@ def after_restore(url: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What this release knows of the schema: the revision that it was written for, and that one's ancestors."""
+    """The schema revisions of a release.
+
+    Attributes:
+        wanted: the revision that the release was written for.
+        known: that revision and its ancestors.
+    """
 
     wanted: str
     known: frozenset[str]
@@ -60,7 +66,7 @@ class Release:
 
 @cache
 def this_release() -> Release:
-    """By the migrations that came with it."""
+    """Returns the revisions of this release, read from its migrations."""
     scripts = ScriptDirectory(str(_migrations()))
     head = scripts.get_current_head()
     assert head is not None
@@ -70,15 +76,17 @@ def this_release() -> Release:
 def include_object(
     item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None
 ) -> bool:
-    """For Alembic's comparison: indexes made at run time are none of its business."""
+    """Filter for Alembic's comparison: ignores the HNSW indexes, which are created at run time."""
     return not (kind == "index" and reflected and (name or "").startswith(PREFIX))
 
 
 def serves_already(connection: Connection) -> bool:
-    """Whether a later release has migrated the database and left it fit for this one: there is nothing to migrate then.
+    """Returns True if a later release has migrated the database and this release is compatible with the result.
+
+    There is nothing to migrate in this case.
 
     Raises:
-        StartupError: a later release has taken away what this one needs.
+        StartupError: a later release has migrated the database, and this release is not compatible with the result.
     """
     release = this_release()
     revision = _revision(connection)
@@ -86,26 +94,31 @@ def serves_already(connection: Connection) -> bool:
         return False
     if problem := _problem(connection, release):
         raise StartupError(problem)
-    log.warning("the schema is at revision %s of a later release and serves this one (%s)", revision, release.wanted)
+    log.warning(
+        "the schema is at revision %s of a later release, which is compatible with this one (%s)",
+        revision,
+        release.wanted,
+    )
     return True
 
 
 def is_at_head(connection: Connection) -> bool:
-    """Whether the schema is the one that this release was written for."""
+    """Returns True if the schema is at the revision that this release was written for."""
     return _revision(connection) == this_release().wanted
 
 
 async def schema_problem(connection: AsyncConnection, release: Release) -> str | None:
-    """What keeps this release from working with the database, or None.
+    """Returns the reason why this release cannot use the database, or None if it can.
 
-    A later release may have migrated it already. Its migrations say from which revision on a release still works with
-    what they made; one that only adds leaves that as it was, so that we go on serving while it takes over.
+    A later release may have migrated the database. The table `schema_serves` then names the oldest revision whose
+    release is compatible with the schema. Migrations that only add objects do not change it, so that the old release
+    keeps serving during a rolling update.
     """
     return await connection.run_sync(_problem, release)
 
 
 def _revision(connection: Connection) -> str | None:
-    """None where the database has no schema of ours."""
+    """Returns the current revision, or None if the database has no schema."""
     if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -116,23 +129,23 @@ def _problem(connection: Connection, release: Release) -> str | None:
     if revision == release.wanted:
         return None
     if revision is None:
-        return "the database has no schema yet: run `alembic upgrade head`"
+        return "the database has no schema; run `alembic upgrade head`"
     if revision in release.known:
-        return f"the schema is at {revision}, this release works with {release.wanted}: run `alembic upgrade head`"
-    serves = connection.execute(select(schema_serves.c.from_revision)).scalar()
-    if serves in release.known:
+        return f"the schema is at revision {revision}, this release needs {release.wanted}; run `alembic upgrade head`"
+    oldest = connection.execute(select(schema_serves.c.from_revision)).scalar()
+    if oldest in release.known:
         return None
     return (
-        f"the schema is at revision {revision} and serves releases from {serves} on, this one is of {release.wanted}: "
-        "run the newer release"
+        f"the schema is at revision {revision} and needs a release of revision {oldest} or later, this release is of "
+        f"{release.wanted}; run the newer release"
     )
 
 
 async def require_pgvector(connection: AsyncConnection) -> None:
-    """Refuse a pgvector that is too old, warn about one with known index corruption.
+    """Checks the version of pgvector. Logs a warning for versions with known index corruption.
 
     Raises:
-        StartupError: pgvector is missing or older than 0.8.0.
+        StartupError: pgvector is not installed or older than 0.8.0.
     """
     query = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
     version = (await connection.execute(query)).scalar()
@@ -140,14 +153,16 @@ async def require_pgvector(connection: AsyncConnection) -> None:
 
 
 def check_pgvector_version(version: str | None) -> None:
-    """As `require_pgvector`, for a version that was read already."""
+    """Checks a version of pgvector like `require_pgvector`. None: not installed."""
     if version is None:
-        raise StartupError("The database has no pgvector: run `alembic upgrade head`, or CREATE EXTENSION vector")
+        raise StartupError(
+            "The database has no extension pgvector; run `alembic upgrade head` or CREATE EXTENSION vector."
+        )
     numbers = tuple(int(part) for part in version.split(".")[:3])
-    if numbers < OLDEST_PGVECTOR:
-        raise StartupError(f"pgvector {version} is too old: 0.8.0 or newer is needed, 0.8.4 or newer is wanted")
-    if numbers < WANTED_PGVECTOR:
-        log.warning("pgvector %s has known index corruption under vacuum; 0.8.4 or newer is wanted", version)
+    if numbers < MIN_PGVECTOR:
+        raise StartupError(f"pgvector {version} is too old; upgrade it to 0.8.4 or later (0.8.0 is the minimum).")
+    if numbers < RECOMMENDED_PGVECTOR:
+        log.warning("pgvector %s can corrupt indexes during VACUUM; upgrade it to 0.8.4 or later", version)
 
 
 def _migrations() -> Path:

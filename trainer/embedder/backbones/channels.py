@@ -1,11 +1,11 @@
-"""More input channels than red, green and blue."""
+"""Extends an encoder by input channels after red, green and blue."""
 
 import torch
 from torch import Tensor, nn
 
 
 def widen_first_convolution(model: nn.Module, channels: int) -> None:
-    """Let a model of colour pictures take `channels` more, whose weights begin as the mean of the colours'."""
+    """Replaces the first convolution by one with `channels` more inputs, whose weights are the mean of the others."""
     name, layer = next((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
     wider = nn.Conv2d(
         layer.in_channels + channels,
@@ -29,6 +29,6 @@ def widen_first_convolution(model: nn.Module, channels: int) -> None:
 
 
 def widened(weight: Tensor, channels: int) -> Tensor:
-    """A convolution's (out, in, k, k) weight for `channels` inputs; each new one begins as the mean of the others."""
-    more = weight.mean(dim=1, keepdim=True).expand(-1, channels - weight.shape[1], -1, -1)
-    return torch.cat([weight, more], dim=1)
+    """Returns an (out, in, k, k) weight with `channels` inputs; the additional ones are the mean of the others."""
+    additional = weight.mean(dim=1, keepdim=True).expand(-1, channels - weight.shape[1], -1, -1)
+    return torch.cat([weight, additional], dim=1)

@@ -1,4 +1,4 @@
-"""Backbones of other libraries, without their classifiers: a picture comes out as a row of features."""
+"""Builds backbones of other libraries without their classifiers: (N, 3, size, size) to (N, features)."""
 
 import functools
 from http.client import HTTPException
@@ -10,16 +10,17 @@ import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from trainer.configuration import ConfigError
+from trainer.configuration import ConfigError, missing_package
 
 FACENET = "facenet:inception_resnet_v1"
-WITHOUT_AUXILIARY = {"googlenet", "inception_v3"}
+FACENET_MIN_SIZE = 75
+MODELS_WITH_AUXILIARY = {"googlenet", "inception_v3"}
 
 
 def from_torchvision(name: str, input_size: int, pretrained: bool) -> nn.Module:
-    """Any classification model of `torchvision.models`."""
+    """Builds a classification model of `torchvision.models`."""
     options: dict[str, Any] = {}
-    if name in WITHOUT_AUXILIARY:
+    if name in MODELS_WITH_AUXILIARY:
         options = {"aux_logits": False, "init_weights": not pretrained}
     elif name.startswith("vit_"):
         options = {"image_size": input_size}
@@ -28,7 +29,7 @@ def from_torchvision(name: str, input_size: int, pretrained: bool) -> nn.Module:
     try:
         model = cast("nn.Module", torchvision.models.get_model(name, weights=None, **options))
     except (AssertionError, ValueError) as error:
-        raise ConfigError(f"{name} doesn't take pictures of {input_size} pixels: {error}") from None
+        raise ConfigError(f"{name} does not accept pictures of {input_size} pixels: {error}") from None
     if pretrained:
         _load_published(model, name, input_size)
     return _without_classifier(model)
@@ -39,17 +40,17 @@ def _load_published(model: nn.Module, name: str, input_size: int) -> None:
     try:
         state = dict(weights.get_state_dict(progress=True))
     except (OSError, HTTPException) as error:
-        place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-        raise _no_weights(name, f"{error}; torchvision looks for them in {place}") from None
+        file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        raise _no_weights(name, f"{error}; torchvision caches them as {file}") from None
     if isinstance(model, torchvision.models.VisionTransformer):
         state = dict(interpolate_embeddings(input_size, model.patch_size, state))
     own = model.state_dict()
-    model.load_state_dict({key: value for key, value in state.items() if key in own})  # without auxiliary classifiers
+    model.load_state_dict({key: value for key, value in state.items() if key in own})  # drops auxiliary classifiers
 
 
 def _without_classifier(model: nn.Module) -> nn.Module:
     linear = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    if not linear:  # SqueezeNet classifies by a convolution
+    if not linear:  # SqueezeNet classifies with a convolution
         model.classifier = nn.AdaptiveAvgPool2d(1)
         return model
     parent, _, attribute = linear[-1].rpartition(".")
@@ -58,16 +59,16 @@ def _without_classifier(model: nn.Module) -> nn.Module:
 
 
 def from_timm(name: str, input_size: int, pretrained: bool) -> nn.Module:
-    """Any model of timm (Ross Wightman and Hugging Face, Apache-2.0)."""
+    """Builds a model of timm (Ross Wightman and Hugging Face, Apache-2.0)."""
     import timm
 
     try:
         try:
             return timm.create_model(name, pretrained, num_classes=0, img_size=input_size)
-        except TypeError:  # convolutions take any size, and no such argument
+        except TypeError:  # convolutional models accept any size and have no such argument
             return timm.create_model(name, pretrained, num_classes=0)
     except AssertionError as error:
-        raise ConfigError(f"{name} doesn't take pictures of {input_size} pixels: {error}") from None
+        raise ConfigError(f"{name} does not accept pictures of {input_size} pixels: {error}") from None
     except (OSError, RuntimeError, HTTPException) as error:
         if not pretrained:
             raise
@@ -82,20 +83,18 @@ def timm_names() -> list[str]:
 
 
 def timm_has(name: str) -> bool:
-    """Whether timm has the architecture; a name may carry the tag of its weights: `deit_tiny_patch16_224.fb_in1k`."""
+    """Returns True if timm has the architecture; a name may end in the tag of its weights, as in `resnet18.a1_in1k`."""
     return name.partition(".")[0] in timm_names()
 
 
 def from_facenet(_: str, input_size: int, pretrained: bool) -> nn.Module:
-    """InceptionResnetV1 of facenet-pytorch (Tim Esler, MIT), without its 512-d layer and its own normalisation."""
+    """Builds InceptionResnetV1 of facenet-pytorch (Tim Esler, MIT) without its 512-d layer and its normalisation."""
     try:
         from facenet_pytorch import InceptionResnetV1
     except ImportError:
-        raise ConfigError(
-            f"{FACENET} is facenet-pytorch's: `bash tools/extras.sh python` installs it beside our torch"
-        ) from None
-    if input_size < 75:
-        raise ConfigError(f"{FACENET} takes pictures of 75 pixels or more")
+        raise missing_package(FACENET, "facenet-pytorch") from None
+    if input_size < FACENET_MIN_SIZE:
+        raise ConfigError(f"{FACENET} needs an input_size of at least {FACENET_MIN_SIZE}")
     try:
         model = cast("nn.Module", InceptionResnetV1(pretrained="vggface2" if pretrained else None))
     except (OSError, RuntimeError) as error:
@@ -104,13 +103,13 @@ def from_facenet(_: str, input_size: int, pretrained: bool) -> nn.Module:
 
 
 class _FacenetTrunk(nn.Module):
-    """From the first convolution to the pooled features, (N, 1792)."""
+    """Computes the pooled features, (N, 1792)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        left_out = {"avgpool_1a", "dropout", "last_linear", "last_bn", "logits"}
+        excluded = {"avgpool_1a", "dropout", "last_linear", "last_bn", "logits"}
         for name, child in model.named_children():
-            if name not in left_out:
+            if name not in excluded:
                 self.add_module(name, child)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -119,8 +118,8 @@ class _FacenetTrunk(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def _no_weights(name: str, why: str) -> ConfigError:
+def _no_weights(name: str, reason: str) -> ConfigError:
     return ConfigError(
-        f"the published weights of {name} can't be had ({why}). Connect this machine, set pretrained: false, or name a "
-        "file of weights with --initial"
+        f"the published weights of {name} cannot be downloaded ({reason}). Connect this machine to the internet, set "
+        "pretrained: false, or name a file of weights with --initial"
     )

@@ -1,4 +1,4 @@
-"""MobileFaceNet, and how to begin with published weights of it (Chen et al., CCBR 2018)."""
+"""MobileFaceNet (Chen et al., CCBR 2018), and its initialisation with published weights."""
 
 from pathlib import Path
 from typing import cast
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-SAME = 0.999
+MIN_COSINE = 0.999
 RESIDUALS = (
     # expanded channels, channels out, stride
     (128, 64, 2),
@@ -24,7 +24,7 @@ RESIDUALS = (
 
 
 class ConvUnit(nn.Sequential):
-    """Convolution, batch norm and, where one is named, an activation."""
+    """Convolution, batch norm and an optional activation."""
 
     def __init__(
         self,
@@ -46,7 +46,10 @@ class ConvUnit(nn.Sequential):
 
 
 class Bottleneck(nn.Module):
-    """Expand, convolve each channel, project (MobileNetV2); the shortcut where the shape stays."""
+    """Inverted residual block of MobileNetV2: expansion, depthwise convolution, projection.
+
+    The block has a shortcut if input and output have the same shape.
+    """
 
     def __init__(self, channels_in: int, expanded: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class Bottleneck(nn.Module):
 
 
 class MobileFaceNet(nn.Module):
-    """1 M parameters; a depthwise convolution over the last 7 x 7 positions weighs each where averaging would not."""
+    """1 M parameters. A depthwise convolution weights the last 7 x 7 positions instead of averaging them."""
 
     def __init__(self, embedding_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -89,20 +92,20 @@ class MobileFaceNet(nn.Module):
 
 
 def load_published(encoder: nn.Module, graph: Path) -> None:
-    """Take the weights of an ONNX file of the same architecture, whose batch norms were folded into its convolutions:
-    published ones, or those of a bundle of ours.
+    """Loads the weights of an ONNX file of the same architecture: published ones, or those of a bundle.
 
-    The batch norms become the identity plus the folded bias. Their statistics mean nothing any more: keep them frozen.
+    The file's batch norms are folded into its convolutions. The encoder's batch norms become the identity plus the
+    folded bias; their statistics are no statistics of the data, so set freeze_batch_norm.
 
     Raises:
-        ValueError: the file's convolutions are not those of the encoder.
+        ValueError: The file has other convolutions than the encoder, or computes something else.
     """
     import onnx
 
     model = onnx.load(str(graph))
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "Cast" and node.input[0] in tensors:  # a bundle keeps them in half precision
+        if node.op_type == "Cast" and node.input[0] in tensors:  # a bundle stores them in half precision
             tensors[node.output[0]] = tensors[node.input[0]].astype(np.float32)
     published = [
         [tensors[name] for name in node.input[1:] if name in tensors]
@@ -112,14 +115,14 @@ def load_published(encoder: nn.Module, graph: Path) -> None:
     units = [module for module in encoder.modules() if isinstance(module, ConvUnit)]
     shapes = [tuple(unit[0].weight.shape) for unit in units]  # type: ignore[arg-type]
     if any(len(pair) != 2 for pair in published) or [weight.shape for weight, _ in published] != shapes:
-        raise ValueError(f"{graph} is not the backbone's architecture with folded batch norms")
+        raise ValueError(f"{graph} does not have the backbone's architecture with folded batch norms")
     for unit, (weight, bias) in zip(units, published, strict=True):
         _set_folded(cast("nn.Conv2d", unit[0]), cast("nn.BatchNorm2d", unit[1]), weight, bias)
     _require_same_output(encoder, graph)
 
 
 def _require_same_output(encoder: nn.Module, graph: Path) -> None:
-    """Other activations or strides have the same weights: what comes out tells."""
+    """Compares the outputs, since a graph with other activations or strides has weights of the same shapes."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
@@ -129,8 +132,10 @@ def _require_same_output(encoder: nn.Module, graph: Path) -> None:
     with torch.inference_mode():
         cosine = float(nn.functional.cosine_similarity(encoder.eval()(pixels), expected))
     encoder.train(training)
-    if cosine < SAME:
-        raise ValueError(f"{graph} has the backbone's weights, but computes something else (cosine {cosine:.3f})")
+    if cosine < MIN_COSINE:
+        raise ValueError(
+            f"{graph} has weights of the backbone's shapes but computes something else (cosine {cosine:.3f})"
+        )
 
 
 def _set_folded(

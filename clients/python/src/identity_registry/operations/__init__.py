@@ -1,0 +1,1 @@
+"""Definitions of all operations, by resource. Both clients inherit them."""

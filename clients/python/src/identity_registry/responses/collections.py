@@ -1,0 +1,89 @@
+"""Responses about collections and model migrations."""
+
+import uuid
+from datetime import datetime
+
+from identity_registry.responses.base import Document
+from identity_registry.responses.jobs import JobDetail
+
+
+class Collection(Document):
+    """A namespace of identities with its model and its rules.
+
+    Attributes:
+        model_id: model that searches and verifications use.
+        fmr: default false match rate of requests that name no rate.
+        fpir: default false positive identification rate of requests that name no rate.
+        quality: quality gate of registrations: `off`, `standard` or `strict`.
+        duplicates: check of new identities: `allow`, `warn` or `reject`.
+        store_crops: the service stores encrypted crops, so that another model can embed them later.
+        secondary_model_id: model of a running model migration; it embeds each new face as well.
+    """
+
+    name: str
+    model_id: str
+    fmr: float | None = None
+    fpir: float | None = None
+    quality: str
+    duplicates: str
+    store_crops: bool
+    secondary_model_id: str | None = None
+    identity_count: int
+    created_at: datetime
+
+
+class CollectionDeletion(Document):
+    """Result of the deletion of a collection."""
+
+    name: str
+    identities_deleted: int
+
+
+class Coverage(Document):
+    """What the secondary model of a collection covers.
+
+    Attributes:
+        identities: number of identities under the collection's own model.
+        missing: of these, identities that need new pictures for the secondary model.
+        partial: identities with fewer templates under the secondary model.
+        corrections_missing: corrections that the secondary model lacks.
+    """
+
+    identities: int
+    missing: int
+    partial: int
+    corrections_missing: int
+
+
+class ModelMigration(Document):
+    """State of a model migration.
+
+    Attributes:
+        secondary_model_id: None if no migration is in progress.
+        auto_activate: the service activates the secondary model as soon as it covers every identity.
+        coverage: None without a secondary model.
+        index: `ready` or `none`.
+        job: the latest job that re-embeds stored crops.
+    """
+
+    model_id: str
+    secondary_model_id: str | None = None
+    auto_activate: bool
+    coverage: Coverage | None = None
+    index: str | None = None
+    job: JobDetail | None = None
+
+
+class ModelMigrationDeletion(Document):
+    """Number of deleted rows of the secondary model by kind."""
+
+    model_id: str
+    deleted: dict[str, int]
+
+
+class MissingIdentity(Document):
+    """An identity that needs new pictures before the secondary model covers it."""
+
+    identity_id: uuid.UUID
+    external_id: str
+    label: str

@@ -1,0 +1,244 @@
+"""Responses of register, verify, search, embed and predict."""
+
+import uuid
+from typing import Any
+
+from pydantic import Field
+
+from identity_registry.responses.base import Base64Text, Document, Interval, floats
+from identity_registry.responses.identities import Identity
+
+
+class Face(Document):
+    """A detected face.
+
+    Attributes:
+        box: x_min, y_min, x_max, y_max in pixels of the upright picture.
+        detection_score: confidence of the detector, 0 to 1.
+        landmarks: eyes, nose and mouth corners as x, y in pixels, from left to right; None if the detector has none.
+        quality: 0 to 1; share of the model's reference faces that it recognises less well than this face.
+    """
+
+    box: tuple[float, float, float, float]
+    detection_score: float
+    landmarks: list[tuple[float, float]] | None = None
+    quality: float | None = None
+
+
+class ImageOutcome(Document):
+    """Result of one picture of a registration.
+
+    Attributes:
+        status: `accepted`, `duplicate` (the identity has this face already) or `rejected`.
+        code: error code of a rejected picture.
+        reasons: criteria of the quality gate that the face fails.
+        faces: detected faces, if none of them could be chosen.
+        similarity: cosine similarity to the nearest of the identity's other pictures; None if there is none.
+        outlier: the similarity is so low that the picture may show another person.
+    """
+
+    status: str
+    template_id: uuid.UUID | None = None
+    face: Face | None = None
+    code: str | None = None
+    detail: str | None = None
+    reasons: list[str] | None = None
+    faces: list[Face] | None = None
+    similarity: float | None = None
+    outlier: bool = False
+
+
+class DuplicateCandidate(Document):
+    """An identity that may be the same person. `score`: cosine similarity of the nearest template."""
+
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+    score: float
+
+
+class RegisterResponse(Document):
+    """Result of a registration.
+
+    Attributes:
+        created: the identity is new.
+        template_count: stored templates of the identity after the request.
+        images: one outcome for each picture, in the order of the request.
+        duplicate_candidate_count: other identities that match, if the collection searches for duplicates.
+        duplicate_candidates: those identities; empty if the API key has neither the scope `search` nor `manage`.
+    """
+
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+    collection: str
+    created: bool
+    template_count: int
+    images: list[ImageOutcome]
+    duplicate_candidate_count: int = 0
+    duplicate_candidates: list[DuplicateCandidate] = Field(default_factory=list)
+
+
+class Decision(Document):
+    """Threshold of a comparison and the error rates that it stands for.
+
+    Attributes:
+        threshold: lowest comparison score that counts as a match; in a search, for an identity with one template.
+        fmr: false match rate against one identity; None if unknown.
+        fpir: false positive identification rate of a search; None if unknown or not a search.
+        precision: number format of the model runtime, such as `f32`.
+    """
+
+    threshold: float
+    fmr: float | None = None
+    fmr_interval: Interval | None = None
+    fpir: float | None = None
+    fpir_interval: Interval | None = None
+    model_id: str
+    precision: str
+
+
+class VerifyResponse(Decision):
+    """Result of a verification (1:1).
+
+    Attributes:
+        score: cosine similarity, -1 to 1.
+        overruled_by_correction: the score is a match, but a correction says that the face is another person's.
+        face_a: face of the first picture; None if the request has an embedding.
+        face_b: face of the second picture, if the request has one.
+        identity: the identity that the face was compared with, if the request names one.
+    """
+
+    match: bool
+    score: float
+    overruled_by_correction: bool
+    face_a: Face | None = None
+    face_b: Face | None = None
+    identity: Identity | None = None
+
+
+class Candidate(Document):
+    """An enrolled identity that is similar to the probe.
+
+    Attributes:
+        score: cosine similarity to the nearest template; the decision compares it with `threshold`.
+        overruled_by_correction: the score is a match, but a correction says that the face is another person's.
+        centroid_score: cosine similarity to the mean of the identity's templates.
+    """
+
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+    metadata: dict[str, Any]
+    match: bool
+    overruled_by_correction: bool
+    score: float
+    threshold: float
+    centroid_score: float
+    template_count: int
+
+
+class PlanNode(Document):
+    """A node of the database's query plan. `depth` is 0 for the root."""
+
+    node: str
+    on: str | None = None
+    index: str | None = None
+    rows: int
+    milliseconds: float
+    depth: int
+
+
+class Explanation(Document):
+    """How the database executed a search.
+
+    Attributes:
+        plan: `exact`, `codes` or `ann`.
+        shortlist: number of identities whose templates were compared.
+    """
+
+    plan: str
+    shortlist: int
+    ms: float
+    steps: list[PlanNode]
+
+
+class FaceMatches(Document):
+    """Candidates of one probe.
+
+    Attributes:
+        face: face of the first picture; None if the request has an embedding.
+        fused: number of pictures in the probe.
+        lowest_similarity: lowest cosine similarity between two pictures of the probe.
+        outlier: the similarity is so low that the pictures may show several persons.
+        candidates: highest score first.
+    """
+
+    face: Face | None = None
+    fused: int = 1
+    lowest_similarity: float | None = None
+    outlier: bool = False
+    candidates: list[Candidate]
+    explain: Explanation | None = None
+
+
+class SearchResponse(Decision):
+    """Result of a search (1:N).
+
+    Attributes:
+        results: one entry for each probe; several only with `face="all"`.
+        faces_found: number of detected faces in all pictures.
+        plan: how the database searched: `exact`, `codes` or `ann`.
+        search_ms: milliseconds in the database.
+    """
+
+    results: list[FaceMatches]
+    faces_found: int
+    plan: str
+    search_ms: float
+
+
+class EmbeddedFace(Document):
+    """A face with its embedding: little-endian float32 of length one, as Base64."""
+
+    face: Face
+    embedding: Base64Text
+
+    @property
+    def vector(self) -> tuple[float, ...]:
+        """The numbers of the embedding."""
+        return floats(self.embedding)
+
+
+class EmbedResponse(Document):
+    """Embeddings of the chosen faces. `dim`: numbers of one embedding."""
+
+    model_id: str
+    dim: int
+    precision: str
+    faces: list[EmbeddedFace]
+    faces_found: int
+
+
+class Guess(Document):
+    """A person of the classifier. `probability`: 0 to 1; all persons of the classifier add up to 1."""
+
+    label: str
+    probability: float
+
+
+class PredictedFace(Document):
+    """A face with its most probable persons, highest probability first."""
+
+    face: Face
+    guesses: list[Guess]
+
+
+class PredictResponse(Document):
+    """Result of the classifier. `people`: number of persons that the classifier distinguishes."""
+
+    classifier_id: str
+    model_id: str
+    people: int
+    faces: list[PredictedFace]
+    faces_found: int

@@ -1,0 +1,210 @@
+"""Field types and base classes of request documents. JSON and multipart bodies are validated by the same classes."""
+
+import base64
+import binascii
+import json
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from service.inference.engine import FaceChoice
+from service.recognition.operating_point import OperatingPoint
+
+MAX_DIM = 4096
+MAX_METADATA_CHARS = 16_384
+MAX_FIELDS = 50
+
+
+def _image_bytes(value: object) -> object:
+    """Decodes Base64, with or without a data URL's prefix and line breaks, in the standard or the URL-safe alphabet."""
+    if not isinstance(value, str):
+        return value
+    text = value.partition(",")[2] if value[:5].lower() == "data:" else value
+    compact = "".join(text.split()).translate(str.maketrans("-_", "+/"))
+    try:
+        data = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise PydanticCustomError("invalid_base64", "not valid Base64") from None
+    if not data:
+        raise PydanticCustomError("invalid_base64", "empty")
+    return data
+
+
+def _embedding_bytes(value: object) -> object:
+    """Returns little-endian float32 bytes from a list of numbers, or from Base64."""
+    if isinstance(value, list):
+        if not 0 < len(value) <= MAX_DIM or not all(isinstance(item, int | float) for item in value):
+            raise PydanticCustomError("not_an_embedding", "must be a list of up to 4,096 numbers, or Base64")
+        try:
+            return struct.pack(f"<{len(value)}f", *value)
+        except (struct.error, OverflowError):
+            raise PydanticCustomError("not_an_embedding", "the numbers must fit in single precision") from None
+    data = _image_bytes(value)
+    if isinstance(data, bytes) and (len(data) % 4 or len(data) > 4 * MAX_DIM):
+        raise PydanticCustomError("not_an_embedding", "must be up to 4,096 little-endian float32 numbers")
+    return data
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL's text type cannot hold NUL or an unpaired surrogate."""
+    if "\x00" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise PydanticCustomError("not_text", "must not contain NUL or unpaired surrogates")
+    return text
+
+
+def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("not_json", "must be JSON without NaN and infinity") from None
+    if len(text) > MAX_METADATA_CHARS:
+        raise PydanticCustomError("too_long", "must not be longer than 16,384 characters as JSON")
+    for part in _strings(value):
+        _storable(part)
+    return value
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(key)
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _future(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise PydanticCustomError("past", "the time has passed; DELETE erases an identity now")
+    return moment
+
+
+ImageBytes = Annotated[
+    bytes,
+    BeforeValidator(_image_bytes),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentEncoding": "base64",
+            "description": "JPEG, PNG, WebP, BMP or HEIC as Base64; a data URL is accepted",
+        }
+    ),
+]
+EmbeddingBytes = Annotated[
+    bytes,
+    BeforeValidator(_embedding_bytes),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "contentEncoding": "base64"},
+                {"type": "array", "items": {"type": "number"}, "maxItems": MAX_DIM},
+            ],
+            "description": "L2-normalised embedding: little-endian float32 as Base64, or a list of numbers",
+        }
+    ),
+]
+Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+ModelId = Annotated[str, Field(min_length=1, max_length=256)]
+EmbeddingModel = Annotated[ModelId, Field(description="model of the embedding; required with an embedding")]
+LoadedModel = Annotated[ModelId, Field(description="one of GET /models; default: the service's main model")]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+RetainUntil = Annotated[
+    AwareDatetime,
+    AfterValidator(_future),
+    Field(description="the service erases the identity after this time (ISO 8601 with a time zone)"),
+]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+BoxCorners = Annotated[
+    tuple[Coordinate, Coordinate, Coordinate, Coordinate],
+    Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture"),
+]
+Detector = Annotated[
+    Literal["yolo", "none"],
+    Field(description="`none`: the pictures are cropped faces; no face is detected"),
+]
+Fmr = Annotated[
+    float, Field(gt=0, lt=1, description="false match rate of the comparison with one identity, or of one pair")
+]
+Fpir = Annotated[
+    float, Field(gt=0, lt=1, description="false positive identification rate of a search of the whole collection")
+]
+Threshold = Annotated[float, Field(ge=-1, le=1, description="lowest comparison score that is a match")]
+
+
+class Body(BaseModel):
+    """Base of request documents: immutable, without unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="base64")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_fields(cls, values: object) -> object:
+        """Reports a body with a million unknown fields as one fault."""
+        if isinstance(values, dict) and len(values) > MAX_FIELDS:
+            raise PydanticCustomError("too_many_fields", "has far more fields than the operation defines")
+        return values
+
+
+class FaceSelection(Body):
+    """Which face of each picture is used."""
+
+    face: FaceChoice = FaceChoice.STRONGEST
+    detector: Detector = "yolo"
+
+
+class RateSelection(Body):
+    """At most one of the error rates, or the threshold if the body has one."""
+
+    fmr: Fmr | None = None
+    fpir: Fpir | None = None
+
+    @model_validator(mode="after")
+    def _require_one(self) -> Self:
+        names = [name for name in ("fmr", "fpir", "threshold") if getattr(self, name, None) is not None]
+        if len(names) > 1:
+            raise PydanticCustomError(
+                "several_operating_points",
+                "send only one of `fmr`, `fpir` and `threshold`, not {names}",
+                {"names": " and ".join(f"`{name}`" for name in names)},
+            )
+        return self
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """The requested operating point; None: a default applies."""
+        return OperatingPoint.from_request(self.fmr, self.fpir, getattr(self, "threshold", None))
+
+
+class DecisionFields(FaceSelection, RateSelection):
+    threshold: Threshold | None = None
+
+
+def rename(values: object, alias: str, field: str, as_list: bool = False) -> object:
+    """Accepts `alias` as another name of a field, for example `image` for a list with one picture."""
+    if not isinstance(values, dict) or alias not in values or field in values:
+        return values
+    value = values[alias]
+    return {name: item for name, item in values.items() if name != alias} | {field: [value] if as_list else value}
+
+
+def require_box(face: FaceChoice, box: object, name: str) -> None:
+    """Raises PydanticCustomError if only one of `face=box` and the box is sent."""
+    if (face is FaceChoice.BOX) != (box is not None):
+        raise PydanticCustomError("box_and_choice", "send `face=box` and `{name}` together", {"name": name})

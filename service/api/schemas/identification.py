@@ -1,0 +1,145 @@
+"""Documents of POST /search."""
+
+import uuid
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from service.api.schemas.decisions import DecisionView, decision_fields
+from service.api.schemas.faces import FaceView, face_view
+from service.api.schemas.fields import (
+    BoxCorners,
+    DecisionFields,
+    EmbeddingBytes,
+    EmbeddingModel,
+    ImageBytes,
+    Metadata,
+    require_box,
+)
+from service.gallery.search.explain import PlanNode
+from service.gallery.search.results import Candidate, SearchPlan, SearchResult
+from service.inference.engine import FaceChoice
+from service.recognition.decision import Decision
+from service.recognition.identification import FaceMatches, Identification
+
+MAX_TOP_K = 1000
+MAX_FUSED = 8
+
+
+class SearchRequest(DecisionFields):
+    """Searches for the identities nearest to a face; `face=all` searches for every face of the picture."""
+
+    image: ImageBytes | None = None
+    images: Annotated[list[ImageBytes], Field(min_length=1, max_length=MAX_FUSED)] | None = Field(
+        None, description="instead of `image`: several pictures of one person, which are fused into one probe"
+    )
+    embedding: EmbeddingBytes | None = Field(None, description="instead of `image`")
+    model_id: EmbeddingModel | None = None
+    box: BoxCorners | None = None
+    top_k: int = Field(5, ge=1, le=MAX_TOP_K)
+    filter: Metadata | None = Field(None, description="only identities whose metadata fulfil this filter")
+    explain: bool = Field(False, description="include PostgreSQL's query plan; the search runs twice")
+
+    @model_validator(mode="after")
+    def _require_one_probe(self) -> Self:
+        if sum(probe is not None for probe in (self.image, self.images, self.embedding)) != 1:
+            raise PydanticCustomError("one_probe", "send one of `image`, `images` and `embedding`")
+        if len(self.pictures) > 1 and self.face in (FaceChoice.ALL, FaceChoice.BOX):
+            raise PydanticCustomError(
+                "one_face", "several pictures show one person; `face=all` and `face=box` need a single picture"
+            )
+        if self.embedding is None:
+            require_box(self.face, self.box, "box")
+        return self
+
+    @property
+    def pictures(self) -> list[bytes]:
+        return self.images or ([] if self.image is None else [self.image])
+
+
+class CandidateView(BaseModel):
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+    metadata: dict[str, Any]
+    match: bool
+    overruled_by_correction: bool = Field(
+        description="the probe is nearer to a corrected face of the identity than to its templates; so it is no match"
+    )
+    score: float = Field(description="cosine similarity to the nearest template, by which the decision is made")
+    threshold: float = Field(
+        description="threshold for this identity: with `fmr` it depends on the number of templates"
+    )
+    centroid_score: float = Field(description="cosine similarity to the centroid")
+    template_count: int
+
+
+class ExplanationView(BaseModel):
+    plan: SearchPlan
+    shortlist: int = Field(description="maximum number of identities whose templates were compared")
+    ms: float
+    steps: list[PlanNode] = Field(description="nodes of PostgreSQL's plan, outermost first, without conditions")
+
+
+class FaceMatchesView(BaseModel):
+    face: FaceView | None = Field(description="face of the first picture; null: an embedding was sent")
+    fused: int = Field(1, description="number of pictures that were fused into the probe")
+    lowest_similarity: float | None = Field(None, description="lowest cosine similarity between two fused pictures")
+    outlier: bool = Field(False, description="`lowest_similarity` is so low that the pictures may show several people")
+    candidates: list[CandidateView]
+    explain: ExplanationView | None = None
+
+
+class SearchResponse(DecisionView):
+    results: list[FaceMatchesView]
+    faces_found: int
+    plan: SearchPlan = Field(
+        description="exact: every centroid was compared; binary-codes: every binary code; hnsw: through an HNSW index"
+    )
+    search_ms: float
+
+
+def search_response(identification: Identification, precision: str) -> SearchResponse:
+    decision = identification.decision
+    return SearchResponse(
+        results=[_matches_view(one, decision) for one in identification.matches],
+        faces_found=len(identification.detections),
+        plan=identification.matches[0].result.plan,
+        search_ms=round(identification.search_ms, 2),
+        **decision_fields(decision.threshold, decision.fmr, decision.fpir, identification.model_id, precision),
+    )
+
+
+def _matches_view(matches: FaceMatches, decision: Decision) -> FaceMatchesView:
+    lowest = matches.lowest_similarity
+    return FaceMatchesView(
+        face=face_view(matches.faces[0]),
+        fused=len(matches.faces),
+        lowest_similarity=None if lowest is None else round(lowest, 6),
+        outlier=matches.outlier,
+        candidates=[_candidate_view(candidate, decision) for candidate in matches.result.candidates],
+        explain=_explanation(matches.result),
+    )
+
+
+def _candidate_view(candidate: Candidate, decision: Decision) -> CandidateView:
+    return CandidateView(
+        identity_id=candidate.id,
+        external_id=candidate.external_id,
+        label=candidate.label,
+        metadata=candidate.metadata,
+        match=decision.matches(candidate),
+        overruled_by_correction=candidate.overruled,
+        score=round(candidate.score, 6),
+        threshold=decision.threshold_at(candidate.score, candidate.template_count),
+        centroid_score=round(candidate.centroid_score, 6),
+        template_count=candidate.template_count,
+    )
+
+
+def _explanation(result: SearchResult) -> ExplanationView | None:
+    if result.nodes is None:
+        return None
+    total = result.nodes[0].milliseconds
+    return ExplanationView(plan=result.plan, shortlist=result.shortlist, ms=total, steps=result.nodes)

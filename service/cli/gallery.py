@@ -1,0 +1,38 @@
+"""`gallery`: reports on the enrolled identities."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Report on the enrolled identities.")
+
+
+@app.callback()
+def _gallery() -> None:
+    """Keeps `report` a subcommand although it is the only one."""
+
+
+@app.command()
+def report(
+    collection: Annotated[str, typer.Option(help="Name of the collection.")] = "default",
+    output: Annotated[Path, typer.Option(help="Folder for report.md and its plots.")] = Path("gallery-report"),
+    threshold: Annotated[float | None, typer.Option(help="Threshold. Default: that of the collection's rate.")] = None,
+) -> None:
+    """Compare all templates of a collection: scores, probable duplicates, outliers, and the error rates at ten times
+    the size."""
+    from service.gallery.storage.server import database_url
+    from service.inference.bundle import read_embedder
+    from service.recognition.decision import DecisionPolicy
+    from service.recognition.operating_point import OperatingPoint
+    from service.report import run
+    from service.runtime.settings import load_settings
+
+    settings = load_settings()
+    default = OperatingPoint("fmr", settings.recognition.fmr)
+    manifests = map(read_embedder, settings.embedder.bundles)
+    precision = settings.inference.precision
+    policies = {one.model_id: DecisionPolicy(one.calibration, precision, default) for one in manifests}
+    requested = OperatingPoint.from_request(threshold=threshold)
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
+        typer.echo(f"written: {run.report(url, policies, collection, output, requested)}")

@@ -1,0 +1,131 @@
+"""`serve`, `worker` and `jobs`: the processes of the service."""
+
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.errors import StartupError
+
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+Host = Annotated[str | None, typer.Option(help="Address to bind to.")]
+Port = Annotated[int | None, typer.Option(help="Port to bind to.")]
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes.")] = None,
+) -> None:
+    """Serve the HTTP API. Without a configured database it runs its own PostgreSQL below the data folder.
+
+    Examples: `identity-registry serve`, `identity-registry serve --host 0.0.0.0 --workers 2`.
+    """
+    from service.runtime.settings import load_settings
+
+    _set_environment("SERVER", HOST=host, PORT=port, WORKERS=workers)
+    settings = load_settings()
+    server = settings.server
+    if settings.database.url is None and server.log_format == "text":
+        typer.echo(f"data folder: {settings.data_dir} (set REGISTRY_DATA_DIR to change it)", err=True)
+    with _shared_metrics(server.workers):
+        _run("service.runtime.api:from_environment", server.host, server.port, server.workers)
+
+
+def worker(host: Host = None, port: Port = None) -> None:
+    """Run the models for APIs whose REGISTRY_INFERENCE__WORKER_URL names this worker. It needs no database."""
+    from service.runtime.settings import load_settings
+
+    _set_environment("WORKER", HOST=host, PORT=port)
+    chosen = load_settings().worker
+    # APIs keep connections open for 30 seconds. The API's log has every request, so the worker logs none.
+    options = {"timeout_keep_alive": 75, "access_log": False}
+    _run("service.runtime.worker:from_environment", chosen.host, chosen.port, **options)
+
+
+def jobs(
+    alive: Annotated[
+        Path | None,
+        typer.Option(help="File that is touched every five seconds while the database responds, for health checks."),
+    ] = None,
+) -> None:
+    """Run background jobs, such as bulk enrolments, in a process of its own.
+
+    Set REGISTRY_JOBS__IN_API=false for the APIs then. Any number of such processes share the jobs. They need the
+    database, the models or a worker, and the folder of uploads.
+    """
+    import asyncio
+
+    from service.runtime.jobs import serve_jobs
+    from service.runtime.settings import load_settings
+    from service.telemetry.logs import configure
+
+    settings = load_settings()
+    configure(settings.server.log_format)
+    asyncio.run(serve_jobs(settings, alive))
+
+
+def demo(
+    photos: Annotated[Path | None, typer.Option(help="Your own folder of <name>/*.jpg.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the annotated picture.")] = Path("demo-output"),
+) -> None:
+    """Enrol, verify and search for real people through the HTTP API, and check every decision."""
+    from service.demo.run import run
+
+    raise typer.Exit(run(photos, output))
+
+
+def _set_environment(section: str, **values: object) -> None:
+    """Passes options to uvicorn's processes, which read the environment."""
+    for name, value in values.items():
+        if value is not None:
+            os.environ[f"REGISTRY_{section}__{name}"] = str(value)
+
+
+@contextlib.contextmanager
+def _shared_metrics(processes: int) -> Iterator[None]:
+    """Lets several processes behind one port add up their metrics through a temporary folder."""
+    if processes == 1 or METRICS_VARIABLE in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="registry-metrics-") as folder:
+        os.environ[METRICS_VARIABLE] = folder
+        yield
+
+
+def _run(factory: str, host: str, port: int, processes: int = 1, **options: Any) -> None:
+    import uvicorn
+
+    from service.runtime.settings import load_settings
+    from service.telemetry.logs import configuration
+
+    _require_free(host, port)
+    uvicorn.run(
+        factory,
+        factory=True,
+        host=host,
+        port=port,
+        workers=processes,
+        timeout_graceful_shutdown=30,
+        server_header=False,
+        log_config=configuration(load_settings().server.log_format),
+        **options,
+    )
+
+
+def _require_free(host: str, port: int) -> None:
+    """Checks the address before the models are loaded. Raises StartupError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise StartupError(
+            f"cannot bind to {host}:{port} ({error.strerror or error}); choose another address with --host and --port"
+        ) from None

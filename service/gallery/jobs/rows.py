@@ -1,0 +1,142 @@
+"""SQL of the rows of background jobs. A row is one unit of work: a picture to enrol or an identity to re-embed."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, delete, func, insert, literal, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
+from service.gallery.storage.tables import job_row
+
+RATE_SECONDS = 60
+"""Length of the window over which `progress` computes the rate."""
+ROWS_PER_INSERT = 1000
+
+
+async def insert_rows(connection: AsyncConnection, job_ref: JobRef, rows: Sequence[NewRow]) -> int:
+    """Inserts the rows of a locked job, numbered from 0. Returns their number."""
+    for first in range(0, len(rows), ROWS_PER_INSERT):
+        values = [
+            {
+                "collection_id": job_ref.collection_id,
+                "job_id": job_ref.id,
+                "number": number,
+                **{field.name: getattr(row, field.name) for field in fields(NewRow)},
+            }
+            for number, row in enumerate(rows[first : first + ROWS_PER_INSERT], first)
+        ]
+        await connection.execute(insert(job_row), values)
+    final = update(job_row).where(job_ref.of_rows, job_row.c.status.is_not(None))
+    await connection.execute(final.values(done_at=func.now()))
+    return len(rows)
+
+
+async def insert_selected_rows(
+    connection: AsyncConnection, job_ref: JobRef, selection: Select[tuple[int, str, str]]
+) -> int:
+    """Inserts the result of a query as the rows of a locked job (INSERT … SELECT). Returns their number.
+
+    Args:
+        selection: yields (number from 0, source, external_id).
+    """
+    row = selection.subquery()
+    values = select(literal(job_ref.collection_id), literal(job_ref.id), *row.c)
+    columns = [job_row.c.collection_id, job_row.c.job_id, job_row.c.number, job_row.c.source, job_row.c.external_id]
+    statement = insert(job_row).from_select(columns, values).execution_options(preserve_rowcount=True)
+    return (await connection.execute(statement)).rowcount
+
+
+async def progress(connection: AsyncConnection, job_ref: JobRef) -> Progress:
+    """Returns the progress of a job. Counts all its rows: 30 ms for 100,000 rows."""
+    statement = (
+        select(
+            job_row.c.status,
+            func.count(),
+            func.count().filter(job_row.c.done_at > func.now() - text(f"interval '{RATE_SECONDS} seconds'")),
+            func.extract("epoch", func.now() - func.min(job_row.c.done_at)),
+        )
+        .where(job_ref.of_rows, job_row.c.status.is_not(None))
+        .group_by(job_row.c.status)
+    )
+    rows = (await connection.execute(statement)).all()
+    recent = sum(row[2] for row in rows)
+    window = min(RATE_SECONDS, max((float(row[3]) for row in rows), default=0))
+    rate = recent / max(window, 1) if recent else None
+    return Progress({RowStatus(row[0]): row[1] for row in rows}, rate)
+
+
+async def rows_page(
+    connection: AsyncConnection, job_ref: JobRef, limit: int, after: int = -1, status: RowStatus | None = None
+) -> list[JobRow]:
+    """Returns up to `limit` rows with a number above `after`, in the order of their numbers.
+
+    Args:
+        status: only rows with this status.
+    """
+    statement = _rows(job_ref).where(job_row.c.number > after).order_by(job_row.c.number).limit(limit)
+    if status is not None:
+        statement = statement.where(job_row.c.status == status)
+    return [_row(row) for row in await connection.execute(statement)]
+
+
+async def waiting_rows(connection: AsyncConnection, job_ref: JobRef, first: int, last: int, limit: int) -> list[JobRow]:
+    """Returns up to `limit` rows without a result, numbered `first` to `last` inclusive, lowest number first."""
+    statement = (
+        _rows(job_ref)
+        .where(job_row.c.number.between(first, last), job_row.c.status.is_(None))
+        .order_by(job_row.c.number)
+        .limit(limit)
+    )
+    return [_row(row) for row in await connection.execute(statement)]
+
+
+async def waiting_numbers(connection: AsyncConnection, job_ref: JobRef) -> tuple[int, int] | None:
+    """Returns the lowest and the highest number of the rows without a result, or None if every row has one."""
+    statement = select(func.min(job_row.c.number), func.max(job_row.c.number)).where(
+        job_ref.of_rows, job_row.c.status.is_(None)
+    )
+    first, last = (await connection.execute(statement)).one()
+    return None if first is None else (first, last)
+
+
+async def finish_rows(connection: AsyncConnection, job_ref: JobRef, results: Sequence[RowResult]) -> None:
+    """Stores the results of rows that have none yet.
+
+    Raises:
+        RowsTakenError: a row already has a result or no longer exists. The caller must roll the transaction back.
+    """
+    statement = (
+        update(job_row)
+        .where(job_ref.of_rows, job_row.c.number == bindparam("row_number"), job_row.c.status.is_(None))
+        .values(done_at=func.now())
+    )
+    for result in results:
+        values = {field.name: getattr(result, field.name) for field in fields(RowResult) if field.name != "number"}
+        updated = await connection.execute(statement.values(**values), {"row_number": result.number})
+        if updated.rowcount != 1:
+            raise RowsTakenError
+
+
+async def delete_person_rows(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str
+) -> int:
+    """Deletes the rows of all jobs of a collection that name an identity. Returns their number."""
+    deleted = 0
+    # Two statements, because each condition has an index of its own.
+    for condition in (job_row.c.external_id == external_id, job_row.c.identity_id == identity_id):
+        statement = delete(job_row).where(job_row.c.collection_id == collection_id, condition)
+        deleted += (await connection.execute(statement)).rowcount
+    return deleted
+
+
+def _rows(job_ref: JobRef) -> Select[Any]:
+    return select(*(job_row.c[field.name] for field in fields(JobRow))).where(job_ref.of_rows)
+
+
+def _row(row: Row[Any]) -> JobRow:
+    values = dict(row._mapping)
+    status = values.pop("status")
+    return JobRow(**values, status=None if status is None else RowStatus(status))

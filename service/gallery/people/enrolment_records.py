@@ -1,0 +1,105 @@
+"""What an enrolment stores, and what the gallery reports about it."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.access.audit_entries import Event
+from service.gallery.people.collections import Collection
+from service.gallery.people.identities import Identity
+from service.gallery.search.planning import GallerySize
+from service.gallery.search.results import Candidate
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class NewTemplate:
+    """One face sample under one model.
+
+    Attributes:
+        source_sha256: identifies the face: a hash of the picture and of the face's place in it.
+        embedding: L2-normalised, (dim,) float32.
+        box: x_min, y_min, x_max, y_max in pixels of the upright picture.
+    """
+
+    model_id: str
+    source_sha256: bytes
+    embedding: Floats
+    box: tuple[float, float, float, float]
+    detection_score: float
+    quality: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddedTemplate:
+    """The result for one `NewTemplate`.
+
+    Attributes:
+        id: None if the same face is already stored under this model.
+        similarity: cosine to the nearest other template of the identity, stored or in the same request; None: no other.
+        template_count: templates of the identity under this model afterwards.
+    """
+
+    id: uuid.UUID | None
+    similarity: float | None
+    template_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateCheck:
+    """Searches for other identities that look like the new one.
+
+    Attributes:
+        probes: embeddings of the active model to search with.
+        decide: returns, for the size of the gallery, the predicate by which a candidate is a duplicate.
+        refuse: returns the error for these duplicates; None: the identity is enrolled, and the result lists them.
+    """
+
+    probes: Sequence[Floats]
+    decide: Callable[[GallerySize], Callable[[Candidate], bool]]
+    refuse: Callable[[Sequence[Candidate]], Exception] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewEnrolment:
+    """An enrolment, ready to be stored. None leaves an existing identity's value unchanged.
+
+    Attributes:
+        collection: as it was read before the pictures were observed; its models must not have changed.
+        templates: of every accepted picture, under the active model first, then under the secondary model.
+        encrypted_crops: by `source_sha256`.
+        event: returns the audit event.
+        response: returns the response to store under `idempotency_key`.
+        record: writes more rows in the same transaction.
+    """
+
+    collection: Collection
+    external_id: str
+    label: str | None
+    metadata: dict[str, Any] | None
+    retain_until: datetime | None
+    templates: Sequence[NewTemplate]
+    encrypted_crops: dict[bytes, bytes]
+    duplicate_check: DuplicateCheck | None
+    event: Callable[["EnrolmentResult"], Event]
+    idempotency_key: str | None = None
+    request_sha256: bytes = b""
+    response: Callable[["EnrolmentResult"], dict[str, Any]] | None = None
+    record: Callable[[AsyncConnection, "EnrolmentResult"], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentResult:
+    """`templates`: in the order of `NewEnrolment.templates`. `duplicates`: other identities, best match first."""
+
+    identity: Identity
+    created: bool
+    templates: list[AddedTemplate]
+    duplicates: list[Candidate]

@@ -1,0 +1,72 @@
+"""Other identities of a collection that look like a new one."""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ColumnElement, func, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.search.results import Candidate, SearchPlan
+from service.gallery.search.search import nearest
+from service.gallery.storage.database import STATEMENT_TIMEOUT_S
+from service.gallery.storage.tables import identity
+
+Floats = npt.NDArray[np.float32]
+NEAREST = 10
+"""The number of candidates for each embedding."""
+MAX_STATEMENTS = 10
+RECENT_S = MAX_STATEMENTS * STATEMENT_TIMEOUT_S
+"""No enrolment's transaction lasts longer: it has at most 10 statements, each with a timeout. An identity that was not
+visible to an earlier statement of the current transaction therefore has `updated_at` within this time."""
+
+
+async def find(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    model_id: str,
+    probes: Sequence[Floats],
+    is_duplicate: Callable[[Candidate], bool],
+) -> list[Candidate]:
+    """Searches the whole collection for duplicates of (dim,) probes; returns them best first."""
+    return await _find(connection, collection_id, model_id, probes, is_duplicate, None, None)
+
+
+async def find_recent(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    model_id: str,
+    probes: Sequence[Floats],
+    is_duplicate: Callable[[Candidate], bool],
+) -> list[Candidate]:
+    """As `find`, among the identities that other transactions may have committed since this transaction began."""
+    recent = identity.c.updated_at >= func.now() - text(f"interval '{RECENT_S} seconds'")
+    return await _find(connection, collection_id, model_id, probes, is_duplicate, recent, SearchPlan.EXACT)
+
+
+def merge(first: Iterable[Candidate], second: Iterable[Candidate]) -> list[Candidate]:
+    """Returns each identity once with its highest score, best first."""
+    best: dict[uuid.UUID, Candidate] = {}
+    for candidate in (*first, *second):
+        known = best.get(candidate.id)
+        if known is None or candidate.score > known.score:
+            best[candidate.id] = candidate
+    return sorted(best.values(), key=lambda candidate: -candidate.score)
+
+
+async def _find(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    model_id: str,
+    probes: Sequence[Floats],
+    is_duplicate: Callable[[Candidate], bool],
+    condition: ColumnElement[bool] | None,
+    plan: SearchPlan | None,
+) -> list[Candidate]:
+    matches: list[Candidate] = []
+    for probe in probes:
+        result = await nearest(connection, collection_id, model_id, probe, NEAREST, condition, plan=plan)
+        plan = result.plan
+        matches += [one for one in result.candidates if not one.overruled and is_duplicate(one)]
+    return merge(matches, [])

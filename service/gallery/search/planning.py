@@ -1,0 +1,134 @@
+"""The size of a gallery, and the search plan that fits it."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, String, case, func, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.index import hnsw
+from service.gallery.search.results import SearchPlan
+from service.gallery.storage.tables import centroid, identity
+
+ALWAYS_COUNTED = 1_000
+"""Counting so many identities takes well below a millisecond; the count is not cached."""
+CACHE_S_PER_IDENTITY = 1e-4
+"""The count of a gallery with a million identities is cached for 100 s."""
+CODES_FROM = 5_000
+"""Above this number of coded identities the search compares binary codes first; below, all centroids are as fast."""
+MAX_UNCODED = 2_000
+"""Up to this number, centroids without a code are compared in addition to the nearest by code."""
+FILTERED_EXACTLY = 20_000
+"""A filtered search compares up to this number of matching identities exactly (about 20 ms at 512 dimensions)."""
+EF_SEARCH = 800
+"""Size of HNSW's candidate list. With 800 a search through the index lost none of 500 mates among 100,000 identities
+(512 dimensions, clustered, `make bench-gallery`); with 200 it lost 3.4 % of them in half the time."""
+MAX_EF_SEARCH = 1_000
+MAX_SCANNED = 200_000
+"""The most index entries that a filtered HNSW search reads."""
+SETTINGS = {
+    # Compiling a scan of codes, or dividing it among processes, costs other requests more than it saves.
+    SearchPlan.BINARY_CODES: {"jit": "off", "max_parallel_workers_per_gather": "0"},
+    SearchPlan.HNSW: {"hnsw.iterative_scan": "strict_order", "hnsw.max_scan_tuples": str(MAX_SCANNED)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GallerySize:
+    """The number of identities that have a template of the model, and the number of these templates."""
+
+    people: int
+    templates: int
+
+
+class GallerySizes:
+    """Counts galleries. The count of a large gallery is expensive and is cached; the larger, the longer."""
+
+    def __init__(self) -> None:
+        self._cache: dict[tuple[uuid.UUID, str], tuple[float, GallerySize]] = {}
+
+    async def of(self, connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
+        key = collection_id, model_id
+        expires_at, size = self._cache.get(key, (0.0, None))
+        if size is not None and time.monotonic() < expires_at:
+            return size
+        counted = await count(connection, collection_id, model_id)
+        if counted.people > ALWAYS_COUNTED:
+            self._cache[key] = time.monotonic() + CACHE_S_PER_IDENTITY * counted.people, counted
+        else:
+            self._cache.pop(key, None)
+        return counted
+
+
+async def count(connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
+    """Counts the identities and templates of a collection under a model."""
+    statement = select(func.count(), func.coalesce(func.sum(centroid.c.template_count), 0)).where(
+        centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
+    )
+    people, templates = (await connection.execute(statement)).one()
+    return GallerySize(people, int(templates))
+
+
+async def estimated_rows(connection: AsyncConnection) -> dict[str, int]:
+    """Returns the planner's estimates of the sizes of the main tables, without reading them."""
+    query = text(
+        "SELECT relname, greatest(reltuples, 0)::bigint FROM pg_class "
+        "WHERE relnamespace = 'public'::regnamespace AND relname IN ('identity', 'template', 'centroid')"
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def choose_plan(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    model_id: str,
+    shortlist: int,
+    condition: ColumnElement[bool] | None = None,
+) -> SearchPlan:
+    """Chooses the plan and applies its settings to the transaction, in one statement.
+
+    Args:
+        shortlist: the number of centroids that the search will rerank.
+        condition: a condition on `identity`. Up to `FILTERED_EXACTLY` matching identities are compared exactly.
+    """
+    known = select(centroid.c.identity_id).where(
+        centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
+    )
+    facts = select(
+        hnsw.readiness(collection_id, model_id).label("has_graph"),
+        _counted(known.where(centroid.c.binary_code.is_not(None)), CODES_FROM).label("coded"),
+        _counted(known.where(centroid.c.binary_code.is_(None)), MAX_UNCODED).label("uncoded"),
+    ).cte("facts")
+    has_codes = (facts.c.coded > CODES_FROM) & (facts.c.uncoded <= MAX_UNCODED)
+    plan: Any = case(
+        (facts.c.has_graph, literal(SearchPlan.HNSW, String)),
+        (has_codes, literal(SearchPlan.BINARY_CODES, String)),
+        else_=literal(SearchPlan.EXACT, String),
+    )
+    if condition is not None:
+        matching = select(identity.c.id).where(identity.c.collection_id == collection_id, condition)
+        is_small = case(
+            (facts.c.has_graph | has_codes, _counted(matching, FILTERED_EXACTLY) <= FILTERED_EXACTLY), else_=True
+        )
+        plan = case((is_small, literal(SearchPlan.EXACT, String)), else_=plan)
+    chosen = select(plan.label("plan")).select_from(facts).cte("chosen")
+    statement = select(chosen.c.plan, *_settings(chosen.c.plan, shortlist))
+    return SearchPlan((await connection.execute(statement)).one().plan)
+
+
+def _counted(rows: Select[Any], limit: int) -> ColumnElement[int]:
+    """Returns a subquery that counts up to `limit` + 1 rows."""
+    return select(func.count(type_=Integer)).select_from(rows.limit(limit + 1).subquery()).scalar_subquery()
+
+
+def _settings(plan: ColumnElement[str], shortlist: int) -> list[ColumnElement[Any]]:
+    """Returns the expressions that set the plan's settings until the transaction ends."""
+    ef_search = str(min(max(EF_SEARCH, shortlist), MAX_EF_SEARCH))
+    chosen = {**SETTINGS, SearchPlan.HNSW: SETTINGS[SearchPlan.HNSW] | {"hnsw.ef_search": ef_search}}
+    return [
+        case((plan == literal(name, String), func.set_config(setting, value, True)))
+        for name, settings in chosen.items()
+        for setting, value in settings.items()
+    ]

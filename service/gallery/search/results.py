@@ -1,0 +1,55 @@
+"""Results of a search."""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from service.gallery.people.corrections import overrules
+from service.gallery.search.explain import PlanNode
+
+
+class SearchPlan(StrEnum):
+    """How the shortlist is computed."""
+
+    EXACT = "exact"
+    """Compares every centroid."""
+    BINARY_CODES = "binary-codes"
+    """Compares every binary code, then the centroids with the nearest codes."""
+    HNSW = "hnsw"
+    """Traverses an HNSW graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An identity near the probe.
+
+    Attributes:
+        score: cosine similarity to the nearest template; thresholds apply to it.
+        centroid_score: cosine similarity to the centroid, by which the shortlist is sorted.
+        counter_score: cosine similarity to the nearest corrected face; None: the identity has no corrections.
+    """
+
+    id: uuid.UUID
+    external_id: str
+    label: str
+    metadata: dict[str, Any]
+    score: float
+    centroid_score: float
+    template_count: int
+    counter_score: float | None = None
+
+    @property
+    def overruled(self) -> bool:
+        """True if a correction says that the probe shows somebody else."""
+        return overrules(self.counter_score, self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The nearest identities, best first. `nodes`: PostgreSQL's plan, if the caller asked for it."""
+
+    candidates: list[Candidate]
+    plan: SearchPlan
+    shortlist: int
+    nodes: list[PlanNode] | None = None

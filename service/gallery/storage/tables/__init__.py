@@ -1,0 +1,35 @@
+"""The schema of the gallery, as SQLAlchemy tables."""
+
+from service.gallery.storage.tables.access import api_key, audit, audit_head, schema_serves
+from service.gallery.storage.tables.base import metadata
+from service.gallery.storage.tables.jobs import job, job_row
+from service.gallery.storage.tables.people import (
+    CODE_BITS,
+    centroid,
+    collection,
+    correction,
+    crop,
+    idempotency,
+    identity,
+    model,
+    template,
+)
+
+__all__ = [
+    "CODE_BITS",
+    "api_key",
+    "audit",
+    "audit_head",
+    "centroid",
+    "collection",
+    "correction",
+    "crop",
+    "idempotency",
+    "identity",
+    "job",
+    "job_row",
+    "metadata",
+    "model",
+    "schema_serves",
+    "template",
+]

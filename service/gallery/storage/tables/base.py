@@ -1,0 +1,17 @@
+"""The metadata with the naming convention of constraints, and columns that several tables share."""
+
+from sqlalchemy import Column, DateTime, MetaData, func
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def created_at() -> "Column[object]":
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())

@@ -1,0 +1,61 @@
+"""Tables of background jobs and their rows."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from service.gallery.storage.tables.base import created_at, metadata
+
+job = Table(
+    "job",
+    metadata,
+    Column("collection_id", Uuid, ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="waiting"),
+    Column("request", JSONB, nullable=False),
+    Column("total", Integer, nullable=True),
+    Column("problem", Text, nullable=True),
+    created_at(),
+    Column("started_at", DateTime(timezone=True), nullable=True),
+    Column("finished_at", DateTime(timezone=True), nullable=True),
+    PrimaryKeyConstraint("collection_id", "id"),
+    CheckConstraint("state IN ('waiting', 'running', 'done', 'failed', 'cancelled')", name="known_state"),
+)
+
+
+job_row = Table(
+    "job_row",
+    metadata,
+    Column("collection_id", Uuid, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("label", Text, nullable=True),
+    Column("metadata", JSONB, nullable=True),
+    # NULL until the row is finished. It is set in the transaction that enrols, so that a row is processed exactly once.
+    Column("status", Text, nullable=True),
+    Column("identity_id", Uuid, nullable=True),
+    Column("template_id", Uuid, nullable=True),
+    Column("code", Text, nullable=True),
+    Column("detail", Text, nullable=True),
+    Column("done_at", DateTime(timezone=True), nullable=True),
+    PrimaryKeyConstraint("collection_id", "job_id", "number"),
+    ForeignKeyConstraint(["collection_id", "job_id"], ["job.collection_id", "job.id"], ondelete="CASCADE"),
+    CheckConstraint("status IN ('accepted', 'duplicate', 'rejected', 'failed')", name="known_status"),
+    # Erasure finds the rows of an identity by its external id and by its id.
+    Index("ix_job_row_collection_id_external_id", "collection_id", "external_id"),
+    Index("ix_job_row_collection_id_identity_id", "collection_id", "identity_id"),
+)

@@ -1,0 +1,118 @@
+"""Manifest of a model bundle: everything that is needed to run its graph and to interpret the outputs.
+
+The service derives no pre- or post-processing from file or node names.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from service.inference.calibration import Calibration
+from service.strict_model import Strict
+from service.vision.filters import Filters
+from service.vision.heatmaps import LandmarkChannels
+
+
+class PixelScaling(Strict):
+    """Scaling of pixel values before the graph: `(pixel - mean) / std` on values of 0 to 255, in this colour order."""
+
+    colour_order: Literal["RGB", "BGR"] = "RGB"
+    mean: float
+    std: float = Field(gt=0)
+
+
+class Provenance(Strict):
+    """Origin of the weights and the terms of their use."""
+
+    created: str
+    data: list[str]
+    terms: str
+    config_sha256: str
+    initialised_from: str
+
+
+class _Manifest(Strict):
+    """Common part of all manifests.
+
+    Attributes:
+        files: SHA-256, in hexadecimal, of every file of the bundle by name.
+        evaluation: results of the evaluation by name.
+    """
+
+    format_version: Literal[1]
+    model_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{2,63}$")
+    graph: str = "model.onnx"
+    files: dict[str, str]
+    scaling: PixelScaling
+    provenance: Provenance
+    evaluation: dict[str, float] = Field(default_factory=dict)
+
+
+class LandmarkStage(Strict):
+    """A graph for landmark refinement and, if `verifies` is set, face verification.
+
+    Its input is (n, 3, size, size) RGB crops with values of 0 to 255. Its output is (n, 15): x, y and confidence of
+    five points, where x and y are fractions of the crop's side. With `verifies` it is (n, 16); the last number is the
+    probability that the crop shows a face.
+    """
+
+    graph: str
+    input_size: int = Field(ge=16)
+    margin: float = Field(ge=0, description="border around the crop of 112 pixels, in pixels of that crop")
+    verifies: bool = False
+    config_sha256: str
+
+
+class DetectorManifest(_Manifest):
+    """Manifest of a YOLO pose graph with one class and five landmarks.
+
+    The graph maps (n, 3, size, size) to (n, 20, anchors): centre and size of the box, score, and x, y and confidence
+    of five landmarks.
+    """
+
+    kind: Literal["detector"]
+    input_sizes: list[int] = Field(min_length=1, description="square input sizes that were tested, ascending")
+    landmarks: Literal[5]
+    min_score: float = Field(gt=0, lt=1, description="default minimum score of a detection")
+    max_iou: float = Field(gt=0, lt=1, description="overlap above which the box with the lower score is dropped")
+    landmark_stage: LandmarkStage | None = None
+
+    @model_validator(mode="after")
+    def _has_its_landmark_graph(self) -> Self:
+        if self.landmark_stage is not None and self.landmark_stage.graph not in self.files:
+            raise ValueError(f"`files` has no hash of the graph {self.landmark_stage.graph!r}")
+        return self
+
+
+class EmbedderManifest(_Manifest):
+    """Manifest of an embedder graph, which maps (n, channels, size, size) aligned crops to (n, dim) embeddings.
+
+    Attributes:
+        supersedes: `embedding_fingerprint` of each earlier file of this bundle that has identical outputs, oldest
+            first. Databases and classifiers that were created with one of them accept this bundle.
+    """
+
+    kind: Literal["embedder"]
+    input_size: int = Field(ge=16)
+    alignment: Literal["five-point-112"]
+    filters: Filters = Field(Filters(), description="applied to the crop before its values are scaled")
+    landmark_channels: LandmarkChannels | None = Field(None, description="input channels after the three colours")
+    embedding_dim: int = Field(ge=8, le=4000)
+    metric: Literal["cosine"]
+    mirror_average: bool = Field(description="the embedding is the mean over the crop and its mirror image")
+    reference_lengths: list[float] = Field(
+        [],
+        description="percentiles 0 to 100 of the length of embeddings before normalisation, of people who are not in "
+        "the training data",
+    )
+    calibration: Calibration | None = None
+    supersedes: list[str] = Field(default_factory=list)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the graph's input."""
+        return 3 if self.landmark_channels is None else 3 + self.landmark_channels.count
+
+
+Manifest = Annotated[DetectorManifest | EmbedderManifest, Field(discriminator="kind")]
+MANIFEST_ADAPTER: TypeAdapter[DetectorManifest | EmbedderManifest] = TypeAdapter(Manifest)

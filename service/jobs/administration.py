@@ -1,0 +1,141 @@
+"""Starts, lists and cancels jobs."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import JobNotFound
+from service.gallery.access.audit_entries import Action, Actor, Event
+from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.jobs import jobs, rows
+from service.gallery.jobs.records import Job, JobRef, JobRow, Progress, RowStatus, State
+from service.gallery.storage.database import Database
+from service.gallery.storage.paging import PageCursor
+from service.jobs.batches import enqueue_preparation
+from service.jobs.bulk_enrolment import KIND
+from service.jobs.queue import Queue
+from service.jobs.sources import Archive, allowed_folder
+from service.jobs.uploads import Uploads
+from service.recognition.collection_access import in_collection
+
+ROWS_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JobAccess:
+    """The jobs that a caller may see: those of a collection, or only those that one API key has started."""
+
+    collection: str
+    key_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True)
+class JobAdministration:
+    """The use cases about jobs. `import_root`: None: jobs cannot enrol folders of the server."""
+
+    database: Database
+    audit_trail: AuditTrail
+    queue: Queue
+    uploads: Uploads
+    import_root: Path | None
+
+    async def enrol_archive(
+        self, collection: str, archive: AsyncIterator[bytes], request: dict[str, Any], actor: Actor
+    ) -> Job:
+        """Stores a zip archive and starts a job that enrols its pictures.
+
+        Raises:
+            CollectionNotFound, ArchiveUnreadable, StorageFull
+        """
+        async with in_collection(self.database, collection):  # refuses an unknown collection before the upload
+            job_id = uuid.uuid4()
+        try:
+            file = await self.uploads.receive(job_id, archive)
+            await asyncio.to_thread(lambda: Archive(file).close())
+            return await self._start(collection, job_id, request | {"uploads": self.uploads.name}, actor)
+        except BaseException:
+            self.uploads.drop(job_id)
+            raise
+
+    async def enrol_folder(self, collection: str, folder: str, request: dict[str, Any], actor: Actor) -> Job:
+        """Starts a job that enrols the pictures of a folder below `import_root`.
+
+        Raises:
+            CollectionNotFound, ArchiveUnreadable
+        """
+        path = await asyncio.to_thread(allowed_folder, self.import_root, folder)
+        return await self._start(collection, uuid.uuid4(), request | {"folder": str(path)}, actor)
+
+    async def page(self, access: JobAccess, limit: int, after: PageCursor | None, state: State | None) -> list[Job]:
+        """Returns up to `limit` jobs, newest first. Raises CollectionNotFound."""
+        async with in_collection(self.database, access.collection) as (connection, row):
+            return await jobs.page(connection, row.id, limit, after, state, access.key_id)
+
+    async def read(self, access: JobAccess, job_id: uuid.UUID) -> tuple[Job, Progress]:
+        """Raises JobNotFound."""
+        async with in_collection(self.database, access.collection) as (connection, row):
+            job_ref = JobRef(row.id, job_id)
+            job = await _visible_job(connection, job_ref, access)
+            return job, await rows.progress(connection, job_ref)
+
+    async def cancel(self, access: JobAccess, job_id: uuid.UUID, actor: Actor) -> Job:
+        """Ends an unfinished job. Enrolled identities remain. Raises JobNotFound, Conflict."""
+        async with in_collection(self.database, access.collection) as (connection, row):
+            job_ref = JobRef(row.id, job_id)
+            await _visible_job(connection, job_ref, access)
+            cancelled = await jobs.cancel(connection, job_ref)
+            event = Event(Action.JOB_CANCEL, actor, details={"job": str(job_id)})
+            await self.audit_trail.append(connection, row.id, [event])
+        self.uploads.drop(job_id)
+        return cancelled
+
+    async def rows_page(
+        self, access: JobAccess, job_id: uuid.UUID, limit: int, after: int, status: RowStatus | None
+    ) -> list[JobRow]:
+        """Returns up to `limit` rows of a job whose numbers are higher than `after`. Raises JobNotFound."""
+        async with in_collection(self.database, access.collection) as (connection, row):
+            job_ref = JobRef(row.id, job_id)
+            await _visible_job(connection, job_ref, access)
+            return await rows.rows_page(connection, job_ref, limit, after, status)
+
+    async def all_rows(self, access: JobAccess, job_id: uuid.UUID, status: RowStatus | None) -> AsyncIterator[JobRow]:
+        """Returns an iterator over all rows of a job. It opens one transaction for each page, so that a slow client
+        keeps none open.
+
+        Raises:
+            JobNotFound: before the first row.
+        """
+        first = await self.rows_page(access, job_id, ROWS_PAGE, -1, status)
+
+        async def iterate() -> AsyncIterator[JobRow]:
+            page = first
+            while page:
+                for row in page:
+                    yield row
+                if len(page) < ROWS_PAGE:
+                    return
+                page = await self.rows_page(access, job_id, ROWS_PAGE, page[-1].number, status)
+
+        return iterate()
+
+    async def _start(self, collection: str, job_id: uuid.UUID, request: dict[str, Any], actor: Actor) -> Job:
+        request = request | {"actor": actor.to_json()}
+        async with in_collection(self.database, collection) as (connection, row):
+            job = await jobs.create(connection, JobRef(row.id, job_id), KIND, request)
+            await enqueue_preparation(self.queue, connection, job)
+            event = Event(Action.JOB_START, actor, details={"job": str(job_id)})
+            await self.audit_trail.append(connection, row.id, [event])
+            return job
+
+
+async def _visible_job(connection: AsyncConnection, job_ref: JobRef, access: JobAccess) -> Job:
+    """Returns the job if the caller may see it. Raises JobNotFound."""
+    job = await jobs.get(connection, job_ref)
+    if access.key_id is not None and job.request["actor"]["key_id"] != str(access.key_id):
+        raise JobNotFound(f"this API key has not started the job {job_ref.id}")
+    return job

@@ -1,0 +1,36 @@
+"""Transactions of use cases on one collection."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import NotFound
+from service.gallery.people import collections
+from service.gallery.people.collections import Collection, Lock
+from service.gallery.storage.database import Database
+
+
+@asynccontextmanager
+async def in_collection(
+    database: Database, name: str, pointer: str = "/collection", lock: Lock | None = None
+) -> AsyncIterator[tuple[AsyncConnection, Collection]]:
+    """Opens a transaction and reads the collection. An error about a missing object names the collection.
+
+    Raises:
+        CollectionNotFound
+    """
+    async with database.transaction() as connection:
+        row = await collections.get(connection, name, pointer, lock)
+        try:
+            yield connection, row
+        except NotFound as error:
+            raise _named(error, name) from None
+
+
+def _named(error: NotFound, collection: str) -> NotFound:
+    """Returns the error with the name of the collection that was searched."""
+    if "collection" in error.extensions:
+        return error
+    detail = f"{error.detail} in the collection {collection!r}"
+    return type(error)(detail, pointer=error.pointer, **error.extensions, collection=collection)

@@ -1,0 +1,162 @@
+"""Reads, changes, exports and erases identities."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import OtherModel
+from service.gallery.access.audit_entries import Action, Actor, Event
+from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.people import collections as gallery_collections
+from service.gallery.people import erasure, identities, merge_split_move, subject_data, templates
+from service.gallery.people.erasure import Receipt
+from service.gallery.people.identities import Identity
+from service.gallery.people.subject_data import SubjectData
+from service.gallery.people.templates import StoredTemplate
+from service.gallery.search.filters import condition_of
+from service.gallery.storage.database import Database
+from service.gallery.storage.paging import PageCursor
+from service.recognition.collection_access import in_collection
+from service.recognition.read_audit import ReadAuditBuffer
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFilter:
+    """Which identities a list contains: those with this label, this external id, and this metadata."""
+
+    label: str | None = None
+    external_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class IdentityAdministration:
+    """The use cases about enrolled identities."""
+
+    database: Database
+    audit_trail: AuditTrail
+    read_audit: ReadAuditBuffer
+
+    async def page(
+        self, collection: str, limit: int, after: PageCursor | None, chosen: IdentityFilter
+    ) -> list[Identity]:
+        """Returns up to `limit` identities in the order of their creation. Raises InvalidFilter."""
+        condition = None if chosen.metadata is None else condition_of(chosen.metadata)
+        async with in_collection(self.database, collection) as (connection, row):
+            scope = connection, row.id, limit, after
+            return await identities.page(*scope, chosen.label, chosen.external_id, condition)
+
+    async def read(self, collection: str, identity_id: uuid.UUID) -> Identity:
+        """Raises IdentityNotFound."""
+        async with in_collection(self.database, collection) as (connection, row):
+            return await identities.get(connection, row.id, identity_id)
+
+    async def change(
+        self, collection: str, identity_id: uuid.UUID, changes: Mapping[str, Any], actor: Actor
+    ) -> Identity:
+        """Sets columns of an identity. Raises IdentityNotFound."""
+        async with in_collection(self.database, collection) as (connection, row):
+            changed = await identities.change(connection, row.id, identity_id, **changes)
+            event = Event(Action.CHANGE, actor, identity_id, {"fields": sorted(changes)})
+            await self.audit_trail.append(connection, row.id, [event])
+            return changed
+
+    async def erase(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> Receipt:
+        """Deletes an identity with everything that is stored about it. Raises IdentityNotFound."""
+        async with in_collection(self.database, collection) as (connection, row):
+            return await erasure.erase(connection, self.audit_trail, row.id, identity_id, actor)
+
+    async def export(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> SubjectData:
+        """Returns everything that is stored about an identity. Raises IdentityNotFound."""
+        await self.read_audit.flush()
+        async with in_collection(self.database, collection) as (connection, row):
+            data = await subject_data.read(connection, row.id, identity_id)
+            await self.audit_trail.append(connection, row.id, [Event(Action.EXPORT, actor, identity_id)])
+            return data
+
+    async def templates(
+        self, collection: str, identity_id: uuid.UUID, model_id: str | None, limit: int, after: PageCursor | None
+    ) -> list[StoredTemplate]:
+        """Returns up to `limit` templates of an identity, oldest first. Raises IdentityNotFound."""
+        async with in_collection(self.database, collection) as (connection, row):
+            await identities.get(connection, row.id, identity_id)
+            return await templates.page(connection, row.id, identity_id, model_id or row.model_id, limit, after)
+
+    async def delete_template(
+        self, collection: str, identity_id: uuid.UUID, template_id: uuid.UUID, actor: Actor
+    ) -> int:
+        """Deletes a template under every model; returns the number that remain.
+
+        Raises:
+            IdentityNotFound, TemplateNotFound
+        """
+        async with in_collection(self.database, collection, lock="share") as (connection, row):
+            await identities.lock(connection, row.id, identity_id)
+            remaining = await templates.remove(connection, row.id, identity_id, template_id)
+            event = Event(Action.DELETE_TEMPLATE, actor, identity_id, {"left": remaining})
+            await self.audit_trail.append(connection, row.id, [event])
+            return remaining
+
+    async def merge(
+        self, collection: str, target: uuid.UUID, sources: Sequence[uuid.UUID], actor: Actor
+    ) -> tuple[Identity, int]:
+        """Merges the sources into the target; returns it with the number of moved templates.
+
+        Raises:
+            IdentityNotFound
+        """
+        async with in_collection(self.database, collection, lock="share") as (connection, row):
+            moved = await merge_split_move.merge(connection, row.id, target, sources)
+            merged = await identities.get(connection, row.id, target)
+            event = Event(Action.MERGE, actor, target, {"identities": sorted(map(str, sources))})
+            await self.audit_trail.append(connection, row.id, [event])
+            return merged, moved
+
+    async def split(
+        self,
+        collection: str,
+        source: uuid.UUID,
+        template_ids: Sequence[uuid.UUID],
+        external_id: str,
+        label: str | None,
+        metadata: dict[str, Any] | None,
+        actor: Actor,
+    ) -> Identity:
+        """Creates an identity from some of another's templates.
+
+        Raises:
+            IdentityNotFound, IdentityExists, TemplateNotFound, NoTemplateLeft
+        """
+        async with in_collection(self.database, collection, lock="share") as (connection, row):
+            scope = connection, row, source, template_ids
+            created = await merge_split_move.split(*scope, external_id, label, metadata)
+            event = Event(Action.SPLIT, actor, source, {"identity": str(created)})
+            await self.audit_trail.append(connection, row.id, [event])
+            return await identities.get(connection, row.id, created)
+
+    async def move(self, collection: str, identity_id: uuid.UUID, target: str, actor: Actor) -> Identity:
+        """Moves an identity to another collection.
+
+        Raises:
+            CollectionNotFound, IdentityNotFound, IdentityExists
+            OtherModel: the active models of the collections differ.
+        """
+        async with in_collection(self.database, collection, lock="share") as (connection, row):
+            other = await gallery_collections.get(connection, target, "/to", lock="share")
+            if other.model_id != row.model_id:
+                raise OtherModel(
+                    f"the collection {target!r} uses the model {other.model_id!r}, and {collection!r} uses "
+                    f"{row.model_id!r}; register the person's pictures in {target!r} instead",
+                    pointer="/to",
+                )
+            if other.id == row.id:
+                return await identities.get(connection, row.id, identity_id)
+            await merge_split_move.move(connection, row, other, identity_id)
+            moved = await identities.get(connection, other.id, identity_id)
+            out = Event(Action.MOVE_OUT, actor, identity_id, {"other": str(other.id)})
+            into = Event(Action.MOVE_IN, actor, identity_id, {"other": str(row.id)})
+            # In the order of the ids, so that two moves in opposite directions lock the two heads in the same order.
+            for collection_id, event in sorted([(row.id, out), (other.id, into)], key=lambda item: item[0]):
+                await self.audit_trail.append(connection, collection_id, [event])
+            return moved

@@ -1,0 +1,62 @@
+"""Fetches pictures from addresses, from the hosts that the operator allows and no others."""
+
+import asyncio
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from service.errors import ImageTooLarge, UrlNotAllowed, UrlUnreachable
+
+TIMEOUT_S = 10
+CHUNK_BYTES = 64 * 1024
+
+
+async def fetch(url: str, allowed: Sequence[str], max_bytes: int) -> bytes:
+    """Returns the bytes at an address.
+
+    Redirects are not followed: they could lead to a host that is not allowed, or into the local network.
+
+    Args:
+        allowed: hosts in lower case, with the port if it is not the default port of the scheme.
+
+    Raises:
+        UrlNotAllowed: the host is not allowed, or the scheme is neither http nor https.
+        UrlUnreachable: there is no answer within ten seconds, or its status is not 200.
+        ImageTooLarge
+    """
+    _require_allowed(url, allowed)
+    try:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            aiohttp.ClientSession() as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            if answer.status != 200:
+                raise UrlUnreachable(f"the address returns HTTP status {answer.status}", pointer="/url")
+            return await _read(answer, max_bytes)
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        raise UrlUnreachable("the address does not respond", pointer="/url") from None
+
+
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    content = bytearray()
+    async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+        content += chunk
+        if len(content) > max_bytes:
+            raise ImageTooLarge(f"the file has more than {max_bytes:,} bytes (limits.max_image_bytes)", pointer="/url")
+    return bytes(content)
+
+
+def _require_allowed(url: str, allowed: Sequence[str]) -> None:
+    try:
+        parts = urlsplit(url)
+        default_port = {"http": 80, "https": 443}.get(parts.scheme)
+        host = parts.hostname if parts.port in (None, default_port) else f"{parts.hostname}:{parts.port}"
+    except ValueError:
+        host, parts = None, None
+    if parts is None or parts.scheme not in {"http", "https"} or host not in allowed or parts.username is not None:
+        raise UrlNotAllowed(
+            "the host is not in the setting classifier.allowed_url_hosts; send the picture itself",
+            pointer="/url",
+        )

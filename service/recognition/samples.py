@@ -1,0 +1,198 @@
+"""From the pictures and supplied embeddings of a request to one face sample each, or the reason why there is none."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from service.errors import (
+    Conflict,
+    FaceRejected,
+    InvalidEmbedding,
+    ModelNotLoaded,
+    NoFace,
+    RegistryError,
+    SeveralFaces,
+)
+from service.gallery.people.collections import Collection, ModelsChangedError
+from service.inference.engine import (
+    Detection,
+    Engine,
+    Face,
+    FaceChoice,
+    Observation,
+    Picture,
+    Sample,
+    SuppliedEmbedding,
+)
+from service.recognition.policies import QualityLimits
+from service.vision.sample import Quality
+
+Result = TypeVar("Result")
+MODEL_CHANGE_ATTEMPTS = 5
+MAX_LENGTH_ERROR = 0.01
+"""The greatest deviation of a supplied embedding's length from 1, which half precision and rounding cause."""
+NO_DETECTION = Detection((0.0, 0.0, 0.0, 0.0), 1.0, None)
+NO_QUALITY = Quality(face_px=0, sharpness=0, asymmetry=0, brightness=0, score=None)
+SAME_FACE_PX = 32
+"""Two faces of one picture whose centres lie in the same square of this size are the same face."""
+
+
+def supplied_embedding(data: bytes, model_id: str | None, engine: Engine, pointer: str) -> SuppliedEmbedding:
+    """Reads an embedding in little-endian float32 and normalises it to length 1.
+
+    Raises:
+        InvalidEmbedding: the model or the dimension is wrong, or the embedding is not normalised.
+    """
+    if model_id is None or model_id not in engine.dims:
+        raise InvalidEmbedding(
+            f"`model_id` is {model_id!r}; it must name the model of the embedding, one of {', '.join(engine.dims)}",
+            pointer="/model_id",
+        )
+    if len(data) != 4 * engine.dims[model_id]:
+        raise InvalidEmbedding(
+            f"the embedding has {len(data) / 4:g} numbers; model {model_id!r} has {engine.dims[model_id]} dimensions",
+            pointer=pointer,
+        )
+    vector = np.frombuffer(data, "<f4").astype(np.float32)
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if not abs(length - 1) <= MAX_LENGTH_ERROR:  # also refuses NaN
+        raise InvalidEmbedding(f"the embedding has length {length:.4g}; normalise it to length 1", pointer=pointer)
+    return SuppliedEmbedding(vector / np.float32(length), model_id)
+
+
+async def observe(
+    engine: Engine, samples: Sequence[Sample], model_id: str, keep_crops: bool = False
+) -> list[Observation | RegistryError]:
+    """Detects and embeds the faces of pictures; a supplied embedding of the model is used as it is.
+
+    Args:
+        keep_crops: faces from pictures include their aligned crops.
+    """
+    pictures = [replace(item, model_id=model_id, keep_crop=keep_crops) for item in samples if isinstance(item, Picture)]
+    observed = iter(await engine.observe(pictures) if pictures else [])
+    return [next(observed) if isinstance(item, Picture) else _observation(item, model_id) for item in samples]
+
+
+async def re_embed(
+    engine: Engine, crops: Sequence[bytes], model_id: str, background: bool = False
+) -> list[Face | RegistryError]:
+    """Embeds aligned crops with another model."""
+    pictures = [Picture(crop, cropped=True, model_id=model_id, background=background) for crop in crops]
+    observed = await engine.observe(pictures) if pictures else []
+    return [item if isinstance(item, RegistryError) else item.faces[0] for item in observed]
+
+
+def subject_face(sample: Sample, result: Observation | RegistryError, pointer: str) -> Face:
+    """Returns the face that the sample is about.
+
+    Raises:
+        NoFace, SeveralFaces: with the boxes of the detected faces.
+        RegistryError: the picture's own error, with the pointer.
+    """
+    observation = require_observation(result, pointer)
+    if observation.faces:
+        return observation.faces[0]
+    boxes = [describe(detection) for detection in observation.detections]
+    choice = sample.choice if isinstance(sample, Picture) else FaceChoice.STRONGEST
+    if choice is FaceChoice.ONLY and len(boxes) > 1:
+        raise SeveralFaces(
+            f"the picture shows {len(boxes)} faces; choose one with face=box and its box, or send face=strongest or "
+            "face=largest",
+            pointer=pointer,
+            faces=boxes,
+        )
+    if choice is FaceChoice.BOX and boxes:
+        raise NoFace("no detected face overlaps the box", pointer=pointer, faces=boxes)
+    detail = "the detector finds no face in the picture; turn the picture upright if the face lies on its side"
+    raise NoFace(detail, pointer=pointer, faces=boxes)
+
+
+def require_observation(result: Observation | RegistryError, pointer: str) -> Observation:
+    """Returns the observation, or raises the picture's error with the pointer."""
+    if isinstance(result, RegistryError):
+        raise result.with_pointer(pointer)
+    return result
+
+
+def describe(detection: Detection) -> dict[str, Any]:
+    """Returns a detection as a member of a problem document."""
+    return {"box": [round(value, 1) for value in detection.box], "detection_score": round(detection.score, 4)}
+
+
+def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
+    """Returns the error for a face of insufficient quality, with every measure and its limit; None: it is
+    sufficient."""
+    quality = face.quality
+    checks = {
+        "too_small": quality.face_px < limits.min_face_px,
+        "too_blurred": quality.sharpness < limits.min_sharpness,
+        "extreme_pose": quality.asymmetry > limits.max_asymmetry,
+        "too_dark": quality.brightness < limits.min_brightness,
+        "too_bright": quality.brightness > limits.max_brightness,
+        "hard_to_recognise": quality.score is not None and quality.score < limits.min_score,
+    }
+    reasons = [reason for reason, failed in checks.items() if failed]
+    if not reasons:
+        return None
+    score = "unknown" if quality.score is None else f"{quality.score:.3f}"
+    return FaceRejected(
+        f"the face is {', '.join(reasons).replace('_', ' ')}: size {quality.face_px:.0f} px (minimum "
+        f"{limits.min_face_px:g}), sharpness {quality.sharpness:.0f} (minimum {limits.min_sharpness:g}), asymmetry "
+        f"{quality.asymmetry:.2f} (maximum {limits.max_asymmetry:g}), brightness {quality.brightness:.0f} (from "
+        f"{limits.min_brightness:g} to {limits.max_brightness:g}), quality {score} (minimum {limits.min_score:g})",
+        reasons=reasons,
+    )
+
+
+async def source_hashes(samples: Sequence[Sample], faces: Sequence[Face]) -> list[bytes]:
+    """Returns the SHA-256 of each sample and of the place of its face, computed on another thread.
+
+    The same picture and the same face have the same hash; another face of a group photo has another one.
+    """
+    return await asyncio.to_thread(lambda: [_source_hash(*pair) for pair in zip(samples, faces, strict=True)])
+
+
+def _source_hash(sample: Sample, face: Face) -> bytes:
+    box = face.detection.box
+    centre = (int((box[0] + box[2]) / 2 // SAME_FACE_PX), int((box[1] + box[3]) / 2 // SAME_FACE_PX))
+    data = sample.data if isinstance(sample, Picture) else sample.vector.astype("<f4").tobytes()
+    return hashlib.sha256(data + repr(centre).encode()).digest()
+
+
+def _observation(sample: SuppliedEmbedding, model_id: str) -> Observation | RegistryError:
+    if sample.model_id != model_id:
+        return InvalidEmbedding(f"the embedding is of model {sample.model_id!r}; this comparison uses {model_id!r}")
+    return Observation(0, 0, [NO_DETECTION], [Face(NO_DETECTION, NO_QUALITY, sample.vector, supplied=True)])
+
+
+async def retry_on_model_change(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Repeats an attempt whose collection changed its models, so that embeddings of two models are never compared.
+
+    Raises:
+        Conflict: the models changed during five attempts.
+    """
+    for _ in range(MODEL_CHANGE_ATTEMPTS):
+        try:
+            return await attempt()
+        except ModelsChangedError:
+            continue
+    raise Conflict("the collection's models changed several times during the request; send it again")
+
+
+def require_loaded(collection: Collection, engine: Engine) -> None:
+    """Raises ModelNotLoaded if the service does not run the collection's active model."""
+    if collection.model_id not in engine.dims:
+        raise ModelNotLoaded(
+            f"the collection {collection.name!r} uses the model {collection.model_id!r}; the service runs "
+            f"{', '.join(engine.dims)}. Start it with the bundle of the collection's model",
+            pointer="/collection",
+        )
+
+
+def secondary_model_of(collection: Collection, engine: Engine) -> str | None:
+    """Returns the secondary model if this service runs it; otherwise new identities count as missing under it."""
+    return collection.secondary_model_id if collection.secondary_model_id in engine.dims else None

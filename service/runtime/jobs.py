@@ -1,0 +1,97 @@
+"""Composition root of the job runner, in the API's process or in a process of its own."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from pathlib import Path
+
+from sqlalchemy import text
+
+from service.api.state import AppState
+from service.errors import DatabaseUnavailable, StorageFull
+from service.gallery.jobs.records import Job
+from service.jobs import bulk_enrolment, reembedding, runner
+from service.jobs.batches import JobKind, Jobs, model_need
+from service.jobs.bulk_enrolment import BulkEnrolment
+from service.jobs.maintenance import Maintenance
+from service.jobs.queue import BATCH, MAINTAIN, PREPARE, Queue, Work
+from service.jobs.reembedding import Reembedding
+from service.jobs.sources import Archive, Folder, PictureSource
+from service.runtime.parts import cancel, open_state
+from service.runtime.settings import Settings
+
+TOUCH_INTERVAL_S = 5
+log = logging.getLogger(__name__)
+
+
+async def serve_jobs(settings: Settings, alive: Path | None = None) -> None:
+    """Runs jobs without an HTTP port until SIGINT or SIGTERM.
+
+    Args:
+        alive: file that is touched every five seconds while the database responds, for health checks.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with open_state(settings) as state:
+        running = asyncio.create_task(run_jobs(settings, state))
+        touching = asyncio.create_task(_touch(state, alive))
+        stopping = asyncio.create_task(stopped.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (touching, stopping, running):
+            await cancel(task)
+
+
+async def run_jobs(settings: Settings, state: AppState) -> None:
+    """Runs jobs until it is cancelled."""
+
+    def open_source(job: Job) -> PictureSource:
+        if "folder" in job.request:
+            return Folder(Path(job.request["folder"]))
+        return Archive(state.uploads.path(job.id))
+
+    async def enqueue_maintenance() -> None:
+        await queue.enqueue_maintenance()
+
+    enrolment = BulkEnrolment(
+        state.database,
+        state.enroller(state.engine),
+        open_source,
+        state.uploads.drop,
+        settings.limits.max_image_bytes,
+        settings.jobs.parallel,
+    )
+    maintenance = Maintenance(
+        state.database,
+        state.owner,
+        state.queue,
+        state.uploads,
+        state.audit_trail,
+        settings.database.hnsw_min_identities,
+        settings.database.hnsw_memory_mb,
+        settings.jobs.keep_days,
+    )
+    embedding = Reembedding(
+        state.database, state.engine, state.crop_cipher, enqueue_maintenance, settings.jobs.parallel
+    )
+    kinds: dict[str, JobKind] = {bulk_enrolment.KIND: enrolment, reembedding.KIND: embedding}
+    tasks = Jobs(state.database, state.queue, kinds)
+    work: dict[str, Work] = {PREPARE: tasks.prepare, BATCH: tasks.batch, MAINTAIN: maintenance}
+    capabilities = [model_need(model_id) for model_id in state.bundles]
+    try:
+        capabilities.append(state.uploads.name)
+    except StorageFull as error:
+        log.warning("the folder of uploads is unusable, so jobs with an archive do not run (jobs.uploads): %s", error)
+    queue = Queue(state.database.url, capabilities, work, tasks.retries_exhausted)
+    await runner.run(queue, settings.database.maintenance_interval_s, maintenance.sweep)
+
+
+async def _touch(state: AppState, file: Path | None) -> None:
+    while file is not None:
+        with contextlib.suppress(DatabaseUnavailable):
+            async with state.database.transaction() as connection:
+                await connection.execute(text("SELECT 1"))
+            await asyncio.to_thread(file.touch)
+        await asyncio.sleep(TOUCH_INTERVAL_S)

@@ -1,0 +1,157 @@
+"""Opens and closes the long-lived parts of an API or job process."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from service.api.http.rate_limits import KeyRateLimiter
+from service.api.state import AppState, LoadedBundle
+from service.errors import DatabaseUnavailable, StartupError
+from service.gallery.access.keyring import KeyRing
+from service.gallery.search.planning import GallerySizes
+from service.gallery.storage import schema
+from service.inference.bundle import read_embedder
+from service.inference.calibration import Precision
+from service.inference.classifier import Classifier
+from service.inference.engine import HostedEngine
+from service.inference.manifest import EmbedderManifest
+from service.jobs.queue import Queue
+from service.jobs.uploads import Uploads
+from service.recognition.decision import DecisionPolicy, DecisionResolver
+from service.recognition.operating_point import OperatingPoint
+from service.recognition.policies import QualityLimits
+from service.recognition.prediction import ClassifierSetup
+from service.recognition.read_audit import ReadAuditBuffer
+from service.runtime.databases import open_databases, prepare_gallery
+from service.runtime.engines import build_engine
+from service.runtime.secret_keys import open_audit_trail, open_crop_cipher
+from service.runtime.settings import Settings
+from service.runtime.use_case_sections import RecognitionSettings
+
+MAX_TEMPLATES_OF_A_REQUEST = 32
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[AppState]:
+    """Opens everything that the routes and jobs need, and closes it at the end of the block.
+
+    Raises:
+        StartupError
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        bundles = await asyncio.to_thread(_read_bundles, settings.embedder.bundles)
+        manifests = [bundle.manifest for bundle in bundles.values()]
+        # The models load while the database starts; each takes about a second.
+        loading = asyncio.create_task(asyncio.to_thread(build_engine, settings, manifests))
+        try:
+            owner, database = await open_databases(settings, stack)
+            engine: HostedEngine = await loading
+        finally:
+            loading.cancel()
+        crop_cipher = open_crop_cipher(settings)
+        await prepare_gallery(settings, database, manifests, crop_cipher is not None)
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+        audit_trail = open_audit_trail(settings)
+        read_audit = ReadAuditBuffer(database, audit_trail)
+        stack.push_async_callback(_flush, read_audit)
+        stack.push_async_callback(cancel, asyncio.create_task(read_audit.run()))
+        precision = settings.inference.precision
+        policies = _policies(manifests, precision, settings.recognition.fmr)
+        yield AppState(
+            database=database,
+            owner=owner,
+            engine=engine,
+            resolver=DecisionResolver(policies, settings.recognition.duplicate_fpir),
+            sizes=GallerySizes(),
+            bundles=bundles,
+            limits=_limits(settings.recognition),
+            precision=precision,
+            release=schema.this_release(),
+            audit_trail=audit_trail,
+            crop_cipher=crop_cipher,
+            read_audit=read_audit,
+            queue=Queue(database.url),
+            uploads=Uploads(settings.uploads_folder),
+            import_root=settings.jobs.import_root,
+            rate_limiter=KeyRateLimiter(settings.server.rate_limit),
+            keys=KeyRing(database),
+            keys_required=settings.server.keys_required,
+            classifier=_classifier(settings, manifests),
+        )
+
+
+async def cancel(task: "asyncio.Task[Any]") -> None:
+    """Cancels a task and waits for its end."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _flush(read_audit: ReadAuditBuffer) -> None:
+    with contextlib.suppress(DatabaseUnavailable):
+        await read_audit.flush()
+
+
+def _read_bundles(folders: Sequence[Path]) -> dict[str, LoadedBundle]:
+    """Raises StartupError if a bundle is invalid, or if two bundles have the same model id."""
+    bundles: dict[str, LoadedBundle] = {}
+    for folder in folders:
+        manifest = read_embedder(folder)
+        if manifest.model_id in bundles:
+            raise StartupError(
+                f"{folder} and {bundles[manifest.model_id].folder} have the same model id {manifest.model_id!r}; "
+                "configure one of them"
+            )
+        bundles[manifest.model_id] = LoadedBundle(folder, manifest)
+    return bundles
+
+
+def _classifier(settings: Settings, manifests: Sequence[EmbedderManifest]) -> ClassifierSetup | None:
+    """Raises StartupError if the classifier is invalid, or if its embedder is not loaded."""
+    folder = settings.classifier.bundle
+    if folder is None:
+        return None
+    classifier = Classifier(folder)
+    if not any(map(classifier.manifest.fits, manifests)):
+        raise StartupError(
+            f"{folder} needs the embedder {classifier.manifest.embedder!r}, which is not loaded; add its bundle to "
+            "embedder.bundle or embedder.additional_bundles"
+        )
+    return ClassifierSetup(classifier, settings.classifier.allowed_url_hosts, settings.limits.max_image_bytes)
+
+
+def _limits(recognition: RecognitionSettings) -> QualityLimits:
+    return QualityLimits(
+        recognition.min_face_px,
+        recognition.min_sharpness,
+        recognition.max_asymmetry,
+        recognition.min_brightness,
+        recognition.max_brightness,
+        recognition.min_quality,
+    )
+
+
+def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: float) -> dict[str, DecisionPolicy]:
+    policies = {}
+    for manifest in manifests:
+        policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", fmr))
+        if (problem := policy.default_problem()) is not None:
+            log.warning(
+                "requests for the model %s must name a rate or a threshold, because the default is not calibrated: %s",
+                manifest.model_id,
+                problem,
+            )
+        elif (most := policy.most_templates) is not None and most < MAX_TEMPLATES_OF_A_REQUEST:
+            log.warning(
+                "the model %s is not calibrated for the default FMR of %g with identities of more than %d templates",
+                manifest.model_id,
+                fmr,
+                most,
+            )
+        policies[manifest.model_id] = policy
+    return policies

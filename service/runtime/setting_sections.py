@@ -1,0 +1,240 @@
+"""The sections of the settings."""
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+
+from service.inference.calibration import Precision
+from service.inference.graph import Backend, Device
+from service.strict_model import Strict
+from service.telemetry.logs import LogFormat
+
+BUNDLES = Path(__file__).parents[1] / "bundles"
+"""The folder of the shipped bundles."""
+DRIVER = "postgresql+psycopg"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _require_origin(url: str) -> None:
+    """Raises ValueError unless the URL consists of scheme, host and port."""
+    try:
+        parts = urlsplit(url)
+        has_host = parts.hostname is not None and (parts.port is None or parts.port > 0)
+    except ValueError:
+        has_host = False
+    if not has_host or parts.scheme not in {"http", "https"}:
+        raise ValueError(f"{url!r} must have the form http://worker:8001")
+    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must consist of scheme, host and port; the secret belongs in inference.worker_token")
+
+
+def _bundle_folder(path: Path) -> Path:
+    """Returns the folder of a bundle. A bare name may be that of a shipped bundle. Raises ValueError."""
+    if len(path.parts) != 1 or path.exists():
+        return path
+    if (shipped := BUNDLES / path.name).is_dir():
+        return shipped
+    names = ", ".join(sorted(folder.name for folder in BUNDLES.glob("embedder*")))
+    raise ValueError(f"{path} is neither a folder here nor a shipped bundle; the shipped bundles are {names}")
+
+
+class ServerSettings(Strict):
+    """The HTTP API."""
+
+    host: str = Field("127.0.0.1", description="address to bind to")
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, description="number of processes")
+    require_keys: bool | None = Field(
+        None, description="require API keys; default: if the host is not a loopback address"
+    )
+    allow_unauthenticated: bool = Field(
+        False,
+        description="allow requests without a key although the host is not a loopback address; a proxy must "
+        "then restrict "
+        "access",
+    )
+    rate_limit: int | None = Field(
+        None, ge=1, description="requests per minute of a key without its own limit, counted in each process"
+    )
+    log_format: LogFormat = Field("text", description="text: lines for people; json: one JSON document per line")
+    otlp_endpoint: str | None = Field(
+        None, description="origin of an OpenTelemetry collector for traces (OTLP over HTTP), e.g. http://collector:4318"
+    )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _require_origin(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_origin(value)
+        return value
+
+    @property
+    def on_loopback(self) -> bool:
+        return _is_loopback(self.host)
+
+    @property
+    def keys_required(self) -> bool:
+        if self.require_keys is not None:
+            return self.require_keys
+        return not self.on_loopback and not self.allow_unauthenticated
+
+
+class DatabaseSettings(Strict):
+    """PostgreSQL with pgvector."""
+
+    url: SecretStr | None = Field(
+        None, description="postgresql+psycopg://…; default: the service runs its own PostgreSQL below `data_dir`"
+    )
+    owner_url: SecretStr | None = Field(
+        None,
+        description="role that migrates the schema and builds indexes; default: `url`, whose connections then "
+        "assume the "
+        "role registry_app for everything "
+        ""
+        ""
+        ""
+        ""
+        "else",
+    )
+    pool_size: int = Field(10, ge=1, description="maximum number of connections of a process")
+    pool_timeout_s: float = Field(5.0, gt=0, description="seconds that a request waits for a connection")
+    migrate_on_start: bool | None = Field(None, description="default: with the embedded server only")
+    hnsw_min_identities: int = Field(
+        5_000_000,
+        ge=1,
+        description="collections of this size get an HNSW index, which is faster than comparing all binary codes and "
+        "loses some identities",
+    )
+    hnsw_memory_mb: int | None = Field(
+        None,
+        ge=64,
+        description="memory for building an index, about 3 KB per identity with 512 dimensions; default: the server's",
+    )
+    maintenance_interval_s: float = Field(60.0, gt=0, description="seconds between two runs of the maintenance")
+
+    @field_validator("url", "owner_url")
+    @classmethod
+    def _require_driver(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        scheme, separator, _ = value.get_secret_value().partition("://")
+        if not separator:
+            raise ValueError("is not a database URL")
+        if scheme != DRIVER:
+            raise ValueError(f"must begin with {DRIVER}://, not {scheme}://")
+        return value
+
+
+class DetectorSettings(Strict):
+    """Face detection."""
+
+    bundle: Path = Field(BUNDLES / "detector", description="folder of the bundle, or an Ultralytics checkpoint")
+    image_size: int | None = Field(
+        None, ge=96, multiple_of=32, description="input size; default: chosen for each picture"
+    )
+    min_score: float | None = Field(None, gt=0, lt=1, description="default: the bundle's own value")
+    precision: Precision | Literal["auto"] = Field(
+        "auto",
+        description="auto: bf16 if the processor computes it natively. Thresholds do not depend on this precision",
+    )
+    tiling: bool = Field(
+        False, description="also detect small faces in tiles of large pictures, at many times the cost"
+    )
+
+
+class EmbedderSettings(Strict):
+    """Embedding models."""
+
+    bundle: Path = Field(BUNDLES / "embedder", description="bundle of the main model, which new collections use")
+    additional_bundles: list[Path] = Field(
+        [], description="bundles of further models, for model migrations; a shipped bundle is named without a path"
+    )
+
+    @field_validator("bundle", "additional_bundles")
+    @classmethod
+    def _resolve_shipped(cls, value: Path | list[Path]) -> Path | list[Path]:
+        if isinstance(value, list):
+            return [_bundle_folder(one) for one in value]
+        return _bundle_folder(value)
+
+    @property
+    def bundles(self) -> list[Path]:
+        """All bundles, the main one first."""
+        return [self.bundle, *self.additional_bundles]
+
+
+class ClassifierSettings(Strict):
+    """The classifier of POST /predict."""
+
+    bundle: Path | None = Field(
+        None, description="folder that `identity-trainer classifier fit` wrote; its embedder must be loaded"
+    )
+    allowed_url_hosts: list[str] = Field(
+        [], description="hosts from which /predict may fetch pictures, e.g. photos.example.com or 10.0.0.5:8080"
+    )
+
+    @field_validator("allowed_url_hosts")
+    @classmethod
+    def _normalise(cls, value: list[str]) -> list[str]:
+        return [host.strip().lower() for host in value]
+
+
+class InferenceSettings(Strict):
+    """Where and how the models run."""
+
+    worker_url: str | None = Field(
+        None,
+        description="http://worker:8001, or several URLs separated by commas; every address of a name is used. "
+        "Default: "
+        "the models run in the API's "
+        ""
+        ""
+        ""
+        ""
+        "process",
+    )
+    worker_token: SecretStr | None = Field(None, min_length=16, description="shared by API and workers")
+    worker_timeout_s: float = Field(30.0, gt=0, description="seconds for one request to a worker")
+    backend: Backend = Field(
+        "auto", description="runtime of the graphs; auto: OpenVINO if installed, else ONNX Runtime"
+    )
+    device: Device = "cpu"
+    precision: Precision = Field("f32", description="number format of the embedder; calibrations depend on it")
+    threads: int | None = Field(None, ge=1, description="default: the cores divided among the processes, at most 8")
+    max_batch: int = Field(8, ge=1, description="pictures that are processed together")
+    max_queued: int = Field(64, ge=1, description="pictures that may wait; a request beyond that gets 503")
+
+    @field_validator("worker_url")
+    @classmethod
+    def _require_urls(cls, value: str | None) -> str | None:
+        for url in (value or "").split(",") if value is not None else []:
+            _require_origin(url.strip())
+        return value
+
+    @property
+    def urls(self) -> list[str]:
+        return [] if self.worker_url is None else [url.strip().rstrip("/") for url in self.worker_url.split(",")]
+
+    @property
+    def token(self) -> str | None:
+        return None if self.worker_token is None else self.worker_token.get_secret_value()
+
+
+class WorkerSettings(Strict):
+    """The inference worker's HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8001, ge=0, le=65535)
+
+    @property
+    def on_loopback(self) -> bool:
+        return _is_loopback(self.host)

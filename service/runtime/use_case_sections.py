@@ -1,0 +1,82 @@
+"""The sections of the settings for recognition, jobs, keys and limits."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from service.strict_model import Strict
+
+
+class RecognitionSettings(Strict):
+    """Decisions and the quality of enrolled faces."""
+
+    fmr: float = Field(1e-3, gt=0, lt=1, description="false match rate of requests and collections without a rate")
+    duplicate_fpir: float = Field(
+        0.01, gt=0, lt=1, description="share of new identities that may be reported as duplicates by mistake"
+    )
+    min_face_px: float = Field(32, ge=0, description="shorter side of the face's box in pixels")
+    min_sharpness: float = Field(15, ge=0, description="variance of the Laplacian of the aligned crop")
+    max_asymmetry: float = Field(0.75, ge=0, le=1, description="0: frontal; 1: profile")
+    min_brightness: float = Field(30, ge=0, le=255, description="mean luma of the face")
+    max_brightness: float = Field(235, ge=0, le=255, description="mean luma of the face")
+    min_quality: float = Field(0.05, ge=0, le=1, description="share of the model's reference faces that are worse")
+
+
+class AuditSettings(Strict):
+    """The audit trail."""
+
+    key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="key of the audit trail's MACs, the same for all services on a database. Default: a key in "
+        "`data_dir` "
+        "with the embedded database; with a database of your own, no trail is "
+        ""
+        ""
+        ""
+        ""
+        "kept",
+    )
+
+
+class CropSettings(Strict):
+    """Encryption of stored crops."""
+
+    key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="key that encrypts crops, the same for all services on a database. Default: a key in "
+        "`data_dir` with "
+        "the embedded database; with a database of your own, no crops can be "
+        ""
+        ""
+        ""
+        ""
+        "stored",
+    )
+    old_keys: list[SecretStr] = Field([], description="former keys, which still decrypt crops")
+
+
+class JobSettings(Strict):
+    """Background jobs."""
+
+    in_api: bool = Field(
+        True, description="the API's processes run jobs; set to false where `identity-registry jobs` runs"
+    )
+    uploads: Path | None = Field(
+        None, description="folder of uploaded archives, shared by all processes; default: below `data_dir`"
+    )
+    import_root: Path | None = Field(
+        None, description="folder of the server below which jobs may enrol; default: uploaded archives only"
+    )
+    parallel: int = Field(4, ge=1, le=64, description="identities that one task enrols at the same time")
+    keep_days: int = Field(7, ge=1, description="days for which finished jobs and the results of their rows are kept")
+
+
+class LimitSettings(Strict):
+    """Limits of requests."""
+
+    max_body_bytes: int = Field(32 * 1024**2, ge=1024, description="bytes of a request's body")
+    max_image_bytes: int = Field(20 * 1024**2, ge=1024, description="bytes of a picture")
+    max_archive_bytes: int = Field(4 * 1024**3, ge=1024, description="bytes of a bulk enrolment's zip archive")
+    max_image_pixels: int = Field(50_000_000, ge=1024, description="pixels of a picture, checked before decoding")

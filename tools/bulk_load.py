@@ -1,0 +1,70 @@
+"""Loads synthetic people into a gallery by COPY, as the owner of the tables."""
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from pgvector import Bit
+from pgvector.psycopg import register_vector
+from rich.progress import track
+
+from service.gallery.index.centroids import binary_codes
+from service.gallery.people.collections import Collection
+from tools.synthetic_gallery import CHUNK, Floats
+
+MODEL = "synthetic"
+IDENTITY = "identity (collection_id, id, external_id, label)", ["uuid", "uuid", "text", "text"]
+TEMPLATE = (
+    "template (collection_id, identity_id, model_id, dim, embedding, id, source_sha256, box, detection_score)",
+    ["uuid", "uuid", "text", "int4", "vector", "uuid", "bytea", "float4[]", "float4"],
+)
+CENTROID = (
+    "centroid (collection_id, identity_id, model_id, dim, embedding, template_count, code)",
+    ["uuid", "uuid", "text", "int4", "vector", "int4", "bit"],
+)
+
+
+def copy_people(url: str, collection: Collection, ids: Sequence[uuid.UUID], people: Floats, title: str) -> float:
+    """Inserts people with one template and one centroid each.
+
+    Args:
+        people: (N, dim) normalised embeddings.
+        title: description of the progress bar; an empty title hides the bar.
+
+    Returns:
+        The time in seconds.
+    """
+    started = time.perf_counter()
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        register_vector(connection)
+        chunks = range(0, len(people), CHUNK)
+        for first in track(chunks, description=title, transient=True, disable=not title):
+            with connection.cursor() as cursor:
+                _copy_chunk(cursor, collection, ids[first : first + CHUNK], people[first : first + CHUNK])
+            connection.commit()
+    return time.perf_counter() - started
+
+
+def _copy_chunk(
+    cursor: "psycopg.Cursor[tuple[object, ...]]", collection: Collection, ids: Sequence[uuid.UUID], people: Floats
+) -> None:
+    dim, box = people.shape[1], [0.0, 0.0, 1.0, 1.0]
+    _copy(cursor, *IDENTITY, ((collection.id, one, str(one), "synthetic") for one in ids))
+    templates = (
+        (collection.id, one, MODEL, dim, vector, one, one.bytes * 2, box, 1.0)
+        for one, vector in zip(ids, people, strict=True)
+    )
+    _copy(cursor, *TEMPLATE, templates)
+    centroids = (
+        (collection.id, one, MODEL, dim, vector, 1, Bit(code))
+        for one, vector, code in zip(ids, people, binary_codes(people), strict=True)
+    )
+    _copy(cursor, *CENTROID, centroids)
+
+
+def _copy(cursor: "psycopg.Cursor[tuple[object, ...]]", target: str, types: list[str], rows: Iterator[object]) -> None:
+    with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)  # type: ignore[arg-type]

@@ -1,0 +1,86 @@
+"""`identity-trainer calibrate`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.options import BUNDLE, WORK, Identities, TrainedBy, Work
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from service.inference.embedder import FaceEmbedder
+
+
+def calibrate(
+    identities: Identities,
+    distractors: Annotated[
+        Path | None, typer.Option(help="Aligned crops of other people, who fill up the largest searched galleries.")
+    ] = None,
+    bundle: Annotated[Path, typer.Option(help="Bundle to measure.")] = BUNDLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a copy of the bundle with the table. Unset: the table is written into --bundle."),
+    ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--everybody", help="Measure on all people: the model was trained on none of them.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite a table that covers rarer false matches.")
+    ] = False,
+    config: TrainedBy = Path("configs/train.yaml"),
+    precision: Annotated[
+        str, typer.Option(help="f32 or bf16; thresholds of one precision are not valid for the other.")
+    ] = "f32",
+    work: Work = WORK,
+) -> None:
+    """Measure the threshold of each false match rate and write the table into the manifest.
+
+    The measurement uses the people of --identities whom the split of --config holds out for calibration. To measure a
+    shipped model on your own people: --everybody --output runs/calibrated; start the service with
+    REGISTRY_EMBEDDER__BUNDLE=runs/calibrated.
+
+    A rate counts as measured if at least ten impostor pairs lie above its threshold; the table ends there. Confidence
+    intervals are bootstrapped over people. The service resolves `fmr` and `fpir` with this table.
+    """
+    from service.inference.embedder import FaceEmbedder
+    from service.inference.graph import RuntimeOptions
+    from trainer.archives import unpack
+    from trainer.embedder import calibration, calibration_record
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.report import calibration_tables
+    from trainer.embedder.split import Part
+
+    embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision))  # type: ignore[arg-type]
+    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    split = EmbedderConfig.load(config).split
+    if everybody:
+        split = split.model_copy(update={"validation": 0.0, "calibration": 1.0})
+    sample = calibration.held_out_sample(embedder, crops, split, Part.CALIBRATION)
+    people = "people who were not in the training data" if everybody else "held-out people of the training archives"
+    data = f"{len(set(sample.names))} {people}, {len(sample.names)} aligned crops"
+    others = _embed_distractors(embedder, distractors, work)
+    table = calibration.calibrate(sample, others, precision, data)  # type: ignore[arg-type]
+    if output is None and not replace:
+        calibration_record.require_not_shorter(bundle, table)
+    calibration_record.record(bundle, output or bundle, table, sample)
+    typer.echo(calibration_tables(table))
+    typer.echo(calibration_record.describe_range(table))
+    typer.echo(f"written into {output or bundle}")
+
+
+def _embed_distractors(embedder: "FaceEmbedder", distractors: Path | None, work: Path) -> "npt.NDArray[np.float32]":
+    import numpy as np
+
+    from trainer.archives import unpack
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.embedding import embed_crops
+
+    if distractors is None:
+        return np.zeros((0, embedder.manifest.embedding_dim), np.float32)
+    folder = unpack([distractors], work / "unlabelled")
+    crops = load_aligned_crops(folder, None, work / "cache", labelled=False)
+    return embed_crops(embedder, crops, range(len(crops)))[0]

@@ -1,0 +1,98 @@
+"""`identity-trainer evaluate`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, Bundle, DetectorBundle, TrainedBy, Unpacked
+
+if TYPE_CHECKING:
+    from service.inference.embedder import FaceEmbedder
+    from trainer.embedder.report import HeldOutFigures
+
+
+def evaluate(
+    pairs: Annotated[Path, typer.Option(help="Folder or zip archive with pairs.csv and <identity>/<photo>.jpg.")],
+    identities: Annotated[
+        list[Path] | None,
+        typer.Option(help="Training data, whose held-out people show whether quality predicts errors; repeatable."),
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="FairFace as aligned crops with fairface.csv, for the errors of each group.")
+    ] = None,
+    bundle: Bundle = BUNDLE,
+    detector: DetectorBundle = DETECTOR_BUNDLE,
+    yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, instead of the detector bundle.")] = None,
+    config: TrainedBy = Path("configs/train.yaml"),
+    face: Annotated[str, typer.Option(help="Face to use of a photo with several: strongest or largest.")] = "strongest",
+    record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder for report and plots.")] = Path("runs/evaluation/embedder"),
+    work: Unpacked = WORK,
+) -> None:
+    """Measure verification and identification errors on photos through the whole engine, and write a report.
+
+    The report also checks the calibrated thresholds on these photos. With --identities it shows whether quality
+    predicts errors; with --groups it shows false match rates by race, gender and age.
+    """
+    import json
+
+    from service.inference.bundle import read_embedder, write_manifest
+    from service.inference.detector import YoloFaceDetector
+    from service.inference.embedder import FaceEmbedder
+    from service.inference.engine import FaceChoice, FaceFinder
+    from service.inference.graph import RuntimeOptions
+    from service.inference.local import LocalEngine
+    from service.vision.image import ImageLimits
+    from trainer.archives import unpack
+    from trainer.configuration import ConfigError
+    from trainer.embedder import evaluation, plots, report
+    from trainer.embedder.groups import measure_groups
+    from trainer.finders import YUNET_MIN_SCORE, YuNet
+
+    calibration = read_embedder(bundle).calibration
+    options = RuntimeOptions() if calibration is None else RuntimeOptions(precision=calibration.precision)
+    embedder = FaceEmbedder(bundle, options)
+    finder: FaceFinder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
+    if yunet is not None:
+        finder = YuNet(yunet, YUNET_MIN_SCORE)
+    pair_list = next(unpack([pairs], work / "pairs").rglob("pairs.csv"), None)
+    if pair_list is None:
+        raise ConfigError(f"{pairs} has no pairs.csv; add one with the columns image_a, image_b and same (0 or 1)")
+    engine = LocalEngine(finder, [embedder], ImageLimits())
+    figures = evaluation.evaluate(engine, pair_list.parent, calibration, FaceChoice(face))
+    held_out = _measure_held_out(embedder, identities, config, work)
+    by_group = []
+    if groups is not None:
+        by_group = measure_groups(unpack([groups], work / "unlabelled"), finder, embedder, calibration)
+    output.mkdir(parents=True, exist_ok=True)
+    plots.report_plots(figures, held_out.discard, by_group, output)
+    text = report.evaluation_report(embedder.manifest, figures, pairs.name, held_out, by_group)
+    (output / "report.md").write_text(text)
+    (output / "figures.json").write_text(json.dumps(figures.summary(), indent=2) + "\n")
+    if record:
+        write_manifest(bundle, embedder.manifest.model_copy(update={"evaluation": figures.summary()}))
+    typer.echo(text)
+    typer.echo(f"report and plots: {output / 'report.md'}")
+
+
+def _measure_held_out(
+    embedder: "FaceEmbedder", identities: list[Path] | None, config: Path, work: Path
+) -> "HeldOutFigures":
+    from trainer.archives import unpack
+    from trainer.embedder import calibration, discard, evaluation
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.report import HeldOutFigures
+    from trainer.embedder.split import Part
+
+    if not identities:
+        return HeldOutFigures()
+    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    sample = calibration.held_out_sample(embedder, crops, EmbedderConfig.load(config).split, Part.CALIBRATION)
+    table = embedder.manifest.calibration
+    return HeldOutFigures(
+        closed_set=evaluation.closed_set(embedder, crops),
+        discard=discard.error_versus_discard(sample.embeddings, sample.names, sample.lengths),
+        templates=[] if table is None else evaluation.several_templates(sample.embeddings, sample.names, table),
+    )

@@ -1,0 +1,62 @@
+"""Finds six landmarks of every aligned crop and caches them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from service.inference.bundle import file_sha256
+from service.vision.heatmaps import POINTS
+from trainer.cache import cached_array, content_key
+from trainer.configuration import ConfigError, choice
+from trainer.embedder.aligned_crops import AlignedCrops
+from trainer.finders import DetectorLandmarks, DlibLandmarks, Finder, FinderName, LandmarkFinder, MediaPipeLandmarks
+
+Floats = npt.NDArray[np.float32]
+DLIB = "dlib"
+
+
+def named_landmarks(crops: AlignedCrops, name: str, file: Path | None) -> Floats:
+    """Returns (N, 6, 3) landmarks in pixels of the crops; confidence 0 if the finder sees no face.
+
+    Args:
+        name: `dlib` or one of `FinderName`.
+        file: Model file of the finder, where its package contains none.
+
+    Raises:
+        ConfigError: The finder does not exist or is not installed, or its model file is missing.
+    """
+    if name == DLIB:
+        if file is None:
+            raise ConfigError("dlib needs a shape predictor of 68 points; name it with --landmarks-file")
+        if not file.is_file():
+            raise ConfigError(f"{file}: no such file; dlib's package contains no shape predictor, download one")
+        return _cached_landmarks(crops, f"dlib {file_sha256(file)}", lambda: DlibLandmarks(file))
+    finder = Finder(choice(FinderName, name, "landmarks"), file)
+
+    def open_finder() -> LandmarkFinder:
+        if finder.name is FinderName.MEDIAPIPE and file is not None:
+            return MediaPipeLandmarks(file)
+        return DetectorLandmarks(finder())
+
+    return _cached_landmarks(crops, finder.key, open_finder)
+
+
+def served_landmarks(crops: AlignedCrops) -> Floats:
+    """Returns (N, 6, 3) landmarks of the shipped detector, which are those that the service sees."""
+    return named_landmarks(crops, FinderName.YOLO, None)
+
+
+def _cached_landmarks(crops: AlignedCrops, finder_key: str, open_finder: Callable[[], LandmarkFinder]) -> Floats:
+    file = crops.array.with_name(f"{crops.array.stem}-landmarks-{content_key(finder_key)}.npy")
+    return cached_array(file, lambda: _find_all(crops, open_finder()))
+
+
+def _find_all(crops: AlignedCrops, find: LandmarkFinder) -> Floats:
+    landmarks = np.zeros((len(crops), POINTS, 3), np.float32)
+    for row in track(range(len(crops)), description="finding landmarks"):
+        if (points := find(np.asarray(crops.pictures[row]))) is not None:
+            landmarks[row] = points
+    return landmarks

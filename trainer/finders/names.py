@@ -1,0 +1,68 @@
+"""Selects a face detector by its name."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import service
+from service.inference.bundle import MANIFEST, file_sha256
+from service.inference.detector import YoloFaceDetector
+from service.inference.engine import FaceFinder
+from service.inference.graph import RuntimeOptions
+from trainer.configuration import ConfigError
+from trainer.finders.mediapipe import MediaPipe
+from trainer.finders.mtcnn import Mtcnn
+from trainer.finders.yunet import YUNET_MIN_SCORE, YuNet
+
+SHIPPED_BUNDLE = Path(service.__file__).parent / "bundles" / "detector"
+
+
+class FinderName(StrEnum):
+    YOLO = "yolo"
+    """A detector bundle; the shipped one by default."""
+    YUNET = "yunet"
+    MTCNN = "mtcnn"
+    MEDIAPIPE = "mediapipe"
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A face detector that every worker process can open.
+
+    Attributes:
+        path: Bundle folder of `yolo` (None: the shipped bundle) or model file of `yunet` and `mediapipe`. MTCNN's
+            package contains its weights.
+
+    Raises:
+        ConfigError: The model file is missing.
+    """
+
+    name: FinderName
+    path: Path | None
+
+    def __post_init__(self) -> None:
+        if self.name in {FinderName.YUNET, FinderName.MEDIAPIPE} and self.path is None:
+            raise ConfigError(f"{self.name} needs its model file; name it with --model-file")
+        if self.path is not None and not self.path.exists():
+            raise ConfigError(f"{self.path}: no such model")
+
+    def __call__(self) -> FaceFinder:
+        """Opens the detector with one thread, since several processes run at once.
+
+        Raises:
+            ConfigError: The detector's package is not installed, or the file is not its model.
+        """
+        if self.name is FinderName.YOLO:
+            return YoloFaceDetector(self.path or SHIPPED_BUNDLE, RuntimeOptions(threads=1))
+        if self.name is FinderName.MTCNN:
+            return Mtcnn()
+        assert self.path is not None
+        return MediaPipe(self.path) if self.name is FinderName.MEDIAPIPE else YuNet(self.path, YUNET_MIN_SCORE)
+
+    @property
+    def key(self) -> str:
+        """The name and a hash of the model, which distinguish results of different detectors in the cache."""
+        path = (self.path or SHIPPED_BUNDLE) if self.name is FinderName.YOLO else self.path
+        if path is None:
+            return str(self.name)
+        return f"{self.name} {file_sha256(path / MANIFEST if path.is_dir() else path)}"
