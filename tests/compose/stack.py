@@ -60,7 +60,7 @@ class Stack:
         return self.compose("exec", "-T", "--index", str(index), service, *command)
 
     def kill(self, service: str, index: int = 1) -> None:
-        """Kills the processes of a service from inside, as a crash does: Docker does not restart after a kill of its own."""
+        """Kills the processes of a service from inside, as a crash does: Docker restarts crashed containers only."""
         self.compose("exec", "-T", "--index", str(index), service, "python", "-c", KILL_PYTHON, check=False)
 
     def kill_database(self) -> None:

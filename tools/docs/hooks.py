@@ -27,6 +27,7 @@ GENERATORS = {
     "training": ("training", "render"),
     "metrics": ("metrics", "render"),
     "cli": ("cli", "render"),
+    "client": ("client", "render"),
     "operations": ("operations", "render"),
     "operations-overview": ("operations", "render_overview"),
     "schemas": ("operations", "render_schemas"),

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.access.audit_entries import Action, Entry, Head
-from service.gallery.storage.tables import audit, audit_head
+from service.gallery.storage.tables import audit, audit_head, labelled
 
 PAGE_ENTRIES = 1000
 
@@ -35,7 +35,7 @@ async def page(
         identity_id: only entries about this identity.
         action: only entries of this kind.
     """
-    statement = select(audit).where(audit.c.collection_id == collection_id, audit.c.number > after)
+    statement = select(*labelled(audit)).where(audit.c.collection_id == collection_id, audit.c.number > after)
     if identity_id is not None:
         statement = statement.where(audit.c.identity_id == identity_id)
     if action is not None:
@@ -45,14 +45,14 @@ async def page(
 
 async def find_head(connection: AsyncConnection, collection_id: uuid.UUID) -> Head | None:
     """Returns the head of a collection's chain; None if the chain is empty."""
-    statement = select(audit_head).where(audit_head.c.collection_id == collection_id)
+    statement = select(*labelled(audit_head)).where(audit_head.c.collection_id == collection_id)
     row = (await connection.execute(statement)).one_or_none()
     return None if row is None else Head(**row._mapping)
 
 
 async def heads(connection: AsyncConnection, collection_id: uuid.UUID | None = None) -> list[Head]:
     """Returns the head of one collection's chain, or of every chain including those of deleted collections."""
-    statement = select(audit_head).order_by(audit_head.c.collection_id)
+    statement = select(*labelled(audit_head)).order_by(audit_head.c.collection_id)
     if collection_id is not None:
         statement = statement.where(audit_head.c.collection_id == collection_id)
     return [Head(**row._mapping) for row in await connection.execute(statement)]

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.access import audit_log
 from service.gallery.access.audit_entries import SERVICE, Action, ChainBrokenError, Entry, Event, Head
-from service.gallery.storage.tables import audit, audit_head
+from service.gallery.storage.tables import audit, audit_head, labelled
 
 FIRST_MAC = bytes(32)
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class AuditTrail:
         return Head(collection_id, 0, FIRST_MAC, self._head_mac(collection_id, 0, FIRST_MAC))
 
     async def _locked_head(self, connection: AsyncConnection, collection_id: uuid.UUID) -> Head:
-        statement = select(audit_head).where(audit_head.c.collection_id == collection_id).with_for_update()
+        statement = select(*labelled(audit_head)).where(audit_head.c.collection_id == collection_id).with_for_update()
         row = (await connection.execute(statement)).one_or_none()
         if row is None:  # the first entry of the collection
             first = upsert(audit_head).values(asdict(self._first_head(collection_id)))

@@ -10,12 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, Conflict, JobNotFound
 from service.gallery.jobs.records import UNFINISHED, Job, JobRef, State
-from service.gallery.jobs.records import JobRow as JobRow
-from service.gallery.jobs.records import Progress as Progress
-from service.gallery.jobs.records import RowStatus as RowStatus
-from service.gallery.jobs.rows import delete_person_rows as delete_person_rows
-from service.gallery.jobs.rows import progress as progress
-from service.gallery.jobs.rows import rows_page as rows_page
 from service.gallery.storage.paging import PageCursor
 from service.gallery.storage.tables import job, job_row
 
@@ -162,6 +156,3 @@ async def fail_abandoned(connection: AsyncConnection) -> None:
 def _job(row: Row[Any]) -> Job:
     values = dict(row._mapping)
     return Job(**values | {"state": State(values["state"])})
-
-
-__all__ = ["Job", "JobRef", "JobRow", "Progress", "RowStatus", "State", "delete_person_rows", "progress", "rows_page"]

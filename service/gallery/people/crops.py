@@ -36,7 +36,7 @@ async def read(
         faces: the `source_sha256` of the wanted crops by identity.
     """
     keys = [(identity_id, source) for identity_id, sources in faces.items() for source in sources]
-    statement = select(crop.c.identity_id, crop.c.source_sha256, crop.c.encrypted).where(
+    statement = select(crop.c.identity_id, crop.c.source_sha256, crop.c.encrypted.label("encrypted")).where(
         crop.c.collection_id == collection_id, tuple_(crop.c.identity_id, crop.c.source_sha256).in_(keys)
     )
     return {(row.identity_id, row.source_sha256): row.encrypted for row in await connection.execute(statement)}

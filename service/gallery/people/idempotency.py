@@ -23,7 +23,7 @@ class StoredResponse:
 
 async def find(connection: AsyncConnection, collection_id: uuid.UUID, key: str) -> StoredResponse | None:
     """Returns the response that is stored under this key and has not expired."""
-    statement = select(idempotency.c.request_sha256, idempotency.c.response).where(
+    statement = select(idempotency.c.request_sha256, idempotency.c.response.label("response")).where(
         idempotency.c.collection_id == collection_id,
         idempotency.c.key == key,
         idempotency.c.response.is_not(None),

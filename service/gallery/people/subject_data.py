@@ -11,7 +11,7 @@ from service.gallery.access import audit_log
 from service.gallery.access.audit_entries import Entry
 from service.gallery.people import identities
 from service.gallery.people.identities import Identity
-from service.gallery.storage.tables import centroid, correction, crop, idempotency, job_row, template
+from service.gallery.storage.tables import centroid, correction, crop, idempotency, job_row, labelled, template
 
 MAX_ENTRIES = 10_000
 
@@ -35,7 +35,7 @@ async def read(connection: AsyncConnection, collection_id: uuid.UUID, identity_i
     row = await identities.get(connection, collection_id, identity_id)
 
     async def rows(table: Table, condition: Any) -> list[dict[str, Any]]:
-        statement = select(table).where(table.c.collection_id == collection_id, condition)
+        statement = select(*labelled(table)).where(table.c.collection_id == collection_id, condition)
         return [dict(one._mapping) for one in await connection.execute(statement)]
 
     in_jobs = (job_row.c.external_id == row.external_id) | (job_row.c.identity_id == identity_id)

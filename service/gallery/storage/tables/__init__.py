@@ -1,7 +1,7 @@
 """The schema of the gallery, as SQLAlchemy tables."""
 
 from service.gallery.storage.tables.access import api_key, audit, audit_head, schema_serves
-from service.gallery.storage.tables.base import metadata
+from service.gallery.storage.tables.base import labelled, metadata
 from service.gallery.storage.tables.jobs import job, job_row
 from service.gallery.storage.tables.people import (
     CODE_BITS,
@@ -28,6 +28,7 @@ __all__ = [
     "identity",
     "job",
     "job_row",
+    "labelled",
     "metadata",
     "model",
     "schema_serves",

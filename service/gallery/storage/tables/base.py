@@ -1,6 +1,8 @@
 """The metadata with the naming convention of constraints, and columns that several tables share."""
 
-from sqlalchemy import Column, DateTime, MetaData, func
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, DateTime, MetaData, Table, func
 
 metadata = MetaData(
     naming_convention={
@@ -15,3 +17,8 @@ metadata = MetaData(
 
 def created_at() -> "Column[object]":
     return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def labelled(table: Table) -> list[ColumnElement[Any]]:
+    """Returns the columns with their keys as labels: a row's attributes are otherwise named as in the database."""
+    return [column.label(column.key) for column in table.c]
