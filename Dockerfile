@@ -10,7 +10,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 # Volumes are mounted on these folders: a new volume takes the owner of the folder.
 RUN groupadd --system --gid 10001 registry \
     && useradd --system --uid 10001 --gid registry --home-dir /app --shell /usr/sbin/nologin registry \
-    && install -d -o registry -g registry -m 0755 /app /secrets/db /secrets/api /secrets/owner /secrets/worker /first-key \
+    && install -d -o registry -g registry -m 0755 /app /first-key \
+    && install -d -o registry -g registry -m 0755 /secrets/db /secrets/api /secrets/owner /secrets/worker \
     && install -d -o registry -g registry -m 0711 /var/lib/identity-registry \
     && install -d -o registry -g registry -m 0700 /var/lib/identity-registry/uploads
 WORKDIR /app
@@ -36,15 +37,16 @@ COPY requirements/standalone.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/standalone.lock
 
 FROM environment AS packages-trainer
-# Empty: PyTorch with CUDA, by its hashes. Otherwise the index of another build, for example of the one for CPUs, which is
-# a tenth of the size; only the version is fixed then.
+# Empty: PyTorch with CUDA, by its hashes. Otherwise the index of another build, for example of the one for CPUs, which
+# is a tenth of the size; only the version is fixed then.
 ARG TORCH_INDEX_URL=
 COPY requirements/trainer.lock requirements/torch.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/trainer.lock
 RUN if [ -z "$TORCH_INDEX_URL" ]; then \
       pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/torch.lock; \
     else \
-      pip install --no-cache-dir --index-url "$TORCH_INDEX_URL" $(sed -nE 's/^((torch|torchvision)==[^ ]+).*/\1/p' /tmp/torch.lock); \
+      pip install --no-cache-dir --index-url "$TORCH_INDEX_URL" \
+        $(sed -nE 's/^((torch|torchvision)==[^ ]+).*/\1/p' /tmp/torch.lock); \
     fi
 
 # The wheel of this project: packages, models, migrations and console scripts.
@@ -76,24 +78,28 @@ CMD ["identity-registry", "worker"]
 
 FROM serves-api AS api
 COPY --from=packages-api /opt/venv /opt/venv
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 USER 10001:10001
 CMD ["identity-registry", "serve"]
 
 FROM serves-models AS worker
 COPY --from=packages-worker /opt/venv /opt/venv
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 USER 10001:10001
 
 FROM serves-models AS worker-gpu
 COPY --from=packages-worker-gpu /opt/venv /opt/venv
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 ENV REGISTRY_INFERENCE__DEVICE=cuda
 USER 10001:10001
 
 FROM base AS trainer
 COPY --from=packages-trainer /opt/venv /opt/venv
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 COPY configs /app/configs
 RUN install -d -o registry -g registry -m 0755 /app/runs
 ENV MPLCONFIGDIR=/tmp/matplotlib
@@ -105,7 +111,8 @@ CMD ["--help"]
 
 FROM serves-api AS standalone
 COPY --from=packages-standalone /opt/venv /opt/venv
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 USER 10001:10001
 VOLUME /var/lib/identity-registry
 CMD ["sh", "deploy/compose/standalone.sh"]

@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 SERVE_VENV := .venv-serve
 RUN := $(VENV)/bin/python
+TRAINER := $(VENV)/bin/identity-trainer
 PHOTOS ?=
 LFW ?=
 TESTS ?= tests
@@ -26,7 +27,8 @@ INSTALLED_FROM := pyproject.toml clients/python/pyproject.toml tools/environment
 .PHONY: help demo serve setup test coverage compose-test check docs train bench bench-gallery lock clean
 
 help: ## list the commands
-	@awk 'BEGIN {FS = ":.*## "; print "identity registry\n"} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'identity registry'; echo
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  make demo PHOTOS=folder    use your own pictures: folder/<name>/*.jpg"
 	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=mobilefacenet.onnx] [UNLABELLED=c.zip] [MODEL=name]'
 	@echo "  make test LFW=folder       test also with different photos of each person (layout of LFW)"
@@ -50,7 +52,8 @@ setup: $(VENV)/.ready ## install the full environment in .venv: tests, trainer, 
 
 # One thread per model: two test processes share the cores.
 test: setup ## run all tests; WORKERS= processes
-	@LFW="$(LFW)" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
+	@LFW="$(LFW)" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
+		$(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 # Without the trainer's tests: the tracer of coverage hung CPython 3.11 where a thread with greenlets ended among them.
 coverage: setup ## measure which lines of service/ its tests run
@@ -62,7 +65,7 @@ compose-test: setup ## test docker compose: start, kill, recover, scale, stop; L
 	@COMPOSE_TEST=1 LOAD_S=$(LOAD_S) $(RUN) -m pytest -s tests/compose
 
 # Vulture: fields of documents and settings are set by name, so unused variables and attributes mean nothing here.
-check: setup docs ## check format, lint, types, imports, spelling, dead code, dependencies, documentation
+check: setup ## check format, lint, types, imports, spelling, dead code, dependencies, documentation
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
@@ -71,17 +74,19 @@ check: setup docs ## check format, lint, types, imports, spelling, dead code, de
 	@! $(VENV)/bin/vulture | grep -vE 'unused (variable|attribute)'
 	@$(VENV)/bin/deptry .
 	@$(VENV)/bin/deptry --config clients/python/pyproject.toml clients/python/src
+	@$(MAKE) --no-print-directory docs
 
 docs: setup ## build the documentation into site/; warnings are errors
-	@$(VENV)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
-train: setup ## fine-tune the shipped embedder (or another MobileFaceNet, WEIGHTS=) with IDENTITIES= (folders or zips of <identity>/<crop>)
+train: setup ## fine-tune the shipped embedder with IDENTITIES= (folders or zips of <identity>/<crop>)
 	@test -n "$(IDENTITIES)" || { echo 'make train IDENTITIES="a.zip b.zip"'; exit 2; }
-	@$(RUN) -m trainer train $(SOURCES) --teacher $(WEIGHTS) --initial $(WEIGHTS) --output runs/$(MODEL)/run --work runs/$(MODEL)/data \
-		--config $(CONFIG) $(if $(UNLABELLED),--unlabelled $(UNLABELLED) --unlabelled-folder $(UNLABELLED_FOLDER))
-	@$(RUN) -m trainer export --checkpoint runs/$(MODEL)/run/2-batch-hard/best.ckpt --model-id $(MODEL) --output runs/$(MODEL)/bundle \
-		--provenance $(PROVENANCE)
-	@$(RUN) -m trainer calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data --config $(CONFIG)
+	@$(TRAINER) train $(SOURCES) --teacher $(WEIGHTS) --initial $(WEIGHTS) --config $(CONFIG) \
+		--output runs/$(MODEL)/run --work runs/$(MODEL)/data \
+		$(if $(UNLABELLED),--unlabelled $(UNLABELLED) --unlabelled-folder $(UNLABELLED_FOLDER))
+	@$(TRAINER) export --checkpoint runs/$(MODEL)/run/2-batch-hard/best.ckpt --model-id $(MODEL) \
+		--output runs/$(MODEL)/bundle --provenance $(PROVENANCE)
+	@$(TRAINER) calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data --config $(CONFIG)
 
 bench: setup ## measure requests and their parts; YUNET= adds the YuNet detector for comparison
 	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles the lock files: exact versions with the hashes of the files for every platform, and no address of a package index.
+# Compiles the lock files: exact versions with the hashes of the files for every platform, without addresses of package
+# indexes.
 #   bash tools/lock.sh PYTHON [--upgrade]
 # Without --upgrade, versions in the lock files are kept where they still fit.
 set -euo pipefail
@@ -10,8 +11,8 @@ compile() { # NAME ARGUMENTS…
   local name=$1
   shift
   echo "compiling requirements/$name.lock"
-  "$run" -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-    --no-header --constraint requirements/constraints.txt --override requirements/overrides.txt \
+  "$run" -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-annotate --no-header --constraint requirements/constraints.txt --override requirements/overrides.txt \
     --excludes requirements/excluded.txt --output-file "requirements/$name.lock" "$@"
 }
 client=clients/python/pyproject.toml
@@ -33,5 +34,5 @@ sed -nE 's/^onnxruntime==([^ ]+).*/onnxruntime-gpu[cuda,cudnn]==\1/p' requiremen
 compile worker-gpu pyproject.toml "$gpu" --extra inference --no-emit-package onnxruntime "${versions[@]}"
 # PyTorch has a file of its own: an image may install it from another index, whose files have other hashes.
 compile torch requirements/constraints.txt "${versions[@]}"
-mapfile -t torch < <(sed -nE 's/^((torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==).*/\1/p' requirements/torch.lock | tr -d =)
+mapfile -t torch < <(sed -nE 's/^(torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==.*/\1/p' requirements/torch.lock)
 compile trainer pyproject.toml --extra trainer "${torch[@]/#/--no-emit-package=}" "${versions[@]}"

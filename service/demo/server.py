@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -26,8 +26,12 @@ Phase = Callable[[str], AbstractContextManager[None]]
 """Opens a phase of the start with the given text; it closes when the phase ends."""
 
 
+def _no_report(_: str) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 @contextlib.contextmanager
-def running_registry(phase: Phase = nullcontext) -> Iterator[httpx.Client]:
+def running_registry(phase: Phase = _no_report) -> Iterator[httpx.Client]:
     """Yields a client of an empty registry. All processes that it starts end with the block.
 
     Args:

@@ -38,8 +38,8 @@ class ClassifierManifest(Strict):
     evaluation: dict[str, float] = Field(default_factory=dict)
 
     def fits(self, embedder: EmbedderManifest) -> bool:
-        """Returns True if the classifier was fitted on embeddings that are comparable with this embedder's."""
-        return self.embedder_fingerprint in equivalent_fingerprints(embedder)
+        """Returns True if the classifier was fitted on embeddings of this embedder or of an equivalent earlier file."""
+        return self.embedder == embedder.model_id and self.embedder_fingerprint in equivalent_fingerprints(embedder)
 
 
 class Classifier:

@@ -124,18 +124,17 @@ def test_a_key_for_one_collection_stays_in_it(ask: Callable[..., httpx.Response]
         assert ask(everywhere, "POST", "/collections", json={"name": name}).status_code == 201
     key = new_key(collection=ours)
     photo = {"images": COLLINS.read_bytes()}
-    registered = ask(key, "POST", "/register", data={"label": "eileen", "collection": ours}, files=photo)
+    registered = ask(key, "POST", "/register", params={"collection": ours}, data={"label": "eileen"}, files=photo)
     assert registered.status_code == 201
     person = registered.json()["identity_id"]
     for method, path, arguments in (
-        ("POST", "/register", {"data": {"label": "eileen", "collection": theirs}, "files": photo}),
-        ("POST", "/search", {"data": {"collection": theirs}, "files": {"image": COLLINS.read_bytes()}}),
+        ("POST", "/register", {"params": {"collection": theirs}, "data": {"label": "eileen"}, "files": photo}),
+        ("POST", f"/search?collection={theirs}", {"files": {"image": COLLINS.read_bytes()}}),
         ("POST", "/search", {"files": {"image": COLLINS.read_bytes()}}),
         (
             "POST",
-            "/verify",
+            f"/verify?collection={theirs}",
             {
-                "data": {"collection": theirs},
                 "files": {"image_a": COLLINS.read_bytes(), "image_b": HOPPER.read_bytes()},
             },
         ),
@@ -218,7 +217,9 @@ def test_people_are_listed_page_by_page(ask: Callable[..., httpx.Response]) -> N
     ask(key, "POST", "/collections", json={"name": name})
     for number in range(5):
         files = {"images": (COLLINS if number % 2 else HOPPER).read_bytes()}
-        assert ask(key, "POST", "/register", data={"label": f"p{number}", "collection": name}, files=files).is_success
+        assert ask(
+            key, "POST", "/register", params={"collection": name}, data={"label": f"p{number}"}, files=files
+        ).is_success
     seen, cursor = [], None
     while True:
         query = f"/identities?collection={name}&limit=2" + (f"&cursor={cursor}" if cursor else "")
@@ -270,7 +271,7 @@ def test_a_key_that_only_enrols_learns_nobodys_name(ask: Callable[..., httpx.Res
     photo = {"images": COLLINS.read_bytes()}
 
     def enrol(key: str, label: str) -> httpx.Response:
-        return ask(key, "POST", "/register", data={"collection": name, "label": label}, files=photo)
+        return ask(key, "POST", "/register", params={"collection": name}, data={"label": label}, files=photo)
 
     assert enrol(manager, "secret-name").status_code == 201
     told, untold = enrol(manager, "other"), enrol(enroller, "other")
@@ -283,17 +284,17 @@ def test_a_key_that_only_enrols_learns_nobodys_name(ask: Callable[..., httpx.Res
     assert "secret-name" not in warned.text
     (untold,) = enrol(enroller, "secret-name").json()["images"]  # nor whether a picture is like anybody
     (told,) = enrol(manager, "secret-name").json()["images"]
-    assert (untold["agreement"], told["agreement"]) == (None, 1)
+    assert (untold["similarity"], told["similarity"]) == (None, 1)
 
 
 def test_explain_is_for_keys_of_all_collections(ask: Callable[..., httpx.Response]) -> None:
     """An index counts rows of other collections as well."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     assert ask(new_key(), "POST", "/collections", json={"name": name}).status_code == 201
-    wish = {"data": {"collection": name, "explain": "true"}, "files": {"image": COLLINS.read_bytes()}}
-    refused = ask(new_key(Scope.SEARCH, collection=name), "POST", "/search", **wish)
+    request = {"params": {"collection": name}, "data": {"explain": "true"}, "files": {"image": COLLINS.read_bytes()}}
+    refused = ask(new_key(Scope.SEARCH, collection=name), "POST", "/search", **request)
     assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
-    assert ask(new_key(Scope.SEARCH), "POST", "/search", **wish).status_code == 200
+    assert ask(new_key(Scope.SEARCH), "POST", "/search", **request).status_code == 200
 
 
 def test_a_person_moves_only_between_collections_of_the_key(ask: Callable[..., httpx.Response]) -> None:
@@ -301,7 +302,7 @@ def test_a_person_moves_only_between_collections_of_the_key(ask: Callable[..., h
     manager = new_key()
     for name in (ours, theirs):
         assert ask(manager, "POST", "/collections", json={"name": name}).status_code == 201
-    form = {"data": {"collection": ours, "label": "x"}, "files": {"images": COLLINS.read_bytes()}}
+    form = {"params": {"collection": ours}, "data": {"label": "x"}, "files": {"images": COLLINS.read_bytes()}}
     person = ask(manager, "POST", "/register", **form).json()["identity_id"]
     bound = new_key(Scope.MANAGE, collection=ours)
     path = f"/identities/{person}/move"

@@ -48,8 +48,13 @@ def test_every_operation_leaves_an_entry(client: httpx.Client, collection_name: 
     query = {"collection": collection_name}
     made = register(client, collection_name, "Collins", FACE).json()["identity_id"]
     other = register(client, collection_name, "Hopper", OTHER).json()["identity_id"]
-    client.post("/search", json=query | {"image": b64(FACE)}, headers={"x-request-id": "who-was-it"})
-    client.post("/verify", json=query | {"image_a": b64(FACE), "identity_id": made})
+    client.post(
+        "/search",
+        params={"collection": collection_name},
+        json={"image": b64(FACE)},
+        headers={"x-request-id": "who-was-it"},
+    )
+    client.post("/verify", params=query, json={"image_a": b64(FACE), "identity_id": made})
     client.patch(f"/identities/{made}", params=query, json={"label": "E. Collins"})
     client.patch(f"/collections/{collection_name}", json={"quality": "off"})
     client.post(f"/identities/{made}/merge", params=query, json={"identities": [other]})
@@ -83,8 +88,8 @@ def test_nothing_of_the_person_is_left_but_the_trail(client: httpx.Client, setti
     client.post("/collections", json={"name": name})
     words = f"person-{uuid.uuid4().hex}"
     headers = {"Idempotency-Key": str(uuid.uuid4())}
-    body = {"collection": name, "external_id": words, "label": words, "images": [b64(FACE)], "metadata": {"x": words}}
-    made = client.post("/register", json=body, headers=headers).json()["identity_id"]
+    body = {"external_id": words, "label": words, "images": [b64(FACE)], "metadata": {"x": words}}
+    made = client.post("/register", params={"collection": name}, json=body, headers=headers).json()["identity_id"]
     ended(client, start(client, name, {f"{words}/1.jpg": FACE, f"{words}/2.jpg": b"broken"}))
     answer = client.delete(f"/identities/{made}", params={"collection": name}).json()
     assert answer["deleted"] == {
@@ -105,7 +110,7 @@ def test_nothing_of_the_person_is_left_but_the_trail(client: httpx.Client, setti
         assert connection.execute(queue, [words]).fetchone() == (0,)
     receipt = answer["receipt"]
     [entry] = trail(client, name, action="erase")
-    assert (entry["number"], entry["code"], entry["identity_id"]) == (receipt["number"], receipt["code"], made)
+    assert (entry["number"], entry["mac"], entry["identity_id"]) == (receipt["number"], receipt["code"], made)
 
 
 def test_the_command_line_checks_every_chain(
@@ -150,16 +155,22 @@ def test_people_are_erased_when_their_time_has_come(settings: Settings) -> None:
     from service.runtime.api import create_app
     from tests.conftest import serving
 
-    quick = settings.model_copy(update={"database": settings.database.model_copy(update={"maintenance_interval_s": 0.3})})
+    quick = settings.model_copy(
+        update={"database": settings.database.model_copy(update={"maintenance_interval_s": 0.3})}
+    )
     name = f"test-{uuid.uuid4().hex[:12]}"
     with serving(create_app(quick)) as client:
         client.post("/collections", json={"name": name})
         soon = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
         later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-        body = {"collection": name, "images": [b64(FACE)]}
-        first = client.post("/register", json=body | {"label": "soon", "retain_until": soon}).json()["identity_id"]
-        second = client.post("/register", json=body | {"label": "kept", "retain_until": soon}).json()["identity_id"]
-        client.post("/register", json=body | {"label": "later", "retain_until": later})
+        body = {"images": [b64(FACE)]}
+        first = client.post(
+            "/register", params={"collection": name}, json=body | {"label": "soon", "retain_until": soon}
+        ).json()["identity_id"]
+        second = client.post(
+            "/register", params={"collection": name}, json=body | {"label": "kept", "retain_until": soon}
+        ).json()["identity_id"]
+        client.post("/register", params={"collection": name}, json=body | {"label": "later", "retain_until": later})
         shown = client.patch(f"/identities/{second}", params={"collection": name}, json={"retain_until": None}).json()
         assert shown["retain_until"] is None
         wait_for(lambda: client.get(f"/identities/{first}", params={"collection": name}).status_code == 404, 30)
@@ -167,17 +178,21 @@ def test_people_are_erased_when_their_time_has_come(settings: Settings) -> None:
         assert {person["label"] for person in left} == {"kept", "later"}
         [entry] = [item for item in trail(client, name) if item["action"] == "expire"]
         assert (entry["identity_id"], entry["key_name"]) == (first, "service")
-        refused = client.post("/register", json=body | {"label": "x", "retain_until": "2030-01-01T00:00:00"})
+        refused = client.post(
+            "/register", params={"collection": name}, json=body | {"label": "x", "retain_until": "2030-01-01T00:00:00"}
+        )
         assert refused.json()["code"] == "invalid_request"
         past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
-        refused = client.post("/register", json=body | {"label": "x", "retain_until": past})
+        refused = client.post(
+            "/register", params={"collection": name}, json=body | {"label": "x", "retain_until": past}
+        )
         assert (refused.status_code, refused.json()["pointer"]) == (422, "/retain_until")
 
 
 def test_reads_are_written_within_a_second(client: httpx.Client, collection_name: str, settings: Settings) -> None:
     register(client, collection_name, "Collins", FACE)
     for _ in range(3):
-        client.post("/search", json={"collection": collection_name, "image": b64(FACE)})
+        client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)})
     time.sleep(1.5)
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         query = "SELECT count(*) FROM audit JOIN collection c ON c.id = collection_id WHERE c.name = %s AND action = %s"

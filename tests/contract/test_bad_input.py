@@ -43,19 +43,23 @@ BAD_IMAGES: list[tuple[str, bytes, int, str]] = [
 def test_a_bad_picture(
     client: httpx.Client, collection_name: str, what: str, data: bytes, status: int, code: str, as_json: bool
 ) -> None:
+    scope = {"collection": collection_name}
+
     def post(path: str, fields: dict[str, str], images: dict[str, bytes]) -> httpx.Response:
         if as_json:
             encoded_images: dict[str, object] = {name: b64(image) for name, image in images.items()}
             if "images" in encoded_images:
                 encoded_images["images"] = [encoded_images["images"]]
-            return client.post(path, json={**fields, **encoded_images})
-        return client.post(path, data=fields, files={name: ("x", image) for name, image in images.items()})
+            return client.post(path, params=scope, json={**fields, **encoded_images})
+        return client.post(
+            path, params=scope, data=fields, files={name: ("x", image) for name, image in images.items()}
+        )
 
     for path, fields, images, pointer in (
-        ("/register", {"label": "x", "collection": collection_name}, {"images": data}, "/images/0"),
+        ("/register", {"label": "x"}, {"images": data}, "/images/0"),
         ("/verify", {}, {"image_a": FACE, "image_b": data}, "/image_b"),
         ("/verify", {}, {"image_a": data, "image_b": FACE}, "/image_a"),
-        ("/search", {"collection": collection_name}, {"image": data}, "/image"),
+        ("/search", {}, {"image": data}, "/image"),
     ):
         document = assert_problem(post(path, fields, images), status, code)
         assert document["pointer"] == pointer
@@ -142,7 +146,7 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
         ("/verify", {"image_a": b64(FACE), "image_b": b64(FACE), "fmr": 1, "fpir": 1}, 422, "invalid_request"),
         ("/collections", {"name": "both", "fmr": 0.01, "fpir": 0.01}, 422, "invalid_request"),
         ("/collections", {"name": "never", "fmr": 1e-12}, 422, "rate_not_calibrated"),
-        ("/verify", {"image_a": b64(FACE), "image_b": b64(FACE), "collection": "no-such"}, 404, "collection_not_found"),
+        ("/verify?collection=no-such", {"image_a": b64(FACE), "image_b": b64(FACE)}, 404, "collection_not_found"),
         ("/search", {"image": b64(FACE), "fmr": 0}, 422, "invalid_request"),
         ("/search", {"image": b64(FACE), "fmr": 2}, 422, "invalid_request"),
         ("/search", {"image": b64(FACE), "fmr": 1e-12}, 422, "rate_not_calibrated"),
@@ -153,8 +157,8 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
         ("/search", {"image": b64(FACE), "face": "box", "box": [1, 2, 3]}, 422, "invalid_request"),
         ("/search", {"image": b64(FACE), "face": "box", "box": [0, 0, 9, 9]}, 422, "no_face"),
         ("/search", {"image": b64(FACE), "detector": "dlib"}, 422, "invalid_request"),
-        ("/search", {"image": b64(FACE), "collection": "no-such"}, 404, "collection_not_found"),
-        ("/search", {"image": b64(FACE), "collection": "../x"}, 422, "invalid_request"),
+        ("/search?collection=no-such", {"image": b64(FACE)}, 404, "collection_not_found"),
+        ("/search?collection=../x", {"image": b64(FACE)}, 422, "invalid_request"),
         ("/register", {"label": "x", "images": []}, 422, "invalid_request"),
         ("/register", {"label": "x"}, 422, "invalid_request"),
         ("/register", {"images": [b64(FACE)]}, 422, "invalid_request"),
@@ -165,7 +169,7 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
         ("/register", {"label": "x", "metadata": "text", "images": [b64(FACE)]}, 422, "invalid_request"),
         ("/register", {"label": "x", "images": [b64(JPEG)] * 33}, 422, "invalid_request"),
         ("/register", {"label": "x", "images": [b64(FACE)], "face": "all"}, 422, "invalid_request"),
-        ("/register", {"label": "x", "images": [b64(FACE)], "collection": "no-such"}, 404, "collection_not_found"),
+        ("/register?collection=no-such", {"label": "x", "images": [b64(FACE)]}, 404, "collection_not_found"),
         ("/register", {"label": "x", "images": [b64(FACE)], "face": "box", "boxes": []}, 422, "invalid_request"),
         ("/verify", {"image_a": b64(FACE)}, 422, "invalid_request"),
         ("/verify", {"image_a": b64(FACE), "image_b": b64(FACE), "external_id": "x"}, 422, "invalid_request"),
@@ -185,8 +189,10 @@ def test_a_bad_body(client: httpx.Client, path: str, body: object, status: int, 
     ['"metadata": {"a": NaN}', '"metadata": {"\\ud800": 1}', '"external_id": "\\ud800"', '"boxes": [[0, 0, NaN, 1]]'],
 )
 def test_what_json_can_say_and_a_database_cannot_hold(client: httpx.Client, collection_name: str, fields: str) -> None:
-    body = f'{{"label": "x", "collection": "{collection_name}", "images": ["{b64(FACE)}"], {fields}}}'
-    response = client.post("/register", content=body, headers={"content-type": "application/json"})
+    body = f'{{"label": "x", "images": ["{b64(FACE)}"], {fields}}}'
+    response = client.post(
+        "/register", params={"collection": collection_name}, content=body, headers={"content-type": "application/json"}
+    )
     assert response.status_code in {400, 422}, response.text
     assert response.json()["code"] in {"invalid_request", "malformed_body"}
     assert count(client, collection_name) == 0
@@ -194,13 +200,17 @@ def test_what_json_can_say_and_a_database_cannot_hold(client: httpx.Client, coll
 
 def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collection_name: str) -> None:
     duo = np.concatenate([pixels(COLLINS), pixels(HOPPER)[:512]], axis=1)
-    body = {"label": "two", "collection": collection_name, "images": [b64(encoded(duo))]}
-    document = assert_problem(client.post("/register", json=body), 422, "several_faces")
+    body = {"label": "two", "images": [b64(encoded(duo))]}
+    document = assert_problem(
+        client.post("/register", params={"collection": collection_name}, json=body), 422, "several_faces"
+    )
     faces = document["faces"]
     assert isinstance(faces, list)
     assert len(faces) == 2
     assert count(client, collection_name) == 0
-    chosen = client.post("/register", json={**body, "face": "box", "boxes": [faces[0]["box"]]})
+    chosen = client.post(
+        "/register", params={"collection": collection_name}, json={**body, "face": "box", "boxes": [faces[0]["box"]]}
+    )
     assert chosen.status_code == 201
     np.testing.assert_allclose(chosen.json()["images"][0]["face"]["box"], faces[0]["box"], atol=0.2)
 
@@ -208,8 +218,10 @@ def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collectio
 def test_a_covered_face_is_not_enrolled(client: httpx.Client, collection_name: str) -> None:
     covered = pixels(HOPPER).copy()
     covered[225:400, 130:430] = (40, 160, 70)  # a green cloth over all that lies below the eyes
-    body = {"label": "x", "collection": collection_name, "images": [b64(encoded(covered, "PNG"))], "face": "largest"}
-    document = assert_problem(client.post("/register", json=body), 422, "face_rejected")
+    body = {"label": "x", "images": [b64(encoded(covered, "PNG"))], "face": "largest"}
+    document = assert_problem(
+        client.post("/register", params={"collection": collection_name}, json=body), 422, "face_rejected"
+    )
     assert document["reasons"] == ["hard_to_recognise"]
     assert "(least 0.05)" in str(document["detail"])
 
@@ -220,18 +232,21 @@ def test_a_tiny_face_and_a_blurred_one_are_not_enrolled(client: httpx.Client, co
     for picture, reason in ((small, "too_small"), (blurred, "too_blurred")):
         body = {
             "label": "x",
-            "collection": collection_name,
             "images": [b64(encoded(picture, "PNG"))],
             "face": "largest",
         }
-        document = assert_problem(client.post("/register", json=body), 422, "face_rejected")
+        document = assert_problem(
+            client.post("/register", params={"collection": collection_name}, json=body), 422, "face_rejected"
+        )
         assert reason in document["reasons"]  # type: ignore[operator]
     assert count(client, collection_name) == 0
 
 
 def test_several_bad_pictures_are_told_together(client: httpx.Client, collection_name: str) -> None:
-    body = {"label": "x", "collection": collection_name, "images": [b64(NO_FACE), b64(b"nonsense nonsense")]}
-    document = assert_problem(client.post("/register", json=body), 422, "no_image_accepted")
+    body = {"label": "x", "images": [b64(NO_FACE), b64(b"nonsense nonsense")]}
+    document = assert_problem(
+        client.post("/register", params={"collection": collection_name}, json=body), 422, "no_image_accepted"
+    )
     assert [item["code"] for item in document["images"]] == ["no_face", "image_unreadable"]  # type: ignore[attr-defined]
     assert count(client, collection_name) == 0
 
@@ -276,8 +291,8 @@ def test_an_unacceptable_request_id_is_replaced(client: httpx.Client) -> None:
 
 
 def test_strangers_of_the_street_are_small_but_found(client: httpx.Client, collection_name: str) -> None:
-    body = {"image": b64(BUS.read_bytes()), "face": "all", "collection": collection_name, "threshold": 0.5}
-    assert client.post("/search", json=body).json()["faces_found"] >= 2
+    body = {"image": b64(BUS.read_bytes()), "face": "all", "threshold": 0.5}
+    assert client.post("/search", params={"collection": collection_name}, json=body).json()["faces_found"] >= 2
 
 
 @pytest.mark.parametrize(
@@ -291,8 +306,12 @@ def test_strangers_of_the_street_are_small_but_found(client: httpx.Client, colle
 def test_a_page_of_another_site_can_do_nothing(
     client: httpx.Client, collection_name: str, headers: dict[str, str]
 ) -> None:
-    fields, files = {"label": "x", "collection": collection_name}, {"images": ("x", FACE)}
-    assert_problem(client.post("/register", data=fields, files=files, headers=headers), 403, "foreign_origin")
+    fields, files = {"label": "x"}, {"images": ("x", FACE)}
+    assert_problem(
+        client.post("/register", params={"collection": collection_name}, data=fields, files=files, headers=headers),
+        403,
+        "foreign_origin",
+    )
     assert count(client, collection_name) == 0
 
 
@@ -312,15 +331,17 @@ def test_a_flood_of_faults_is_a_short_answer(client: httpx.Client) -> None:
 @pytest.mark.parametrize("depth", [300, 5_000])
 def test_deep_metadata_is_refused_in_a_form_as_in_json(client: httpx.Client, collection_name: str, depth: int) -> None:
     deep = '{"a":' + "[" * depth + "]" * depth + "}"
-    fields = {"label": "x", "collection": collection_name, "metadata": deep}
-    response = client.post("/register", data=fields, files={"images": ("x", FACE)})
+    fields = {"label": "x", "metadata": deep}
+    response = client.post(
+        "/register", params={"collection": collection_name}, data=fields, files={"images": ("x", FACE)}
+    )
     assert_problem(response, 400, "malformed_body")
 
 
 def test_text_that_looks_like_an_escape_is_text(client: httpx.Client, collection_name: str) -> None:
     path = {"folder": "C:\\u0000dir"}
-    body = {"label": "x", "collection": collection_name, "images": [b64(FACE)], "metadata": path}
-    made = client.post("/register", json=body).json()
+    body = {"label": "x", "images": [b64(FACE)], "metadata": path}
+    made = client.post("/register", params={"collection": collection_name}, json=body).json()
     address = f"/identities/{made['identity_id']}?collection={collection_name}"
     assert client.get(address).json()["metadata"] == path
 

@@ -32,25 +32,29 @@ def test_what_comes_out_goes_in_and_means_the_same(client: httpx.Client, collect
     query = {"collection": collection_name}
     client.patch(f"/collections/{collection_name}", json={"quality": "off"})
     body = {"label": "collins", "embeddings": [face["embedding"]], "model_id": model}
-    made = client.post("/register", json=query | body).json()
+    made = client.post("/register", params=query, json=body).json()
     assert made["images"][0]["status"] == "accepted"
     assert made["images"][0]["face"] is None
     probe = brighter(COLLINS, 0.7)
-    by_picture = client.post("/search", json=query | {"image": b64(probe)}).json()["results"][0]
+    by_picture = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]
     by_embedding = client.post(
-        "/search", json=query | {"embedding": vector(embedded(client, probe)["faces"][0]).tolist(), "model_id": model}
+        "/search",
+        params={"collection": collection_name},
+        json={"embedding": vector(embedded(client, probe)["faces"][0]).tolist(), "model_id": model},
     ).json()["results"][0]
     assert by_embedding["face"] is None
     assert by_picture["candidates"][0]["match"]
     assert abs(by_embedding["candidates"][0]["score"] - by_picture["candidates"][0]["score"]) < 1e-4
     sides = {"embedding_a": face["embedding"], "embedding_b": embedded(client, OTHER)["faces"][0]["embedding"]}
-    pair = client.post("/verify", json=query | sides | {"model_id": model}).json()
+    pair = client.post("/verify", params=query, json=sides | {"model_id": model}).json()
     assert (pair["match"], pair["face_a"], pair["face_b"]) == (False, None, None)
     mixed = client.post(
-        "/verify", json=query | {"embedding_a": face["embedding"], "model_id": model, "external_id": "collins"}
+        "/verify",
+        params={"collection": collection_name},
+        json={"embedding_a": face["embedding"], "model_id": model, "external_id": "collins"},
     )
     assert mixed.json()["match"]
-    again = client.post("/register", json=query | body).json()
+    again = client.post("/register", params=query, json=body).json()
     assert again["images"][0]["status"] == "duplicate"
 
 
@@ -67,11 +71,11 @@ def test_a_gate_that_can_not_look_refuses(client: httpx.Client, quality: str) ->
     client.post("/collections", json={"name": name, "quality": quality})
     told = embedded(client, FACE)
     body = {
-        "collection": name, "label": "x", "embeddings": [told["faces"][0]["embedding"]], "model_id": told["model_id"]
+        "label": "x", "embeddings": [told["faces"][0]["embedding"]], "model_id": told["model_id"]
     }  # fmt: skip
-    refused = client.post("/register", json=body).json()
+    refused = client.post("/register", params={"collection": name}, json=body).json()
     assert (refused["code"], refused["reasons"]) == ("face_rejected", ["unseen"])
-    assert client.post("/register", json=body | {"force": True}).status_code == 201
+    assert client.post("/register", params={"collection": name}, json=body | {"force": True}).status_code == 201
 
 
 def unit(dim: int) -> list[float]:
@@ -115,22 +119,24 @@ def test_a_correction_is_respected(client: httpx.Client, collection_name: str) -
     query = {"collection": collection_name}
     made = register(client, collection_name, "Collins", FACE).json()["identity_id"]
     probe = brighter(COLLINS, 0.7)
-    found = client.post("/search", json=query | {"image": b64(probe)}).json()["results"][0]["candidates"][0]
-    assert (found["match"], found["corrected"]) == (True, False)
+    found = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]["candidates"][0]
+    assert (found["match"], found["overruled_by_correction"]) == (True, False)
     address = f"/identities/{made}/corrections"
     kept = client.post(address, params=query, json={"image": b64(probe)})
     assert kept.status_code == 201
-    found = client.post("/search", json=query | {"image": b64(probe)}).json()["results"][0]["candidates"][0]
-    assert (found["match"], found["corrected"]) == (False, True)
-    pair = client.post("/verify", json=query | {"image_a": b64(probe), "identity_id": made}).json()
-    assert (pair["match"], pair["corrected"]) == (False, True)
-    same = client.post("/search", json=query | {"image": b64(FACE)}).json()["results"][0]["candidates"][0]
-    assert (same["match"], same["corrected"]) == (True, False), "the enrolled picture itself is nearer to the person"
+    found = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]["candidates"][0]
+    assert (found["match"], found["overruled_by_correction"]) == (False, True)
+    pair = client.post("/verify", params=query, json={"image_a": b64(probe), "identity_id": made}).json()
+    assert (pair["match"], pair["overruled_by_correction"]) == (False, True)
+    same = client.post("/search", params=query, json={"image": b64(FACE)}).json()["results"][0]["candidates"][0]
+    assert (same["match"], same["overruled_by_correction"]) == (True, False), (
+        "the enrolled picture itself is nearer to the person"
+    )
     [listed] = client.get(address, params=query).json()["corrections"]
     assert listed["id"] == kept.json()["id"]
     assert client.delete(f"{address}/{listed['id']}", params=query).status_code == 204
     assert client.delete(f"{address}/{listed['id']}", params=query).json()["code"] == "correction_not_found"
-    found = client.post("/search", json=query | {"image": b64(probe)}).json()["results"][0]["candidates"][0]
+    found = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]["candidates"][0]
     assert found["match"]
 
 

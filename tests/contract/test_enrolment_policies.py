@@ -7,19 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
+from service.recognition.decision_resolver import DecisionResolver
 from sqlalchemy import text
 
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.search.sizes import GallerySizes
+from service.gallery.people.enrolment import EnrolmentStore
+from service.gallery.search.planning import GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, Picture
 from service.inference.local import LocalEngine
 from service.recognition.decision import DecisionPolicy, OperatingPoint
-from service.recognition.decision_resolver import DecisionResolver
-from service.recognition.duplicates import EnrolmentLocks
 from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
-from service.recognition.gate import QualityGate
 from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
 
@@ -46,8 +45,8 @@ def collection(client: httpx.Client, **rules: object) -> str:
 
 def register(client: httpx.Client, name: str, label: str, picture: bytes, key: str | None = None, **more: object):
     headers = {} if key is None else {"Idempotency-Key": key}
-    body = {"collection": name, "label": label, "images": [b64(picture)], **more}
-    return client.post("/register", json=body, headers=headers)
+    body = {"label": label, "images": [b64(picture)], **more}
+    return client.post("/register", params={"collection": name}, json=body, headers=headers)
 
 
 def count(client: httpx.Client, name: str) -> int:
@@ -183,52 +182,54 @@ async def test_a_crash_between_commit_and_answer(client: httpx.Client, database:
     """The first process commits and dies with the answer; the next one gives it."""
     name = collection(client)
     policy = DecisionPolicy(read_embedder(BUNDLES / "embedder").calibration, "f32", OperatingPoint("fmr", 1e-3))
-    gate = QualityGate(32, 15, 0.75, 30, 235, 0.05)
+    limits = QualityLimits(32, 15, 0.75, 30, 235, 0.05)
 
     def render(enrolment: Enrolment) -> dict[str, str]:
         return {"id": str(enrolment.identity.id)}
 
-    image = Picture(COLLINS.read_bytes(), FaceChoice.ONLY)
-    wish = EnrolmentRequest(name, "collins", None, None, [image], once=IdempotencyRequest("k", b"\x01" * 32, render))
-    made = await Enroller(
-        database, Direct(engine), gate, DecisionResolver({engine.model_id: policy}, GallerySizes()), EnrolmentLocks(), AuditTrail(None)
-    ).enrol(wish)
-    assert isinstance(made, Enrolment)
-    del made
-    again = await Enroller(
-        database, Direct(engine), gate, DecisionResolver({engine.model_id: policy}, GallerySizes()), EnrolmentLocks(), AuditTrail(None)
-    ).enrol(wish)
-    assert isinstance(again, IdempotentReplay)
+    def enroller() -> Enroller:
+        store = EnrolmentStore(database, AuditTrail(None), GallerySizes())
+        return Enroller(store, Direct(engine), limits, DecisionResolver({engine.model_id: policy}))
+
+    picture = Picture(COLLINS.read_bytes(), FaceChoice.ONLY)
+    key = IdempotencyRequest("k", b"\x01" * 32, render)
+    request = EnrolmentRequest(name, "collins", None, None, [picture], idempotency=key)
+    assert isinstance(await enroller().enrol(request), Enrolment)
+    replay = await enroller().enrol(request)
+    assert isinstance(replay, IdempotentReplay)
     listed = client.get("/identities", params={"collection": name}).json()["identities"]
-    assert [again.answer["id"]] == [identity["id"] for identity in listed]
+    assert [replay.response["id"]] == [identity["id"] for identity in listed]
+
+
+def test_concurrent_requests_with_one_key_take_effect_once(client: httpx.Client) -> None:
+    """Under different names, so that no lock on an identity serialises them: one is stored, the others are refused."""
+    name, key = collection(client), str(uuid.uuid4())
+    with ThreadPoolExecutor(4) as pool:
+        same = list(pool.map(lambda _: register(client, name, "collins", COLLINS.read_bytes(), key), range(4)))
+    assert {answer.status_code for answer in same} == {201}, [answer.text for answer in same]
+    assert len({answer.text for answer in same}) == 1
+    other = str(uuid.uuid4())
+    with ThreadPoolExecutor(4) as pool:
+        different = list(pool.map(lambda n: register(client, name, f"p{n}", HOPPER.read_bytes(), other), range(4)))
+    assert sorted(answer.status_code for answer in different) == [201, 422, 422, 422]
+    assert count(client, name) == 2
 
 
 @pytest.mark.anyio
-async def test_a_key_whose_answer_goes_while_it_is_claimed_is_claimed_again(
-    client: httpx.Client, collection_name: str, database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_a_response_that_is_erased_while_a_request_waits_for_it(
+    client: httpx.Client, database: Database, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The person is deleted between the insert that met the kept answer and the look at it."""
-    from service.gallery.people import collections, idempotency
+    """The other request's identity was erased after its key was seen: the client is asked to send the request again."""
+    from service.gallery.people import idempotency
 
-    key = "k"
-    first = register(client, collection_name, "collins", COLLINS.read_bytes(), key).json()
-    find, looks = idempotency.find, []
+    async def taken(*_: object) -> bool:
+        return False
 
-    async def too_late(connection: object, collection_id: uuid.UUID, name: str) -> object:
-        looks.append(name)
-        if len(looks) == 1:
-            path = f"/identities/{first['identity_id']}"
-            await asyncio.to_thread(client.delete, path, params={"collection": collection_name})
-        return await find(connection, collection_id, name)
-
-    monkeypatch.setattr(idempotency, "find", too_late)
-    async with database.transaction() as connection:
-        found = await collections.get(connection, collection_name)
-        assert await idempotency.claim(connection, found.id, key, b"\x02" * 32) is None
-        assert len(looks) == 1
-        count = text("SELECT count(*) FROM idempotency WHERE key = :key AND collection_id = :collection")
-        row = await connection.execute(count, {"key": key, "collection": found.id})
-        assert row.scalar_one() == 1
+    monkeypatch.setattr(idempotency, "store", taken)
+    name = collection(client)
+    answer = await asyncio.to_thread(register, client, name, "collins", COLLINS.read_bytes(), "k")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert count(client, name) == 0
 
 
 @pytest.mark.anyio
@@ -250,18 +251,18 @@ async def test_expired_answers_are_forgotten(client: httpx.Client, collection_na
 def test_a_picture_of_somebody_else_is_told(client: httpx.Client, collection_name: str) -> None:
     """It is enrolled: two photos of one person may differ as much, and who sends them may know better."""
     (first,) = register(client, collection_name, "John", COLLINS.read_bytes()).json()["images"]
-    assert (first["agreement"], first["outlier"]) == (None, False)
+    assert (first["similarity"], first["outlier"]) == (None, False)
     (same,) = register(client, collection_name, "John", brighter(COLLINS, 0.8)).json()["images"]
-    assert same["agreement"] > 0.9
+    assert same["similarity"] > 0.9
     assert not same["outlier"]
     answer = register(client, collection_name, "John", HOPPER.read_bytes()).json()
     (other,) = answer["images"]
     assert (answer["template_count"], other["status"], other["outlier"]) == (3, "accepted", True)
-    assert other["agreement"] < 0.3
+    assert other["similarity"] < 0.3
 
 
 def test_pictures_of_two_people_in_one_request_are_told(client: httpx.Client, collection_name: str) -> None:
     pictures = [b64(data) for data in (COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes())]
-    body = {"collection": collection_name, "label": "two", "images": pictures}
-    images = client.post("/register", json=body).json()["images"]
+    body = {"label": "two", "images": pictures}
+    images = client.post("/register", params={"collection": collection_name}, json=body).json()["images"]
     assert [image["outlier"] for image in images] == [False, False, True]

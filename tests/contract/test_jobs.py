@@ -53,7 +53,9 @@ def test_an_archive_becomes_people(client: httpx.Client, collection_name: str, s
     assert by_source["people/nobody/bus.jpg"]["code"] == "image_unreadable"
     assert by_source["people/crowd/bus.jpg"]["code"] == "several_faces"
     assert {by_source[f"people/hopper/{n}.jpg"]["status"] for n in (1, 3)} == {"accepted", "duplicate"}
-    found = client.post("/search", json={"collection": collection_name, "image": b64(brighter(COLLINS, 0.7))}).json()
+    found = client.post(
+        "/search", params={"collection": collection_name}, json={"image": b64(brighter(COLLINS, 0.7))}
+    ).json()
     best = found["results"][0]["candidates"][0]
     assert (best["external_id"], best["match"]) == ("collins", True)
     assert best["identity_id"] == by_source["people/collins/1.jpg"]["identity_id"]

@@ -8,23 +8,28 @@ import numpy as np
 import pytest
 
 from service.errors import CollectionNotFound
+from service.gallery.index.centroids import centroid_of
 from service.gallery.people import collections, identities, templates
 from service.gallery.people.collections import Collection
-from service.gallery.people.templates import NewTemplate
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, template
+from tests.gallery_rows import add_templates, create_identity
 from tests.photos import COLLINS, HOPPER, b64, brighter
 
 
 def enrol(client: httpx.Client, collection: str, external_id: str, *photos: bytes, label: str | None = None) -> str:
-    body = {"collection": collection, "external_id": external_id, "label": label, "images": [b64(p) for p in photos]}
-    answer = client.post("/register", json={key: value for key, value in body.items() if value is not None})
+    body = {"external_id": external_id, "label": label, "images": [b64(p) for p in photos]}
+    answer = client.post(
+        "/register",
+        params={"collection": collection},
+        json={key: value for key, value in body.items() if value is not None},
+    )
     assert answer.status_code == 201, answer.text
     return answer.json()["identity_id"]
 
 
 def found(client: httpx.Client, collection: str, photo: bytes) -> list[str]:
-    answer = client.post("/search", json={"collection": collection, "image": b64(photo)}).json()
+    answer = client.post("/search", params={"collection": collection}, json={"image": b64(photo)}).json()
     return [candidate["external_id"] for candidate in answer["results"][0]["candidates"] if candidate["match"]]
 
 
@@ -64,8 +69,8 @@ def test_a_change_leaves_the_rest_as_it_is(client: httpx.Client, collection_name
 def test_one_wrong_photo_can_be_taken_out(client: httpx.Client, collection_name: str) -> None:
     """Somebody put Hopper's photo among Collins's: she is found as Collins until it goes."""
     photos = [b64(COLLINS.read_bytes()), b64(HOPPER.read_bytes())]
-    body = {"collection": collection_name, "external_id": "collins", "images": photos}
-    made = client.post("/register", json=body).json()
+    body = {"external_id": "collins", "images": photos}
+    made = client.post("/register", params={"collection": collection_name}, json=body).json()
     person, wrong = made["identity_id"], made["images"][1]["template_id"]
     assert found(client, collection_name, brighter(HOPPER, 0.8)) == ["collins"]
     address = f"/identities/{person}/templates"
@@ -90,7 +95,9 @@ def test_without_templates_a_person_stays_and_is_not_found(client: httpx.Client,
     assert client.get(f"/identities/{person}", params=query).json()["template_count"] == 0
     assert found(client, collection_name, COLLINS.read_bytes()) == []
     again = client.post(
-        "/register", json={**query, "external_id": "collins", "images": [b64(COLLINS.read_bytes())]}
+        "/register",
+        params={"collection": collection_name},
+        json={"external_id": "collins", "images": [b64(COLLINS.read_bytes())]},
     ).json()
     assert (again["created"], again["template_count"]) == (False, 1)
     assert found(client, collection_name, COLLINS.read_bytes()) == ["collins"]
@@ -124,27 +131,26 @@ async def test_centroids_stay_what_templates_give_however_they_come_and_go(
     """Ten clients add and delete templates of one person at once; no template and no centroid is lost."""
     rng = np.random.default_rng(0)
     async with database.transaction() as connection:
-        person, _ = await identities.lock_or_create(connection, collection.id, "p", None, None)
+        person = await create_identity(connection, collection.id, "p")
 
     async def come_and_go(number: int) -> None:
         vector = rng.normal(size=16).astype(np.float32)
-        sample = NewTemplate(bytes([number]) * 32, vector / np.linalg.norm(vector), (0, 0, 1, 1), 0.9, 0.5)
+        embedding = vector / np.linalg.norm(vector)
         async with database.transaction() as connection:
-            await identities.lock_or_create(connection, collection.id, "p", None, None)
-            (made,) = await templates.add(connection, collection.id, person, "tiny", [sample])
-            await templates.recompute_centroid(connection, collection.id, person, "tiny")
+            await identities.lock(connection, collection.id, person)
+            (added,) = await add_templates(connection, collection.id, person, "tiny", embedding[None])
         if number % 2:
             async with database.transaction() as connection:
                 await identities.lock(connection, collection.id, person)
-                assert made is not None
-                await templates.remove(connection, collection.id, person, made)
+                assert added.id is not None
+                await templates.remove(connection, collection.id, person, added.id)
 
     await asyncio.gather(*(come_and_go(number) for number in range(10)))
     async with database.transaction() as connection:
         rows = (await connection.execute(template.select().where(template.c.identity_id == person))).all()
         kept = (await connection.execute(centroid.select().where(centroid.c.identity_id == person))).one()
     assert len(rows) == kept.template_count == 5
-    expected = templates.centroid_of(np.stack([np.asarray(row.embedding, np.float32) for row in rows]))
+    expected = centroid_of(np.stack([np.asarray(row.embedding, np.float32) for row in rows]))
     np.testing.assert_allclose(np.asarray(kept.embedding, np.float32), expected, atol=1e-5)
 
 
@@ -152,6 +158,6 @@ async def test_centroids_stay_what_templates_give_however_they_come_and_go(
 async def test_who_enrols_into_a_vanishing_collection_hears_of_it(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
         await collections.remove(connection, collection.name)
-    with pytest.raises(CollectionNotFound, match="deleted meanwhile"):
+    with pytest.raises(CollectionNotFound, match="deleted during the request"):
         async with database.transaction() as connection:
             await identities.lock_or_create(connection, collection.id, "p", None, None)

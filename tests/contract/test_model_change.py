@@ -20,18 +20,21 @@ from sqlalchemy import text
 
 from service.errors import RegistryError
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.people.crops import CropCipher
-from service.gallery.search.sizes import GallerySizes
+from service.gallery.people.crop_cipher import CropCipher
+from service.gallery.people.enrolment import EnrolmentStore
+from service.gallery.search.planning import GallerySizes
+from service.gallery.search.search import GallerySearch
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
-from service.inference.engine import Picture, Observation
+from service.inference.engine import Observation, Picture
 from service.inference.local import LocalEngine
-from service.recognition.decision import DecisionPolicy, OperatingPoint
-from service.recognition.decision_resolver import DecisionResolver
-from service.recognition.duplicates import EnrolmentLocks
-from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest
-from service.recognition.gate import QualityGate
-from service.recognition.identification import IdentificationRequest, identify
+from service.recognition.decision import DecisionPolicy, DecisionResolver
+from service.recognition.enrolment import Enroller
+from service.recognition.enrolment_records import Enrolment, EnrolmentRequest
+from service.recognition.identification import IdentificationRequest, Identifier
+from service.recognition.operating_point import OperatingPoint
+from service.recognition.policies import QualityLimits
+from service.recognition.read_audit import ReadAuditBuffer
 from service.runtime.api import create_app
 from service.runtime.engines import build_local
 from service.runtime.settings import BUNDLES, CropSettings, Settings, load_settings
@@ -71,14 +74,14 @@ def make(client: httpx.Client, **rules: Any) -> str:
 
 
 def register(client: httpx.Client, name: str, label: str, *pictures: bytes, **more: Any) -> dict[str, Any]:
-    body = {"collection": name, "label": label, "images": [b64(picture) for picture in pictures], **more}
-    answer = client.post("/register", json=body)
+    body = {"label": label, "images": [b64(picture) for picture in pictures], **more}
+    answer = client.post("/register", params={"collection": name}, json=body)
     assert answer.is_success, answer.text
     return answer.json()
 
 
 def search(client: httpx.Client, name: str, picture: bytes, **more: Any) -> dict[str, Any]:
-    answer = client.post("/search", json={"collection": name, "image": b64(picture), **more})
+    answer = client.post("/search", params={"collection": name}, json={"image": b64(picture), **more})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -91,7 +94,7 @@ def change(client: httpx.Client, name: str, model_id: str = OTHER, **more: Any) 
     return client.post(f"/collections/{name}/model-migration", json={"model_id": model_id, **more})
 
 
-def standby(client: httpx.Client, name: str) -> dict[str, Any]:
+def migration(client: httpx.Client, name: str) -> dict[str, Any]:
     answer = client.get(f"/collections/{name}/model-migration")
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -99,7 +102,7 @@ def standby(client: httpx.Client, name: str) -> dict[str, Any]:
 
 def wait(client: httpx.Client, name: str, condition: Any, seconds: float = 60) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
-    while not condition(view := standby(client, name)):
+    while not condition(view := migration(client, name)):
         assert time.monotonic() < deadline, view
         time.sleep(0.1)
     return view
@@ -174,8 +177,8 @@ def test_a_collection_changes_its_model_under_traffic(both: httpx.Client) -> Non
     assert {found["model_id"] for found in traffic.answers} == {OWN, OTHER}
     assert min(best(found)["score"] for found in traffic.answers) > 0.99
     everybody = enrolled | traffic.newcomers
-    known = {"people": len(everybody), "missing": 0, "partial": 0, "corrections_missing": 0}
-    assert standby(both, name)["coverage"] == known
+    known = {"identities": len(everybody), "missing": 0, "partial": 0, "corrections_missing": 0}
+    assert migration(both, name)["coverage"] == known
     for label, picture in list(everybody.items())[::5]:
         found = search(both, name, picture, top_k=50)
         assert found["model_id"] == OTHER
@@ -185,7 +188,7 @@ def test_a_collection_changes_its_model_under_traffic(both: httpx.Client) -> Non
     dropped = both.delete(f"/collections/{name}/model-migration", params={"model_id": OWN}).json()
     rows = {"templates": len(everybody), "centroids": len(everybody), "corrections": 0}
     assert dropped == {"model_id": OWN, "deleted": rows}
-    assert standby(both, name)["secondary_model_id"] is None
+    assert migration(both, name)["secondary_model_id"] is None
     assert best(search(both, name, enrolled["p0"]))["score"] > 0.99
     trail = both.get("/audit", params={"collection": name, "limit": 1000}).json()["entries"]
     actions = [entry["action"] for entry in trail]
@@ -210,7 +213,7 @@ async def test_rows_are_of_one_model_each(both: httpx.Client, database: Database
     async with database.transaction(all_collections=True) as connection:
         rows = [tuple(row) for row in await connection.execute(query, {"name": name})]
     assert rows == [(OWN, 128, 128, 3), (OTHER, 160, 160, 3)]
-    assert standby(both, name)["model_id"] == OWN  # nobody asked for more
+    assert migration(both, name)["model_id"] == OWN  # nobody asked for more
     found = both.get("/identities", params={"collection": name}).json()["identities"]
     assert [one["template_count"] for one in found] == [2, 1]
 
@@ -270,7 +273,7 @@ def test_corrections_are_respected_by_the_other_model(both: httpx.Client) -> Non
     assert [one["model_id"] for one in listed] == [OTHER, OTHER]
     for picture in (COLLINS, TRAINER):
         found = best(search(both, name, picture.read_bytes(), threshold=-1))
-        assert (found["corrected"], found["match"]) == (True, False)
+        assert (found["overruled_by_correction"], found["match"]) == (True, False)
     for one in listed:
         assert both.delete(f"{path}/{one['id']}", params={"collection": name}).status_code == 204
     both.post(f"/collections/{name}/model-migration/activate", json={"force": True})
@@ -344,7 +347,7 @@ def test_what_belongs_to_a_face_stays_together(both: httpx.Client) -> None:
     assert made["template_count"] == 1
     target = make(both)
     both.post(f"/identities/{made['id']}/move", params=query, json={"to": target})
-    assert standby(both, name)["coverage"] == {"people": 1, "missing": 0, "partial": 0, "corrections_missing": 0}
+    assert migration(both, name)["coverage"] == {"identities": 1, "missing": 0, "partial": 0, "corrections_missing": 0}
     held = both.get(f"/identities/{made['id']}/export", params={"collection": target}).json()
     assert ([one["model_id"] for one in held["templates"]], held["crops"]) == ([OWN], [])
     listed = both.get(f"/identities/{one['identity_id']}/templates", params=query).json()["templates"]
@@ -364,17 +367,17 @@ def test_models_of_one_dimension_are_not_mixed_up(both: httpx.Client) -> None:
         made[model_id] = answer["faces"][0]["embedding"]
     vectors = [np.frombuffer(base64.b64decode(one), "<f4") for one in made.values()]
     assert abs(float(vectors[0] @ vectors[1])) < 0.5
-    body = {"collection": name, "label": "collins", "embeddings": [made[OWN]], "model_id": OWN}
-    refused = both.post("/register", json=body)
+    body = {"label": "collins", "embeddings": [made[OWN]], "model_id": OWN}
+    refused = both.post("/register", params={"collection": name}, json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_embedding")
     body |= {"embeddings": [made[SAME_DIM]], "model_id": SAME_DIM}
-    assert both.post("/register", json=body).status_code == 201
+    assert both.post("/register", params={"collection": name}, json=body).status_code == 201
     found = search(both, name, COLLINS.read_bytes())
     assert (found["model_id"], round(best(found)["score"], 3)) == (SAME_DIM, 1.0)
     mixed = {"embedding_a": made[SAME_DIM], "image_b": b64(brighter(COLLINS, 0.8)), "fmr": 1e-3}
     verified = both.post("/verify", json={**mixed, "model_id": SAME_DIM}).json()
     assert (verified["model_id"], verified["match"]) == (SAME_DIM, True)
-    refused = both.post("/verify", json={**mixed, "model_id": SAME_DIM, "fmr": None, "collection": "default"})
+    refused = both.post("/verify", params={"collection": "default"}, json={**mixed, "model_id": SAME_DIM, "fmr": None})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_embedding")
 
 
@@ -391,14 +394,14 @@ def test_what_can_not_be_changed_is_said(both: httpx.Client, client: httpx.Clien
     assert code(change(both, "no-such-collection")) == (404, "collection_not_found")
     assert change(both, name, activate=False).status_code == 202
     assert code(change(both, name, SAME_DIM)) == (409, "conflict")
-    assert standby(both, name)["secondary_model_id"] == OTHER
+    assert migration(both, name)["secondary_model_id"] == OTHER
     # The other service on this database runs one model only, and has no key for crops.
     assert code(client.post("/collections", json={"name": "x", "store_crops": True})) == (409, "crops_unavailable")
     wait(both, name, job_done)
     register(client, name, "hopper", HOPPER.read_bytes())
-    assert standby(both, name)["coverage"]["missing"] == 1
+    assert migration(both, name)["coverage"]["missing"] == 1
     assert both.post(f"/collections/{name}/model-migration/activate", json={"force": True}).status_code == 200
-    refused = client.post("/search", json={"collection": name, "image": b64(HOPPER.read_bytes())})
+    refused = client.post("/search", params={"collection": name}, json={"image": b64(HOPPER.read_bytes())})
     assert code(refused) == (409, "model_not_loaded")
     strict = make(both, fmr=1e-3)
     assert change(both, strict).status_code == 202
@@ -419,7 +422,7 @@ def test_a_re_embedding_is_sent_again_for_what_it_could_not_do(both: httpx.Clien
     view = wait(both, name, lambda view: job_done(view) and view["job"]["id"] != first)
     assert view["job"]["counts"]["rejected"] == 1  # nothing new could be made of it
     register(both, name, "collins", COLLINS.read_bytes())
-    assert standby(both, name)["coverage"]["partial"] == 0
+    assert migration(both, name)["coverage"]["partial"] == 0
 
 
 def test_a_crop_is_worth_its_photo(both: httpx.Client) -> None:
@@ -434,7 +437,7 @@ def test_a_crop_is_worth_its_photo(both: httpx.Client) -> None:
 
 def test_bundles_of_one_id_are_refused(tmp_path: Path) -> None:
     from service.errors import StartupError
-    from service.runtime.api import _read_bundles
+    from service.runtime.parts import _read_bundles
 
     with pytest.raises(StartupError, match="same model id"):
         _read_bundles([SECOND, SECOND])
@@ -465,24 +468,27 @@ async def test_a_model_that_changes_under_a_request_is_noticed(
     bundles = {read_embedder(folder).model_id: read_embedder(folder) for folder in several.embedder.bundles}
     default = OperatingPoint("fmr", 1e-3)
     policies = {name: DecisionPolicy(one.calibration, "f32", default) for name, one in bundles.items()}
-    resolver, gate = DecisionResolver(policies, GallerySizes()), QualityGate(32, 15, 0.75, 30, 235, 0.05)
+    resolver, limits = DecisionResolver(policies), QualityLimits(32, 15, 0.75, 30, 235, 0.05)
+    audit_trail, sizes = AuditTrail(None), GallerySizes()
     name = make(both, store_crops=True)
     register(both, name, "collins", COLLINS.read_bytes())
     change(both, name, activate=False)
     wait(both, name, job_done)
 
     engine = ChangesMeanwhile(local, both, name)
-    enroller = Enroller(database, engine, gate, resolver, EnrolmentLocks(), AuditTrail(None), CropCipher([KEY.encode()]))
+    store = EnrolmentStore(database, audit_trail, sizes)
+    enroller = Enroller(store, engine, limits, resolver, CropCipher([KEY.encode()]))
     made = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [Picture(HOPPER.read_bytes())]))
     assert isinstance(made, Enrolment)
-    view = standby(both, name)
-    assert (view["model_id"], view["coverage"]["people"], view["coverage"]["missing"]) == (OTHER, 2, 0)
+    view = migration(both, name)
+    assert (view["model_id"], view["coverage"]["identities"], view["coverage"]["missing"]) == (OTHER, 2, 0)
 
     engine = ChangesMeanwhile(local, both, name)  # and back
-    wish = IdentificationRequest(name, [Picture(COLLINS.read_bytes())], None, 5)
-    found = await identify(database, engine, resolver, wish)
+    request = IdentificationRequest(name, [Picture(COLLINS.read_bytes())], None, 5)
+    search_by = GallerySearch(database, sizes)
+    found = await Identifier(search_by, engine, resolver, ReadAuditBuffer(database, audit_trail)).identify(request)
     assert (found.model_id, engine.asked) == (OWN, 2)
-    assert found.matches[0].found.candidates[0].score > 0.999
+    assert found.matches[0].result.candidates[0].score > 0.999
 
 
 def test_a_job_whose_model_was_dropped_ends(both: httpx.Client) -> None:
@@ -528,4 +534,4 @@ def test_a_lost_key_is_made_up_for_by_the_same_photo(both: httpx.Client, several
     register(both, name, "collins", COLLINS.read_bytes())
     change(both, name)
     wait(both, name, lambda view: view["model_id"] == OTHER)
-    assert standby(both, name)["coverage"]["missing"] == 0
+    assert migration(both, name)["coverage"]["missing"] == 0

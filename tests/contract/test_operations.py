@@ -13,8 +13,8 @@ FACE, OTHER = COLLINS.read_bytes(), HOPPER.read_bytes()
 
 
 def register(client: httpx.Client, collection: str, label: str, *images: bytes, **fields: object) -> httpx.Response:
-    body = {"collection": collection, "label": label, "images": [b64(image) for image in images], **fields}
-    return client.post("/register", json=body)
+    body = {"label": label, "images": [b64(image) for image in images], **fields}
+    return client.post("/register", params={"collection": collection}, json=body)
 
 
 def test_register_verify_search_delete(client: httpx.Client, collection_name: str) -> None:
@@ -26,7 +26,9 @@ def test_register_verify_search_delete(client: httpx.Client, collection_name: st
     assert identity["images"][0]["status"] == "accepted"
     register(client, collection_name, "Hopper", OTHER)
 
-    found = client.post("/search", json={"collection": collection_name, "image": b64(brighter(COLLINS, 0.7))}).json()
+    found = client.post(
+        "/search", params={"collection": collection_name}, json={"image": b64(brighter(COLLINS, 0.7))}
+    ).json()
     best, second = found["results"][0]["candidates"]
     assert (best["label"], best["match"]) == ("Collins", True)
     assert (second["label"], second["match"]) == ("Hopper", False)
@@ -34,9 +36,13 @@ def test_register_verify_search_delete(client: httpx.Client, collection_name: st
     assert found["plan"] == "exact"
     assert found["fmr"] == pytest.approx(1e-3)
 
-    body = {"image_a": b64(brighter(COLLINS, 1.2)), "collection": collection_name}
-    by_id = client.post("/verify", json={**body, "identity_id": identity["identity_id"]}).json()
-    by_key = client.post("/verify", json={**body, "external_id": "Hopper"}).json()
+    body = {"image_a": b64(brighter(COLLINS, 1.2))}
+    by_id = client.post(
+        "/verify", params={"collection": collection_name}, json={**body, "identity_id": identity["identity_id"]}
+    ).json()
+    by_key = client.post(
+        "/verify", params={"collection": collection_name}, json={**body, "external_id": "Hopper"}
+    ).json()
     assert by_id["match"]
     assert not by_key["match"]
     assert by_key["identity"]["label"] == "Hopper"
@@ -54,7 +60,7 @@ def test_register_verify_search_delete(client: httpx.Client, collection_name: st
         "job_rows": 0,
     }
     assert client.get(address).status_code == 404
-    after = client.post("/search", json={"collection": collection_name, "image": b64(FACE)}).json()
+    after = client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)}).json()
     assert [candidate["label"] for candidate in after["results"][0]["candidates"]] == ["Hopper"]
 
 
@@ -66,22 +72,28 @@ def test_older_clients_body_works_as_it_is(client: httpx.Client) -> None:
 
 
 def test_one_picture_may_be_called_image(client: httpx.Client, collection_name: str) -> None:
-    fields = {"collection": collection_name, "external_id": "7"}
-    made = client.post("/register", json={**fields, "image": b64(FACE)})
+    fields = {"external_id": "7"}
+    made = client.post("/register", params={"collection": collection_name}, json={**fields, "image": b64(FACE)})
     assert made.status_code == 201
-    assert client.post("/verify", json={**fields, "image": b64(brighter(COLLINS, 0.9))}).json()["match"]
+    assert client.post(
+        "/verify", params={"collection": collection_name}, json={**fields, "image": b64(brighter(COLLINS, 0.9))}
+    ).json()["match"]
     assert (
-        client.post("/register", data=fields, files={"image": ("a", FACE)}).json()["images"][0]["status"] == "duplicate"
+        client.post(
+            "/register", params={"collection": collection_name}, data=fields, files={"image": ("a", FACE)}
+        ).json()["images"][0]["status"]
+        == "duplicate"
     )
 
 
 def test_json_and_multipart_mean_the_same(client: httpx.Client, collection_name: str) -> None:
-    fields = {"collection": collection_name, "external_id": "7", "label": "C", "face": "strongest"}
+    fields = {"external_id": "7", "label": "C", "face": "strongest"}
     as_json = register(
         client, collection_name, "C", FACE, external_id="7", face="strongest", metadata={"a": [1]}
     ).json()
     as_form = client.post(
         "/register",
+        params={"collection": collection_name},
         data={**fields, "metadata": '{"a": [1]}'},
         files=[("images", ("a.png", FACE)), ("images", ("b.jpg", brighter(COLLINS, 0.8)))],
     ).json()
@@ -93,17 +105,18 @@ def test_json_and_multipart_mean_the_same(client: httpx.Client, collection_name:
     other = client.post("/verify", data={"fmr": "0.01"}, files={"image_a": ("a", FACE), "image_b": ("b", OTHER)}).json()
     assert one == other
 
-    search = {"collection": collection_name, "image": b64(FACE), "top_k": 2}
-    one = client.post("/search", json=search).json()
+    search = {"image": b64(FACE), "top_k": 2}
+    one = client.post("/search", params={"collection": collection_name}, json=search).json()
     other = client.post(
-        "/search", data={"collection": collection_name, "top_k": "2"}, files={"image": ("a", FACE)}
+        "/search", params={"collection": collection_name}, data={"top_k": "2"}, files={"image": ("a", FACE)}
     ).json()
     assert one["results"] == other["results"]
 
     box = as_json["images"][0]["face"]["box"]
     by_box = client.post(
         "/search",
-        data={"collection": collection_name, "face": "box", "box": str(box)},
+        params={"collection": collection_name},
+        data={"face": "box", "box": str(box)},
         files={"image": ("a", FACE)},
     )
     assert by_box.json()["results"][0]["candidates"][0]["match"]
@@ -129,12 +142,14 @@ def test_each_picture_has_its_own_outcome(client: httpx.Client, collection_name:
 
 def test_a_stranger_gets_candidates_but_no_match(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "C", FACE)
-    found = client.post("/search", json={"collection": collection_name, "image": b64(TRAINER.read_bytes())}).json()
+    found = client.post(
+        "/search", params={"collection": collection_name}, json={"image": b64(TRAINER.read_bytes())}
+    ).json()
     assert [candidate["match"] for candidate in found["results"][0]["candidates"]] == [False]
 
 
 def test_an_empty_gallery_answers_an_empty_list(client: httpx.Client, collection_name: str) -> None:
-    found = client.post("/search", json={"collection": collection_name, "image": b64(FACE)}).json()
+    found = client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)}).json()
     assert [result["candidates"] for result in found["results"]] == [[]]
 
 
@@ -143,7 +158,7 @@ def test_every_face_can_be_searched(client: httpx.Client, collection_name: str) 
     register(client, collection_name, "Hopper", OTHER)
     both = np.concatenate([pixels(COLLINS), pixels(HOPPER)[:512]], axis=1)
     found = client.post(
-        "/search", json={"collection": collection_name, "image": b64(encoded(both)), "face": "all"}
+        "/search", params={"collection": collection_name}, json={"image": b64(encoded(both)), "face": "all"}
     ).json()
     assert sorted(result["candidates"][0]["label"] for result in found["results"]) == ["Collins", "Hopper"]
     assert all(result["candidates"][0]["match"] for result in found["results"])
@@ -172,13 +187,13 @@ def test_a_stricter_rate_asks_for_more(client: httpx.Client) -> None:
 def test_a_decision_says_what_it_stands_for(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "C", FACE)
     register(client, collection_name, "H", OTHER)
-    body = {"collection": collection_name, "image": b64(FACE)}
-    by_fmr = client.post("/search", json={**body, "fmr": 1e-3}).json()
+    body = {"image": b64(FACE)}
+    by_fmr = client.post("/search", params={"collection": collection_name}, json={**body, "fmr": 1e-3}).json()
     assert by_fmr["fmr_interval"][0] < 1e-3 < by_fmr["fmr_interval"][1]
     assert by_fmr["fpir"] == pytest.approx(2e-3, rel=0.01)  # two people
     assert by_fmr["fpir_interval"][1] > by_fmr["fmr_interval"][1]
     assert by_fmr["precision"] == "f32"
-    by_fpir = client.post("/search", json={**body, "fpir": 2e-3}).json()
+    by_fpir = client.post("/search", params={"collection": collection_name}, json={**body, "fpir": 2e-3}).json()
     assert by_fpir["threshold"] == pytest.approx(by_fmr["threshold"], abs=1e-3)
     assert by_fpir["fpir"] == pytest.approx(2e-3)
 
@@ -186,10 +201,14 @@ def test_a_decision_says_what_it_stands_for(client: httpx.Client, collection_nam
 def test_verify_takes_an_fpir_as_a_search_of_the_collection_would(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "C", FACE)
     register(client, collection_name, "H", OTHER)
-    strict = {"collection": collection_name, "fpir": 0.01}
-    found = client.post("/search", json={**strict, "image": b64(FACE)}).json()
-    pair = client.post("/verify", json={**strict, "image_a": b64(FACE), "image_b": b64(OTHER)}).json()
-    enrolled = client.post("/verify", json={**strict, "image_a": b64(FACE), "external_id": "H"}).json()
+    strict = {"fpir": 0.01}
+    found = client.post("/search", params={"collection": collection_name}, json={**strict, "image": b64(FACE)}).json()
+    pair = client.post(
+        "/verify", params={"collection": collection_name}, json={**strict, "image_a": b64(FACE), "image_b": b64(OTHER)}
+    ).json()
+    enrolled = client.post(
+        "/verify", params={"collection": collection_name}, json={**strict, "image_a": b64(FACE), "external_id": "H"}
+    ).json()
     assert pair["threshold"] == enrolled["threshold"] == found["threshold"]
     assert pair["fpir"] == pytest.approx(0.01)
     only_two = client.post("/verify", json={"image_a": b64(FACE), "image_b": b64(OTHER), "fmr": 0.01}).json()
@@ -199,18 +218,22 @@ def test_verify_takes_an_fpir_as_a_search_of_the_collection_would(client: httpx.
 
 def test_several_templates_ask_for_more_under_an_fmr(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "C", FACE, brighter(COLLINS, 0.8), brighter(COLLINS, 1.2))
-    body = {"collection": collection_name, "fmr": 1e-2}
-    found = client.post("/search", json={**body, "image": b64(FACE)}).json()
+    body = {"fmr": 1e-2}
+    found = client.post("/search", params={"collection": collection_name}, json={**body, "image": b64(FACE)}).json()
     candidate = found["results"][0]["candidates"][0]
     assert (candidate["template_count"], candidate["match"]) == (3, True)
     alone = client.post("/verify", json={"fmr": 1e-2, "image_a": b64(FACE), "image_b": b64(FACE)}).json()
     third = client.post("/verify", json={"fmr": 1e-2 / 3, "image_a": b64(FACE), "image_b": b64(FACE)}).json()
     assert found["threshold"] == alone["threshold"] < candidate["threshold"]
     assert candidate["threshold"] == pytest.approx(third["threshold"], abs=1e-3)
-    verified = client.post("/verify", json={**body, "image_a": b64(FACE), "external_id": "C"}).json()
+    verified = client.post(
+        "/verify", params={"collection": collection_name}, json={**body, "image_a": b64(FACE), "external_id": "C"}
+    ).json()
     assert (verified["threshold"], verified["fmr"]) == (candidate["threshold"], 1e-2)
-    by_threshold = {"collection": collection_name, "image_a": b64(FACE), "external_id": "C"}
-    plain = client.post("/verify", json={**by_threshold, "threshold": found["threshold"]}).json()
+    by_threshold = {"image_a": b64(FACE), "external_id": "C"}
+    plain = client.post(
+        "/verify", params={"collection": collection_name}, json={**by_threshold, "threshold": found["threshold"]}
+    ).json()
     assert plain["fmr"] == pytest.approx(3e-2, rel=0.02)  # three templates, three chances
 
 
@@ -218,21 +241,21 @@ def test_a_collection_has_its_own_default(client: httpx.Client, collection_name:
     name = f"{collection_name}-strict"
     made = client.post("/collections", json={"name": name, "fmr": 1e-4})
     assert (made.status_code, made.json()["fmr"], made.json()["fpir"]) == (201, 1e-4, None)
-    probe = {"collection": name, "image": b64(FACE)}
-    assert client.post("/search", json=probe).json()["fmr"] == 1e-4
-    assert client.post("/search", json={**probe, "fmr": 1e-2}).json()["fmr"] == 1e-2
+    probe = {"image": b64(FACE)}
+    assert client.post("/search", params={"collection": name}, json=probe).json()["fmr"] == 1e-4
+    assert client.post("/search", params={"collection": name}, json={**probe, "fmr": 1e-2}).json()["fmr"] == 1e-2
     pictures = {"image_a": b64(FACE), "image_b": b64(OTHER)}
-    assert client.post("/verify", json={**pictures, "collection": name}).json()["fmr"] == 1e-4
+    assert client.post("/verify", params={"collection": name}, json={**pictures}).json()["fmr"] == 1e-4
     assert client.post("/verify", json=pictures).json()["fmr"] == 1e-3
     changed = client.patch(f"/collections/{name}", json={"fpir": 0.05}).json()
     assert (changed["fmr"], changed["fpir"]) == (None, 0.05)
     register(client, name, "C", FACE)
-    assert client.post("/search", json=probe).json()["fpir"] == pytest.approx(0.05)
+    assert client.post("/search", params={"collection": name}, json=probe).json()["fpir"] == pytest.approx(0.05)
     cleared = client.patch(f"/collections/{name}", json={"fpir": None}).json()
     assert (cleared["fmr"], cleared["fpir"]) == (None, None)
     refused = client.patch(f"/collections/{name}", json={"fpir": 1e-9})
     assert (refused.status_code, refused.json()["code"]) == (422, "rate_not_calibrated")
-    assert client.post("/search", json=probe).json()["fmr"] == 1e-3
+    assert client.post("/search", params={"collection": name}, json=probe).json()["fmr"] == 1e-3
 
 
 def test_the_calibration_is_told_with_its_picture(client: httpx.Client) -> None:
@@ -257,7 +280,7 @@ def test_collections_are_listed_with_their_size(client: httpx.Client, collection
 
 def test_no_answer_holds_an_embedding(client: httpx.Client, collection_name: str) -> None:
     made = register(client, collection_name, "C", FACE)
-    found = client.post("/search", json={"collection": collection_name, "image": b64(FACE)})
+    found = client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)})
     for answer in (made, found):
         assert '"embedding"' not in answer.text
         assert max(len(numbers.split(",")) for numbers in re.findall(r"\[([^\[\]{}]*)\]", answer.text)) <= 4
@@ -273,8 +296,11 @@ def test_the_openapi_page_describes_both_kinds_of_body(client: httpx.Client) -> 
 
 def test_another_face_of_the_same_picture_is_another_sample(client: httpx.Client, collection_name: str) -> None:
     both = encoded(np.concatenate([pixels(COLLINS), pixels(HOPPER)[:512]], axis=1))
-    search = {"image": b64(both), "face": "all", "collection": collection_name}
-    boxes = [result["face"]["box"] for result in client.post("/search", json=search).json()["results"]]
+    search = {"image": b64(both), "face": "all"}
+    boxes = [
+        result["face"]["box"]
+        for result in client.post("/search", params={"collection": collection_name}, json=search).json()["results"]
+    ]
     answers = [
         register(client, collection_name, "x", both, face="box", boxes=[box]).json() for box in (*boxes, boxes[0])
     ]

@@ -17,7 +17,8 @@ from identity_registry import Registry
 from identity_registry.errors import NoClassifier, UrlNotAllowed, UrlUnreachable
 from service.errors import StartupError
 from service.inference.bundle import read_embedder
-from service.runtime.api import _classes, create_app
+from service.runtime.api import create_app
+from service.runtime.parts import _classifier
 from service.runtime.settings import Settings
 from tests.conftest import serving
 from tests.photos import BUS, COLLINS, HOPPER, brighter
@@ -129,7 +130,7 @@ def test_a_classifier_of_another_embedder_is_refused(settings: Settings, classif
     (tmp_path / "other" / "classifier.json").write_text(json.dumps({**manifest, "embedder_fingerprint": "x"}))
     changed = settings.classifier.model_copy(update={"bundle": tmp_path / "other"})
     with pytest.raises(StartupError, match="which is not loaded"):
-        _classes(settings.model_copy(update={"classifier": changed}), [read_embedder(settings.embedder.bundle)])
+        _classifier(settings.model_copy(update={"classifier": changed}), [read_embedder(settings.embedder.bundle)])
 
 
 def test_the_command_names_who_is_on_a_photo(classifier: Path) -> None:

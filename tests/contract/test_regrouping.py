@@ -13,8 +13,8 @@ from tests.photos import COLLINS, HOPPER, b64, brighter
 
 
 def enrol(client: httpx.Client, collection: str, label: str, *pictures: bytes) -> dict:
-    body = {"collection": collection, "label": label, "images": [b64(picture) for picture in pictures]}
-    answer = client.post("/register", json=body)
+    body = {"label": label, "images": [b64(picture) for picture in pictures]}
+    answer = client.post("/register", params={"collection": collection}, json=body)
     assert answer.status_code in (200, 201), answer.text
     return answer.json()
 
@@ -25,7 +25,7 @@ def listed(client: httpx.Client, collection: str) -> dict[str, int]:
 
 
 def nearest(client: httpx.Client, collection: str, picture: bytes) -> dict:
-    answer = client.post("/search", json={"collection": collection, "image": b64(picture), "top_k": 1}).json()
+    answer = client.post("/search", params={"collection": collection}, json={"image": b64(picture), "top_k": 1}).json()
     return answer["results"][0]["candidates"][0]
 
 

@@ -60,7 +60,7 @@ def test_the_log_is_json_when_asked_for(data_folder: Path) -> None:
 
 def test_figures_of_gallery_pool_scores_and_queue(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "Collins", FACE)
-    client.post("/search", json={"collection": collection_name, "image": b64(FACE)})
+    client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)})
     told = client.get("/metrics").text
     for name in (
         'registry_gallery_rows{table="identity"}',

@@ -125,7 +125,7 @@ async def test_wrong_token_is_refused(
     pair: tuple[RunningWorker, RunningWorker], caplog: pytest.LogCaptureFixture
 ) -> None:
     worker, _ = pair
-    async with remote_engine(worker.url, token="wrong-token") as engine:
+    async with remote_engine(worker.url, token="another-secret-token") as engine:
         with pytest.raises(EngineUnavailable, match="another model, precision or token") as caught:
             await engine.observe([PHOTO])
         assert "127.0.0.1" not in caught.value.detail

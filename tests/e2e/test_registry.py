@@ -183,12 +183,12 @@ def test_a_configured_database_is_used(data_folder: Path, postgres_url: str) -> 
     ("environment", "options", "message"),
     [
         ({"REGISTRY_DATABSE__URL": "x"}, [], "unknown setting REGISTRY_DATABSE__URL"),
-        ({"REGISTRY_DATABASE__URL": "postgresql+psycopg://u:secret@127.0.0.1:1/x"}, [], "database can't be reached"),
+        ({"REGISTRY_DATABASE__URL": "postgresql+psycopg://u:secret@127.0.0.1:1/x"}, [], "The database is unreachable"),
         ({"REGISTRY_EMBEDDER__BUNDLE": "/nonexistent"}, [], "is not a model bundle"),
         (
             {"REGISTRY_SERVER__REQUIRE_KEYS": "false"},
             ["--host", "0.0.0.0"],
-            "can be reached from other machines",
+            "is reachable from other machines",
         ),
     ],
 )

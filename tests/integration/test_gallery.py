@@ -11,18 +11,20 @@ from hypothesis.extra import numpy as arrays
 from sqlalchemy import func, select, text, update
 
 from service.errors import CollectionExists, CollectionNotFound, IdentityNotFound, StartupError
-from service.gallery.index import codes, hnsw
-from service.gallery.people import collections, identities, templates
+from service.gallery.index import centroids, hnsw
+from service.gallery.index.centroids import centroid_of
+from service.gallery.people import collections, enrolment, identities
 from service.gallery.people.collections import Collection
-from service.gallery.search import search
+from service.gallery.search import planning, search
 from service.gallery.search.explain import explain
 from service.gallery.search.filters import condition_of
+from service.gallery.search.results import SearchPlan
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, identity, template
+from tests.gallery_rows import add_templates, create_identity
 
 pytestmark = pytest.mark.anyio
 DIM = 16
-BOX = (0.0, 0.0, 1.0, 1.0)
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -30,16 +32,11 @@ def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def sample(embedding: np.ndarray, source: int) -> templates.NewTemplate:
-    return templates.NewTemplate(source.to_bytes(32, "big"), embedding, BOX, 0.9, 0.5)
-
-
 async def enrol(database: Database, collection: Collection, name: str, embeddings: np.ndarray) -> uuid.UUID:
-    async with database.transaction() as connection:
-        identity_id, _ = await identities.lock_or_create(connection, collection.id, name, None, None)
-        samples = [sample(embedding, hash((name, row)) % 2**64) for row, embedding in enumerate(embeddings)]
-        await templates.add(connection, collection.id, identity_id, "tiny", samples)
-        await templates.recompute_centroid(connection, collection.id, identity_id, "tiny")
+    async with database.transaction(collection.id) as connection:
+        identity_id = await create_identity(connection, collection.id, name)
+        sources = [(hash((name, row)) % 2**64).to_bytes(32, "big") for row in range(len(embeddings))]
+        await add_templates(connection, collection.id, identity_id, "tiny", embeddings, sources)
     return identity_id
 
 
@@ -55,7 +52,7 @@ async def test_the_raw_embedding_comes_back_bit_for_bit(database: Database, coll
 async def test_an_empty_gallery_has_nobody(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
         near = await search.nearest(connection, collection.id, "tiny", unit(np.random.default_rng(0)), 5)
-    assert (near.candidates, near.plan) == ([], search.Plan.EXACT)
+    assert (near.candidates, near.plan) == ([], SearchPlan.EXACT)
 
 
 async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centroid(
@@ -74,7 +71,7 @@ async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centr
     np.testing.assert_allclose([candidate.score for candidate in found], sorted(best.values(), reverse=True), atol=1e-5)
     top = found[0]
     assert (top.external_id, top.template_count) == ("p7", 3)
-    assert top.centroid_score == pytest.approx(float(templates.centroid_of(people["p7"]) @ probe), abs=1e-5)
+    assert top.centroid_score == pytest.approx(float(centroid_of(people["p7"]) @ probe), abs=1e-5)
 
 
 async def test_a_filtered_search_loses_nobody_through_the_index(
@@ -93,9 +90,9 @@ async def test_a_filtered_search_loses_nobody_through_the_index(
         await connection.execute(rows, {"collection": collection.id})
     await hnsw.maintain(database, build_from=400, drop_below=10)
     wish = condition_of({"row": 7})
-    monkeypatch.setattr(search, "EF_SEARCH", 40)
-    for exactly_up_to, plan in ((20_000, search.Plan.EXACT), (5, search.Plan.ANN)):
-        monkeypatch.setattr(search, "FILTERED_EXACTLY", exactly_up_to)
+    monkeypatch.setattr(planning, "EF_SEARCH", 40)
+    for exactly_up_to, plan in ((20_000, SearchPlan.EXACT), (5, SearchPlan.HNSW)):
+        monkeypatch.setattr(planning, "FILTERED_EXACTLY", exactly_up_to)
         for probe in unit(rng, 10):
             async with database.transaction() as connection:
                 near = await search.nearest(connection, collection.id, "tiny", probe, 20, wish)
@@ -114,9 +111,9 @@ async def test_a_search_by_codes_finds_whom_an_exact_one_finds(
         await enrol(database, collection, f"p{number}", embedding[None])
     await forget_codes(database, collection, "p7", "p107")
     wish = condition_of({"none": {"$exists": False}})
-    monkeypatch.setattr(search, "FILTERED_EXACTLY", 5)
+    monkeypatch.setattr(planning, "FILTERED_EXACTLY", 5)
 
-    async def found(probe: np.ndarray, plan: search.Plan) -> list[list[str]]:
+    async def found(probe: np.ndarray, plan: SearchPlan) -> list[list[str]]:
         lists = []
         for among in (None, wish):
             async with database.transaction() as connection:
@@ -126,12 +123,12 @@ async def test_a_search_by_codes_finds_whom_an_exact_one_finds(
         return lists
 
     probes = [*unit(rng, 10), people[7], people[107], people[200]]
-    exact = [await found(probe, search.Plan.EXACT) for probe in probes]
-    monkeypatch.setattr(search, "CODED_FROM", 100)
-    assert [await found(probe, search.Plan.CODES) for probe in probes] == exact
+    exact = [await found(probe, SearchPlan.EXACT) for probe in probes]
+    monkeypatch.setattr(planning, "CODES_FROM", 100)
+    assert [await found(probe, SearchPlan.BINARY_CODES) for probe in probes] == exact
     assert [one[0][0] for one in exact[-3:]] == ["p7", "p107", "p200"]
-    monkeypatch.setattr(search, "MOST_UNCODED", 1)
-    assert await found(people[7], search.Plan.EXACT) == exact[-3]
+    monkeypatch.setattr(planning, "MAX_UNCODED", 1)
+    assert await found(people[7], SearchPlan.EXACT) == exact[-3]
 
 
 async def test_who_has_no_code_gets_one(database: Database, collection: Collection) -> None:
@@ -139,7 +136,9 @@ async def test_who_has_no_code_gets_one(database: Database, collection: Collecti
     rng = np.random.default_rng(4)
     for number, embedding in enumerate(unit(rng, 5)):
         await enrol(database, collection, f"p{number}", embedding[None])
-    query = select(centroid.c.code).where(centroid.c.collection_id == collection.id).order_by(centroid.c.identity_id)
+    query = (
+        select(centroid.c.binary_code).where(centroid.c.collection_id == collection.id).order_by(centroid.c.identity_id)
+    )
 
     async def stored() -> list[str]:
         async with database.transaction(all_collections=True) as connection:
@@ -151,7 +150,7 @@ async def test_who_has_no_code_gets_one(database: Database, collection: Collecti
     filled = 1
     while filled:
         async with database.transaction(all_collections=True) as connection:
-            filled = await codes.fill(connection)
+            filled = await centroids.fill_codes(connection)
     assert await stored() == before
 
 
@@ -160,7 +159,7 @@ async def forget_codes(database: Database, collection: Collection, *external_ids
         identity.c.collection_id == collection.id, identity.c.external_id.in_(external_ids)
     )
     async with database.transaction(all_collections=True) as connection:
-        await connection.execute(update(centroid).where(centroid.c.identity_id.in_(theirs)).values(code=None))
+        await connection.execute(update(centroid).where(centroid.c.identity_id.in_(theirs)).values(binary_code=None))
 
 
 async def test_codes_are_read_from_their_index_alone(database: Database, collection: Collection) -> None:
@@ -191,13 +190,13 @@ async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
     for number in rng.integers(0, 150, 20):
         async with database.transaction() as connection:
             near = await search.nearest(connection, collection.id, "tiny", people[number], 1)
-        assert near.plan is search.Plan.ANN
+        assert near.plan is SearchPlan.HNSW
         assert near.candidates[0].external_id == f"p{number}"
     async with database.transaction() as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         await connection.execute(text("SET LOCAL enable_bitmapscan = off"))
         await connection.execute(text("SET LOCAL enable_sort = off"))
-        shortlist = search._ann_shortlist(collection.id, "tiny", people[0], 10, None)
+        shortlist = search._hnsw_shortlist(collection.id, "tiny", people[0], 10, None)
         explained = await connection.execute(text("EXPLAIN " + _literal(select(shortlist))))
         assert name in "\n".join(row[0] for row in explained)
     assert name in await hnsw.maintain(database, build_from=1000, drop_below=500)
@@ -244,10 +243,9 @@ async def test_many_writers_of_one_identity_lose_nothing(database: Database, col
 
     async def register(row: int) -> bool:
         async with database.transaction() as connection:
-            identity_id, created = await identities.lock_or_create(connection, collection.id, "one", None, None)
-            await templates.add(connection, collection.id, identity_id, "tiny", [sample(embeddings[row], row)])
+            person, created = await enrolment.lock_or_create(connection, collection.id, "one")
             await asyncio.sleep(0.01)
-            await templates.recompute_centroid(connection, collection.id, identity_id, "tiny")
+            await add_templates(connection, collection.id, person.id, "tiny", embeddings[row : row + 1])
         return created
 
     created = await asyncio.gather(*(register(row) for row in range(20)))
@@ -255,22 +253,23 @@ async def test_many_writers_of_one_identity_lose_nothing(database: Database, col
     async with database.transaction() as connection:
         stored = (await connection.execute(select(centroid).where(centroid.c.collection_id == collection.id))).one()
     assert stored.template_count == 20
-    np.testing.assert_allclose(np.asarray(stored.embedding), templates.centroid_of(embeddings), atol=1e-6)
+    np.testing.assert_allclose(np.asarray(stored.embedding), centroid_of(embeddings), atol=1e-6)
 
 
 async def test_the_same_picture_again_changes_nothing(database: Database, collection: Collection) -> None:
-    embedding = unit(np.random.default_rng(7))
+    embedding = unit(np.random.default_rng(7), 1)
+    source = bytes(32)
     async with database.transaction() as connection:
-        identity_id, _ = await identities.lock_or_create(connection, collection.id, "a", "A", {"n": 1})
-        first, twice = await templates.add(
-            connection, collection.id, identity_id, "tiny", [sample(embedding, 1), sample(embedding, 1)]
-        )
-    assert first is not None
-    assert twice is None
+        identity_id = await create_identity(connection, collection.id, "a", label="A", metadata={"n": 1})
+        scope = connection, collection.id, identity_id, "tiny"
+        first, twice = await add_templates(*scope, np.repeat(embedding, 2, axis=0), [source, source])
+    assert first.id is not None
+    assert (twice.id, twice.similarity, twice.template_count) == (None, pytest.approx(1), 1)
     async with database.transaction() as connection:
-        again, created = await identities.lock_or_create(connection, collection.id, "a", None, None)
-        assert (again, created) == (identity_id, False)
-        assert await templates.add(connection, collection.id, identity_id, "tiny", [sample(embedding, 1)]) == [None]
+        row, created = await enrolment.lock_or_create(connection, collection.id, "a")
+        assert (row.id, created) == (identity_id, False)
+        [again] = await add_templates(connection, collection.id, identity_id, "tiny", embedding, [source])
+        assert (again.id, again.template_count) == (None, 1)
         kept = await identities.get(connection, collection.id, identity_id)
     assert (kept.label, kept.metadata, kept.template_count) == ("A", {"n": 1}, 1)
 
@@ -296,8 +295,8 @@ async def test_a_wrong_dimension_cannot_be_stored(database: Database, collection
 
 async def enrol_wrong(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
-        identity_id, _ = await identities.lock_or_create(connection, collection.id, "a", None, None)
-        await templates.add(connection, collection.id, identity_id, "tiny", [sample(np.ones(8, np.float32), 1)])
+        identity_id = await create_identity(connection, collection.id, "a")
+        await add_templates(connection, collection.id, identity_id, "tiny", np.ones((1, 8), np.float32))
 
 
 async def test_a_collection_is_made_once_and_found_by_name(database: Database, collection: Collection) -> None:
@@ -313,7 +312,7 @@ async def test_one_model_id_stands_for_one_model(database: Database, collection:
     async with database.transaction() as connection:
         await collections.add_model(connection, "tiny", 16, "0" * 64)
         for dim, fingerprint in ((32, "0" * 64), (16, "1" * 64)):
-            with pytest.raises(StartupError, match="another model by the id 'tiny'"):
+            with pytest.raises(StartupError, match="another model with the id 'tiny'"):
                 await collections.add_model(connection, "tiny", dim, fingerprint)
 
 
@@ -323,6 +322,6 @@ def test_a_centroid_is_of_length_one_whatever_the_templates(values: np.ndarray) 
     if (lengths < 1e-3).any():
         return
     embeddings = (values / lengths).astype(np.float32)
-    assert np.linalg.norm(templates.centroid_of(embeddings)) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(centroid_of(embeddings)) == pytest.approx(1, abs=1e-5)
     opposed = np.concatenate([embeddings, -embeddings])
-    assert np.linalg.norm(templates.centroid_of(opposed)) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(centroid_of(opposed)) == pytest.approx(1, abs=1e-5)

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import NoReturn
 
 import httpx
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from service.errors import StartupError
 from service.gallery.people import collections, enrolment
-from service.gallery.people.enrolment_records import NewEnrolment, NewTemplate
+from service.gallery.people.enrolment_records import NewTemplate
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.recognition.decision import DecisionPolicy
@@ -32,17 +31,12 @@ def clustered_templates(seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
 
 
-def no_event(result: object) -> NoReturn:
-    raise AssertionError("this test stores templates without an audit event")
-
-
 async def enrol(database: Database, name: str, person: str, vectors: np.ndarray) -> None:
     async with database.transaction() as connection:
         collection = await collections.get(connection, name)
         model = MANIFEST.model_id
         samples = [NewTemplate(model, vector.tobytes()[:32], vector, (0, 0, 1, 1), 1.0, None) for vector in vectors]
-        new = NewEnrolment(collection, person, person, None, None, samples, {}, None, event=no_event)
-        row, _ = await enrolment.lock_or_create(connection, new)
+        row, _ = await enrolment.lock_or_create(connection, collection.id, person)
         await enrolment.add_templates(connection, collection.id, row.id, samples)
 
 

@@ -84,6 +84,7 @@ def test_superseded_fingerprints_are_equivalent(bundle: Path) -> None:
             weights_sha256="0" * 64,
         )
         assert classifier.fits(manifest) is fits
+        assert not classifier.fits(manifest.model_copy(update={"model_id": "another-model"}))
 
 
 def test_shipped_embedders_supersede_the_files_of_release_0_1() -> None:

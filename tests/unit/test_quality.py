@@ -1,16 +1,24 @@
 import numpy as np
 import pytest
-from service.recognition.gate import QualityGate
 
+from service.inference.engine import Detection, Face
+from service.recognition.policies import QualityLimits
+from service.recognition.samples import refusal
 from service.vision.alignment import TEMPLATE_112
 from service.vision.quality import measure
 from service.vision.sample import Quality
 
-GATE = QualityGate(
+LIMITS = QualityLimits(
     min_face_px=32, min_sharpness=15, max_asymmetry=0.75, min_brightness=30, max_brightness=235, min_score=0.01
 )
 GOOD = Quality(face_px=100, sharpness=200, asymmetry=0.1, brightness=120, score=0.6)
 BOX = np.array([10, 20, 110, 170], np.float32)
+
+
+def reasons(quality: Quality) -> list[str]:
+    """Returns the reasons of the refusal; empty if the face is accepted."""
+    error = refusal(Face(Detection((0, 0, 1, 1), 1.0, None), quality, np.ones(4, np.float32)), LIMITS)
+    return [] if error is None else error.extensions["reasons"]
 
 
 @pytest.mark.parametrize(
@@ -25,16 +33,16 @@ BOX = np.array([10, 20, 110, 170], np.float32)
     ],
 )
 def test_each_measurement_has_a_reason(change: dict[str, float], reason: str) -> None:
-    assert GATE.reasons(Quality(**{**GOOD.__dict__, **change})) == [reason]
+    assert reasons(Quality(**{**GOOD.__dict__, **change})) == [reason]
 
 
 def test_good_face_passes_with_and_without_a_score() -> None:
-    assert GATE.reasons(GOOD) == []
-    assert GATE.reasons(Quality(**{**GOOD.__dict__, "score": None})) == []
+    assert reasons(GOOD) == []
+    assert reasons(Quality(**{**GOOD.__dict__, "score": None})) == []
 
 
 def test_all_reasons_are_listed() -> None:
-    assert GATE.reasons(Quality(10, 1, 0.9, 5, 0.0)) == [
+    assert reasons(Quality(10, 1, 0.9, 5, 0.0)) == [
         "too_small",
         "too_blurred",
         "extreme_pose",

@@ -122,4 +122,6 @@ def test_what_is_no_workers_url_is_told(url: str) -> None:
 def test_a_bundle_that_is_not_shipped_is_told() -> None:
     with pytest.raises(StartupError, match=r"no shipped bundle of that name; shipped are embedder, embedder-fairface"):
         load_settings(embedder={"more": ["nope"]})
-    assert load_settings(embedder={"more": ["embedder-fairface"]}).embedder.additional_bundles == [BUNDLES / "embedder-fairface"]
+    assert load_settings(embedder={"more": ["embedder-fairface"]}).embedder.additional_bundles == [
+        BUNDLES / "embedder-fairface"
+    ]

@@ -8,7 +8,6 @@ import importlib
 import logging
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,8 @@ from tools.docs import links  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.docs")  # strict mode counts warnings below the logger `mkdocs`
 MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z-]+) -->$", re.MULTILINE)
-GENERATORS = {
-    "settings": ("settings", "render"),
-    "training": ("training", "render"),
-    "metrics": ("metrics", "render"),
-    "cli": ("cli", "render"),
-    "client": ("client", "render"),
-    "operations": ("operations", "render"),
-    "operations-overview": ("operations", "render_overview"),
-    "schemas": ("operations", "render_schemas"),
-}
-"""Marker name: module of tools.docs and its function."""
+GENERATORS = frozenset({"cli", "client", "metrics", "operations", "schemas", "settings", "training"})
+"""Modules of tools.docs with a function `render`. A marker names one of them."""
 PROBLEMS_PAGE = "reference/problems.md"
 EXTERNAL = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 
@@ -66,12 +56,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Any, files: Files, **_: Any) -> str:
     """Replaces the markers of generated content and rewrites links that leave `docs/`."""
     if page.file.src_uri == PROBLEMS_PAGE:
         markdown = importlib.import_module("tools.docs.problems").add_titles(markdown)
-    markdown = MARKER.sub(lambda match: _generator(match["name"])(), markdown)
-    return links.rewrite(page.file.src_uri, markdown)
+    markdown = MARKER.sub(lambda match: _generated(match["name"]), markdown)
+    return links.rewrite(
+        page.file.src_uri, markdown, lambda path: files.get_file_from_path(f"{links.FOLDER}/{path}") is not None
+    )
 
 
 def on_post_page(output: str, *, page: Any, **_: Any) -> str:
@@ -81,7 +73,13 @@ def on_post_page(output: str, *, page: Any, **_: Any) -> str:
     return output
 
 
-def _generator(name: str) -> Callable[[], str]:
-    module, function = GENERATORS[name]
-    render: Callable[[], str] = getattr(importlib.import_module(f"tools.docs.{module}"), function)
-    return render
+def _generated(name: str) -> str:
+    """Returns the Markdown of a generator.
+
+    Raises:
+        ValueError: no generator has this name.
+    """
+    if name not in GENERATORS:
+        raise ValueError(f"the marker names the unknown generator {name!r}; choose one of {sorted(GENERATORS)}")
+    markdown: str = importlib.import_module(f"tools.docs.{name}").render()
+    return markdown

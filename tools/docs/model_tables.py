@@ -45,7 +45,7 @@ def sentence(text: str) -> str:
     text = " ".join(text.split())
     if not text:
         return ""
-    if re.match(r"[a-z]+(?=[ ,;])", text):
+    if re.match(r"[a-z]+(?=[ ,;])|(default|unset)(?=:)", text):
         text = text[0].upper() + text[1:]
     return text if text.endswith((".", "`", ":")) else f"{text}."
 

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,14 @@ class EnrolmentStore:
         if (collection.id, collection.models) != (enrolment.collection.id, enrolment.collection.models):
             raise ModelsChangedError
         candidates = await self._duplicates(connection, enrolment)
-        row, created = await lock_or_create(connection, enrolment)
+        row, created = await lock_or_create(
+            connection,
+            collection.id,
+            enrolment.external_id,
+            enrolment.label,
+            enrolment.metadata,
+            enrolment.retain_until,
+        )
         others = [candidate for candidate in candidates if candidate.id != row.id]
         if others and created and enrolment.duplicate_check and enrolment.duplicate_check.refuse:
             raise enrolment.duplicate_check.refuse(others)
@@ -126,10 +134,18 @@ class EnrolmentStore:
             raise _ResponseExistsError
 
 
-async def lock_or_create(connection: AsyncConnection, enrolment: NewEnrolment) -> tuple[Any, bool]:
+async def lock_or_create(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    external_id: str,
+    label: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    retain_until: datetime | None = None,
+) -> tuple[Any, bool]:
     """Inserts the identity or updates the existing one; its row stays locked until the transaction ends.
 
     The lock serialises concurrent enrolments of one identity, so that each computes the centroid from all templates.
+    None leaves an existing identity's value unchanged.
 
     Returns:
         The identity's row, and True if it is new.
@@ -137,16 +153,10 @@ async def lock_or_create(connection: AsyncConnection, enrolment: NewEnrolment) -
     Raises:
         CollectionNotFound: the collection was deleted while the pictures were observed.
     """
-    changed = {"label": enrolment.label, "metadata": enrolment.metadata, "retain_until": enrolment.retain_until}
-    new = {
-        "collection_id": enrolment.collection.id,
-        "id": uuid.uuid4(),
-        "external_id": enrolment.external_id,
-        "label": enrolment.label if enrolment.label is not None else enrolment.external_id,
-        "metadata": enrolment.metadata or {},
-        "retain_until": enrolment.retain_until,
-    }
-    changes = {name: value for name, value in changed.items() if value is not None}
+    values = {"label": label, "metadata": metadata, "retain_until": retain_until}
+    changes = {name: value for name, value in values.items() if value is not None}
+    defaults = {"label": external_id, "metadata": {}}
+    new = {"collection_id": collection_id, "id": uuid.uuid4(), "external_id": external_id, **defaults, **changes}
     statement = (
         insert(identity)
         .values(new)
@@ -158,9 +168,7 @@ async def lock_or_create(connection: AsyncConnection, enrolment: NewEnrolment) -
     try:
         row = (await connection.execute(statement)).one()
     except IntegrityError as error:
-        raise CollectionNotFound(
-            f"the collection {enrolment.collection.name!r} was deleted during the request", pointer="/collection"
-        ) from error
+        raise CollectionNotFound("the collection was deleted during the request", pointer="/collection") from error
     return row, row.created
 
 
