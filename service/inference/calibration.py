@@ -83,8 +83,11 @@ class Calibration(Strict):
 
 
 def rate_of_many(rate: float, comparisons: int) -> float:
-    """Returns the probability of at least one false match in this many independent comparisons: 1 - (1 - rate)^n."""
-    return float(-np.expm1(comparisons * np.log1p(-rate)))
+    """Returns the probability of at least one false match in this many independent comparisons: 1 - (1 - rate)^n.
+
+    No comparison counts as one, so that rates of an empty gallery are those of a pair.
+    """
+    return float(-np.expm1(max(comparisons, 1) * np.log1p(-rate)))
 
 
 def rate_of_one(rate: float, comparisons: int) -> float:

@@ -191,7 +191,7 @@ def test_the_first_key_is_made_once_and_only_readable_by_its_owner(tmp_path: Pat
     assert file.stat().st_mode & 0o777 == 0o600
     count = len(operations.list_all())
     assert operations.create("first", list(Scope), None, None, tmp_path / "second", only_first=True) is None
-    with pytest.raises(StartupError, match="can't be written"):
+    with pytest.raises(StartupError, match="cannot be written"):
         operations.create("again", list(Scope), None, None, file, only_first=False)
     with pytest.raises(StartupError, match="no collection 'nowhere'"):
         operations.create("nowhere", list(Scope), "nowhere", None, None, only_first=False)

@@ -97,7 +97,7 @@ def test_nothing_of_the_person_is_left_but_the_trail(client: httpx.Client, setti
         "centroids": 1,
         "corrections": 0,
         "crops": 0,
-        "answers": 1,
+        "responses": 1,
         "job_rows": 2,
     }
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
@@ -128,7 +128,7 @@ def test_the_command_line_checks_every_chain(
         checked = service(settings, "audit", "verify", *options)  # other tests' broken chains are told as well
         return next((line for line in checked.stdout.splitlines() if line.startswith(chain)), checked.stderr)
 
-    assert verdict("--heads", str(heads)) == f"{chain}  {collection_name}  whole, 2 entries"
+    assert verdict("--heads", str(heads)) == f"{chain}  {collection_name}  intact, 2 entries"
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         connection.execute("UPDATE audit SET key_name = 'x' WHERE collection_id = %s", [chain])
     assert "BROKEN: entry 1" in verdict()

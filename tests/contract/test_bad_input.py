@@ -223,7 +223,7 @@ def test_a_covered_face_is_not_enrolled(client: httpx.Client, collection_name: s
         client.post("/register", params={"collection": collection_name}, json=body), 422, "face_rejected"
     )
     assert document["reasons"] == ["hard_to_recognise"]
-    assert "(least 0.05)" in str(document["detail"])
+    assert "(minimum 0.05)" in str(document["detail"])
 
 
 def test_a_tiny_face_and_a_blurred_one_are_not_enrolled(client: httpx.Client, collection_name: str) -> None:
@@ -386,7 +386,7 @@ def test_probes_may_add_to_an_address(client: httpx.Client) -> None:
 
 def test_a_body_that_is_not_there_says_nothing(client: httpx.Client) -> None:
     answer = client.post("/register")
-    assert (answer.status_code, answer.json()["detail"]) == (422, "`external_id` or `label` is needed")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "send `external_id`, `label`, or both")
 
 
 def test_the_bare_address_leads_to_the_documentation(client: httpx.Client) -> None:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from service.recognition.decision_resolver import DecisionResolver
 from sqlalchemy import text
 
 from service.gallery.access.audit_trail import AuditTrail
@@ -17,8 +16,11 @@ from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, Picture
 from service.inference.local import LocalEngine
-from service.recognition.decision import DecisionPolicy, OperatingPoint
-from service.recognition.enrolment import Enroller, Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
+from service.recognition.decision import DecisionPolicy, DecisionResolver
+from service.recognition.enrolment import Enroller
+from service.recognition.enrolment_records import Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
+from service.recognition.operating_point import OperatingPoint
+from service.recognition.policies import QualityLimits
 from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
 

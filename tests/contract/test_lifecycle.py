@@ -160,4 +160,4 @@ async def test_who_enrols_into_a_vanishing_collection_hears_of_it(database: Data
         await collections.remove(connection, collection.name)
     with pytest.raises(CollectionNotFound, match="deleted during the request"):
         async with database.transaction() as connection:
-            await identities.lock_or_create(connection, collection.id, "p", None, None)
+            await create_identity(connection, collection.id, "p")

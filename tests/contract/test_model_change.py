@@ -53,7 +53,7 @@ def several(postgres_url: str, settings: Settings, tmp_path_factory: pytest.Temp
     more = [turned(folder / OTHER, 160, OTHER), turned(folder / SAME_DIM, 128, SAME_DIM)]
     return load_settings(
         database={"url": postgres_url, "maintenance_interval_s": 2},
-        embedder={"more": more},
+        embedder={"additional_bundles": more},
         audit={"key": settings.audit.key},
         crops={"key": KEY},
         jobs={"uploads": settings.jobs.uploads},
@@ -203,7 +203,7 @@ def test_a_collection_changes_its_model_under_traffic(both: httpx.Client) -> Non
 async def test_rows_are_of_one_model_each(both: httpx.Client, database: Database) -> None:
     name = make(both, store_crops=True)
     register(both, name, "collins", COLLINS.read_bytes(), brighter(COLLINS, 0.8))
-    change(both, name, activate=False)
+    change(both, name, auto_activate=False)
     wait(both, name, job_done)
     register(both, name, "hopper", HOPPER.read_bytes())
     query = text(
@@ -247,7 +247,7 @@ def test_who_has_no_crop_needs_a_new_photo(both: httpx.Client) -> None:
 def test_people_may_be_left_behind_on_purpose(both: httpx.Client) -> None:
     name = make(both)
     register(both, name, "collins", COLLINS.read_bytes())
-    change(both, name, activate=False)
+    change(both, name, auto_activate=False)
     wait(both, name, job_done)
     changed = both.post(f"/collections/{name}/model-migration/activate", json={"force": True})
     assert (changed.status_code, changed.json()["model_id"]) == (200, OTHER)
@@ -332,7 +332,7 @@ async def test_crops_are_encrypted_and_go_when_nobody_wants_them(both: httpx.Cli
 def test_what_belongs_to_a_face_stays_together(both: httpx.Client) -> None:
     """Merging, splitting, moving and deleting while two models know everybody."""
     name = make(both, store_crops=True)
-    change(both, name, activate=False)
+    change(both, name, auto_activate=False)
     wait(both, name, job_done)
     query = {"collection": name}
     one = register(both, name, "one", COLLINS.read_bytes(), brighter(COLLINS, 0.8))
@@ -392,7 +392,7 @@ def test_what_can_not_be_changed_is_said(both: httpx.Client, client: httpx.Clien
     assert code(both.post(f"/collections/{name}/model-migration/activate", json={})) == (409, "conflict")
     assert code(both.delete(f"/collections/{name}/model-migration")) == (409, "conflict")
     assert code(change(both, "no-such-collection")) == (404, "collection_not_found")
-    assert change(both, name, activate=False).status_code == 202
+    assert change(both, name, auto_activate=False).status_code == 202
     assert code(change(both, name, SAME_DIM)) == (409, "conflict")
     assert migration(both, name)["secondary_model_id"] == OTHER
     # The other service on this database runs one model only, and has no key for crops.
@@ -413,12 +413,12 @@ def test_a_re_embedding_is_sent_again_for_what_it_could_not_do(both: httpx.Clien
     both.patch(f"/collections/{name}", json={"store_crops": False})
     both.patch(f"/collections/{name}", json={"store_crops": True})
     register(both, name, "collins", brighter(COLLINS, 0.7))
-    change(both, name, activate=False)
+    change(both, name, auto_activate=False)
     view = wait(both, name, job_done)
     assert view["job"]["counts"]["accepted"] == 1
     assert (view["coverage"]["missing"], view["coverage"]["partial"]) == (0, 1)
     first = view["job"]["id"]
-    assert change(both, name, activate=False).status_code == 202
+    assert change(both, name, auto_activate=False).status_code == 202
     view = wait(both, name, lambda view: job_done(view) and view["job"]["id"] != first)
     assert view["job"]["counts"]["rejected"] == 1  # nothing new could be made of it
     register(both, name, "collins", COLLINS.read_bytes())
@@ -472,7 +472,7 @@ async def test_a_model_that_changes_under_a_request_is_noticed(
     audit_trail, sizes = AuditTrail(None), GallerySizes()
     name = make(both, store_crops=True)
     register(both, name, "collins", COLLINS.read_bytes())
-    change(both, name, activate=False)
+    change(both, name, auto_activate=False)
     wait(both, name, job_done)
 
     engine = ChangesMeanwhile(local, both, name)

@@ -31,7 +31,7 @@ def classifier(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("classifier")
     words = ["classifier", "fit", "--identities", identity_folder, "--output", folder, "--work", folder / "work"]
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert "accuracy 1.0000, among the likeliest 5: 1.0000, on 6 pictures of 2 people" in done.stdout
+    assert "accuracy 1.0000, top-5 rate 1.0000, on 6 held-out pictures of 2 people" in done.stdout
     return folder
 
 
@@ -98,7 +98,7 @@ def test_a_picture_may_lie_where_the_operator_allows(predicting: Registry, host:
     for path in ("moved", "absent"):
         with pytest.raises(UrlUnreachable):
             predicting.predict(url=f"http://{host}/{path}")
-    with pytest.raises(Exception, match="more than the"):
+    with pytest.raises(Exception, match="the file has more than"):
         predicting.predict(url=f"http://{host}/large")
 
 

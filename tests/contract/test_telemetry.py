@@ -33,7 +33,7 @@ def test_a_key_has_its_rate(settings: Settings, postgres_url: str) -> None:
         return secret
 
     guarded = settings.model_copy(
-        update={"server": settings.server.model_copy(update={"require_keys": True, "rate": 5})}
+        update={"server": settings.server.model_copy(update={"require_keys": True, "rate_limit": 5})}
     )
     own, default = asyncio.run(make(2)), asyncio.run(make(None))
     with serving(create_app(guarded)) as client:
@@ -99,7 +99,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
 def test_traces_are_sent_when_asked_for(data_folder: Path, collector: tuple[str, list[bytes]]) -> None:
     address, received = collector
     name = f"person-{uuid.uuid4().hex}"
-    with running_api(data_folder, REGISTRY_SERVER__TRACES_TO=address) as api:
+    with running_api(data_folder, REGISTRY_SERVER__OTLP_ENDPOINT=address) as api:
         assert api.client.post("/register", json={"label": name, "images": [b64(FACE)]}).status_code == 201
         assert api.client.get("/identities", params={"label": name}).json()["identities"]
         assert api.stop() == 0

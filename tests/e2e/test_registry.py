@@ -182,7 +182,7 @@ def test_a_configured_database_is_used(data_folder: Path, postgres_url: str) -> 
 @pytest.mark.parametrize(
     ("environment", "options", "message"),
     [
-        ({"REGISTRY_DATABSE__URL": "x"}, [], "unknown setting REGISTRY_DATABSE__URL"),
+        ({"REGISTRY_DATABSE__URL": "x"}, [], "REGISTRY_DATABSE__URL is not a setting"),
         ({"REGISTRY_DATABASE__URL": "postgresql+psycopg://u:secret@127.0.0.1:1/x"}, [], "The database is unreachable"),
         ({"REGISTRY_EMBEDDER__BUNDLE": "/nonexistent"}, [], "is not a model bundle"),
         (

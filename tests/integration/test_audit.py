@@ -37,7 +37,7 @@ async def tampered(database: Database, chain: uuid.UUID, *statements: str) -> No
 async def problem(database: Database, chain: uuid.UUID, known: Sequence[Head] = (), key: bytes = KEY) -> str | None:
     async with database.transaction() as connection:
         try:
-            await AuditTrail(key).check(connection, chain, known)
+            await AuditTrail(key).verify(connection, chain, known)
         except ChainBrokenError as error:
             return str(error)
     return None
@@ -55,7 +55,7 @@ async def test_a_chain_that_nobody_touched_is_whole(database: Database) -> None:
     await written(database, 3)
     async with database.transaction() as connection:
         await AuditTrail(KEY).append(connection, chain, [Event(Action.ERASE, WHO, uuid.uuid4(), {"templates": 2})])
-        assert await AuditTrail(KEY).check(connection, chain) == 6
+        assert await AuditTrail(KEY).verify(connection, chain) == 6
         entries = await audit_log.page(connection, chain, 10)
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert (entries[5].action, entries[5].key_name, entries[5].details) == ("erase", "kiosk", {"templates": 2})
@@ -162,7 +162,7 @@ async def test_many_at_once_make_one_chain(database: Database) -> None:
 
     await asyncio.gather(*(append(number) for number in range(20)))
     async with database.transaction() as connection:
-        assert await AuditTrail(KEY).check(connection, chain) == 60
+        assert await AuditTrail(KEY).verify(connection, chain) == 60
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -177,4 +177,4 @@ async def test_what_is_written_is_what_is_checked(database: Database, details: d
     chain = uuid.uuid4()
     async with database.transaction() as connection:
         await AuditTrail(KEY).append(connection, chain, [Event(Action.CHANGE, WHO, details=details)])
-        assert await AuditTrail(KEY).check(connection, chain) == 1
+        assert await AuditTrail(KEY).verify(connection, chain) == 1

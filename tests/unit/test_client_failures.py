@@ -1,19 +1,17 @@
 """Failures of the Python client's requests, on a simulated network."""
 
-import json
 import pickle
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import httpx
 import pytest
 
 import service.errors
-from identity_registry import UNSET, AsyncRegistry, Registry, RetryPolicy
+from identity_registry import AsyncRegistry, Registry, RetryPolicy
 from identity_registry import errors as client_errors
 from identity_registry.errors import (
     Conflict,
@@ -21,63 +19,12 @@ from identity_registry.errors import (
     EngineBusy,
     InvalidRequest,
     NoFace,
-    RegistryError,
     TooManyRequests,
     Unavailable,
     UnexpectedResponse,
     Unreachable,
 )
-
-IDENTITY = uuid.uuid4()
-SECRET = "ir_secret"
-REGISTERED = {
-    "identity_id": str(IDENTITY),
-    "external_id": "ada",
-    "label": "ada",
-    "collection": "default",
-    "created": True,
-    "template_count": 1,
-    "images": [{"status": "accepted"}],
-}
-SEARCHED = {
-    "results": [{"candidates": []}],
-    "faces_found": 1,
-    "plan": "exact",
-    "search_ms": 1.0,
-    "threshold": 0.3,
-    "model_id": "m",
-    "precision": "f32",
-}
-Step = httpx.Response | Exception
-
-
-class Network:
-    """Returns prepared responses, or raises prepared exceptions, and records the requests."""
-
-    def __init__(self, *steps: Step) -> None:
-        self.steps = list(steps)
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        request.read()
-        self.requests.append(request)
-        step = self.steps[min(len(self.requests), len(self.steps)) - 1]
-        if isinstance(step, Exception):
-            raise step
-        return step
-
-    def client(self, url: str = "http://registry.test", **options: object) -> Registry:
-        return Registry(url, SECRET, transport=httpx.MockTransport(self), **options)
-
-
-def problem(status: int, code: str, headers: dict[str, str] | None = None, **members: object) -> httpx.Response:
-    document = {"type": "urn:x", "title": "Title", "status": status, "code": code, "detail": "what to change"}
-    return httpx.Response(status, json=document | members, headers=headers)
-
-
-def ok(document: dict[str, object]) -> httpx.Response:
-    return httpx.Response(200, json=document)
-
+from tests.client_network import IDENTITY, REGISTERED, SEARCHED, SECRET, Network, Step, ok, problem
 
 AMBIGUOUS = [problem(503, "database_unavailable"), httpx.ReadError("broken"), httpx.ReadTimeout("")]
 """Failures that do not show if the service executed the request."""
@@ -225,76 +172,8 @@ def test_errors_can_be_pickled() -> None:
     assert (type(copy), str(copy), copy.status) == (DuplicatePerson, str(caught.value), 409)
 
 
-def test_pictures_are_sent_as_multipart_without_their_file_names(tmp_path: Path) -> None:
-    (tmp_path / "ada-lovelace.jpg").write_bytes(b"jpeg-1")
-    network = Network(ok(REGISTERED))
-    with (tmp_path / "ada-lovelace.jpg").open("rb") as file:
-        pictures = [str(tmp_path / "ada-lovelace.jpg"), tmp_path / "ada-lovelace.jpg", b"jpeg-2", file]
-        network.client().register("ada", pictures, metadata={"floor": 3}, force=True, collection="staff")
-    [request] = network.requests
-    content = request.content
-    assert request.headers["content-type"].startswith("multipart/form-data")
-    assert request.url.params["collection"] == "staff"
-    assert (content.count(b"jpeg-1"), content.count(b"jpeg-2"), content.count(b'name="images"')) == (3, 1, 4)
-    assert b"lovelace" not in content
-    assert b'{"floor": 3}' in content
-    assert b"true" in content
-
-
-def test_embeddings_are_sent_as_json() -> None:
-    network = Network(ok(SEARCHED))
-    network.client().search(embedding=[0.5, -1.0], model_id="m")
-    body = json.loads(network.requests[0].content)
-    assert body == {"embedding": "AAAAPwAAgL8=", "model_id": "m"}
-
-
-def test_only_set_arguments_are_changed() -> None:
-    identity = {"id": str(IDENTITY), "external_id": "a", "label": "a", "metadata": {}, "template_count": 1}
-    network = Network(ok(identity | {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}))
-    network.client().update_identity(IDENTITY, retain_until=None, label=UNSET)
-    assert json.loads(network.requests[0].content) == {"retain_until": None}
-    moment = datetime(2099, 1, 1, tzinfo=UTC)
-    network.client().update_identity(IDENTITY, retain_until=moment)
-    assert json.loads(network.requests[1].content) == {"retain_until": "2099-01-01T00:00:00+00:00"}
-
-
-def test_the_pages_of_a_list_follow_one_another() -> None:
-    rows = [{"name": name, "id": name} for name in "abc"]
-    templates = [
-        {"id": str(uuid.uuid4()), "model_id": row["name"], "box": [0, 0, 1, 1], "detection_score": 1}
-        | {"created_at": "2026-01-01T00:00:00Z"}
-        for row in rows
-    ]
-    network = Network(
-        ok({"templates": templates[:2], "next_cursor": "here"}), ok({"templates": templates[2:], "next_cursor": None})
-    )
-    found = list(network.client().list_templates(IDENTITY, page_size=2))
-    assert [template.model_id for template in found] == ["a", "b", "c"]
-    assert network.requests[1].url.params["cursor"] == "here"
-    assert network.requests[1].url.params["limit"] == "2"
-
-
-def test_names_are_percent_encoded() -> None:
-    network = Network(problem(404, "collection_not_found"))
-    with pytest.raises(RegistryError):
-        network.client().read_collection("../a b?")
-    assert network.requests[0].url.raw_path == b"/collections/..%2Fa%20b%3F"
-
-
-def test_the_url_must_be_an_http_url() -> None:
-    with pytest.raises(ValueError, match="http://"):
-        Registry("registry:8000")
-
-
 def test_a_rejected_picture_is_not_repeated() -> None:
     network = Network(problem(422, "no_face"))
     with pytest.raises(NoFace):
         network.client().search(b"jpeg")
     assert len(network.requests) == 1
-
-
-def test_both_clients_have_the_documentation_of_each_operation() -> None:
-    for client in (Registry, AsyncRegistry):
-        operations = [name for name in dir(client) if not name.startswith("_")]
-        assert len(operations) > 35
-        assert [name for name in operations if not getattr(client, name).__doc__] == []

@@ -44,7 +44,7 @@ def test_a_secret_file_gives_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", ["REGISTRY_SEVER__PORT", "REGISTRY_PORT", "registry_typo"])
 def test_a_misspelt_variable_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(StartupError, match="unknown setting"):
+    with pytest.raises(StartupError, match="is not a setting"):
         load_settings()
 
 
@@ -63,7 +63,7 @@ def test_a_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ("server: {port: many}", "server.port"),
         ("recognition: {fmr: 2}", "recognition.fmr"),
         ("detector: {image_size: 333}", "detector.image_size"),
-        ("server: [", "is not YAML"),
+        ("server: [", "is not valid YAML"),
     ],
 )
 def test_a_wrong_file_says_where(text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_the_shipped_file_names_every_setting_with_its_default(monkeypatch: pyte
 def test_beyond_loopback_keys_are_required_unless_said_otherwise(host: str, open_: bool) -> None:
     assert load_settings(server={"host": host}).server.keys_required is open_
     if open_:
-        with pytest.raises(StartupError, match="reached from other machines"):
+        with pytest.raises(StartupError, match="reachable from other machines"):
             load_settings(server={"host": host, "require_keys": False})
     assert not load_settings(server={"host": host, "allow_unauthenticated": True}).server.keys_required
     assert load_settings(server={"host": host, "require_keys": True}).server.keys_required
@@ -120,8 +120,10 @@ def test_what_is_no_workers_url_is_told(url: str) -> None:
 
 
 def test_a_bundle_that_is_not_shipped_is_told() -> None:
-    with pytest.raises(StartupError, match=r"no shipped bundle of that name; shipped are embedder, embedder-fairface"):
-        load_settings(embedder={"more": ["nope"]})
-    assert load_settings(embedder={"more": ["embedder-fairface"]}).embedder.additional_bundles == [
+    with pytest.raises(
+        StartupError, match=r"nor a shipped bundle; the shipped bundles are embedder, embedder-fairface"
+    ):
+        load_settings(embedder={"additional_bundles": ["nope"]})
+    assert load_settings(embedder={"additional_bundles": ["embedder-fairface"]}).embedder.additional_bundles == [
         BUNDLES / "embedder-fairface"
     ]

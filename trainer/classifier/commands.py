@@ -87,7 +87,9 @@ def evaluate(
     numbers = {label: number for number, label in enumerate(labels)}
     rows = [row for row, name in enumerate(crops.identities) if name in numbers]
     if not rows:
-        raise ConfigError(f"none of these identities is in the classifier; it knows {', '.join(labels[:10])} …")
+        raise ConfigError(
+            f"none of these identities is in the classifier; its identities are {', '.join(labels[:10])} …"
+        )
     probabilities = opened.probabilities(embed_crops(embedder, crops, rows)[0])
     true_numbers = np.array([numbers[crops.identities[row]] for row in rows])
     typer.echo(write_report(Measurement(probabilities, true_numbers, labels), top_k, output))

@@ -34,7 +34,7 @@ class AlignedCrops:
         pictures: (N, 160, 160, 3) uint8 RGB.
         identities: N names; "" for pictures without a label.
         files: The N files that the crops were read from.
-        array: The cache file that holds the pictures.
+        array: The cache file of the pictures.
     """
 
     pictures: npt.NDArray[np.uint8]

@@ -35,7 +35,7 @@ class Group:
     """Figures of one value of one attribute.
 
     Attributes:
-        found: Fraction of the pictures in which the detector finds a face.
+        detection_rate: Fraction of the pictures in which the detector finds a face.
         quality: Median quality score; None if the bundle has no reference lengths.
         fmr: False match rate within the group, by the false match rate of the calibrated threshold.
     """
@@ -43,7 +43,7 @@ class Group:
     attribute: str
     value: str
     people: int
-    found: float
+    detection_rate: float
     quality: float | None
     fmr: dict[float, float]
 
@@ -57,7 +57,7 @@ def measure_groups(
     """
     with (folder / "fairface.csv").open() as file:
         lines = [line for line in csv.DictReader(file) if line["split"] == SPLIT]
-    embeddings, lengths, found = _embed(folder, lines, detector, embedder)
+    embeddings, lengths, has_face = _embed(folder, lines, detector, embedder)
     points = [point for point in (calibration.points if calibration else []) if point.fmr in RATES]
     groups = []
     for attribute, value in (EVERYONE, *_groups(lines)):
@@ -67,7 +67,7 @@ def measure_groups(
         scores = (embeddings[rows] @ embeddings[rows].T)[np.triu_indices(len(rows), 1)]
         quality = embedder.quality(float(np.median(lengths[rows])))
         rates = {point.fmr: float(np.mean(scores >= point.threshold)) for point in points}
-        groups.append(Group(attribute, value, len(rows), float(found[rows].mean()), quality, rates))
+        groups.append(Group(attribute, value, len(rows), float(has_face[rows].mean()), quality, rates))
     return groups
 
 
@@ -85,7 +85,7 @@ def _by_number(value: str) -> tuple[int, str]:
 def _embed(
     folder: Path, lines: list[dict[str, str]], detector: FaceFinder, embedder: FaceEmbedder
 ) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    embeddings, lengths, found = [], [], []
+    embeddings, lengths, has_face = [], [], []
     for start in track(range(0, len(lines), BATCH), description="embedding groups"):
         pictures = []
         for line in lines[start : start + BATCH]:
@@ -94,5 +94,5 @@ def _embed(
         vectors, length = embed_pictures(embedder, np.stack(pictures), detector)
         embeddings.append(vectors)
         lengths.append(length)
-        found += [len(detections) > 0 for detections in detector.detect(pictures)]
-    return np.concatenate(embeddings), np.concatenate(lengths), np.array(found)
+        has_face += [len(detections) > 0 for detections in detector.detect(pictures)]
+    return np.concatenate(embeddings), np.concatenate(lengths), np.array(has_face)

@@ -28,7 +28,7 @@ from trainer.sheets import save, sheet
 WEBP_QUALITY = 90
 MAX_SHOWN = 48
 MIN_PHOTOS_FOR_PROCESSES = 32
-"""Starting worker processes takes longer than aligning fewer photos than this."""
+"""For fewer photos one process is faster, since worker processes take time to start."""
 RESULTS_FILE = "prepared.json"
 OpenFinder = Callable[[], FaceFinder]
 """Opens the detector; each process opens its own."""

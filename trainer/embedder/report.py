@@ -64,8 +64,8 @@ def _verification(figures: EngineFigures, data: str) -> str:
     return "\n\n".join(
         [
             "## Verification",
-            f"The whole engine (decode, detect, align, embed) processed {figures.photos:,} photos of {data} and found "
-            f"a face in {figures.faces_found:,}. Accuracy on {figures.pairs:,} listed pairs: "
+            f"The whole engine (decode, detect, align, embed) processed {figures.photos:,} photos of {data} and "
+            f"detected a face in {figures.faces_found:,}. Accuracy on {figures.pairs:,} listed pairs: "
             f"**{figures.accuracy:.4f} ± {figures.accuracy_std:.4f}** (10-fold). "
             f"All pairs of photos: {len(figures.cross.genuine):,} genuine, {len(figures.cross.impostor):,} impostor.",
             table(("false match rate", "true accept rate"), rows),
@@ -146,7 +146,7 @@ def _groups(groups: Sequence[Group]) -> str:
         (
             f"{group.attribute}: {group.value}",
             group.people,
-            f"{1 - group.found:.4f}",
+            f"{1 - group.detection_rate:.4f}",
             "" if group.quality is None else f"{group.quality:.2f}",
             *(f"{group.fmr[rate]:.2g}" for rate in rates),
             f"{group.fmr[middle] / everyone:.1f}" if everyone else "",
@@ -154,7 +154,7 @@ def _groups(groups: Sequence[Group]) -> str:
         for group in groups
     ]
     fmr_columns = (f"FMR calibrated for {rate:g}" for rate in rates)
-    head = ("group", "pictures", "no face found", "median quality", *fmr_columns, "ratio to everyone")
+    head = ("group", "pictures", "no face detected", "median quality", *fmr_columns, "ratio to everyone")
     return (
         "## By group\n\nFalse match rates among people of one group, at the thresholds of the bundle, which are the "
         "same for all groups. FairFace has no identities: every picture counts as another person, and some people "

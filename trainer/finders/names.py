@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.resources import files
 from pathlib import Path
 
-import service
 from service.inference.bundle import MANIFEST, file_sha256
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import FaceFinder
@@ -14,7 +14,7 @@ from trainer.finders.mediapipe import MediaPipe
 from trainer.finders.mtcnn import Mtcnn
 from trainer.finders.yunet import YUNET_MIN_SCORE, YuNet
 
-SHIPPED_BUNDLE = Path(service.__file__).parent / "bundles" / "detector"
+SHIPPED_BUNDLE = Path(str(files("service"))) / "bundles" / "detector"
 
 
 class FinderName(StrEnum):

@@ -1,5 +1,6 @@
 """OpenAPI descriptions of request bodies that are accepted as multipart or JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -8,12 +9,20 @@ from service.api.http.bodies import JSON, JSON_FIELDS, LIST_FIELDS, MULTIPART
 
 REFERENCE = "#/components/schemas/{model}"
 DOCUMENTS: dict[str, type[BaseModel]] = {}
-"""Every document that `body_of` has described, by its name; `service.api.openapi` adds them to the components."""
+"""Every document that a route reads itself, by its name; `service.api.openapi` adds them to the components."""
+FORMS: dict[str, type[BaseModel]] = {}
+"""The documents among them that are accepted as multipart, by the name of the form."""
+MOST_USED = ("label", "external_id", "identity_id")
+FORM_KEYWORDS = ("type", "format", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "maxLength")
+LISTED_FILES: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}, "example": []}
+EMPTY: dict[str, Any] = {"example": ""}
+"""Swagger UI fills every field of a form with a sample value, and sends it, unless the field has an example."""
 
 
 def body_of(document: type[BaseModel]) -> dict[str, Any]:
     """Returns the `openapi_extra` of an operation whose body is this document. Multipart is the first choice."""
     DOCUMENTS[document.__name__] = document
+    FORMS[form_name(document)] = document
     form = {"schema": {"$ref": REFERENCE.format(model=form_name(document))}}
     json = {"schema": {"$ref": REFERENCE.format(model=document.__name__)}}
     return {"requestBody": {"required": True, "content": {MULTIPART: form, JSON: json}}}
@@ -27,52 +36,53 @@ def form_name(document: type[BaseModel]) -> str:
 def form_schema(document: type[BaseModel]) -> dict[str, Any]:
     """Returns the schema of the multipart form. Pictures are files, and structured fields are JSON text.
 
-    The fields have no default and no example, so that forms which tools generate from the schema are empty. Pictures
-    come first, because a form without a picture is rarely useful.
+    The examples are empty, so that a form which a tool generates from the schema is empty. Pictures come first and
+    names second: both are enough for most requests.
     """
     schema = document.model_json_schema(ref_template=REFERENCE)
     fields = {name: _form_field(name, field, schema) for name, field in schema["properties"].items()}
     if "images" in fields and "image" not in fields:
         fields = {"image": _file("one picture; for several send `images`"), **fields}
-    files = {name: field for name, field in fields.items() if _is_file(field)}
-    # In a form an embedding is Base64 text; the field `embeddings` is JSON text.
-    properties = files | {name: field for name, field in fields.items() if name not in files}
+    properties = dict(sorted(fields.items(), key=lambda item: _position(*item)))
     required = {"required": schema["required"]} if "required" in schema else {}
     return {"type": "object", "title": form_name(document), "properties": properties, **required}
 
 
+def _position(name: str, field: Mapping[str, Any]) -> int:
+    if field.get("format") == "binary" or name in LIST_FIELDS:
+        return -1
+    return MOST_USED.index(name) if name in MOST_USED else len(MOST_USED)
+
+
 def _form_field(name: str, field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    field = _resolved(field, schema)
+    reference, field = _resolved(field, schema)
     description = {"description": field["description"]} if "description" in field else {}
     if name in LIST_FIELDS:
-        return {"type": "array", "items": {"type": "string", "format": "binary"}, **description}
+        return LISTED_FILES | description
     if field.get("contentEncoding") == "base64":
         return _file(field.get("description", ""))
     if name in JSON_FIELDS:
-        return {"type": "string", "contentMediaType": "application/json", "description": _json_text(field)}
-    kept = ("type", "format", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "maxLength")
-    return {key: field[key] for key in kept if key in field} | description
+        # Not `contentMediaType`, for which Swagger UI shows a button that chooses a file.
+        return {"type": "string", "description": f"{field.get('description', '')} (JSON text)".strip(), **EMPTY}
+    if reference:
+        return {"$ref": reference, **description, **EMPTY}
+    return {key: field[key] for key in FORM_KEYWORDS if key in field} | description | EMPTY
 
 
-def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns a field without references and without `null`, which a form cannot send."""
+def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Returns the reference of a field, and the field without references and `null`, which a form cannot send."""
+    reference = None
     for choice in field.get("anyOf", []):
         if choice.get("type") != "null":
-            field = {**_resolved(choice, schema), **{key: value for key, value in field.items() if key != "anyOf"}}
+            reference, resolved = _resolved(choice, schema)
+            field = {**resolved, **{key: value for key, value in field.items() if key != "anyOf"}}
             break
     if "$ref" in field:
-        target = schema["$defs"][field["$ref"].rpartition("/")[2]]
+        reference = field["$ref"]
+        target = schema["$defs"][reference.rpartition("/")[2]]
         field = {**target, **{key: value for key, value in field.items() if key != "$ref"}}
-    return field
+    return reference, field
 
 
 def _file(description: str) -> dict[str, Any]:
     return {"type": "string", "format": "binary", "description": description.replace(" as Base64", " file")}
-
-
-def _is_file(field: dict[str, Any]) -> bool:
-    return field.get("format") == "binary" or field.get("items", {}).get("format") == "binary"
-
-
-def _json_text(field: dict[str, Any]) -> str:
-    return f"{field.get('description', '')} (JSON text)".strip()

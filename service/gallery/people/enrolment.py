@@ -229,6 +229,8 @@ def _adding(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequenc
     embedding = cast(new.c.vector, Vector())
     shared: list[Any] = [literal_column(f"'{collection_id}'::uuid"), literal_column(f"'{identity_id}'::uuid")]
     own = [new.c.id, new.c.model_id, func.vector_dims(embedding), embedding, new.c.source_sha256]
+    # A VALUES column of NULLs only has the type text.
+    measures = [cast(new.c.detection_score, REAL), cast(new.c.quality, REAL)]
     columns = [
         "collection_id",
         "identity_id",
@@ -243,7 +245,9 @@ def _adding(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequenc
     ]
     inserted = (
         insert(template)
-        .from_select(columns, select(*shared, *own, new.c.box, new.c.detection_score, new.c.quality))
+        .from_select(
+            columns, select(*shared, *own, new.c.box, cast(new.c.detection_score, REAL), cast(new.c.quality, REAL))
+        )
         .on_conflict_do_nothing()
         .returning(template.c.id, template.c.model_id, template.c.embedding)
         .cte("inserted")

@@ -70,7 +70,7 @@ def _build_for_colours(name: str, embedding_dim: int, input_size: int, dropout: 
 
 def _build_built_in(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
     if input_size != BUILT_IN_SIZE:
-        raise ConfigError(f"{name} takes pictures of {BUILT_IN_SIZE} pixels; remove input_size")
+        raise ConfigError(f"{name} accepts only pictures of {BUILT_IN_SIZE} pixels; remove input_size")
     if pretrained:
         raise ConfigError(f"{name} has no weights to download; name a file of weights with --initial")
     return BUILT_IN[name](embedding_dim, dropout)
