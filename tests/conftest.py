@@ -1,4 +1,4 @@
-"""A real PostgreSQL with pgvector for the whole run, migrated once; each test has a collection of its own."""
+"""Fixtures: one migrated PostgreSQL with pgvector for the run, the service on a socket, a new collection per test."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ from tests.photos import COLLINS, HOPPER, pixels
 for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
     del os.environ[name]
 FACE_BOXES = {COLLINS: (148, 40, 300, 192), HOPPER: (150, 110, 400, 360)}
-EMPTY_CONFIG = tempfile.NamedTemporaryFile(suffix=".yaml")  # noqa: SIM115  lives as long as the tests do
+EMPTY_CONFIG = tempfile.NamedTemporaryFile(suffix=".yaml")  # noqa: SIM115 - exists until the run ends
 os.environ["REGISTRY_CONFIG"] = EMPTY_CONFIG.name
 
 
@@ -41,7 +41,7 @@ def anyio_backend() -> str:
 
 
 def open_folder() -> Path:
-    """A new folder that the account which runs PostgreSQL can enter, also when root runs the tests."""
+    """Returns a new folder that the account of PostgreSQL can enter, also if root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="ir-"))
     folder.chmod(0o711)
     return folder
@@ -65,13 +65,13 @@ def data_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def import_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the server's that bulk enrolments may read."""
+    """Returns the folder of the server that bulk enrolments may read."""
     return tmp_path_factory.mktemp("import")
 
 
 @pytest.fixture(scope="session")
 def identity_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people with twelve canvases each, every one a differently moved and lit crop of a real photo."""
+    """Returns a folder of two people with twelve face crops each, shifted and lit differently, of real photos."""
     folder = tmp_path_factory.mktemp("identities")
     rng = np.random.default_rng(0)
     for name, path in (("collins", COLLINS), ("hopper", HOPPER)):
@@ -87,7 +87,7 @@ def identity_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ten_people(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The two people's canvases as those of ten with two or four each, so that some can be held out."""
+    """Returns a folder with the same crops, divided among ten people with two or four crops each."""
     folder = tmp_path_factory.mktemp("ten")
     for path in sorted(identity_folder.glob("*/*.webp")):
         person = folder / f"{path.parent.name}-{min(int(path.stem), 9) // 2}"
@@ -113,7 +113,7 @@ def engine(settings: Settings) -> LocalEngine:
 
 @contextlib.contextmanager
 def serving(app: FastAPI) -> Iterator[httpx.Client]:
-    """The application on a real socket, served from a thread of this process."""
+    """Serves the application on a socket from a thread of this process. Yields a client of it."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -151,7 +151,7 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def collection(database: Database) -> Collection:
-    """Empty, of a model of 16 dimensions."""
+    """Returns an empty collection of a model with 16 dimensions."""
     async with database.transaction() as connection:
         await collections.add_model(connection, "tiny", 16, "0" * 64)
         return await collections.create(connection, f"test-{uuid.uuid4().hex[:12]}", "tiny")

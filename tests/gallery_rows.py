@@ -1,14 +1,24 @@
-"""Rows of the gallery for tests that need no pictures."""
+"""Stores identities and templates directly in the database, for tests that need neither pictures nor models."""
 
 import uuid
+from collections.abc import Sequence
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.people import enrolment
+from service.gallery.people.collections import Collection
 from service.gallery.people.enrolment_records import AddedTemplate, NewTemplate
+from service.gallery.storage.database import Database
 
+DIM = 16
 BOX = (0.0, 0.0, 1.0, 1.0)
+
+
+def unit(random: np.random.Generator, *shape: int, dim: int = DIM) -> np.ndarray:
+    """Returns (*shape, dim) random float32 vectors of length 1."""
+    vectors = random.normal(size=(*shape, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 async def create_identity(
@@ -27,10 +37,45 @@ async def add_templates(
     embeddings: np.ndarray,
     sources: list[bytes] | None = None,
 ) -> list[AddedTemplate]:
-    """Stores (n, dim) embeddings of a locked identity under random sources, and its centroid."""
-    sources = sources or [uuid.uuid4().bytes * 2 for _ in embeddings]
+    """Stores (n, dim) embeddings of a locked identity, and its centroid.
+
+    Args:
+        sources: n hashes of 32 bytes that identify the faces; None: random ones.
+    """
+    sources = sources or _random_sources(len(embeddings))
+    return await enrolment.add_templates(
+        connection, collection_id, identity_id, _templates(model_id, embeddings, sources)
+    )
+
+
+async def enrol(
+    database: Database,
+    collection: Collection,
+    external_id: str,
+    embeddings: np.ndarray,
+    model_ids: Sequence[str] | None = None,
+) -> uuid.UUID:
+    """Enrols (n, dim) embeddings as n faces of an identity, in one transaction. Returns the id of the identity.
+
+    Args:
+        model_ids: every embedding is stored under each of these models; None: under the active model.
+    """
+    sources = _random_sources(len(embeddings))
     templates = [
+        item for model_id in model_ids or [collection.model_id] for item in _templates(model_id, embeddings, sources)
+    ]
+    async with database.transaction(collection_id=collection.id) as connection:
+        identity_id = await create_identity(connection, collection.id, external_id)
+        await enrolment.add_templates(connection, collection.id, identity_id, templates)
+    return identity_id
+
+
+def _random_sources(count: int) -> list[bytes]:
+    return [uuid.uuid4().bytes * 2 for _ in range(count)]
+
+
+def _templates(model_id: str, embeddings: np.ndarray, sources: Sequence[bytes]) -> list[NewTemplate]:
+    return [
         NewTemplate(model_id, source, embedding, BOX, 0.9, 0.5)
         for source, embedding in zip(sources, embeddings, strict=True)
     ]
-    return await enrolment.add_templates(connection, collection_id, identity_id, templates)

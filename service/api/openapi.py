@@ -1,6 +1,5 @@
 """The OpenAPI document: named components, one shared error response, and schemas that suit code generators."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api.http.forms import DOCUMENTS, FORMS, REFERENCE, form_schema
+from service.api.http.forms import DOCUMENTS, FORMS, REFERENCE, description_with_default, form_schema
 from service.api.http.problems import MEDIA_TYPE, problem_examples
 from service.api.schemas.problems import Problem
 
@@ -18,6 +17,21 @@ Schema = dict[str, Any]
 PROBLEM_RESPONSE = "Problem"
 METHODS = ("get", "post", "patch", "delete")
 NULL = {"type": "null"}
+PICTURE = "a picture as Base64"
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "ActivationRequest": {"force": False},
+    "CollectionCreateRequest": {"name": "staff"},
+    "CollectionUpdateRequest": {"fpir": 0.01},
+    "CorrectionRequest": {"image": PICTURE},
+    "EmbedRequest": {"image": PICTURE},
+    "IdentityUpdateRequest": {"label": "Ada Lovelace"},
+    "PredictRequest": {"image": PICTURE},
+    "RegisterRequest": {"label": "Ada Lovelace", "images": [PICTURE]},
+    "SearchRequest": {"image": PICTURE},
+    "SplitRequest": {"template_ids": ["00000000-0000-0000-0000-000000000000"], "external_id": "ada"},
+    "VerifyRequest": {"image_a": PICTURE, "image_b": PICTURE},
+}
+"""The necessary fields of JSON documents. Without an example, Swagger UI sends a sample value for every field."""
 
 
 def operation_id(route: APIRoute) -> str:
@@ -72,7 +86,9 @@ def _schemas(described: Mapping[str, Schema], operations: list[dict[str, Any]]) 
     requests = _reachable((operation.get("requestBody") for operation in operations), schemas)
     responses = _reachable((operation["responses"] for operation in operations), schemas)
     for name, schema in schemas.items():
-        _remove_titles(schema)
+        _tidy_fields(schema)
+        if name in EXAMPLES:
+            schema["example"] = EXAMPLES[name]
         if name in responses - requests - {Problem.__name__}:
             _require_all(schema)
         else:
@@ -88,10 +104,13 @@ def _without_null(schema: Schema) -> Schema:
     return {**inner, **{key: value for key, value in schema.items() if key not in dropped}}
 
 
-def _remove_titles(schema: Schema) -> None:
-    """Removes the titles of fields, which repeat their names."""
+def _tidy_fields(schema: Schema) -> None:
+    """Removes titles of fields, which repeat their names, and moves the description of a nullable type to its field."""
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
+        for choice in field.get("anyOf", []):
+            if description := choice.pop("description", None):
+                field.setdefault("description", description)
 
 
 def _require_all(schema: Schema) -> None:
@@ -105,10 +124,8 @@ def _require_all(schema: Schema) -> None:
 def _describe_defaults(schema: Schema) -> None:
     """Moves the defaults of a request into the descriptions: openapi-typescript requires fields that have a default."""
     for field in schema.get("properties", {}).values():
-        default = field.pop("default", None)
-        if default not in (None, []):
-            text = default if isinstance(default, str) else json.dumps(default)
-            field["description"] = "; ".join(filter(None, (field.get("description"), f"default: `{text}`")))
+        field |= description_with_default(field)
+        field.pop("default", None)
 
 
 def _reachable(nodes: Iterable[Any], schemas: Mapping[str, Schema]) -> set[str]:

@@ -13,8 +13,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.access.keyring import KeyRing
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.enrolment import EnrolmentStore
-from service.gallery.search.planning import GallerySizes
-from service.gallery.search.search import GallerySearch
+from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release
 from service.inference.calibration import Precision
@@ -33,7 +32,7 @@ from service.recognition.embedding import Embedder
 from service.recognition.enrolment import Enroller
 from service.recognition.identification import Identifier
 from service.recognition.identities import IdentityAdministration
-from service.recognition.policies import QualityLimits
+from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.prediction import ClassifierSetup, Predictor
 from service.recognition.read_audit import ReadAuditBuffer
 from service.recognition.readiness import Readiness
@@ -66,7 +65,7 @@ class AppState:
     resolver: DecisionResolver
     sizes: GallerySizes
     bundles: Mapping[str, LoadedBundle]
-    limits: QualityLimits
+    limits: Mapping[QualityMode, QualityLimits | None]
     precision: Precision
     release: Release
     audit_trail: AuditTrail
@@ -86,7 +85,7 @@ class AppState:
 
     def enroller(self, engine: Engine) -> Enroller:
         store = EnrolmentStore(self.database, self.audit_trail, self.sizes)
-        return Enroller(store, engine, self.limits, self.resolver, self.crop_cipher)
+        return Enroller(store, engine, self.limits, self.resolver, self.resolver.outliers_below, self.crop_cipher)
 
     def verifier(self, engine: Engine) -> Verifier:
         return Verifier(self.search, engine, self.resolver, self.read_audit)

@@ -9,7 +9,7 @@ from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections, crops
 from service.gallery.people.collections import Collection
-from service.gallery.search.planning import count
+from service.gallery.search.search import count
 from service.gallery.storage.database import Database
 from service.recognition.decision import DecisionResolver
 from service.recognition.operating_point import OperatingPoint

@@ -12,13 +12,14 @@ rate of one comparison (Boole's inequality).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from service.errors import ModelNotLoaded, RateNotCalibrated
 from service.gallery.people.collections import Collection
-from service.gallery.search.planning import GallerySize
 from service.gallery.search.results import Candidate
+from service.gallery.search.search import GallerySize
 from service.inference.calibration import Calibration, Interval, Precision, rate_of_many, rate_of_one
 from service.recognition.operating_point import (
     SMALLEST_RATE,
@@ -52,13 +53,7 @@ class Decision:
         return self._policy.threshold_for("fmr", self._rate_per_person, templates * self._pictures)
 
     def threshold_at(self, score: float, templates: int) -> float:
-        """Returns the threshold with which a score is compared.
-
-        A score below the threshold for one template needs no other threshold.
-
-        Raises:
-            RateNotCalibrated
-        """
+        """Returns the threshold for a score; one below the threshold for one template needs no other threshold."""
         return self.threshold if score < self.threshold else self.threshold_for(templates)
 
     def accepts(self, score: float, templates: int = 1) -> bool:
@@ -82,7 +77,7 @@ class DecisionPolicy:
     """
 
     def __init__(self, calibration: Calibration | None, precision: Precision, default: OperatingPoint) -> None:
-        self._default = default
+        self.default = default
         self._calibration: Calibration | None = None
         if calibration is None:
             self._problem = "the model's bundle has no calibration; request a `threshold` instead"
@@ -118,7 +113,7 @@ class DecisionPolicy:
         Raises:
             RateNotCalibrated
         """
-        point = requested or self._default
+        point = requested or self.default
         pictures = 1 if comparisons is None else comparisons.pictures
         if point.kind == "threshold":
             return self._at_threshold(point.value, comparisons)
@@ -129,22 +124,6 @@ class DecisionPolicy:
         fmr = Rate(rate_of_one(point.value, pictures), self._interval(threshold)).of_many(pictures)
         fpir = None if comparisons is None else fmr.of_many(comparisons.people)
         return Decision(threshold, fmr, fpir, self, point.value, pictures)
-
-    def default_problem(self) -> str | None:
-        """Returns the reason why the default operating point has no threshold, or None."""
-        try:
-            self.decide(None, Comparisons())
-        except RateNotCalibrated as error:
-            return error.detail
-        return None
-
-    @property
-    def most_templates(self) -> int | None:
-        """The most templates of an identity for which the default FMR is calibrated; None: it is unknown."""
-        if self._calibration is None or self._default.kind != "fmr":
-            return None
-        lowest = self._calibration.points[-1].fmr * (1 - 1e-9)
-        return int(np.log1p(-self._default.value) / np.log1p(-lowest))
 
     def threshold_for(self, kind: RateKind, rate: float, comparisons: int = 1) -> float:
         """Returns the threshold at which `comparisons` together have the rate.
@@ -262,7 +241,8 @@ class DecisionResolver:
             )
         return measured
 
-    def is_outlier(self, model_id: str, similarity: float | None) -> bool:
-        """Returns True if pictures with this similarity probably show different people."""
-        threshold = self.policy_of(model_id).outlier_threshold
-        return similarity is not None and threshold is not None and similarity < threshold
+    @cached_property
+    def outliers_below(self) -> dict[str, float]:
+        """For each model the similarity below which two pictures probably show different people; -1: it is unknown."""
+        thresholds = {model_id: policy.outlier_threshold for model_id, policy in self.policies.items()}
+        return {model_id: -1.0 if value is None else value for model_id, value in thresholds.items()}

@@ -1,12 +1,10 @@
 """Enrols identities: observes the pictures first, then stores everything in one short transaction."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from service.errors import DuplicatePerson, FaceRejected, IdempotencyKeyReused, NoImageAccepted, RegistryError
-from service.gallery.access.audit_entries import Action, Event
+from service.errors import FaceRejected, IdempotencyKeyReused, NoImageAccepted, RegistryError
 from service.gallery.people.collections import Collection
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.enrolment import EnrolmentStore
@@ -18,10 +16,10 @@ from service.gallery.people.enrolment_records import (
     NewTemplate,
 )
 from service.gallery.people.idempotency import StoredResponse
-from service.gallery.search.results import Candidate
 from service.inference.engine import Detection, Engine, Face, Floats, Observation, Picture, Sample
 from service.recognition import samples
 from service.recognition.decision import DecisionResolver
+from service.recognition.duplicates import duplicate_person
 from service.recognition.enrolment_records import (
     Enrolment,
     EnrolmentRequest,
@@ -34,12 +32,18 @@ from service.recognition.policies import DuplicatePolicy, QualityLimits, Quality
 
 @dataclass(frozen=True)
 class Enroller:
-    """The use case of enrolment. `crop_cipher`: None: crops cannot be stored."""
+    """The use case of enrolment.
+
+    Attributes:
+        outliers_below: for each model the similarity below which two pictures probably show different people.
+        crop_cipher: None: crops cannot be stored.
+    """
 
     store: EnrolmentStore
     engine: Engine
-    limits: QualityLimits
+    limits: Mapping[QualityMode, QualityLimits | None]
     resolver: DecisionResolver
+    outliers_below: Mapping[str, float]
     crop_cipher: CropCipher | None = None
 
     async def enrol(self, request: EnrolmentRequest) -> Enrolment | IdempotentReplay:
@@ -75,7 +79,7 @@ class Enroller:
         secondary = samples.secondary_model_of(collection, self.engine)
         keep_crops = collection.store_crops or secondary is not None
         results = await samples.observe(self.engine, request.samples, collection.model_id, keep_crops)
-        limits = self.limits.for_mode(QualityMode(collection.quality))
+        limits = self.limits[QualityMode(collection.quality)]
         outcomes = [
             _outcome(limits, sample, result, f"/images/{index}", request.force)
             for index, (sample, result) in enumerate(zip(request.samples, results, strict=True))
@@ -137,7 +141,9 @@ class Enroller:
             templates=templates,
             encrypted_crops=encrypted_crops,
             duplicate_check=self._duplicate_check(collection, request, probes),
-            event=lambda result: _event(request, enrolment(result)),
+            actor=request.actor,
+            forced=request.force,
+            rejected=sum(outcome.status == "rejected" for outcome in outcomes),
             idempotency_key=None if idempotency is None else idempotency.key,
             request_sha256=b"" if idempotency is None else idempotency.request_sha256,
             response=None if idempotency is None else lambda result: idempotency.render(enrolment(result)),
@@ -162,7 +168,7 @@ class Enroller:
         return DuplicateCheck(
             probes=probes,
             decide=lambda size: self.resolver.for_duplicates(collection, size, len(probes)).matches,
-            refuse=(lambda found: _duplicate(request, found)) if policy is DuplicatePolicy.REJECT else None,
+            refuse=(lambda found: duplicate_person(request, found)) if policy is DuplicatePolicy.REJECT else None,
         )
 
     def _enrolment(
@@ -181,14 +187,8 @@ class Enroller:
             status="duplicate" if added.id is None else "accepted",
             template_id=added.id,
             similarity=added.similarity,
-            outlier=self.resolver.is_outlier(collection.model_id, added.similarity),
+            outlier=added.similarity is not None and added.similarity < self.outliers_below[collection.model_id],
         )
-
-
-def _event(request: EnrolmentRequest, enrolment: Enrolment) -> Event:
-    counts = Counter(image.status for image in enrolment.images)
-    details = {"created": enrolment.created, "forced": request.force, **counts}
-    return Event(Action.ENROL, request.actor, enrolment.identity.id, details)
 
 
 def _replay(request: IdempotencyRequest | None, stored: StoredResponse) -> IdempotentReplay:
@@ -226,25 +226,6 @@ def _template(model_id: str, source: bytes, face: Face, detection: Detection | N
     """`detection`: of the face in the picture, if `face` was embedded from its crop."""
     detection = detection or face.detection
     return NewTemplate(model_id, source, face.embedding, detection.box, detection.score, face.quality.score)
-
-
-def _duplicate(request: EnrolmentRequest, duplicates: Sequence[Candidate]) -> DuplicatePerson:
-    named = duplicates if request.may_identify else []
-    names = ", ".join(repr(candidate.external_id) for candidate in named[:3]) or "an enrolled identity"
-    return DuplicatePerson(
-        f"{request.external_id!r} looks like {names}, and the collection rejects duplicates. Register the picture "
-        "under "
-        "that external_id, merge the two, or change the collection's `duplicates`",
-        duplicates=[
-            {
-                "identity_id": str(candidate.id),
-                "external_id": candidate.external_id,
-                "label": candidate.label,
-                "score": round(candidate.score, 6),
-            }
-            for candidate in named
-        ],
-    )
 
 
 def _require_any(outcomes: list[ImageOutcome]) -> None:

@@ -98,10 +98,11 @@ class Identifier:
         fused = [_fuse(group) for group in faces]
         started = time.perf_counter()
         probes = [probe for probe, _ in fused]
-        found = await self.search.run(collection, probes, request.top_k, request.metadata_filter, request.explain)
+        found = await self.search.run(collection, size, probes, request.top_k, request.metadata_filter, request.explain)
+        outliers_below = self.resolver.outliers_below[collection.model_id]
         elapsed_ms = (time.perf_counter() - started) * 1000
         matches = [
-            FaceMatches(group, result, lowest, self.resolver.is_outlier(collection.model_id, lowest))
+            FaceMatches(group, result, lowest, lowest is not None and lowest < outliers_below)
             for group, result, (_, lowest) in zip(faces, found, fused, strict=True)
         ]
         detections = [detection for observation in observations for detection in observation.detections]

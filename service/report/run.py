@@ -9,7 +9,7 @@ import numpy as np
 
 from service.errors import RateNotCalibrated, RegistryError, StartupError
 from service.gallery.people import collections, templates
-from service.gallery.search.planning import count
+from service.gallery.search.search import count
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import schema_problem, this_release
 from service.recognition.decision import OUTLIER_FMR, Decision, DecisionPolicy, DecisionResolver

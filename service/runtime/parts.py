@@ -11,7 +11,7 @@ from service.api.http.rate_limits import KeyRateLimiter
 from service.api.state import AppState, LoadedBundle
 from service.errors import DatabaseUnavailable, StartupError
 from service.gallery.access.keyring import KeyRing
-from service.gallery.search.planning import GallerySizes
+from service.gallery.search.search import GallerySizes
 from service.gallery.storage import schema
 from service.inference.bundle import read_embedder
 from service.inference.calibration import Precision
@@ -22,7 +22,8 @@ from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.operating_point import OperatingPoint
-from service.recognition.policies import QualityLimits
+from service.recognition.policies import QualityLimits, QualityMode
+from service.recognition.policy_checks import default_problem, most_templates
 from service.recognition.prediction import ClassifierSetup
 from service.recognition.read_audit import ReadAuditBuffer
 from service.runtime.databases import open_databases, prepare_gallery
@@ -125,8 +126,8 @@ def _classifier(settings: Settings, manifests: Sequence[EmbedderManifest]) -> Cl
     return ClassifierSetup(classifier, settings.classifier.allowed_url_hosts, settings.limits.max_image_bytes)
 
 
-def _limits(recognition: RecognitionSettings) -> QualityLimits:
-    return QualityLimits(
+def _limits(recognition: RecognitionSettings) -> dict[QualityMode, QualityLimits | None]:
+    standard = QualityLimits(
         recognition.min_face_px,
         recognition.min_sharpness,
         recognition.max_asymmetry,
@@ -134,19 +135,20 @@ def _limits(recognition: RecognitionSettings) -> QualityLimits:
         recognition.max_brightness,
         recognition.min_quality,
     )
+    return {mode: standard.for_mode(mode) for mode in QualityMode}
 
 
 def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: float) -> dict[str, DecisionPolicy]:
     policies = {}
     for manifest in manifests:
         policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", fmr))
-        if (problem := policy.default_problem()) is not None:
+        if (problem := default_problem(policy)) is not None:
             log.warning(
                 "requests for the model %s must name a rate or a threshold, because the default is not calibrated: %s",
                 manifest.model_id,
                 problem,
             )
-        elif (most := policy.most_templates) is not None and most < MAX_TEMPLATES_OF_A_REQUEST:
+        elif (most := most_templates(policy)) is not None and most < MAX_TEMPLATES_OF_A_REQUEST:
             log.warning(
                 "the model %s is not calibrated for the default FMR of %g with identities of more than %d templates",
                 manifest.model_id,

@@ -122,7 +122,7 @@ def test_a_bulk_enrolment_survives_a_crash_of_its_container(stack: Stack, regist
     url = accepted.headers["location"]
     wait_for(lambda: registry.get(url).json()["done"] > 10, 60)
     stack.kill("jobs")
-    wait_for(lambda: registry.get(url).json()["state"] == "done", 120)
+    wait_for(lambda: registry.get(url).json()["state"] == "done", 240)
     assert registry.get(url).json()["counts"] == {"accepted": 150, "duplicate": 0, "rejected": 0, "failed": 0}
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people.enrolment import EnrolmentStore
-from service.gallery.search.planning import GallerySizes
+from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, Picture

@@ -22,7 +22,7 @@ from service.errors import RegistryError
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.enrolment import EnrolmentStore
-from service.gallery.search.planning import GallerySizes
+from service.gallery.search.search import GallerySizes
 from service.gallery.search.search import GallerySearch
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder

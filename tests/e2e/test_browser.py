@@ -1,16 +1,15 @@
-"""Someone tries the API out in /docs with a real browser: Swagger UI's forms are empty, and what they send works."""
+"""Tests "Try it out" of /docs in a real browser: the forms are empty at first, and requests with files succeed."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.conftest import open_folder
+from tests.e2e.optional_tools import unavailable
 from tests.photos import COLLINS, HOPPER, brighter
 from tests.server import running_api
 
@@ -18,13 +17,6 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Connections of the browser itself fail in a closed network, many at a time.
 FLAGS = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic")
 WAIT_MS = 15_000
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skips the test; in CI, where a browser must be installed, fails it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +39,9 @@ def documentation() -> Iterator[Page]:
 class Operation:
     """The part of Swagger UI that describes one operation, after a click on "Try it out"."""
 
-    def __init__(self, page: Page, name: str) -> None:
+    def __init__(self, page: Page, name: str, tag: str = "recognition") -> None:
         self._page = page
-        self.block = page.locator(f"#operations-recognition-{name}")
+        self.block = page.locator(f"#operations-{tag}-{name}")
         if "is-open" not in (self.block.get_attribute("class") or ""):
             self.block.locator(".opblock-summary-control").click()
         self.block.get_by_role("button", name="Try it out").click()
@@ -90,7 +82,7 @@ NAME_OF = "control => control.closest('[data-property-name]').dataset.propertyNa
 
 @pytest.fixture(scope="module")
 def other_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another picture of the person on COLLINS."""
+    """A second picture of the person in COLLINS."""
     path = tmp_path_factory.mktemp("pictures") / "collins.jpg"
     path.write_bytes(brighter(COLLINS, 0.8))
     return path
@@ -100,6 +92,11 @@ def other_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_forms_are_empty(documentation: Page, name: str) -> None:
     operation = Operation(documentation, name)
     assert (operation.body_media_type, operation.filled_fields) == ("multipart/form-data", [])
+
+
+def test_the_example_of_a_json_document_is_accepted(documentation: Page) -> None:
+    status, created = Operation(documentation, "create_collection", "collections").execute()
+    assert (status, created["name"]) == (201, "staff")
 
 
 def test_a_person_is_registered_verified_and_searched_with_files(documentation: Page, other_picture: Path) -> None:
@@ -126,5 +123,3 @@ def test_a_person_is_registered_verified_and_searched_with_files(documentation: 
     status, found = search.execute()
     [candidate] = found["results"][0]["candidates"]
     assert (status, candidate["label"], candidate["match"]) == (200, "Eileen Collins", True)
-    if folder := os.environ.get("SCREENSHOTS"):
-        documentation.screenshot(path=Path(folder) / "docs.png", full_page=True)

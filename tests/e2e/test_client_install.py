@@ -1,4 +1,4 @@
-"""The Python client in an environment that contains nothing else, against a running server."""
+"""The Python client runs in a virtual environment without the service, against a running server."""
 
 import json
 import subprocess
@@ -34,17 +34,21 @@ with Registry(url) as registry:
 """
 
 
-def test_the_client_alone_in_an_empty_environment(data_folder: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "alone"], check=True)
-    python = tmp_path / "alone" / "bin" / "python"
+def test_the_client_runs_without_the_service(data_folder: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "client"], check=True)
+    python = tmp_path / "client" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", CLIENT], check=True)
     with running_api(data_folder) as api:
-        words = [python, "-I", "-c", PROGRAM, str(api.client.base_url), COLLINS, HOPPER, *NOT_INSTALLED]
-        result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        command = [python, "-I", "-c", PROGRAM, str(api.client.base_url), COLLINS, HOPPER, *NOT_INSTALLED]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    shown = json.loads(result.stdout)
-    assert shown["labels"] == ["collins", "hopper"]
-    assert shown["first"] == ["hopper", True]
-    assert shown["again"] == "collins"
-    assert shown["installed"] == []
-    assert {requirement.partition(">")[0] for requirement in shown["requirements"]} == {"httpx", "pydantic", "tenacity"}
+    output = json.loads(result.stdout)
+    assert output["labels"] == ["collins", "hopper"]
+    assert output["first"] == ["hopper", True]
+    assert output["again"] == "collins"
+    assert output["installed"] == []
+    assert {requirement.partition(">")[0] for requirement in output["requirements"]} == {
+        "httpx",
+        "pydantic",
+        "tenacity",
+    }

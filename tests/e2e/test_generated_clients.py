@@ -1,4 +1,4 @@
-"""Clients that code generators write from /openapi.json compile, and they register and search.
+"""Tests that clients generated from /openapi.json compile, register and search.
 
 - TypeScript: openapi-typescript and openapi-fetch, from the npm registry.
 - Python: openapi-python-client.
@@ -6,14 +6,13 @@
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +20,7 @@ import pytest
 from service.gallery.access import api_keys
 from service.gallery.access.scopes import Scope
 from service.gallery.storage.database import Database
+from tests.e2e.optional_tools import unavailable
 from tests.photos import COLLINS
 
 MAX_BYTES = 300_000
@@ -67,13 +67,6 @@ assert_type(candidate.score, float)
 assert candidate.identity_id == registered.identity_id
 print(candidate.label)
 '''
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skips the test; in CI, where everything must be installed, fails it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def run(*command: str | Path, folder: Path) -> str:

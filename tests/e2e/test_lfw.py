@@ -25,14 +25,14 @@ def test_searches_with_other_photos_return_the_right_person(client: httpx.Client
         images = [b64(path.read_bytes()) for path in people[name][:2]]
         body = {"label": name, "face": "strongest", "images": images}
         assert client.post("/register", params=query, json=body).status_code == 201
-    right = tried = wrong = 0
+    searches = correct = wrong = 0
     for name in names:
         for path in people[name][2:]:
             search = {"image": b64(path.read_bytes()), "top_k": 1, "fmr": 1e-2}
             best = client.post("/search", params=query, json=search).json()["results"][0]["candidates"][0]
-            tried += 1
-            right += best["label"] == name and best["match"]
+            searches += 1
+            correct += best["label"] == name and best["match"]
             wrong += best["label"] != name and best["match"]
-    print(f"\nat FMR 1e-2, {right} of {tried} searches return the right person and {wrong} a wrong one")
-    assert right >= 0.6 * tried
-    assert wrong <= 0.1 * tried
+    print(f"\nat FMR 1e-2, {correct} of {searches} searches return the right person and {wrong} a wrong one")
+    assert correct >= 0.6 * searches
+    assert wrong <= 0.1 * searches

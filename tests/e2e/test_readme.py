@@ -1,4 +1,4 @@
-"""The README stays short, its requests work as pasted, and its links and make targets exist."""
+"""The README is short, its commands run unchanged, and its links and make targets exist."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ def block(language: str, containing: str) -> str:
     return next(text for text in blocks if containing in text)
 
 
-def test_the_first_requests_as_pasted(data_folder: Path, tmp_path: Path) -> None:
+def test_the_commands_run_unchanged(data_folder: Path, tmp_path: Path) -> None:
     for name, path in (("ada.jpg", COLLINS), ("someone.jpg", HOPPER)):
         shutil.copy(path, tmp_path / name)
     with running_api(data_folder) as api:

@@ -50,7 +50,7 @@ def _vector(text: object) -> np.ndarray:
     return np.array(str(text).strip("[]").split(","), dtype=np.float32)
 
 
-def test_it_starts_and_stops_in_time_and_keeps_its_data(data_folder: Path) -> None:
+def test_the_service_starts_in_time_stops_and_preserves_its_data(data_folder: Path) -> None:
     started = time.monotonic()
     with running_api(data_folder) as api:
         print(f"\nfrom process start to ready, new data folder: {time.monotonic() - started:.1f} s")
@@ -81,9 +81,9 @@ def test_twenty_clients_register_one_person_concurrently(data_folder: Path) -> N
                 return dict(client.post("/register", json=body("one", picture)).json())
 
         with ThreadPoolExecutor(20) as pool:
-            answers = list(pool.map(register, pictures))
-        assert len({answer["identity_id"] for answer in answers}) == 1
-        assert sum(bool(answer["created"]) for answer in answers) == 1
+            responses = list(pool.map(register, pictures))
+        assert len({response["identity_id"] for response in responses}) == 1
+        assert sum(bool(response["created"]) for response in responses) == 1
         assert query(data_folder, "SELECT template_count FROM centroid") == [(20,)]
         assert_every_centroid_is_the_mean_of_its_templates(data_folder)
 
@@ -96,9 +96,9 @@ def test_a_kill_under_load_loses_no_acknowledged_registration(data_folder: Path)
         def register(number: int) -> None:
             try:
                 with httpx.Client(base_url=api.client.base_url, timeout=30) as client:
-                    answer = client.post("/register", json=body(f"p{number}", variant(number)))
-                if answer.status_code == 201:
-                    acknowledged.append(answer.json()["identity_id"])
+                    response = client.post("/register", json=body(f"p{number}", variant(number)))
+                if response.status_code == 201:
+                    acknowledged.append(response.json()["identity_id"])
             except httpx.TransportError:
                 pass
 
@@ -136,13 +136,13 @@ def test_a_database_outage_returns_503_and_the_service_recovers(data_folder: Pat
                 while not stop.is_set():
                     number += 1
                     label = f"{writer}-{number}"
-                    answer = client.post("/register", json=body(label, variant(number)))
-                    if answer.status_code == 201:
+                    response = client.post("/register", json=body(label, variant(number)))
+                    if response.status_code == 201:
                         acknowledged.add(label)
                         continue
-                    assert answer.status_code == 503, answer.text
-                    assert answer.json()["code"] == "database_unavailable"
-                    assert answer.headers["retry-after"]
+                    assert response.status_code == 503, response.text
+                    assert response.json()["code"] == "database_unavailable"
+                    assert response.headers["retry-after"]
                     refused.add(label)
 
         with ThreadPoolExecutor(3) as pool:
@@ -224,7 +224,7 @@ def test_the_logs_contain_no_label_and_no_picture(data_folder: Path) -> None:
 
 def test_metrics_of_two_processes_on_one_port_are_added(data_folder: Path) -> None:
     with running_api(data_folder, "--workers", "2") as api:
-        for _ in range(12):  # a new connection each, so that both processes get some
+        for _ in range(12):  # A new connection each, so that both processes receive requests.
             assert httpx.get(f"{api.client.base_url}/healthz").status_code == 200
         metrics = [api.client.get("/metrics").text for _ in range(2)]
     for text in metrics:

@@ -1,4 +1,4 @@
-"""A running release keeps serving while the next release migrates the database."""
+"""A running release serves requests while the next release migrates the database."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ def upgrade(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
 
 
-def test_the_api_keeps_serving_while_the_next_release_migrates(
+def test_the_api_serves_requests_while_the_next_release_migrates(
     postgres_url: str, next_release: Path, data_folder: Path
 ) -> None:
     libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
@@ -68,7 +68,7 @@ def test_the_api_keeps_serving_while_the_next_release_migrates(
     with running_api(data_folder, REGISTRY_DATABASE__URL=url) as api:
         assert api.client.get("/readyz").json()["schema_revision"] == head
 
-        def use() -> None:
+        def send_requests() -> None:
             number = 0
             while not stopped.is_set():
                 picture = {"images": (COLLINS, HOPPER)[number % 2].read_bytes()}
@@ -77,7 +77,7 @@ def test_the_api_keeps_serving_while_the_next_release_migrates(
                 outcomes["ready", api.client.get("/readyz").status_code] += 1
                 number += 1
 
-        client = threading.Thread(target=use)
+        client = threading.Thread(target=send_requests)
         client.start()
         migrated = upgrade(url, next_release)
         time.sleep(0.5)

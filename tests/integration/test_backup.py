@@ -16,7 +16,7 @@ from service.gallery.maintenance.backup import TABLES
 from service.gallery.people import collections
 from service.gallery.storage import schema
 from service.gallery.storage.database import Database
-from tests.gallery import enrol, unit
+from tests.gallery_rows import enrol, unit
 
 pytestmark = pytest.mark.anyio
 

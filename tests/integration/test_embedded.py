@@ -140,7 +140,7 @@ def test_a_stale_pid_of_an_unrelated_process_and_a_stale_socket_lock_are_cleared
     root = data_folder / "postgres"
     with EmbeddedPostgres(root) as url:
         insert_note(url, 1)
-    unrelated = os.getppid()  # running, and not PostgreSQL
+    unrelated = os.getppid()  # a running process that is not PostgreSQL
     (root / "data" / "postmaster.pid").write_text(
         f"{unrelated}\n{root / 'data'}\n1\n5432\n{root / 'socket'}\n\n\nready\n"
     )

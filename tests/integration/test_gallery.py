@@ -1,4 +1,4 @@
-"""The gallery on a real PostgreSQL: enrolment, search by both plans, deletion, concurrency."""
+"""Enrolment, search by each plan, deletion and concurrent writers on a real PostgreSQL."""
 
 import asyncio
 import uuid
@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import IntegrityError
 
 from service.errors import CollectionExists, CollectionNotFound, IdentityNotFound, StartupError
 from service.gallery.index import centroids, hnsw
@@ -21,26 +23,13 @@ from service.gallery.search.filters import condition_of
 from service.gallery.search.results import SearchPlan
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, identity, template
-from tests.gallery_rows import add_templates, create_identity
+from tests.gallery_rows import DIM, add_templates, create_identity, enrol, unit
 
 pytestmark = pytest.mark.anyio
-DIM = 16
+EMBEDDINGS = arrays.arrays(np.float32, (4, DIM), elements=st.floats(-1, 1, width=32))
 
 
-def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    vectors = rng.normal(size=(*shape, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-async def enrol(database: Database, collection: Collection, name: str, embeddings: np.ndarray) -> uuid.UUID:
-    async with database.transaction(collection.id) as connection:
-        identity_id = await create_identity(connection, collection.id, name)
-        sources = [(hash((name, row)) % 2**64).to_bytes(32, "big") for row in range(len(embeddings))]
-        await add_templates(connection, collection.id, identity_id, "tiny", embeddings, sources)
-    return identity_id
-
-
-async def test_the_raw_embedding_comes_back_bit_for_bit(database: Database, collection: Collection) -> None:
+async def test_a_stored_embedding_is_read_back_unchanged(database: Database, collection: Collection) -> None:
     embedding = unit(np.random.default_rng(1), 1)
     await enrol(database, collection, "a", embedding)
     async with database.transaction() as connection:
@@ -49,7 +38,7 @@ async def test_the_raw_embedding_comes_back_bit_for_bit(database: Database, coll
     np.testing.assert_array_equal(np.asarray(stored, np.float32), embedding[0])
 
 
-async def test_an_empty_gallery_has_nobody(database: Database, collection: Collection) -> None:
+async def test_a_search_of_an_empty_gallery_has_no_candidates(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
         near = await search.nearest(connection, collection.id, "tiny", unit(np.random.default_rng(0)), 5)
     assert (near.candidates, near.plan) == ([], SearchPlan.EXACT)
@@ -65,19 +54,21 @@ async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centr
     probe = people["p7"][1]
     async with database.transaction() as connection:
         near = await search.nearest(connection, collection.id, "tiny", probe, 20)
-    found = near.candidates
+    candidates = near.candidates
     best = {name: float((embeddings @ probe).max()) for name, embeddings in people.items()}
-    assert [candidate.external_id for candidate in found] == sorted(best, key=lambda name: -best[name])
-    np.testing.assert_allclose([candidate.score for candidate in found], sorted(best.values(), reverse=True), atol=1e-5)
-    top = found[0]
+    assert [candidate.external_id for candidate in candidates] == sorted(best, key=lambda name: -best[name])
+    np.testing.assert_allclose(
+        [candidate.score for candidate in candidates], sorted(best.values(), reverse=True), atol=1e-5
+    )
+    top = candidates[0]
     assert (top.external_id, top.template_count) == ("p7", 3)
     assert top.centroid_score == pytest.approx(float(centroid_of(people["p7"]) @ probe), abs=1e-5)
 
 
-async def test_a_filtered_search_loses_nobody_through_the_index(
+async def test_a_filtered_search_returns_every_matching_identity(
     database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever fulfils the filter is found, near or far, by comparing them all or by reading on in the index."""
+    """The exact comparison and the iterative scan of the index return the same identities, at any distance."""
     rng = np.random.default_rng(5)
     people = unit(rng, 400)
     for number, embedding in enumerate(people):
@@ -89,50 +80,50 @@ async def test_a_filtered_search_loses_nobody_through_the_index(
         )
         await connection.execute(rows, {"collection": collection.id})
     await hnsw.maintain(database, build_from=400, drop_below=10)
-    wish = condition_of({"row": 7})
+    condition = condition_of({"row": 7})
     monkeypatch.setattr(planning, "EF_SEARCH", 40)
-    for exactly_up_to, plan in ((20_000, SearchPlan.EXACT), (5, SearchPlan.HNSW)):
-        monkeypatch.setattr(planning, "FILTERED_EXACTLY", exactly_up_to)
+    for compared_exactly, plan in ((20_000, SearchPlan.EXACT), (5, SearchPlan.HNSW)):
+        monkeypatch.setattr(planning, "FILTERED_EXACTLY", compared_exactly)
         for probe in unit(rng, 10):
             async with database.transaction() as connection:
-                near = await search.nearest(connection, collection.id, "tiny", probe, 20, wish)
+                near = await search.nearest(connection, collection.id, "tiny", probe, 20, condition)
             best = sorted(range(7, 400, 20), key=lambda number, probe=probe: -float(people[number] @ probe))
             assert near.plan is plan
             assert [candidate.external_id for candidate in near.candidates] == [f"p{number}" for number in best]
 
 
-async def test_a_search_by_codes_finds_whom_an_exact_one_finds(
+async def test_a_search_by_binary_codes_returns_the_candidates_of_an_exact_search(
     database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With and without a filter, and also those who have no code yet."""
+    """Tests searches with and without a filter, and identities that have no binary code yet."""
     rng = np.random.default_rng(9)
     people = unit(rng, 300)
     for number, embedding in enumerate(people):
         await enrol(database, collection, f"p{number}", embedding[None])
-    await forget_codes(database, collection, "p7", "p107")
-    wish = condition_of({"none": {"$exists": False}})
+    await delete_codes(database, collection, "p7", "p107")
+    condition = condition_of({"none": {"$exists": False}})
     monkeypatch.setattr(planning, "FILTERED_EXACTLY", 5)
 
-    async def found(probe: np.ndarray, plan: SearchPlan) -> list[list[str]]:
+    async def nearest(probe: np.ndarray, plan: SearchPlan) -> list[list[str]]:
         lists = []
-        for among in (None, wish):
+        for search_condition in (None, condition):
             async with database.transaction() as connection:
-                near = await search.nearest(connection, collection.id, "tiny", probe, 5, among)
+                near = await search.nearest(connection, collection.id, "tiny", probe, 5, search_condition)
             assert near.plan is plan
             lists.append([candidate.external_id for candidate in near.candidates])
         return lists
 
     probes = [*unit(rng, 10), people[7], people[107], people[200]]
-    exact = [await found(probe, SearchPlan.EXACT) for probe in probes]
+    exact = [await nearest(probe, SearchPlan.EXACT) for probe in probes]
     monkeypatch.setattr(planning, "CODES_FROM", 100)
-    assert [await found(probe, SearchPlan.BINARY_CODES) for probe in probes] == exact
-    assert [one[0][0] for one in exact[-3:]] == ["p7", "p107", "p200"]
+    assert [await nearest(probe, SearchPlan.BINARY_CODES) for probe in probes] == exact
+    assert [unfiltered[0] for unfiltered, _ in exact[-3:]] == ["p7", "p107", "p200"]
     monkeypatch.setattr(planning, "MAX_UNCODED", 1)
-    assert await found(people[7], SearchPlan.EXACT) == exact[-3]
+    assert await nearest(people[7], SearchPlan.EXACT) == exact[-3]
 
 
-async def test_who_has_no_code_gets_one(database: Database, collection: Collection) -> None:
-    """As after an upgrade: the code is the one that the person would have been enrolled with."""
+async def test_missing_binary_codes_are_computed(database: Database, collection: Collection) -> None:
+    """After an upgrade from a release without binary codes, the computed codes equal those of an enrolment."""
     rng = np.random.default_rng(4)
     for number, embedding in enumerate(unit(rng, 5)):
         await enrol(database, collection, f"p{number}", embedding[None])
@@ -145,7 +136,7 @@ async def test_who_has_no_code_gets_one(database: Database, collection: Collecti
             return list((await connection.execute(query)).scalars())
 
     before = await stored()
-    await forget_codes(database, collection, "p1", "p3")
+    await delete_codes(database, collection, "p1", "p3")
     assert (await stored()).count(None) == 2
     filled = 1
     while filled:
@@ -154,20 +145,24 @@ async def test_who_has_no_code_gets_one(database: Database, collection: Collecti
     assert await stored() == before
 
 
-async def forget_codes(database: Database, collection: Collection, *external_ids: str) -> None:
-    theirs = select(identity.c.id).where(
+async def delete_codes(database: Database, collection: Collection, *external_ids: str) -> None:
+    identity_ids = select(identity.c.id).where(
         identity.c.collection_id == collection.id, identity.c.external_id.in_(external_ids)
     )
     async with database.transaction(all_collections=True) as connection:
-        await connection.execute(update(centroid).where(centroid.c.identity_id.in_(theirs)).values(binary_code=None))
+        await connection.execute(
+            update(centroid).where(centroid.c.identity_id.in_(identity_ids)).values(binary_code=None)
+        )
 
 
-async def test_codes_are_read_from_their_index_alone(database: Database, collection: Collection) -> None:
+async def test_a_search_by_binary_codes_reads_the_codes_from_the_index_only(
+    database: Database, collection: Collection
+) -> None:
     rng = np.random.default_rng(6)
     for number, embedding in enumerate(unit(rng, 50)):
         await enrol(database, collection, f"p{number}", embedding[None])
-    async with database.autocommit() as plain:
-        await plain.execute(text("VACUUM ANALYZE centroid"))
+    async with database.autocommit() as connection:
+        await connection.execute(text("VACUUM ANALYZE centroid"))
     async with database.transaction() as connection:
         for setting in ("enable_seqscan", "enable_bitmapscan"):
             await connection.execute(text(f"SET LOCAL {setting} = off"))
@@ -176,7 +171,7 @@ async def test_codes_are_read_from_their_index_alone(database: Database, collect
     assert ("Index Only Scan", "ix_centroid_coded") in {(step.node, step.index) for step in steps}
 
 
-async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
+async def test_the_index_of_a_large_collection_is_built_used_and_dropped(
     database: Database, collection: Collection
 ) -> None:
     rng = np.random.default_rng(3)
@@ -205,8 +200,7 @@ async def test_a_large_collection_gets_its_index_uses_it_and_loses_it(
 
 
 def _literal(statement: object) -> str:
-    from sqlalchemy.dialects import postgresql
-
+    """Returns the SQL of a statement with its parameters as literals."""
     compiled = statement.compile(  # type: ignore[attr-defined]
         dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True, "render_postcompile": True}
     )
@@ -227,7 +221,7 @@ async def test_an_invalid_index_of_a_failed_build_is_replaced(database: Database
     await hnsw.maintain(database, build_from=10**6, drop_below=10**6)
 
 
-async def test_collections_do_not_see_each_other(database: Database, collection: Collection) -> None:
+async def test_a_collection_does_not_show_identities_of_another(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
         other = await collections.create(connection, f"other-{uuid.uuid4().hex[:8]}", "tiny")
     embeddings = unit(np.random.default_rng(5), 1)
@@ -238,17 +232,19 @@ async def test_collections_do_not_see_each_other(database: Database, collection:
             await identities.get(connection, other.id, identity_id)
 
 
-async def test_many_writers_of_one_identity_lose_nothing(database: Database, collection: Collection) -> None:
+async def test_concurrent_writers_of_one_identity_store_every_template(
+    database: Database, collection: Collection
+) -> None:
     embeddings = unit(np.random.default_rng(6), 20)
 
-    async def register(row: int) -> bool:
+    async def register(number: int) -> bool:
         async with database.transaction() as connection:
-            person, created = await enrolment.lock_or_create(connection, collection.id, "one")
+            row, created = await enrolment.lock_or_create(connection, collection.id, "one")
             await asyncio.sleep(0.01)
-            await add_templates(connection, collection.id, person.id, "tiny", embeddings[row : row + 1])
+            await add_templates(connection, collection.id, row.id, "tiny", embeddings[number : number + 1])
         return created
 
-    created = await asyncio.gather(*(register(row) for row in range(20)))
+    created = await asyncio.gather(*(register(number) for number in range(20)))
     assert sum(created) == 1
     async with database.transaction() as connection:
         stored = (await connection.execute(select(centroid).where(centroid.c.collection_id == collection.id))).one()
@@ -256,25 +252,27 @@ async def test_many_writers_of_one_identity_lose_nothing(database: Database, col
     np.testing.assert_allclose(np.asarray(stored.embedding), centroid_of(embeddings), atol=1e-6)
 
 
-async def test_the_same_picture_again_changes_nothing(database: Database, collection: Collection) -> None:
+async def test_a_face_that_is_already_stored_adds_no_template(database: Database, collection: Collection) -> None:
     embedding = unit(np.random.default_rng(7), 1)
     source = bytes(32)
     async with database.transaction() as connection:
         identity_id = await create_identity(connection, collection.id, "a", label="A", metadata={"n": 1})
         scope = connection, collection.id, identity_id, "tiny"
-        first, twice = await add_templates(*scope, np.repeat(embedding, 2, axis=0), [source, source])
+        first, repeated = await add_templates(*scope, np.repeat(embedding, 2, axis=0), [source, source])
     assert first.id is not None
-    assert (twice.id, twice.similarity, twice.template_count) == (None, pytest.approx(1), 1)
+    assert (repeated.id, repeated.similarity, repeated.template_count) == (None, pytest.approx(1), 1)
     async with database.transaction() as connection:
         row, created = await enrolment.lock_or_create(connection, collection.id, "a")
         assert (row.id, created) == (identity_id, False)
         [again] = await add_templates(connection, collection.id, identity_id, "tiny", embedding, [source])
         assert (again.id, again.template_count) == (None, 1)
-        kept = await identities.get(connection, collection.id, identity_id)
-    assert (kept.label, kept.metadata, kept.template_count) == ("A", {"n": 1}, 1)
+        stored = await identities.get(connection, collection.id, identity_id)
+    assert (stored.label, stored.metadata, stored.template_count) == ("A", {"n": 1}, 1)
 
 
-async def test_deleting_a_person_deletes_every_row(database: Database, collection: Collection) -> None:
+async def test_removing_an_identity_deletes_its_templates_and_centroids(
+    database: Database, collection: Collection
+) -> None:
     identity_id = await enrol(database, collection, "a", unit(np.random.default_rng(8), 3))
     async with database.transaction() as connection:
         assert await identities.remove(connection, collection.id, identity_id) == 3
@@ -286,20 +284,12 @@ async def test_deleting_a_person_deletes_every_row(database: Database, collectio
             await identities.remove(connection, collection.id, identity_id)
 
 
-async def test_a_wrong_dimension_cannot_be_stored(database: Database, collection: Collection) -> None:
-    from sqlalchemy.exc import IntegrityError
-
+async def test_an_embedding_of_another_dimension_is_refused(database: Database, collection: Collection) -> None:
     with pytest.raises(IntegrityError):
-        await enrol_wrong(database, collection)
+        await enrol(database, collection, "a", np.ones((1, 8), np.float32))
 
 
-async def enrol_wrong(database: Database, collection: Collection) -> None:
-    async with database.transaction() as connection:
-        identity_id = await create_identity(connection, collection.id, "a")
-        await add_templates(connection, collection.id, identity_id, "tiny", np.ones((1, 8), np.float32))
-
-
-async def test_a_collection_is_made_once_and_found_by_name(database: Database, collection: Collection) -> None:
+async def test_a_collection_name_is_unique(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
         with pytest.raises(CollectionExists):
             await collections.create(connection, collection.name, "tiny")
@@ -308,7 +298,9 @@ async def test_a_collection_is_made_once_and_found_by_name(database: Database, c
         assert [(collection, 0)] == await collections.page(connection, 2, prefix=collection.name)
 
 
-async def test_one_model_id_stands_for_one_model(database: Database, collection: Collection) -> None:
+async def test_a_model_id_with_another_dimension_or_fingerprint_is_refused(
+    database: Database, collection: Collection
+) -> None:
     async with database.transaction() as connection:
         await collections.add_model(connection, "tiny", 16, "0" * 64)
         for dim, fingerprint in ((32, "0" * 64), (16, "1" * 64)):
@@ -316,8 +308,8 @@ async def test_one_model_id_stands_for_one_model(database: Database, collection:
                 await collections.add_model(connection, "tiny", dim, fingerprint)
 
 
-@given(arrays.arrays(np.float32, (4, DIM), elements=st.floats(-1, 1, width=32)))
-def test_a_centroid_is_of_length_one_whatever_the_templates(values: np.ndarray) -> None:
+@given(EMBEDDINGS)
+def test_a_centroid_has_length_one_for_any_templates(values: np.ndarray) -> None:
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     if (lengths < 1e-3).any():
         return

@@ -14,7 +14,7 @@ from service.gallery.people.collections import Collection
 from service.gallery.search.explain import explain
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import job_row
-from tests.gallery import enrol
+from tests.gallery_rows import enrol
 
 pytestmark = pytest.mark.anyio
 SECONDARY = "tiny-second"

@@ -18,7 +18,7 @@ from service.gallery.people.collections import Collection
 from service.gallery.storage import schema
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import CODE_BITS
-from tests.gallery import enrol, unit
+from tests.gallery_rows import enrol, unit
 
 pytestmark = pytest.mark.anyio
 # PostgreSQL stores 512 numbers out of line by default (TOAST); 128 numbers are small enough for its statistics.
@@ -50,8 +50,8 @@ async def test_a_purge_removes_the_bytes_of_an_erased_identity(data_folder: Path
             collection = await collections.create(connection, "people", "wide")
         random = np.random.default_rng(3)
         for number in range(40):
-            await enrol(database, collection, f"p{number}", unit(random, 2, dim))
-        embeddings = unit(random, 2, dim)
+            await enrol(database, collection, f"p{number}", unit(random, 2, dim=dim))
+        embeddings = unit(random, 2, dim=dim)
         identity_id = await enrol(database, collection, "erased", embeddings)
         await hnsw.maintain(database, build_from=10, drop_below=1)
         async with database.autocommit() as connection:

@@ -1,4 +1,4 @@
-"""Tests that a database accepts a bundle whose graph file was replaced by one with identical outputs."""
+"""A database accepts a bundle whose graph file was replaced by one with identical outputs."""
 
 import pytest
 from sqlalchemy import select

@@ -1,3 +1,5 @@
+"""Similarity transforms and aligned crops."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Batches of inference requests, the limit of the queue, and background items."""
+
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence

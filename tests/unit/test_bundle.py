@@ -1,3 +1,5 @@
+"""Manifests, fingerprints and contents of model bundles."""
+
 import json
 import shutil
 from pathlib import Path

@@ -55,20 +55,20 @@ def test_a_rate_limited_request_is_repeated_after_the_requested_seconds(waits: l
     assert waits == [3.0]
 
 
-def test_a_date_in_retry_after_is_understood(waits: list[float]) -> None:
+def test_retry_after_may_be_a_date(waits: list[float]) -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=10), usegmt=True)
     Network(problem(503, "engine_busy", {"Retry-After": moment}), ok(SEARCHED)).client().search(b"jpeg")
     assert waits[0] == pytest.approx(10, abs=2)
 
 
-def test_a_longer_wait_than_the_bound_is_an_error_at_once(waits: list[float]) -> None:
+def test_a_wait_that_exceeds_the_limit_raises_without_a_wait(waits: list[float]) -> None:
     network = Network(problem(429, "too_many_requests", {"Retry-After": "31"}))
     with pytest.raises(TooManyRequests) as caught:
         network.client().search(b"jpeg")
     assert (caught.value.retry_after_s, len(network.requests), waits) == (31.0, 1, [])
 
 
-def test_the_number_of_attempts_is_bounded(waits: list[float]) -> None:
+def test_the_number_of_attempts_is_limited(waits: list[float]) -> None:
     network = Network(problem(503, "engine_busy", {"Retry-After": "0"}))
     with pytest.raises(EngineBusy, match="503 engine_busy: what to change"):
         network.client(retries=RetryPolicy(max_attempts=3)).search(b"jpeg")

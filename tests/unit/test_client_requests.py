@@ -35,7 +35,7 @@ def test_embeddings_are_sent_as_json() -> None:
     assert body == {"embedding": "AAAAPwAAgL8=", "model_id": "m"}
 
 
-def test_only_set_arguments_are_changed() -> None:
+def test_arguments_that_are_unset_are_not_sent() -> None:
     identity = {"id": str(IDENTITY), "external_id": "a", "label": "a", "metadata": {}, "template_count": 1}
     network = Network(ok(identity | {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}))
     network.client().update_identity(IDENTITY, retain_until=None, label=UNSET)
@@ -45,7 +45,7 @@ def test_only_set_arguments_are_changed() -> None:
     assert json.loads(network.requests[1].content) == {"retain_until": "2099-01-01T00:00:00+00:00"}
 
 
-def test_the_pages_of_a_list_follow_one_another() -> None:
+def test_a_list_is_read_page_by_page() -> None:
     rows = [{"name": name, "id": name} for name in "abc"]
     templates = [
         {"id": str(uuid.uuid4()), "model_id": row["name"], "box": [0, 0, 1, 1], "detection_score": 1}
@@ -55,8 +55,8 @@ def test_the_pages_of_a_list_follow_one_another() -> None:
     network = Network(
         ok({"templates": templates[:2], "next_cursor": "here"}), ok({"templates": templates[2:], "next_cursor": None})
     )
-    found = list(network.client().list_templates(IDENTITY, page_size=2))
-    assert [template.model_id for template in found] == ["a", "b", "c"]
+    templates_read = list(network.client().list_templates(IDENTITY, page_size=2))
+    assert [template.model_id for template in templates_read] == ["a", "b", "c"]
     assert network.requests[1].url.params["cursor"] == "here"
     assert network.requests[1].url.params["limit"] == "2"
 

@@ -16,12 +16,13 @@ def unit(random: np.random.Generator, count: int, dim: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def distance(one: str, other: str) -> int:
-    return sum(a != b for a, b in zip(one, other, strict=True))
+def distance(a: str, b: str) -> int:
+    """Returns the Hamming distance of two codes."""
+    return sum(bit != other for bit, other in zip(a, b, strict=True))
 
 
-def test_a_worked_code() -> None:
-    """In one dimension each rotation is a sign, so the code is the list of signs."""
+def test_the_code_of_a_vector_with_one_dimension_is_the_list_of_signs() -> None:
+    """In one dimension each rotation is a multiplication by a sign."""
     positive = binary_code(np.array([1.0], np.float32))
     assert binary_code(np.array([0.25], np.float32)) == positive
     assert distance(positive, binary_code(np.array([-1.0], np.float32))) == CODE_BITS

@@ -1,4 +1,4 @@
-"""Crops are encrypted with a key, each for its own face."""
+"""Encryption of stored crops: keys, alteration, and the binding of a crop to its face."""
 
 import pytest
 from hypothesis import given
@@ -40,11 +40,11 @@ def test_a_crop_is_bound_to_its_face() -> None:
 
 
 @given(st.integers(0, 35), st.integers(1, 255))
-def test_every_altered_byte_is_detected(place: int, change: int) -> None:
+def test_every_altered_byte_is_detected(position: int, change: int) -> None:
     crop_cipher = CropCipher([SECRET])
     encrypted = bytearray(crop_cipher.encrypt(b"crop", FACE))
     assert len(encrypted) == 36
-    encrypted[place] ^= change
+    encrypted[position] ^= change
     with pytest.raises(CropUnreadable):
         crop_cipher.decrypt(bytes(encrypted), FACE)
 

@@ -9,6 +9,7 @@ from service.errors import RateNotCalibrated
 from service.inference.calibration import Calibration, CalibrationPoint, rate_of_many, rate_of_one
 from service.recognition.decision import DecisionPolicy
 from service.recognition.operating_point import Comparisons, OperatingPoint
+from service.recognition.policy_checks import most_templates
 
 ONE = Comparisons()
 
@@ -84,14 +85,14 @@ def test_an_fpir_is_divided_among_the_templates_of_the_gallery() -> None:
     assert decision.threshold == pytest.approx(POLICY.threshold_for("fmr", 0.0001005), abs=1e-4)
     assert decision.fpir is not None
     assert decision.fpir.value == pytest.approx(0.01)
-    assert decision.threshold_for(7) == decision.threshold  # the FPIR already accounts for every template
+    assert decision.threshold_for(7) == decision.threshold  # The FPIR already accounts for every template.
 
 
 def test_an_fpir_in_an_empty_gallery_is_that_of_one_comparison() -> None:
     assert POLICY.decide(fpir(0.01), Comparisons(0, 0)).threshold == pytest.approx(0.4)
 
 
-def test_a_high_fpir_uses_the_lowest_measured_threshold() -> None:
+def test_a_high_fpir_has_the_lowest_measured_threshold() -> None:
     decision = POLICY.decide(fpir(0.9), ONE)
     assert decision.threshold == 0.2
     assert decision.fpir is not None
@@ -226,11 +227,11 @@ def test_a_table_that_is_not_monotonic_is_refused(points: list[tuple[float, floa
 
 
 def test_the_default_rate_is_possible_up_to_a_number_of_templates() -> None:
-    maximum = POLICY.most_templates
+    maximum = most_templates(POLICY)
     assert maximum == 100  # 1 - (1 - 1e-4) ** 100 = 0.00995
     decision = POLICY.decide(None, ONE)
     assert decision.threshold_for(maximum) == pytest.approx(0.5, abs=1e-3)
     with pytest.raises(RateNotCalibrated):
         decision.threshold_for(maximum + 1)
-    assert DecisionPolicy(TABLE, "f32", at(0.4)).most_templates is None
-    assert DecisionPolicy(None, "f32", fmr(0.01)).most_templates is None
+    assert most_templates(DecisionPolicy(TABLE, "f32", at(0.4))) is None
+    assert most_templates(DecisionPolicy(None, "f32", fmr(0.01))) is None

@@ -1,3 +1,5 @@
+"""Boxes, the letterbox and the tiles of a picture."""
+
 import itertools
 
 import numpy as np

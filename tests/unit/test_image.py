@@ -1,3 +1,5 @@
+"""Decoding of picture files: formats, orientation, limits and damaged files."""
+
 import struct
 import zlib
 

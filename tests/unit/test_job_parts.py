@@ -60,7 +60,7 @@ def test_an_archive_with_too_many_entries_is_not_opened(
 
 @pytest.mark.parametrize("length", [0, 20, -10])
 def test_a_truncated_archive_is_refused(tmp_path: Path, length: int) -> None:
-    file = tmp_path / "cut.zip"
+    file = tmp_path / "truncated.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("ann/1.jpg", b"x" * 100)
     file.write_bytes(file.read_bytes()[:length])

@@ -28,7 +28,7 @@ def test_the_worker_loads_no_database_package() -> None:
         "build_local(settings)\n"
     )
     assert modules.isdisjoint([*DATABASE, *OTHERS, "torch", "ultralytics"])
-    assert {"cv2", "PIL"} <= modules  # it does load what runs the models
+    assert {"cv2", "PIL"} <= modules  # The worker loads these to decode pictures.
 
 
 def test_an_api_with_workers_loads_no_model_runtime() -> None:
@@ -54,7 +54,7 @@ def test_the_settings_load_no_database_package() -> None:
     assert modules.isdisjoint([*DATABASE, *MODEL_RUNTIMES, *OTHERS, "fastapi"])
 
 
-def test_the_command_line_loads_nothing_before_it_is_needed() -> None:
+def test_the_command_line_loads_packages_when_a_command_needs_them() -> None:
     assert loaded("import service.__main__").isdisjoint([*DATABASE, *MODEL_RUNTIMES, *OTHERS, "fastapi", "uvicorn"])
 
 
@@ -63,7 +63,7 @@ def test_the_trainer_loads_neither_database_nor_api() -> None:
     assert modules.isdisjoint([*DATABASE, "fastapi", "service.runtime", "service.gallery", "service.recognition"])
 
 
-def test_without_a_model_runtime_the_message_says_what_to_install() -> None:
+def test_the_error_of_a_missing_model_runtime_names_the_packages_to_install() -> None:
     program = (
         "import sys\n"
         f"for name in {MODEL_RUNTIMES!r}:\n"

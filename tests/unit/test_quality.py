@@ -1,3 +1,5 @@
+"""Measurements of the quality of a face, and reasons for which a face is refused."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Choice of the faces of a picture."""
+
 import pytest
 
 from service.inference.engine import Detection, FaceChoice

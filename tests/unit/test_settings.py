@@ -1,3 +1,5 @@
+"""Sources, defaults and validation of the settings."""
+
 import re
 from pathlib import Path
 
@@ -15,7 +17,7 @@ def test_defaults_are_private_and_embedded() -> None:
     assert settings.inference.precision == "f32"
 
 
-def test_the_environment_beats_the_file_and_the_file_the_defaults(
+def test_environment_variables_override_the_file_and_the_file_overrides_the_defaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "service.yaml"
@@ -31,7 +33,7 @@ def test_hosts_are_compared_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> No
     assert load_settings().classifier.allowed_url_hosts == ["photos.example.com", "10.0.0.5:8080"]
 
 
-def test_a_secret_file_gives_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_url_is_read_from_a_secret_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "registry_database__url").write_text("postgresql+psycopg://u:hidden@db/x")
     monkeypatch.setenv("REGISTRY_SECRETS_DIR", str(tmp_path))
     settings = load_settings()
@@ -55,7 +57,7 @@ def test_a_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("server: {prt: 1}", "server.prt"),
         ("sever: {}", "sever"),
@@ -66,15 +68,17 @@ def test_a_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ("server: [", "is not valid YAML"),
     ],
 )
-def test_a_wrong_file_says_where(text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_file_is_refused_with_the_name_of_the_setting(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "service.yaml"
     file.write_text(text)
     monkeypatch.setenv("REGISTRY_CONFIG", str(file))
-    with pytest.raises(StartupError, match=words):
+    with pytest.raises(StartupError, match=message):
         load_settings()
 
 
-def test_the_shipped_file_names_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_file_contains_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path(__file__).parents[2] / "configs" / "service.yaml"
     defaults = load_settings()
     monkeypatch.setenv("REGISTRY_CONFIG", str(file))
@@ -86,12 +90,12 @@ def test_the_shipped_file_names_every_setting_with_its_default(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("host", "open_"),
+    ("host", "reachable"),
     [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("example.org", True)],
 )
-def test_beyond_loopback_keys_are_required_unless_said_otherwise(host: str, open_: bool) -> None:
-    assert load_settings(server={"host": host}).server.keys_required is open_
-    if open_:
+def test_keys_are_required_on_addresses_that_other_machines_reach(host: str, reachable: bool) -> None:
+    assert load_settings(server={"host": host}).server.keys_required is reachable
+    if reachable:
         with pytest.raises(StartupError, match="reachable from other machines"):
             load_settings(server={"host": host, "require_keys": False})
     assert not load_settings(server={"host": host, "allow_unauthenticated": True}).server.keys_required
@@ -106,7 +110,7 @@ def test_beyond_loopback_keys_are_required_unless_said_otherwise(host: str, open
         ("http://[::1]:8001", ["http://[::1]:8001"]),
     ],
 )
-def test_workers_are_named_by_url(url: str, urls: list[str]) -> None:
+def test_worker_urls_are_separated_by_commas(url: str, urls: list[str]) -> None:
     assert load_settings(inference={"worker_url": url}).inference.urls == urls
 
 
@@ -114,12 +118,12 @@ def test_workers_are_named_by_url(url: str, urls: list[str]) -> None:
     "url",
     ["worker:8001", "http://worker:abc", "http://u:p@worker", "http://worker/x", "http://a,,http://b", "ftp://a", "", "http://["],
 )  # fmt: skip
-def test_what_is_no_workers_url_is_told(url: str) -> None:
+def test_an_invalid_worker_url_is_refused(url: str) -> None:
     with pytest.raises(StartupError, match=r"inference\.worker_url"):
         load_settings(inference={"worker_url": url})
 
 
-def test_a_bundle_that_is_not_shipped_is_told() -> None:
+def test_the_error_of_an_unknown_bundle_lists_the_shipped_bundles() -> None:
     with pytest.raises(
         StartupError, match=r"nor a shipped bundle; the shipped bundles are embedder, embedder-fairface"
     ):

@@ -1,5 +1,6 @@
 """OpenAPI descriptions of request bodies that are accepted as multipart or JSON."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +13,13 @@ DOCUMENTS: dict[str, type[BaseModel]] = {}
 """Every document that a route reads itself, by its name; `service.api.openapi` adds them to the components."""
 FORMS: dict[str, type[BaseModel]] = {}
 """The documents among them that are accepted as multipart, by the name of the form."""
+BASE64 = " as Base64; a data URL is accepted"
+"""This part of a picture's description applies to JSON only."""
 MOST_USED = ("label", "external_id", "identity_id")
 FORM_KEYWORDS = ("type", "format", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "maxLength")
-LISTED_FILES: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}, "example": []}
 EMPTY: dict[str, Any] = {"example": ""}
 """Swagger UI fills every field of a form with a sample value, and sends it, unless the field has an example."""
+FILES: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary", **EMPTY}, "example": []}
 
 
 def body_of(document: type[BaseModel]) -> dict[str, Any]:
@@ -48,6 +51,16 @@ def form_schema(document: type[BaseModel]) -> dict[str, Any]:
     return {"type": "object", "title": form_name(document), "properties": properties, **required}
 
 
+def description_with_default(field: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the description of a field with its default, or an empty mapping for a field without both."""
+    default = field.get("default")
+    text = field.get("description", "")
+    if default not in (None, []):
+        value = default if isinstance(default, str) else json.dumps(default)
+        text = "; ".join(filter(None, (text.rstrip("."), f"default: `{value}`")))
+    return {"description": text} if text else {}
+
+
 def _position(name: str, field: Mapping[str, Any]) -> int:
     if field.get("format") == "binary" or name in LIST_FIELDS:
         return -1
@@ -56,14 +69,15 @@ def _position(name: str, field: Mapping[str, Any]) -> int:
 
 def _form_field(name: str, field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     reference, field = _resolved(field, schema)
-    description = {"description": field["description"]} if "description" in field else {}
+    description = description_with_default(field)
     if name in LIST_FIELDS:
-        return LISTED_FILES | description
+        return FILES | description
     if field.get("contentEncoding") == "base64":
         return _file(field.get("description", ""))
     if name in JSON_FIELDS:
         # Not `contentMediaType`, for which Swagger UI shows a button that chooses a file.
-        return {"type": "string", "description": f"{field.get('description', '')} (JSON text)".strip(), **EMPTY}
+        parts = (field.get("description"), "JSON text")
+        return {"type": "string", "description": "; ".join(filter(None, parts)), **EMPTY}
     if reference:
         return {"$ref": reference, **description, **EMPTY}
     return {key: field[key] for key in FORM_KEYWORDS if key in field} | description | EMPTY
@@ -85,4 +99,4 @@ def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> tuple[str | None
 
 
 def _file(description: str) -> dict[str, Any]:
-    return {"type": "string", "format": "binary", "description": description.replace(" as Base64", " file")}
+    return {"type": "string", "format": "binary", "description": description.replace(BASE64, " file")}

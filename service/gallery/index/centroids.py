@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import bindparam, delete, func, select, update
+from pgvector.sqlalchemy import Vector
+from sqlalchemy import FromClause, Row, Select, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -81,29 +82,15 @@ async def recompute(
     Returns:
         The number of templates by identity and model. A pair without templates is absent.
     """
-    vector = template.c.embedding.type
-    mean = func.avg(template.c.embedding, type_=vector)
-    statement = (
-        select(
-            template.c.identity_id,
-            template.c.model_id,
-            func.l2_normalize(mean, type_=vector).label("embedding"),
-            func.vector_norm(mean).label("length"),
-            func.count().label("template_count"),
-        )
-        .where(
-            template.c.collection_id == collection_id,
-            template.c.identity_id.in_(identity_ids),
-            template.c.model_id.in_(model_ids),
-        )
-        .group_by(template.c.identity_id, template.c.model_id)
+    chosen = (
+        select(template.c.identity_id, template.c.model_id, template.c.embedding)
+        .where(template.c.collection_id == collection_id)
+        .where(template.c.identity_id.in_(identity_ids), template.c.model_id.in_(model_ids))
+        .subquery()
     )
-    centroids = []
-    for row in (await connection.execute(statement)).all():
-        embedding = np.asarray(row.embedding, np.float32)
-        if row.length < MIN_MEAN_LENGTH:
-            embedding = await oldest_embedding(connection, collection_id, row.identity_id, row.model_id)
-        centroids.append(Centroid(row.identity_id, row.model_id, embedding, row.template_count))
+    statement = means_of(chosen).add_columns(chosen.c.identity_id).group_by(chosen.c.identity_id)
+    rows = (await connection.execute(statement)).all()
+    centroids = [await from_mean(connection, collection_id, row.identity_id, row) for row in rows]
     await store(connection, collection_id, centroids)
     counts = {(item.identity_id, item.model_id): item.template_count for item in centroids}
     for model_id in model_ids:
@@ -113,21 +100,32 @@ async def recompute(
     return counts
 
 
-async def oldest_embedding(
-    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, model_id: str
-) -> Floats:
-    """Returns the embedding of the oldest template, which replaces a mean without direction."""
-    statement = (
-        select(template.c.embedding)
-        .where(
-            template.c.collection_id == collection_id,
-            template.c.identity_id == identity_id,
-            template.c.model_id == model_id,
+def means_of(templates: FromClause) -> Select[Any]:
+    """Returns a query for the normalised mean of the embeddings of each model, its length before, and their number."""
+    mean = func.avg(templates.c.embedding, type_=Vector())
+    return select(
+        templates.c.model_id,
+        func.l2_normalize(mean, type_=Vector()).label("mean"),
+        func.vector_norm(mean).label("mean_length"),
+        func.count().label("template_count"),
+    ).group_by(templates.c.model_id)
+
+
+async def from_mean(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, row: Row[Any]
+) -> Centroid:
+    """Returns the centroid from a row of `means_of`. The oldest template replaces a mean without direction."""
+    mean = row.mean
+    if row.mean_length < MIN_MEAN_LENGTH:
+        statement = (
+            select(template.c.embedding)
+            .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
+            .where(template.c.model_id == row.model_id)
+            .order_by(template.c.created_at, template.c.id)
+            .limit(1)
         )
-        .order_by(template.c.created_at, template.c.id)
-        .limit(1)
-    )
-    return np.asarray((await connection.execute(statement)).scalar_one(), np.float32)
+        mean = (await connection.execute(statement)).scalar_one()
+    return Centroid(identity_id, row.model_id, np.asarray(mean, np.float32), row.template_count)
 
 
 async def fill_codes(connection: AsyncConnection) -> int:

@@ -100,12 +100,12 @@ async def get(
     Raises:
         CollectionNotFound
     """
-    return await _one(connection, _reading().where(collection.c.name == name), lock, name, pointer)
+    return await _one(connection, _READING.where(collection.c.name == name), lock, name, pointer)
 
 
 async def get_by_id(connection: AsyncConnection, collection_id: uuid.UUID, lock: Lock | None = None) -> Collection:
     """As `get`, by id. Raises CollectionNotFound."""
-    return await _one(connection, _reading().where(collection.c.id == collection_id), lock, str(collection_id), None)
+    return await _one(connection, _READING.where(collection.c.id == collection_id), lock, str(collection_id), None)
 
 
 async def names(connection: AsyncConnection) -> dict[uuid.UUID, str]:
@@ -189,8 +189,7 @@ async def page(
 _COLUMNS = [collection.c[field.name].label(field.name) for field in fields(Collection)]
 
 
-def _reading() -> Select[Any]:
-    return select(*_COLUMNS, row_security.allowing(collection.c.id))
+_READING = select(*_COLUMNS, row_security.allowing(collection.c.id))
 
 
 async def _one(

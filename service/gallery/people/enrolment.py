@@ -6,28 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
+import sqlalchemy as sa
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import (
-    ARRAY,
-    REAL,
-    Integer,
-    LargeBinary,
-    Text,
-    Uuid,
-    cast,
-    column,
-    func,
-    literal_column,
-    select,
-    union_all,
-    values,
-)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, Conflict
+from service.gallery.access.audit_entries import Action, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.index import centroids
 from service.gallery.index.centroids import Centroid
@@ -37,14 +23,17 @@ from service.gallery.people.enrolment_records import AddedTemplate, EnrolmentRes
 from service.gallery.people.idempotency import StoredResponse
 from service.gallery.people.identities import Identity
 from service.gallery.search import duplicates
-from service.gallery.search.planning import GallerySizes
 from service.gallery.search.results import Candidate
+from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import identity, template
 
+_TYPES: list[Any] = [sa.Integer, sa.Uuid, sa.Text, sa.Text, sa.LargeBinary, sa.ARRAY(sa.REAL), sa.REAL, sa.REAL]
+_NAMES = "position id model_id vector source_sha256 box detection_score quality"
+"""Names of the input columns of `add_templates`, in the order of `_TYPES`."""
 
-class _ResponseExistsError(Exception):
-    """A concurrent request has stored a response under the same Idempotency-Key."""
+
+class _ResponseExistsError(Exception): ...
 
 
 @dataclass(frozen=True)
@@ -102,14 +91,14 @@ class EnrolmentStore:
         if others and created and enrolment.duplicate_check and enrolment.duplicate_check.refuse:
             raise enrolment.duplicate_check.refuse(others)
         added = await add_templates(connection, collection.id, row.id, enrolment.templates)
-        await crops.store(connection, collection.id, row.id, enrolment.encrypted_crops)
-        result = EnrolmentResult(
-            _identity(row, collection.model_id, enrolment.templates, added), created, added, others
-        )
+        if enrolment.encrypted_crops:
+            await crops.store(connection, collection.id, row.id, enrolment.encrypted_crops)
+        identity_row = _identity(row, collection.model_id, enrolment.templates, added)
+        result = EnrolmentResult(identity_row, created, added, others)
         if enrolment.record is not None:
             await enrolment.record(connection, result)
         await self._store_response(connection, enrolment, result)
-        await self.audit_trail.append(connection, collection.id, [enrolment.event(result)])
+        await self.audit_trail.append(connection, collection.id, [_event(enrolment, result)])
         return result
 
     async def _duplicates(self, connection: AsyncConnection, enrolment: NewEnrolment) -> list[Candidate]:
@@ -153,17 +142,17 @@ async def lock_or_create(
     Raises:
         CollectionNotFound: the collection was deleted while the pictures were observed.
     """
-    values = {"label": label, "metadata": metadata, "retain_until": retain_until}
-    changes = {name: value for name, value in values.items() if value is not None}
+    updates = {"label": label, "metadata": metadata, "retain_until": retain_until}
+    changes = {name: value for name, value in updates.items() if value is not None}
     defaults = {"label": external_id, "metadata": {}}
     new = {"collection_id": collection_id, "id": uuid.uuid4(), "external_id": external_id, **defaults, **changes}
     statement = (
         insert(identity)
         .values(new)
         .on_conflict_do_update(
-            index_elements=["collection_id", "external_id"], set_={"updated_at": func.now(), **changes}
+            index_elements=["collection_id", "external_id"], set_={"updated_at": sa.func.now(), **changes}
         )
-        .returning(identity, literal_column("(xmax = 0)").label("created"))
+        .returning(identity, sa.literal_column("(xmax = 0)").label("created"))
     )
     try:
         row = (await connection.execute(statement)).one()
@@ -186,11 +175,7 @@ async def add_templates(
     means: dict[str, Centroid] = {}
     for row, new in zip(rows, templates, strict=True):
         if row.id is not None and new.model_id not in means:
-            mean = np.asarray(row.mean, np.float32)
-            if row.mean_length < centroids.MIN_MEAN_LENGTH:
-                scope = connection, collection_id, identity_id
-                mean = await centroids.oldest_embedding(*scope, new.model_id)
-            means[new.model_id] = Centroid(identity_id, new.model_id, mean, row.template_count)
+            means[new.model_id] = await centroids.from_mean(connection, collection_id, identity_id, row)
     await centroids.store(connection, collection_id, list(means.values()))
     return [
         AddedTemplate(row.id, _highest(row.stored_similarity, templates, index), row.template_count)
@@ -200,84 +185,57 @@ async def add_templates(
 
 def _adding(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]) -> Any:
     """Returns the statement; its rows are in the order of `templates`."""
-    data = [
-        (
-            index,
-            uuid.uuid4(),
-            item.model_id,
-            str(item.embedding.tolist()),
-            item.source_sha256,
-            list(item.box),
-            item.detection_score,
-            item.quality,
-        )
-        for index, item in enumerate(templates)
+    rows = [
+        (index, uuid.uuid4(), one.model_id, str(one.embedding.tolist()), one.source_sha256, list(one.box), *measures)
+        for index, one in enumerate(templates)
+        for measures in [(one.detection_score, one.quality)]
     ]
-    new = select(
-        values(
-            column("position", Integer),
-            column("id", Uuid),
-            column("model_id", Text),
-            column("vector", Text),
-            column("source_sha256", LargeBinary),
-            column("box", ARRAY(REAL)),
-            column("detection_score", REAL),
-            column("quality", REAL),
-            name="given",
-        ).data(data)
-    ).cte("new")
-    embedding = cast(new.c.vector, Vector())
-    shared: list[Any] = [literal_column(f"'{collection_id}'::uuid"), literal_column(f"'{identity_id}'::uuid")]
-    own = [new.c.id, new.c.model_id, func.vector_dims(embedding), embedding, new.c.source_sha256]
-    # A VALUES column of NULLs only has the type text.
-    measures = [cast(new.c.detection_score, REAL), cast(new.c.quality, REAL)]
-    columns = [
-        "collection_id",
-        "identity_id",
-        "id",
-        "model_id",
-        "dim",
-        "embedding",
-        "source_sha256",
-        "box",
-        "detection_score",
-        "quality",
-    ]
+    columns = [sa.column(name, kind) for name, kind in zip(_NAMES.split(), _TYPES, strict=True)]
+    new = sa.select(sa.values(*columns, name="input").data(rows)).cte("new")
+    embedding = sa.cast(new.c.vector, Vector())
+    target: dict[str, Any] = {
+        "collection_id": sa.literal(collection_id),
+        "identity_id": sa.literal(identity_id),
+        "dim": sa.func.vector_dims(embedding),
+        "embedding": embedding,
+        # A VALUES column of NULLs only has the type text.
+        **{name: sa.cast(new.c[name], sa.REAL) for name in ("detection_score", "quality")},
+        **{name: new.c[name] for name in ("id", "model_id", "source_sha256", "box")},
+    }
     inserted = (
         insert(template)
-        .from_select(
-            columns, select(*shared, *own, new.c.box, cast(new.c.detection_score, REAL), cast(new.c.quality, REAL))
-        )
+        .from_select(list(target), sa.select(*target.values()))
         .on_conflict_do_nothing()
         .returning(template.c.id, template.c.model_id, template.c.embedding)
         .cte("inserted")
     )
     stored = (
-        select(template.c.model_id, template.c.embedding)
+        sa.select(template.c.model_id, template.c.embedding)
         .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
         .where(template.c.model_id.in_({item.model_id for item in templates}))
         .cte("stored")
     )
-    both = union_all(select(stored), select(inserted.c.model_id, inserted.c.embedding)).subquery("both")
-    mean = func.avg(both.c.embedding, type_=Vector())
-    means = (
-        select(
-            both.c.model_id,
-            func.l2_normalize(mean, type_=Vector()).label("mean"),
-            func.vector_norm(mean).label("mean_length"),
-            func.count().label("template_count"),
-        )
-        .group_by(both.c.model_id)
-        .cte("means")
-    )
-    similarity = select(func.max(-stored.c.embedding.max_inner_product(embedding))).where(
+    both = sa.union_all(sa.select(stored), sa.select(inserted.c.model_id, inserted.c.embedding)).subquery("both")
+    means = centroids.means_of(both).cte("means")
+    similarity = sa.select(sa.func.max(-stored.c.embedding.max_inner_product(embedding))).where(
         stored.c.model_id == new.c.model_id
     )
     return (
-        select(inserted.c.id, similarity.scalar_subquery().label("stored_similarity"), means)
+        sa.select(inserted.c.id, similarity.scalar_subquery().label("stored_similarity"), means)
         .select_from(new.outerjoin(inserted, inserted.c.id == new.c.id).join(means, means.c.model_id == new.c.model_id))
         .order_by(new.c.position)
     )
+
+
+def _event(enrolment: NewEnrolment, result: EnrolmentResult) -> Event:
+    """Returns the audit event. The active model's templates come first, one for each accepted picture."""
+    active = enrolment.collection.model_id
+    pairs = zip(enrolment.templates, result.templates, strict=True)
+    ids = [added.id for new, added in pairs if new.model_id == active]
+    counts = {"accepted": len(ids) - ids.count(None), "duplicate": ids.count(None), "rejected": enrolment.rejected}
+    details = {"created": result.created, "forced": enrolment.forced}
+    present = {status: count for status, count in counts.items() if count}
+    return Event(Action.ENROL, enrolment.actor, result.identity.id, details | present)
 
 
 def _highest(stored: float | None, templates: Sequence[NewTemplate], index: int) -> float | None:

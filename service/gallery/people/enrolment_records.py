@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.access.audit_entries import Event
+from service.gallery.access.audit_entries import Actor
 from service.gallery.people.collections import Collection
 from service.gallery.people.identities import Identity
-from service.gallery.search.planning import GallerySize
 from service.gallery.search.results import Candidate
+from service.gallery.search.search import GallerySize
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,7 +75,9 @@ class NewEnrolment:
         collection: as it was read before the pictures were observed; its models must not have changed.
         templates: of every accepted picture, under the active model first, then under the secondary model.
         encrypted_crops: by `source_sha256`.
-        event: returns the audit event.
+        actor: who enrols, for the audit trail.
+        forced: the caller has overridden the quality limits.
+        rejected: the number of pictures that were not accepted.
         response: returns the response to store under `idempotency_key`.
         record: writes more rows in the same transaction.
     """
@@ -88,7 +90,9 @@ class NewEnrolment:
     templates: Sequence[NewTemplate]
     encrypted_crops: dict[bytes, bytes]
     duplicate_check: DuplicateCheck | None
-    event: Callable[["EnrolmentResult"], Event]
+    actor: Actor
+    forced: bool = False
+    rejected: int = 0
     idempotency_key: str | None = None
     request_sha256: bytes = b""
     response: Callable[["EnrolmentResult"], dict[str, Any]] | None = None

@@ -1,8 +1,6 @@
-"""The size of a gallery, and the search plan that fits it."""
+"""Chooses the search plan that fits the size of a gallery."""
 
-import time
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, String, case, func, literal, select, text
@@ -12,10 +10,6 @@ from service.gallery.index import hnsw
 from service.gallery.search.results import SearchPlan
 from service.gallery.storage.tables import centroid, identity
 
-ALWAYS_COUNTED = 1_000
-"""Counting so many identities takes well below a millisecond; the count is not cached."""
-CACHE_S_PER_IDENTITY = 1e-4
-"""The count of a gallery with a million identities is cached for 100 s."""
 CODES_FROM = 5_000
 """Above this number of coded identities the search compares binary codes first; below, all centroids are as fast."""
 MAX_UNCODED = 2_000
@@ -33,42 +27,6 @@ SETTINGS = {
     SearchPlan.BINARY_CODES: {"jit": "off", "max_parallel_workers_per_gather": "0"},
     SearchPlan.HNSW: {"hnsw.iterative_scan": "strict_order", "hnsw.max_scan_tuples": str(MAX_SCANNED)},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class GallerySize:
-    """The number of identities that have a template of the model, and the number of these templates."""
-
-    people: int
-    templates: int
-
-
-class GallerySizes:
-    """Counts galleries. The count of a large gallery is expensive and is cached; the larger, the longer."""
-
-    def __init__(self) -> None:
-        self._cache: dict[tuple[uuid.UUID, str], tuple[float, GallerySize]] = {}
-
-    async def of(self, connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
-        key = collection_id, model_id
-        expires_at, size = self._cache.get(key, (0.0, None))
-        if size is not None and time.monotonic() < expires_at:
-            return size
-        counted = await count(connection, collection_id, model_id)
-        if counted.people > ALWAYS_COUNTED:
-            self._cache[key] = time.monotonic() + CACHE_S_PER_IDENTITY * counted.people, counted
-        else:
-            self._cache.pop(key, None)
-        return counted
-
-
-async def count(connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
-    """Counts the identities and templates of a collection under a model."""
-    statement = select(func.count(), func.coalesce(func.sum(centroid.c.template_count), 0)).where(
-        centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
-    )
-    people, templates = (await connection.execute(statement)).one()
-    return GallerySize(people, int(templates))
 
 
 async def estimated_rows(connection: AsyncConnection) -> dict[str, int]:

@@ -1,5 +1,6 @@
-"""1:N search in SQL: a shortlist by centroids, then a rerank by raw templates."""
+"""1:N search in SQL: the size of a gallery, a shortlist by centroids, and a rerank by raw templates."""
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from service.gallery.people import collections
 from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.search.explain import explain
 from service.gallery.search.filters import condition_of
-from service.gallery.search.planning import GallerySize, GallerySizes, choose_plan
+from service.gallery.search.planning import CODES_FROM, choose_plan
 from service.gallery.search.results import Candidate, SearchPlan, SearchResult
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, correction, identity, template
@@ -28,6 +29,46 @@ MIN_SHORTLIST = 100
 SHORTLIST_PER_RESULT = 4
 NEAREST_BY_CODE = 800
 """Centroids that are compared after the comparison of all binary codes."""
+ALWAYS_COUNTED = 1_000
+"""Counting so many identities takes well below a millisecond; the count is not cached."""
+CACHE_S_PER_IDENTITY = 1e-4
+"""The count of a gallery with a million identities is cached for 100 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class GallerySize:
+    """The number of identities that have a template of the model, and the number of these templates."""
+
+    people: int
+    templates: int
+
+
+class GallerySizes:
+    """Counts galleries. The count of a large gallery is expensive and is cached; the larger, the longer."""
+
+    def __init__(self) -> None:
+        self._cache: dict[tuple[uuid.UUID, str], tuple[float, GallerySize]] = {}
+
+    async def of(self, connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
+        key = collection_id, model_id
+        expires_at, size = self._cache.get(key, (0.0, None))
+        if size is not None and time.monotonic() < expires_at:
+            return size
+        counted = await count(connection, collection_id, model_id)
+        if counted.people > ALWAYS_COUNTED:
+            self._cache[key] = time.monotonic() + CACHE_S_PER_IDENTITY * counted.people, counted
+        else:
+            self._cache.pop(key, None)
+        return counted
+
+
+async def count(connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
+    """Counts the identities and templates of a collection under a model."""
+    statement = select(func.count(), func.coalesce(func.sum(centroid.c.template_count), 0)).where(
+        centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
+    )
+    people, templates = (await connection.execute(statement)).one()
+    return GallerySize(people, int(templates))
 
 
 @dataclass(frozen=True)
@@ -46,6 +87,7 @@ class GallerySearch:
     async def run(
         self,
         collection: Collection,
+        size: GallerySize,
         probes: Sequence[Floats],
         top_k: int,
         metadata_filter: Mapping[str, Any] | None,
@@ -63,7 +105,9 @@ class GallerySearch:
             if (current.id, current.model_id) != (collection.id, collection.model_id):
                 raise ModelsChangedError
             scope = connection, collection.id, collection.model_id
-            plan = await choose_plan(*scope, shortlist_size(top_k), condition)
+            plan = SearchPlan.EXACT  # of a small gallery all centroids are compared, whatever the indexes
+            if size.people > CODES_FROM:
+                plan = await choose_plan(*scope, shortlist_size(top_k), condition)
             return [await nearest(*scope, probe, top_k, condition, explained, plan) for probe in probes]
 
 

@@ -75,7 +75,7 @@ def _mark_jsonb_contains_leakproof(connection: Connection) -> None:
     """Declares `jsonb @> jsonb` leakproof: it raises no error that depends on its arguments.
 
     Without the declaration PostgreSQL evaluates the policy on every row before it uses the metadata index; a filter
-    that one of 1,000 identities fulfils takes ten times as long (`python -m tools.bench_row_level_security`). Only a superuser may
+    that one of 1,000 identities fulfils takes ten times as long (tools.bench_row_level_security). Only a superuser may
     declare it.
     """
     _try_privileged(

@@ -1,4 +1,4 @@
-"""The second wall: what the service's own account can't see or do, whatever a statement forgets to say."""
+"""Row-level security limits what the role of the service can read and write, even if a statement has no condition."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -17,17 +17,17 @@ from service.gallery.search import search
 from service.gallery.storage import row_security
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import identity, metadata, template
-from tests.integration.test_gallery import enrol, unit
+from tests.gallery_rows import enrol, unit
 
 pytestmark = pytest.mark.anyio
-WALLED = sorted(
+PROTECTED_TABLES = sorted(
     table.name for table in metadata.sorted_tables if "collection_id" in table.c and table.name != "api_key"
 )
 
 
 @pytest.fixture
 async def app(postgres_url: str) -> AsyncIterator[Database]:
-    """As the service logs in: one connection, so that whatever a transaction leaves behind is seen by the next."""
+    """Connects under the role of the service. One connection shows what a transaction leaves to the next one."""
     database = Database(row_security.app_role_url(postgres_url), pool_size=1)
     yield database
     await database.close()
@@ -39,14 +39,14 @@ async def other(database: Database) -> Collection:
         return await collections.create(connection, f"other-{uuid.uuid4().hex[:12]}", "tiny")
 
 
-async def filled(database: Database, *both: Collection) -> None:
+async def enrol_three_each(database: Database, *targets: Collection) -> None:
     random = np.random.default_rng(0)
-    for one in both:
+    for target in targets:
         for number in range(3):
-            await enrol(database, one, f"p{number}", unit(random, 2))
+            await enrol(database, target, f"p{number}", unit(random, 2))
 
 
-async def test_the_account_is_nobody_special(app: Database) -> None:
+async def test_the_role_owns_nothing_and_has_no_privileged_attribute(app: Database) -> None:
     query = text(
         "SELECT current_user, rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = current_user"
     )
@@ -57,58 +57,58 @@ async def test_the_account_is_nobody_special(app: Database) -> None:
         assert (await connection.execute(owned)).scalar() == 0
 
 
-async def test_every_table_of_a_collection_is_behind_it(database: Database) -> None:
+async def test_every_table_with_a_collection_id_has_row_level_security(database: Database) -> None:
     query = text("SELECT relname FROM pg_class WHERE relrowsecurity AND relnamespace = 'public'::regnamespace")
     async with database.transaction() as connection:
-        assert sorted((await connection.execute(query)).scalars()) == WALLED
+        assert sorted((await connection.execute(query)).scalars()) == PROTECTED_TABLES
 
 
-async def test_a_forgotten_where_shows_nobody_else(
+async def test_a_statement_without_a_condition_reads_and_deletes_rows_of_the_allowed_collection_only(
     app: Database, database: Database, collection: Collection, other: Collection
 ) -> None:
-    await filled(database, collection, other)
+    await enrol_three_each(database, collection, other)
     async with app.transaction() as connection:
-        for table in WALLED:
+        for table in PROTECTED_TABLES:
             assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar() == 0, table
     async with app.transaction(collection_id=collection.id) as connection:
-        seen = set((await connection.execute(select(template.c.collection_id))).scalars())
-        assert seen == {collection.id}
-        people = (await connection.execute(select(identity.c.external_id))).scalars().all()
-        assert sorted(people) == ["p0", "p1", "p2"]
+        visible = set((await connection.execute(select(template.c.collection_id))).scalars())
+        assert visible == {collection.id}
+        external_ids = (await connection.execute(select(identity.c.external_id))).scalars().all()
+        assert sorted(external_ids) == ["p0", "p1", "p2"]
         deleted = await connection.execute(text("DELETE FROM identity"))
         assert deleted.rowcount == 3
     async with database.transaction() as connection:
-        left = (await connection.execute(select(identity.c.id).where(identity.c.collection_id == other.id))).all()
-        assert len(left) == 3
+        remaining = (await connection.execute(select(identity.c.id).where(identity.c.collection_id == other.id))).all()
+        assert len(remaining) == 3
 
 
-async def test_a_search_that_forgets_its_collection_finds_only_what_was_entered(
+async def test_a_search_in_a_collection_that_is_not_allowed_has_no_result(
     app: Database, database: Database, collection: Collection, other: Collection
 ) -> None:
-    await filled(database, collection, other)
+    await enrol_three_each(database, collection, other)
     probe = unit(np.random.default_rng(1))
     async with app.transaction(collection_id=collection.id) as connection:
         assert len((await search.nearest(connection, collection.id, "tiny", probe, 10)).candidates) == 3
         assert (await search.nearest(connection, other.id, "tiny", probe, 10)).candidates == []
 
 
-async def test_entering_ends_with_the_transaction(
+async def test_the_allowed_collection_is_reset_at_the_end_of_the_transaction(
     app: Database, database: Database, collection: Collection, other: Collection
 ) -> None:
-    await filled(database, collection, other)
-    for entered, seen in ((collection, 3), (other, 3), (None, 0)):
-        async with app.transaction(collection_id=None if entered is None else entered.id) as connection:
-            assert (await connection.execute(text("SELECT count(*) FROM identity"))).scalar() == seen
+    await enrol_three_each(database, collection, other)
+    for allowed, visible in ((collection, 3), (other, 3), (None, 0)):
+        async with app.transaction(collection_id=None if allowed is None else allowed.id) as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM identity"))).scalar() == visible
     async with app.transaction(all_collections=True) as connection:
         assert ((await connection.execute(text("SELECT count(*) FROM identity"))).scalar() or 0) >= 6
     async with app.transaction() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM identity"))).scalar() == 0
 
 
-async def test_two_collections_may_be_entered(
+async def test_reading_two_collections_by_name_allows_both(
     app: Database, database: Database, collection: Collection, other: Collection
 ) -> None:
-    await filled(database, collection, other)
+    await enrol_three_each(database, collection, other)
     async with app.transaction() as connection:
         await collections.get(connection, collection.name)
         await collections.get(connection, other.name)
@@ -138,21 +138,21 @@ async def test_two_collections_may_be_entered(
         "CREATE TABLE mine (x int)",
     ],
 )
-async def test_what_it_may_not_do(
+async def test_the_role_cannot_execute_the_statement(
     app: Database, database: Database, collection: Collection, other: Collection, statement: str
 ) -> None:
-    await filled(database, collection, other)
+    await enrol_three_each(database, collection, other)
 
-    async def act() -> None:
+    async def execute() -> None:
         async with app.transaction(collection_id=collection.id) as connection:
             for part in statement.split("; "):
                 await connection.execute(text(part), {"other": other.id} if ":other" in part else {})
 
     with pytest.raises(ProgrammingError):
-        await act()
+        await execute()
 
 
-async def test_the_trail_is_added_to_all_the_same(app: Database, collection: Collection) -> None:
+async def test_the_role_appends_to_the_audit_trail(app: Database, collection: Collection) -> None:
     trail = AuditTrail(b"key")
     async with app.transaction(collection_id=collection.id) as connection:
         await trail.append(connection, collection.id, [Event(Action.SEARCH, Actor())])
@@ -162,8 +162,8 @@ async def test_the_trail_is_added_to_all_the_same(app: Database, collection: Col
         assert len(await audit_log.page(connection, collection.id, 10)) == 2
 
 
-async def test_a_login_of_ones_own_takes_on_the_role(postgres_url: str, collection: Collection) -> None:
-    """The owner's login with the role's rights, as with one configured URL; RESET does not lead back."""
+async def test_a_login_of_the_owner_assumes_the_role(postgres_url: str, collection: Collection) -> None:
+    """With one configured URL the service connects as the owner. RESET ROLE does not restore the owner's rights."""
     database = Database(postgres_url, pool_size=1, role=row_security.APP_ROLE)
     async with database.transaction() as connection:
         assert await row_security.row_security_applies(connection)
