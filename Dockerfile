@@ -49,7 +49,7 @@ RUN if [ -z "$TORCH_INDEX_URL" ]; then \
         $(sed -nE 's/^((torch|torchvision)==[^ ]+).*/\1/p' /tmp/torch.lock); \
     fi
 
-# The wheel of this project: packages, models, migrations and console scripts.
+# The wheels of this project (packages, models, migrations, console scripts) and of its client.
 FROM environment AS wheel
 COPY requirements/build.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/build.lock
@@ -57,7 +57,8 @@ COPY pyproject.toml README.md LICENSE NOTICE /source/
 COPY service /source/service
 COPY trainer /source/trainer
 COPY migrations /source/migrations
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /source
+COPY clients/python /source/clients/python
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /source /source/clients/python
 
 FROM base AS serves-api
 COPY deploy/compose /app/deploy/compose
@@ -79,20 +80,20 @@ CMD ["identity-registry", "worker"]
 FROM serves-api AS api
 COPY --from=packages-api /opt/venv /opt/venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+    pip install --no-cache-dir --no-index --no-deps /wheels/identity_registry-*.whl
 USER 10001:10001
 CMD ["identity-registry", "serve"]
 
 FROM serves-models AS worker
 COPY --from=packages-worker /opt/venv /opt/venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+    pip install --no-cache-dir --no-index --no-deps /wheels/identity_registry-*.whl
 USER 10001:10001
 
 FROM serves-models AS worker-gpu
 COPY --from=packages-worker-gpu /opt/venv /opt/venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+    pip install --no-cache-dir --no-index --no-deps /wheels/identity_registry-*.whl
 ENV REGISTRY_INFERENCE__DEVICE=cuda
 USER 10001:10001
 
@@ -112,7 +113,7 @@ CMD ["--help"]
 FROM serves-api AS standalone
 COPY --from=packages-standalone /opt/venv /opt/venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+    pip install --no-cache-dir --no-index --no-deps /wheels/identity_registry-*.whl
 USER 10001:10001
 VOLUME /var/lib/identity-registry
 CMD ["sh", "deploy/compose/standalone.sh"]

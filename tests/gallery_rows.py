@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.people import enrolment
+from service.gallery.enrolment import store as enrolment
+from service.gallery.enrolment.records import AddedTemplate, NewTemplate
 from service.gallery.people.collections import Collection
-from service.gallery.people.enrolment_records import AddedTemplate, NewTemplate
 from service.gallery.storage.database import Database
 
 DIM = 16

@@ -35,4 +35,4 @@ compile worker-gpu pyproject.toml "$gpu" --extra inference --no-emit-package onn
 # PyTorch has a file of its own: an image may install it from another index, whose files have other hashes.
 compile torch requirements/constraints.txt "${versions[@]}"
 mapfile -t torch < <(sed -nE 's/^(torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==.*/\1/p' requirements/torch.lock)
-compile trainer pyproject.toml --extra trainer "${torch[@]/#/--no-emit-package=}" "${versions[@]}"
+compile trainer pyproject.toml $client --extra trainer "${torch[@]/#/--no-emit-package=}" "${versions[@]}"

@@ -11,8 +11,8 @@ from service.api.http.disconnect import DisconnectAwareEngine
 from service.api.http.rate_limits import KeyRateLimiter
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.access.keyring import KeyRing
+from service.gallery.enrolment.store import EnrolmentStore
 from service.gallery.people.crop_cipher import CropCipher
-from service.gallery.people.enrolment import EnrolmentStore
 from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release

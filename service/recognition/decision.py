@@ -12,7 +12,7 @@ rate of one comparison (Boole's inequality).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from service.recognition.operating_point import (
     not_calibrated,
 )
 
+CACHED_DECISIONS = 1024
+"""Decisions that a policy keeps: searches of one gallery mostly have the same operating point and size."""
 OUTLIER_FMR = 1e-2
 """Share of pairs of different people whose similarity is higher than that of an outlier."""
 
@@ -77,6 +79,7 @@ class DecisionPolicy:
     """
 
     def __init__(self, calibration: Calibration | None, precision: Precision, default: OperatingPoint) -> None:
+        self.decide = lru_cache(CACHED_DECISIONS)(self._decide)
         self.default = default
         self._calibration: Calibration | None = None
         if calibration is None:
@@ -104,7 +107,7 @@ class DecisionPolicy:
             return None
         return self.threshold_for("fmr", OUTLIER_FMR)
 
-    def decide(self, requested: OperatingPoint | None, comparisons: Comparisons | None) -> Decision:
+    def _decide(self, requested: OperatingPoint | None, comparisons: Comparisons | None) -> Decision:
         """Returns the decision for an operating point, or for the default one.
 
         Args:
@@ -196,11 +199,10 @@ class DecisionResolver:
         """
         policy = self.policy_of(collection.model_id)
         comparisons = Comparisons(size.people, size.templates, pictures)
-        default = OperatingPoint.from_request(collection.fmr, collection.fpir)
-        if requested is not None or default is None:
+        if requested is not None or collection.fmr is collection.fpir is None:
             return policy.decide(requested, comparisons)
         try:
-            return policy.decide(default, comparisons)
+            return policy.decide(OperatingPoint.from_request(collection.fmr, collection.fpir), comparisons)
         except RateNotCalibrated as error:
             raise RateNotCalibrated(
                 f"the default rate of the collection {collection.name!r} is not calibrated for its present size, and "

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from service.errors import FaceRejected, IdempotencyKeyReused, NoImageAccepted, RegistryError
-from service.gallery.people.collections import Collection
-from service.gallery.people.crop_cipher import CropCipher
-from service.gallery.people.enrolment import EnrolmentStore
-from service.gallery.people.enrolment_records import (
+from service.gallery.enrolment.records import (
     AddedTemplate,
     DuplicateCheck,
     EnrolmentResult,
     NewEnrolment,
     NewTemplate,
 )
+from service.gallery.enrolment.store import EnrolmentStore
+from service.gallery.people.collections import Collection
+from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.idempotency import StoredResponse
 from service.inference.engine import Detection, Engine, Face, Floats, Observation, Picture, Sample
 from service.recognition import samples

@@ -36,12 +36,13 @@ class ReadAuditBuffer:
 
     def __init__(self, database: Database, audit_trail: AuditTrail) -> None:
         self._database, self._audit_trail = database, audit_trail
+        self._enabled = audit_trail.enabled
         self._buffer: deque[_BufferedEvent] = deque()
         self._dropped: dict[str, int] = {}
 
     def record(self, collection: str, event: Event) -> None:
         """Adds an event about a collection to the buffer."""
-        if not self._audit_trail.enabled:
+        if not self._enabled:
             return
         if len(self._buffer) >= MAX_BUFFERED:
             oldest = self._buffer.popleft().collection

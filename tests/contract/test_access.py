@@ -1,4 +1,4 @@
-"""Who has no key gets nothing, and a key is good for no more than it says."""
+"""Tests of API keys: authentication, scopes, binding to a collection, expiry and revocation."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from service.runtime.settings import Settings, load_settings
 from tests.conftest import serving
 from tests.photos import COLLINS, HOPPER, zipped
 
-OPEN = {"/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
+PUBLIC_PATHS = {"/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,14 @@ def guarded_settings(postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _environment(postgres_url: str) -> Iterator[None]:
+def _database_url(postgres_url: str) -> Iterator[None]:
     os.environ["REGISTRY_DATABASE__URL"] = postgres_url
     yield
     del os.environ["REGISTRY_DATABASE__URL"]
 
 
 def new_key(*scopes: Scope, collection: str | None = None, days: int | None = None) -> str:
+    """Creates a key with the scopes, or with all of them, and returns its secret."""
     secret = operations.create("test", scopes or list(Scope), collection, days, None, only_first=False)
     assert secret is not None
     return secret
@@ -52,39 +53,42 @@ def new_key(*scopes: Scope, collection: str | None = None, days: int | None = No
 
 @pytest.fixture(scope="module")
 def guarded(guarded_settings: Settings) -> Iterator[httpx.Client]:
+    """A service that requires a key for every operation."""
     new_key()
     with serving(create_app(guarded_settings)) as client:
         yield client
 
 
 @pytest.fixture
-def ask(guarded: httpx.Client) -> Callable[..., httpx.Response]:
+def send(guarded: httpx.Client) -> Callable[..., httpx.Response]:
+    """Returns a function that sends a request with an API key."""
+
     def request(
         key: str, method: str, path: str, headers: Mapping[str, str] | None = None, **arguments: object
     ) -> httpx.Response:
-        given = {"x-api-key": key, **(headers or {})}
-        return guarded.request(method, path, headers=given, **arguments)  # type: ignore[arg-type]
+        return guarded.request(method, path, headers={"x-api-key": key, **(headers or {})}, **arguments)  # type: ignore[arg-type]
 
     return request
 
 
-def addresses(client: httpx.Client) -> list[tuple[str, str]]:
+def documented_operations(client: httpx.Client) -> list[tuple[str, str]]:
+    """Returns (method, path template) of every operation of the OpenAPI document."""
     paths = client.get("/openapi.json").json()["paths"]
-    return [(method.upper(), path) for path, operations in paths.items() for method in operations]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
 
 
-def test_every_address_wants_a_key_but_those_of_orchestrators(guarded: httpx.Client) -> None:
-    asked = [(method, path) for method, path in addresses(guarded) if path not in OPEN]
-    assert len(asked) >= 12
-    for method, path in asked:
+def test_every_operation_except_health_probes_requires_a_key(guarded: httpx.Client) -> None:
+    protected = [(method, path) for method, path in documented_operations(guarded) if path not in PUBLIC_PATHS]
+    assert len(protected) >= 12
+    for method, path in protected:
         for headers in ({}, {"x-api-key": "ir_wrong"}, {"authorization": "Basic eDp5"}, {"authorization": "Bearer"}):
-            answer = guarded.request(method, re.sub(r"\{\w+\}", str(uuid.uuid4()), path), headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path)
+            response = guarded.request(method, re.sub(r"\{\w+\}", str(uuid.uuid4()), path), headers=headers)
+            assert (response.status_code, response.json()["code"]) == (401, "unauthorized"), (method, path)
     assert guarded.get("/healthz").status_code == guarded.get("/readyz").status_code == 200
 
 
-def test_a_key_counts_where_none_is_asked_for(client: httpx.Client) -> None:
-    """So that a program's key can be tried before its service is opened to others."""
+def test_key_is_checked_even_if_keys_are_not_required(client: httpx.Client) -> None:
+    """An operator can test the keys of clients before the service requires keys."""
     assert client.get("/models").status_code == 200
     assert client.get("/models", headers={"x-api-key": "ir_wrong"}).status_code == 401
     key = {"x-api-key": new_key(Scope.SEARCH)}
@@ -92,41 +96,41 @@ def test_a_key_counts_where_none_is_asked_for(client: httpx.Client) -> None:
     assert client.get("/audit", headers=key).json()["code"] == "not_allowed"
 
 
-def test_a_key_goes_into_either_header(guarded: httpx.Client) -> None:
+def test_key_is_accepted_in_either_header(guarded: httpx.Client) -> None:
     key = new_key(Scope.SEARCH)
     assert guarded.get("/models", headers={"x-api-key": key}).status_code == 200
     assert guarded.get("/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-def test_a_scope_is_good_for_its_own_operations(scope: Scope, ask: Callable[..., httpx.Response]) -> None:
+def test_scope_allows_its_own_operations_only(scope: Scope, send: Callable[..., httpx.Response]) -> None:
     key = new_key(scope)
-    outcomes = {
-        Scope.ENROL: ask(key, "POST", "/register", json={}),
-        Scope.VERIFY: ask(key, "POST", "/verify", json={}),
-        Scope.SEARCH: ask(key, "POST", "/search", json={}),
-        Scope.MANAGE: ask(key, "GET", f"/identities/{uuid.uuid4()}"),
-        Scope.EMBEDDINGS: ask(key, "POST", "/embed", json={}),
-        Scope.AUDIT: ask(key, "GET", "/audit"),
-        Scope.METRICS: ask(key, "GET", "/metrics"),
+    responses = {
+        Scope.ENROL: send(key, "POST", "/register", json={}),
+        Scope.VERIFY: send(key, "POST", "/verify", json={}),
+        Scope.SEARCH: send(key, "POST", "/search", json={}),
+        Scope.MANAGE: send(key, "GET", f"/identities/{uuid.uuid4()}"),
+        Scope.EMBEDDINGS: send(key, "POST", "/embed", json={}),
+        Scope.AUDIT: send(key, "GET", "/audit"),
+        Scope.METRICS: send(key, "GET", "/metrics"),
     }
-    allowed = {name for name, answer in outcomes.items() if answer.status_code != 403}
+    allowed = {name for name, response in responses.items() if response.status_code != 403}
     assert allowed == {scope}
-    refused = next(answer for name, answer in outcomes.items() if name is not scope)
+    refused = next(response for name, response in responses.items() if name is not scope)
     assert refused.json()["code"] == "not_allowed"
     assert "lacks the scope" in refused.json()["detail"]
 
 
-def test_a_key_for_one_collection_stays_in_it(ask: Callable[..., httpx.Response]) -> None:
-    everywhere = new_key()
+def test_key_of_a_collection_cannot_access_others(send: Callable[..., httpx.Response]) -> None:
+    all_collections = new_key()
     ours, theirs = f"ours-{uuid.uuid4().hex[:8]}", f"theirs-{uuid.uuid4().hex[:8]}"
     for name in (ours, theirs):
-        assert ask(everywhere, "POST", "/collections", json={"name": name}).status_code == 201
+        assert send(all_collections, "POST", "/collections", json={"name": name}).status_code == 201
     key = new_key(collection=ours)
     photo = {"images": COLLINS.read_bytes()}
-    registered = ask(key, "POST", "/register", params={"collection": ours}, data={"label": "eileen"}, files=photo)
+    registered = send(key, "POST", "/register", params={"collection": ours}, data={"label": "eileen"}, files=photo)
     assert registered.status_code == 201
-    person = registered.json()["identity_id"]
+    identity_id = registered.json()["identity_id"]
     for method, path, arguments in (
         ("POST", "/register", {"params": {"collection": theirs}, "data": {"label": "eileen"}, "files": photo}),
         ("POST", f"/search?collection={theirs}", {"files": {"image": COLLINS.read_bytes()}}),
@@ -134,48 +138,42 @@ def test_a_key_for_one_collection_stays_in_it(ask: Callable[..., httpx.Response]
         (
             "POST",
             f"/verify?collection={theirs}",
-            {
-                "files": {"image_a": COLLINS.read_bytes(), "image_b": HOPPER.read_bytes()},
-            },
+            {"files": {"image_a": COLLINS.read_bytes(), "image_b": HOPPER.read_bytes()}},
         ),
         ("GET", f"/identities?collection={theirs}", {}),
-        ("GET", f"/identities/{person}?collection={theirs}", {}),
-        ("DELETE", f"/identities/{person}?collection={theirs}", {}),
+        ("GET", f"/identities/{identity_id}?collection={theirs}", {}),
+        ("DELETE", f"/identities/{identity_id}?collection={theirs}", {}),
         ("PATCH", f"/collections/{theirs}", {"json": {"fmr": 0.01}}),
         ("POST", "/collections", {"json": {"name": "another"}}),
     ):
-        answer = ask(key, method, path, **arguments)
-        assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed"), (method, path)
-        assert theirs not in answer.json()["detail"]
-    assert [item["name"] for item in ask(key, "GET", "/collections").json()["collections"]] == [ours]
-    assert ask(key, "GET", f"/identities/{person}?collection={ours}").json()["label"] == "eileen"
+        response = send(key, method, path, **arguments)
+        assert (response.status_code, response.json()["code"]) == (403, "not_allowed"), (method, path)
+        assert theirs not in response.json()["detail"]
+    assert [item["name"] for item in send(key, "GET", "/collections").json()["collections"]] == [ours]
+    assert send(key, "GET", f"/identities/{identity_id}?collection={ours}").json()["label"] == "eileen"
 
 
-def test_a_revoked_key_is_worth_nothing_soon(
-    ask: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
+def test_revoked_key_is_refused_after_the_cache_expires(
+    send: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyring, "REMEMBERED_S", 0.2)
     secret = new_key(Scope.SEARCH)
-    assert ask(secret, "GET", "/models").status_code == 200
+    assert send(secret, "GET", "/models").status_code == 200
     assert operations.revoke(operations.list_all()[-1].id)
     time.sleep(0.3)
-    assert ask(secret, "GET", "/models").status_code == 401
+    assert send(secret, "GET", "/models").status_code == 401
     assert not operations.revoke(operations.list_all()[-1].id)
 
 
-def test_an_expired_key_is_worth_nothing(ask: Callable[..., httpx.Response], postgres_url: str) -> None:
-    import psycopg
-
+def test_expired_key_is_refused(send: Callable[..., httpx.Response], postgres_url: str) -> None:
     secret = new_key(days=1)
     with psycopg.connect(postgres_url.replace("postgresql+psycopg", "postgresql")) as connection:
         connection.execute("UPDATE api_key SET expires_at = now() - interval '1 second' WHERE expires_at IS NOT NULL")
-    assert ask(secret, "GET", "/models").status_code == 401
+    assert send(secret, "GET", "/models").status_code == 401
     assert operations.list_all()[-1].has_expired
 
 
-def test_no_key_is_stored(postgres_url: str) -> None:
-    import psycopg
-
+def test_database_has_hashes_of_keys_only(postgres_url: str) -> None:
     secret = new_key()
     with psycopg.connect(postgres_url.replace("postgresql+psycopg", "postgresql")) as connection:
         rows = str(connection.execute("SELECT api_key::text FROM api_key").fetchall())
@@ -184,7 +182,7 @@ def test_no_key_is_stored(postgres_url: str) -> None:
     assert secret.removeprefix("ir_").encode().hex() not in rows
 
 
-def test_the_first_key_is_made_once_and_only_readable_by_its_owner(tmp_path: Path) -> None:
+def test_key_file_is_private_and_the_first_key_is_created_once(tmp_path: Path) -> None:
     file = tmp_path / "key"
     secret = operations.create("other", [Scope.SEARCH], None, None, file, only_first=False)
     assert file.read_text() == f"{secret}\n"
@@ -193,17 +191,17 @@ def test_the_first_key_is_made_once_and_only_readable_by_its_owner(tmp_path: Pat
     assert operations.create("first", list(Scope), None, None, tmp_path / "second", only_first=True) is None
     with pytest.raises(StartupError, match="cannot be written"):
         operations.create("again", list(Scope), None, None, file, only_first=False)
-    with pytest.raises(StartupError, match="no collection 'nowhere'"):
+    with pytest.raises(StartupError, match="the collection 'nowhere' does not exist"):
         operations.create("nowhere", list(Scope), "nowhere", None, None, only_first=False)
     assert len(operations.list_all()) == count
 
 
-def test_the_command_line() -> None:
+def test_command_line_creates_lists_and_revokes_a_key() -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "service", "keys", *arguments], capture_output=True, text=True)
 
-    made = run("create", "--name", "kiosk", "--scope", "search", "--days", "30")
-    assert made.stdout.startswith("ir_")
+    created = run("create", "--name", "kiosk", "--scope", "search", "--days", "30")
+    assert created.stdout.startswith("ir_")
     listed = next(line for line in run("list").stdout.splitlines() if "kiosk" in line)
     assert "valid" in listed
     assert "[search]  all collections" in listed
@@ -212,134 +210,134 @@ def test_the_command_line() -> None:
     assert "no valid key" in run("revoke", key_id).stderr
 
 
-def test_people_are_listed_page_by_page(ask: Callable[..., httpx.Response]) -> None:
+def test_identities_are_listed_in_pages(send: Callable[..., httpx.Response]) -> None:
     key, name = new_key(), f"pages-{uuid.uuid4().hex[:8]}"
-    ask(key, "POST", "/collections", json={"name": name})
+    send(key, "POST", "/collections", json={"name": name})
     for number in range(5):
         files = {"images": (COLLINS if number % 2 else HOPPER).read_bytes()}
-        assert ask(
+        assert send(
             key, "POST", "/register", params={"collection": name}, data={"label": f"p{number}"}, files=files
         ).is_success
-    seen, cursor = [], None
+    labels, cursor = [], None
     while True:
         query = f"/identities?collection={name}&limit=2" + (f"&cursor={cursor}" if cursor else "")
-        page = ask(key, "GET", query).json()
-        seen += [person["label"] for person in page["identities"]]
+        page = send(key, "GET", query).json()
+        labels += [identity["label"] for identity in page["identities"]]
         if (cursor := page["next_cursor"]) is None:
             break
-    assert seen == [f"p{number}" for number in range(5)]
-    for wrong in ("x", "eCB5", "é", "MjAyNi0wMS0wMSAwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDA="):
-        answer = ask(key, "GET", f"/identities?collection={name}&cursor={wrong}")
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), wrong
+    assert labels == [f"p{number}" for number in range(5)]
+    for invalid in ("x", "eCB5", "é", "MjAyNi0wMS0wMSAwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDA="):
+        response = send(key, "GET", f"/identities?collection={name}&cursor={invalid}")
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request"), invalid
 
 
-def test_figures_count_operations_and_name_nobody(ask: Callable[..., httpx.Response]) -> None:
+def test_metrics_count_operations_without_personal_data(send: Callable[..., httpx.Response]) -> None:
     key = new_key()
-    ask(key, "GET", f"/identities/{uuid.uuid4()}")
-    text = ask(key, "GET", "/metrics").text
+    send(key, "GET", f"/identities/{uuid.uuid4()}")
+    text = send(key, "GET", "/metrics").text
     assert 'registry_request_seconds_count{operation="GET /identities/{identity_id}",status="404"}' in text
     assert "registry_waiting_pictures" in text
     assert "eileen" not in text
 
 
 @pytest.mark.anyio
-async def test_a_key_that_was_valid_is_trusted_while_the_database_is_away(
+async def test_known_key_is_accepted_while_the_database_is_unavailable(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret, stranger = await asyncio.to_thread(new_key, Scope.METRICS), "ir_never-made"
-    there, away = Database(postgres_url), Database("postgresql+psycopg://u:p@127.0.0.1:1/x", pool_timeout_s=0.2)
-    ring = keyring.KeyRing(there)
-    known = await ring.find(secret)
-    assert known is not None
+    secret, unknown = await asyncio.to_thread(new_key, Scope.METRICS), "ir_unknown"
+    available, unavailable = Database(postgres_url), Database("postgresql+psycopg://u:p@127.0.0.1:1/x", pool_timeout_s=0.2)
+    ring = keyring.KeyRing(available)
+    key = await ring.find(secret)
+    assert key is not None
     monkeypatch.setattr(keyring, "REMEMBERED_S", 0)
-    ring._database = away
-    assert await ring.find(secret) == known
+    ring._database = unavailable
+    assert await ring.find(secret) == key
     with pytest.raises(DatabaseUnavailable):
-        await ring.find(stranger)
+        await ring.find(unknown)
     monkeypatch.setattr(keyring, "TRUSTED_IN_OUTAGE_S", 0)
     with pytest.raises(DatabaseUnavailable):
         await ring.find(secret)
-    await there.close()
-    await away.close()
+    await available.close()
+    await unavailable.close()
 
 
-def test_a_key_that_only_enrols_learns_nobodys_name(ask: Callable[..., httpx.Response]) -> None:
-    """Else it could ask who anybody is by pretending to enrol them."""
+def test_key_that_only_enrols_gets_no_data_of_others(send: Callable[..., httpx.Response]) -> None:
+    """Otherwise such a key could identify people by attempting to enrol them."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     manager, enroller = new_key(), new_key(Scope.ENROL)
-    assert ask(manager, "POST", "/collections", json={"name": name, "duplicates": "reject"}).status_code == 201
+    assert send(manager, "POST", "/collections", json={"name": name, "duplicates": "reject"}).status_code == 201
     photo = {"images": COLLINS.read_bytes()}
 
     def enrol(key: str, label: str) -> httpx.Response:
-        return ask(key, "POST", "/register", params={"collection": name}, data={"label": label}, files=photo)
+        return send(key, "POST", "/register", params={"collection": name}, data={"label": label}, files=photo)
 
     assert enrol(manager, "secret-name").status_code == 201
-    told, untold = enrol(manager, "other"), enrol(enroller, "other")
-    assert (told.status_code, untold.status_code) == (409, 409)
-    assert told.json()["duplicates"][0]["external_id"] == "secret-name"
-    assert "secret-name" not in untold.text
-    assert ask(manager, "PATCH", f"/collections/{name}", json={"duplicates": "warn"}).status_code == 200
+    full, reduced = enrol(manager, "other"), enrol(enroller, "other")
+    assert (full.status_code, reduced.status_code) == (409, 409)
+    assert full.json()["duplicates"][0]["external_id"] == "secret-name"
+    assert "secret-name" not in reduced.text
+    assert send(manager, "PATCH", f"/collections/{name}", json={"duplicates": "warn"}).status_code == 200
     warned = enrol(enroller, "other")
     assert (warned.status_code, warned.json()["duplicate_candidate_count"]) == (201, 1)
     assert "secret-name" not in warned.text
-    (untold,) = enrol(enroller, "secret-name").json()["images"]  # nor whether a picture is like anybody
-    (told,) = enrol(manager, "secret-name").json()["images"]
-    assert (untold["similarity"], told["similarity"]) == (None, 1)
+    (reduced_image,) = enrol(enroller, "secret-name").json()["images"]
+    (full_image,) = enrol(manager, "secret-name").json()["images"]
+    assert (reduced_image["similarity"], full_image["similarity"]) == (None, 1)
 
 
-def test_explain_is_for_keys_of_all_collections(ask: Callable[..., httpx.Response]) -> None:
-    """An index counts rows of other collections as well."""
+def test_explain_requires_a_key_of_all_collections(send: Callable[..., httpx.Response]) -> None:
+    """The row counts of an index include other collections."""
     name = f"test-{uuid.uuid4().hex[:12]}"
-    assert ask(new_key(), "POST", "/collections", json={"name": name}).status_code == 201
+    assert send(new_key(), "POST", "/collections", json={"name": name}).status_code == 201
     request = {"params": {"collection": name}, "data": {"explain": "true"}, "files": {"image": COLLINS.read_bytes()}}
-    refused = ask(new_key(Scope.SEARCH, collection=name), "POST", "/search", **request)
+    refused = send(new_key(Scope.SEARCH, collection=name), "POST", "/search", **request)
     assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
-    assert ask(new_key(Scope.SEARCH), "POST", "/search", **request).status_code == 200
+    assert send(new_key(Scope.SEARCH), "POST", "/search", **request).status_code == 200
 
 
-def test_a_person_moves_only_between_collections_of_the_key(ask: Callable[..., httpx.Response]) -> None:
+def test_move_requires_a_key_of_both_collections(send: Callable[..., httpx.Response]) -> None:
     ours, theirs = (f"test-{uuid.uuid4().hex[:12]}" for _ in range(2))
     manager = new_key()
     for name in (ours, theirs):
-        assert ask(manager, "POST", "/collections", json={"name": name}).status_code == 201
+        assert send(manager, "POST", "/collections", json={"name": name}).status_code == 201
     form = {"params": {"collection": ours}, "data": {"label": "x"}, "files": {"images": COLLINS.read_bytes()}}
-    person = ask(manager, "POST", "/register", **form).json()["identity_id"]
+    identity_id = send(manager, "POST", "/register", **form).json()["identity_id"]
     bound = new_key(Scope.MANAGE, collection=ours)
-    path = f"/identities/{person}/move"
-    assert ask(bound, "POST", path, params={"collection": ours}, json={"to": theirs}).status_code == 403
-    assert ask(bound, "POST", path, params={"collection": theirs}, json={"to": ours}).status_code == 403
+    path = f"/identities/{identity_id}/move"
+    assert send(bound, "POST", path, params={"collection": ours}, json={"to": theirs}).status_code == 403
+    assert send(bound, "POST", path, params={"collection": theirs}, json={"to": ours}).status_code == 403
 
 
-def test_results_of_jobs_are_for_who_handed_them_over(ask: Callable[..., httpx.Response]) -> None:
-    everywhere, first, second = new_key(), new_key(Scope.ENROL), new_key(Scope.ENROL)
+def test_job_is_visible_to_its_key_and_to_managers_only(send: Callable[..., httpx.Response]) -> None:
+    manager, first, second = new_key(), new_key(Scope.ENROL), new_key(Scope.ENROL)
     name = f"jobs-{uuid.uuid4().hex[:8]}"
-    ask(everywhere, "POST", "/collections", json={"name": name})
-    here = {"collection": name}
+    send(manager, "POST", "/collections", json={"name": name})
+    scope = {"collection": name}
     archive, headers = zipped({"a.jpg": b"broken"}), {"content-type": "application/zip"}
-    made = ask(first, "POST", "/jobs/enrolments", params=here, content=archive, headers=headers)
-    assert made.status_code == 202, made.text
-    path = f"/jobs/{made.json()['id']}"
-    for key, told in ((first, 1), (second, 0), (everywhere, 1)):
-        assert len(ask(key, "GET", "/jobs", params=here).json()["jobs"]) == told
+    submitted = send(first, "POST", "/jobs/enrolments", params=scope, content=archive, headers=headers)
+    assert submitted.status_code == 202, submitted.text
+    path = f"/jobs/{submitted.json()['id']}"
+    for key, visible_jobs in ((first, 1), (second, 0), (manager, 1)):
+        assert len(send(key, "GET", "/jobs", params=scope).json()["jobs"]) == visible_jobs
         for suffix in ("", "/rows", "/rows.csv"):
-            assert ask(key, "GET", f"{path}{suffix}", params=here).status_code == (200 if told else 404)
-    assert ask(second, "POST", f"{path}/cancel", params=here).json()["code"] == "job_not_found"
+            assert send(key, "GET", f"{path}{suffix}", params=scope).status_code == (200 if visible_jobs else 404)
+    assert send(second, "POST", f"{path}/cancel", params=scope).json()["code"] == "job_not_found"
 
 
-def test_an_export_takes_the_scope_of_embeddings_as_well(ask: Callable[..., httpx.Response]) -> None:
+def test_export_also_requires_the_embeddings_scope(send: Callable[..., httpx.Response]) -> None:
     photo = {"images": COLLINS.read_bytes()}
-    made = ask(new_key(), "POST", "/register", files=photo, data={"label": uuid.uuid4().hex}).json()["identity_id"]
-    path = f"/identities/{made}/export"
-    assert ask(new_key(Scope.MANAGE), "GET", path).json()["code"] == "not_allowed"
-    told = ask(new_key(Scope.MANAGE, Scope.EMBEDDINGS), "GET", path).json()
-    assert (len(told["templates"]), told["audit"]) == (1, [])
-    assert ask(new_key(Scope.MANAGE, Scope.EMBEDDINGS, Scope.AUDIT), "GET", path).json()["audit"]
+    registered = send(new_key(), "POST", "/register", files=photo, data={"label": uuid.uuid4().hex}).json()
+    path = f"/identities/{registered['identity_id']}/export"
+    assert send(new_key(Scope.MANAGE), "GET", path).json()["code"] == "not_allowed"
+    subject_data = send(new_key(Scope.MANAGE, Scope.EMBEDDINGS), "GET", path).json()
+    assert (len(subject_data["templates"]), subject_data["audit"]) == (1, [])
+    assert send(new_key(Scope.MANAGE, Scope.EMBEDDINGS, Scope.AUDIT), "GET", path).json()["audit"]
 
 
-def test_scopes_of_a_later_release_are_no_error(ask: Callable[..., httpx.Response], postgres_url: str) -> None:
+def test_unknown_scopes_of_a_later_release_are_ignored(send: Callable[..., httpx.Response], postgres_url: str) -> None:
     key = new_key(Scope.MANAGE)
     with psycopg.connect(postgres_url.replace("+psycopg", "")) as connection:
         connection.execute(
             "UPDATE api_key SET scopes = scopes || ARRAY['of-the-future'] WHERE scopes = ARRAY['manage']"
         )
-    assert ask(key, "GET", "/collections").status_code == 200
+    assert send(key, "GET", "/collections").status_code == 200

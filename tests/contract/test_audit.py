@@ -1,4 +1,4 @@
-"""Erasing a person, and what the audit trail says of it."""
+"""Tests of the audit trail, the erasure and the export of an identity, and retention."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ import pytest
 
 from service.gallery.storage import tables
 from service.runtime.settings import Settings
-from tests.contract.test_jobs import ended, start
+from tests.contract.test_jobs import finished_job, submit
 from tests.contract.test_operations import register
 from tests.photos import COLLINS, HOPPER, b64
 from tests.server import wait_for
@@ -26,11 +26,12 @@ from tests.server import wait_for
 FACE, OTHER = COLLINS.read_bytes(), HOPPER.read_bytes()
 
 
-def trail(client: httpx.Client, collection: str, **query: Any) -> list[dict[str, Any]]:
+def audit_entries(client: httpx.Client, collection: str, **query: Any) -> list[dict[str, Any]]:
     return client.get("/audit", params={"collection": collection, "limit": 1000, **query}).json()["entries"]
 
 
 def environment(settings: Settings) -> dict[str, str]:
+    """Returns the environment of a command that runs on the database of the tests."""
     assert settings.audit.key is not None
     return os.environ | {
         "REGISTRY_DATABASE__URL": str(settings.database_url),
@@ -38,61 +39,67 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def service(settings: Settings, *command: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+def run_service(settings: Settings, *command: str, **changes: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "service", *command], env=environment(settings) | changes, capture_output=True, text=True
     )
 
 
-def test_every_operation_leaves_an_entry(client: httpx.Client, collection_name: str) -> None:
+def test_every_operation_is_audited(client: httpx.Client, collection_name: str) -> None:
     query = {"collection": collection_name}
-    made = register(client, collection_name, "Collins", FACE).json()["identity_id"]
+    identity_id = register(client, collection_name, "Collins", FACE).json()["identity_id"]
     other = register(client, collection_name, "Hopper", OTHER).json()["identity_id"]
     client.post(
         "/search",
         params={"collection": collection_name},
         json={"image": b64(FACE)},
-        headers={"x-request-id": "who-was-it"},
+        headers={"x-request-id": "test-request-1"},
     )
-    client.post("/verify", params=query, json={"image_a": b64(FACE), "identity_id": made})
-    client.patch(f"/identities/{made}", params=query, json={"label": "E. Collins"})
+    client.post("/verify", params=query, json={"image_a": b64(FACE), "identity_id": identity_id})
+    client.patch(f"/identities/{identity_id}", params=query, json={"label": "E. Collins"})
     client.patch(f"/collections/{collection_name}", json={"quality": "off"})
-    client.post(f"/identities/{made}/merge", params=query, json={"identities": [other]})
-    client.get(f"/identities/{made}/export", params=query)
-    client.delete(f"/identities/{made}", params=query)
-    entries = trail(client, collection_name)
+    client.post(f"/identities/{identity_id}/merge", params=query, json={"identities": [other]})
+    client.get(f"/identities/{identity_id}/export", params=query)
+    client.delete(f"/identities/{identity_id}", params=query)
+    entries = audit_entries(client, collection_name)
     actions = [entry["action"] for entry in entries]
     assert sorted(actions) == sorted(
         ["collection-create", "enrol", "enrol", "search", "verify", "change", "collection-change", "merge", "export",
          "erase"]
     )  # fmt: skip
     by_action = {entry["action"]: entry for entry in entries}
-    assert by_action["search"]["request_id"] == "who-was-it"
+    assert by_action["search"]["request_id"] == "test-request-1"
     assert by_action["search"]["details"] == {"pictures": 1, "faces": 1, "matches": 1}
-    assert by_action["verify"]["identity_id"] == made
+    assert by_action["verify"]["identity_id"] == identity_id
     assert by_action["merge"]["details"] == {"identities": [other]}
-    assert {entry["action"] for entry in trail(client, collection_name, identity_id=made)} == {
+    assert {entry["action"] for entry in audit_entries(client, collection_name, identity_id=identity_id)} == {
         "enrol", "verify", "change", "merge", "export", "erase"
     }  # fmt: skip
     assert [entry["number"] for entry in entries] == list(range(1, len(entries) + 1))
 
 
-def test_what_was_refused_leaves_none(client: httpx.Client, collection_name: str) -> None:
+def test_refused_requests_are_not_audited(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "Nobody", b"not a picture")
     client.delete(f"/identities/{uuid.uuid4()}", params={"collection": collection_name})
-    assert [entry["action"] for entry in trail(client, collection_name)] == ["collection-create"]
+    assert [entry["action"] for entry in audit_entries(client, collection_name)] == ["collection-create"]
 
 
-def test_nothing_of_the_person_is_left_but_the_trail(client: httpx.Client, settings: Settings) -> None:
+def test_erasure_leaves_audit_entries_only(client: httpx.Client, settings: Settings) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     client.post("/collections", json={"name": name})
-    words = f"person-{uuid.uuid4().hex}"
+    personal_text = f"person-{uuid.uuid4().hex}"
     headers = {"Idempotency-Key": str(uuid.uuid4())}
-    body = {"external_id": words, "label": words, "images": [b64(FACE)], "metadata": {"x": words}}
-    made = client.post("/register", params={"collection": name}, json=body, headers=headers).json()["identity_id"]
-    ended(client, start(client, name, {f"{words}/1.jpg": FACE, f"{words}/2.jpg": b"broken"}))
-    answer = client.delete(f"/identities/{made}", params={"collection": name}).json()
-    assert answer["deleted"] == {
+    body = {
+        "external_id": personal_text,
+        "label": personal_text,
+        "images": [b64(FACE)],
+        "metadata": {"x": personal_text},
+    }
+    registered = client.post("/register", params={"collection": name}, json=body, headers=headers).json()
+    identity_id = registered["identity_id"]
+    finished_job(client, submit(client, name, {f"{personal_text}/1.jpg": FACE, f"{personal_text}/2.jpg": b"broken"}))
+    deletion = client.delete(f"/identities/{identity_id}", params={"collection": name}).json()
+    assert deletion["deleted"] == {
         "templates": 1,
         "centroids": 1,
         "corrections": 0,
@@ -103,63 +110,65 @@ def test_nothing_of_the_person_is_left_but_the_trail(client: httpx.Client, setti
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         for table in tables.metadata.tables:
             query = f"SELECT t::text FROM {table} t WHERE position(%s IN t::text) > 0 OR position(%s IN t::text) > 0"
-            rows = connection.execute(query, [words, made]).fetchall()  # type: ignore[arg-type]
+            rows = connection.execute(query, [personal_text, identity_id]).fetchall()  # type: ignore[arg-type]
             assert (table == "audit") == bool(rows), (table, rows)
-            assert not any(words in row[0] for row in rows)
+            assert not any(personal_text in row[0] for row in rows)
         queue = "SELECT count(*) FROM procrastinate.procrastinate_jobs t WHERE position(%s IN t::text) > 0"
-        assert connection.execute(queue, [words]).fetchone() == (0,)
-    receipt = answer["receipt"]
-    [entry] = trail(client, name, action="erase")
-    assert (entry["number"], entry["mac"], entry["identity_id"]) == (receipt["number"], receipt["code"], made)
+        assert connection.execute(queue, [personal_text]).fetchone() == (0,)
+    receipt = deletion["receipt"]
+    [entry] = audit_entries(client, name, action="erase")
+    assert (entry["number"], entry["mac"], entry["identity_id"]) == (receipt["number"], receipt["mac"], identity_id)
 
 
-def test_the_command_line_checks_every_chain(
+def test_command_line_verifies_every_chain(
     client: httpx.Client, collection_name: str, settings: Settings, tmp_path: Path
 ) -> None:
     register(client, collection_name, "Collins", FACE)
-    trail(client, collection_name)
-    heads = tmp_path / "heads.json"
-    assert service(settings, "audit", "heads", str(heads)).returncode == 0
-    [shown] = client.get("/audit/heads", params={"collection": collection_name}).json()["heads"]
-    assert shown in json.loads(heads.read_text())
-    chain = shown["collection_id"]
+    audit_entries(client, collection_name)
+    heads_file = tmp_path / "heads.json"
+    assert run_service(settings, "audit", "heads", str(heads_file)).returncode == 0
+    [head] = client.get("/audit/heads", params={"collection": collection_name}).json()["heads"]
+    assert head in json.loads(heads_file.read_text())
+    chain = head["collection_id"]
 
-    def verdict(*options: str) -> str:
-        checked = service(settings, "audit", "verify", *options)  # other tests' broken chains are told as well
-        return next((line for line in checked.stdout.splitlines() if line.startswith(chain)), checked.stderr)
+    def verification(*options: str) -> str:
+        """Returns the line about the chain, or the error output. The output also has the chains of other tests."""
+        result = run_service(settings, "audit", "verify", *options)
+        return next((line for line in result.stdout.splitlines() if line.startswith(chain)), result.stderr)
 
-    assert verdict("--heads", str(heads)) == f"{chain}  {collection_name}  intact, 2 entries"
+    assert verification("--heads", str(heads_file)) == f"{chain}  {collection_name}  intact, 2 entries"
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         connection.execute("UPDATE audit SET key_name = 'x' WHERE collection_id = %s", [chain])
-    assert "BROKEN: entry 1" in verdict()
-    assert service(settings, "audit", "verify").returncode == 1
+    assert "BROKEN: entry 1" in verification()
+    assert run_service(settings, "audit", "verify").returncode == 1
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         connection.execute("DELETE FROM audit WHERE collection_id = %s", [chain])
         connection.execute("DELETE FROM audit_head WHERE collection_id = %s", [chain])
-    assert verdict() == ""
-    assert "BROKEN: the chain ends at entry 0 and had 2" in verdict("--heads", str(heads))
+    assert verification() == ""
+    assert "BROKEN: the chain ends at entry 0 and had 2" in verification("--heads", str(heads_file))
 
 
-def test_everything_held_on_a_person_can_be_had(client: httpx.Client, collection_name: str) -> None:
-    made = register(client, collection_name, "Collins", FACE, metadata={"team": "x"}).json()
-    held = client.get(f"/identities/{made['identity_id']}/export", params={"collection": collection_name}).json()
-    assert (held["identity"]["label"], held["identity"]["metadata"]) == ("Collins", {"team": "x"})
-    [template], [centroid] = held["templates"], held["centroids"]
+def test_export_has_all_data_of_the_identity(client: httpx.Client, collection_name: str) -> None:
+    registered = register(client, collection_name, "Collins", FACE, metadata={"team": "x"}).json()
+    path = f"/identities/{registered['identity_id']}/export"
+    subject_data = client.get(path, params={"collection": collection_name}).json()
+    assert (subject_data["identity"]["label"], subject_data["identity"]["metadata"]) == ("Collins", {"team": "x"})
+    [template], [centroid] = subject_data["templates"], subject_data["centroids"]
     vector = np.frombuffer(base64.b64decode(template["embedding"]), "<f4")
     assert abs(float(np.linalg.norm(vector)) - 1) < 1e-5
     assert np.allclose(vector, np.frombuffer(base64.b64decode(centroid["embedding"]), "<f4"), atol=1e-6)
-    assert [entry["action"] for entry in held["audit"]] == ["enrol"]
+    assert [entry["action"] for entry in subject_data["audit"]] == ["enrol"]
 
 
-def test_people_are_erased_when_their_time_has_come(settings: Settings) -> None:
+def test_identity_is_erased_after_its_retention_period(settings: Settings) -> None:
     from service.runtime.api import create_app
     from tests.conftest import serving
 
-    quick = settings.model_copy(
+    frequent_maintenance = settings.model_copy(
         update={"database": settings.database.model_copy(update={"maintenance_interval_s": 0.3})}
     )
     name = f"test-{uuid.uuid4().hex[:12]}"
-    with serving(create_app(quick)) as client:
+    with serving(create_app(frequent_maintenance)) as client:
         client.post("/collections", json={"name": name})
         soon = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
         later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -171,12 +180,12 @@ def test_people_are_erased_when_their_time_has_come(settings: Settings) -> None:
             "/register", params={"collection": name}, json=body | {"label": "kept", "retain_until": soon}
         ).json()["identity_id"]
         client.post("/register", params={"collection": name}, json=body | {"label": "later", "retain_until": later})
-        shown = client.patch(f"/identities/{second}", params={"collection": name}, json={"retain_until": None}).json()
-        assert shown["retain_until"] is None
+        changed = client.patch(f"/identities/{second}", params={"collection": name}, json={"retain_until": None}).json()
+        assert changed["retain_until"] is None
         wait_for(lambda: client.get(f"/identities/{first}", params={"collection": name}).status_code == 404, 30)
-        left = client.get("/identities", params={"collection": name}).json()["identities"]
-        assert {person["label"] for person in left} == {"kept", "later"}
-        [entry] = [item for item in trail(client, name) if item["action"] == "expire"]
+        remaining = client.get("/identities", params={"collection": name}).json()["identities"]
+        assert {identity["label"] for identity in remaining} == {"kept", "later"}
+        [entry] = [item for item in audit_entries(client, name) if item["action"] == "expire"]
         assert (entry["identity_id"], entry["key_name"]) == (first, "service")
         refused = client.post(
             "/register", params={"collection": name}, json=body | {"label": "x", "retain_until": "2030-01-01T00:00:00"}
@@ -189,7 +198,7 @@ def test_people_are_erased_when_their_time_has_come(settings: Settings) -> None:
         assert (refused.status_code, refused.json()["pointer"]) == (422, "/retain_until")
 
 
-def test_reads_are_written_within_a_second(client: httpx.Client, collection_name: str, settings: Settings) -> None:
+def test_read_operations_are_audited_within_two_seconds(client: httpx.Client, collection_name: str, settings: Settings) -> None:
     register(client, collection_name, "Collins", FACE)
     for _ in range(3):
         client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)})
@@ -200,6 +209,6 @@ def test_reads_are_written_within_a_second(client: httpx.Client, collection_name
 
 
 @pytest.mark.parametrize("cursor", ["x", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw", "LTE="])
-def test_a_made_up_cursor_is_refused_or_empty(client: httpx.Client, collection_name: str, cursor: str) -> None:
-    answer = client.get("/audit", params={"collection": collection_name, "cursor": cursor})
-    assert answer.status_code in (200, 422), answer.text
+def test_invalid_cursor_is_refused_or_returns_an_empty_page(client: httpx.Client, collection_name: str, cursor: str) -> None:
+    response = client.get("/audit", params={"collection": collection_name, "cursor": cursor})
+    assert response.status_code in (200, 422), response.text

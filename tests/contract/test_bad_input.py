@@ -1,4 +1,4 @@
-"""Bad input: each kind has a problem document of its own, and nothing is written."""
+"""Tests of invalid input: each kind has its own problem code, and nothing is stored."""
 
 import json
 import uuid
@@ -18,6 +18,7 @@ JPEG = encoded(pixels(COLLINS), quality=90)
 
 
 def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
+    """Checks a problem document (RFC 9457) and returns it."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     document: dict[str, object] = response.json()
@@ -38,21 +39,21 @@ BAD_IMAGES: list[tuple[str, bytes, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("what", "data", "status", "code"), BAD_IMAGES, ids=[item[0] for item in BAD_IMAGES])
+@pytest.mark.parametrize(("name", "data", "status", "code"), BAD_IMAGES, ids=[item[0] for item in BAD_IMAGES])
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "multipart"])
-def test_a_bad_picture(
-    client: httpx.Client, collection_name: str, what: str, data: bytes, status: int, code: str, as_json: bool
+def test_invalid_picture_is_refused_by_every_operation(
+    client: httpx.Client, collection_name: str, name: str, data: bytes, status: int, code: str, as_json: bool
 ) -> None:
     scope = {"collection": collection_name}
 
     def post(path: str, fields: dict[str, str], images: dict[str, bytes]) -> httpx.Response:
         if as_json:
-            encoded_images: dict[str, object] = {name: b64(image) for name, image in images.items()}
+            encoded_images: dict[str, object] = {field: b64(image) for field, image in images.items()}
             if "images" in encoded_images:
                 encoded_images["images"] = [encoded_images["images"]]
             return client.post(path, params=scope, json={**fields, **encoded_images})
         return client.post(
-            path, params=scope, data=fields, files={name: ("x", image) for name, image in images.items()}
+            path, params=scope, data=fields, files={field: ("x", image) for field, image in images.items()}
         )
 
     for path, fields, images, pointer in (
@@ -67,15 +68,16 @@ def test_a_bad_picture(
 
 
 def count(client: httpx.Client, collection_name: str) -> int:
-    found = client.get("/collections").json()["collections"]
-    return next(item["identity_count"] for item in found if item["name"] == collection_name)
+    """Returns the number of identities of a collection."""
+    collections = client.get("/collections").json()["collections"]
+    return next(item["identity_count"] for item in collections if item["name"] == collection_name)
 
 
 def exif_rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = Image.fromarray(pixels(COLLINS)).transpose(Image.Transpose.ROTATE_90)
-    return encoded(turned, quality=92, exif=exif)
+    rotated = Image.fromarray(pixels(COLLINS)).transpose(Image.Transpose.ROTATE_90)
+    return encoded(rotated, quality=92, exif=exif)
 
 
 UNUSUAL: dict[str, Callable[[], bytes]] = {
@@ -94,20 +96,20 @@ UNUSUAL: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", UNUSUAL)
-def test_an_unusual_picture_is_the_same_person_at_the_same_place(client: httpx.Client, kind: str) -> None:
-    answer = client.post("/verify", json={"image_a": b64(FACE), "image_b": b64(UNUSUAL[kind]()), "threshold": 0.6})
-    assert answer.status_code == 200, answer.text
-    document = answer.json()
+def test_unusual_format_gives_the_same_face_at_the_same_place(client: httpx.Client, kind: str) -> None:
+    response = client.post("/verify", json={"image_a": b64(FACE), "image_b": b64(UNUSUAL[kind]()), "threshold": 0.6})
+    assert response.status_code == 200, response.text
+    document = response.json()
     assert document["match"], document["score"]
     np.testing.assert_allclose(document["face_b"]["box"], document["face_a"]["box"], atol=12)
 
 
-def test_a_data_url_is_understood(client: httpx.Client) -> None:
+def test_data_url_is_accepted(client: httpx.Client) -> None:
     body = {"image_a": f"data:image/png;base64,{b64(FACE)}", "image_b": b64(FACE), "threshold": 0.9}
     assert client.post("/verify", json=body).json()["score"] == pytest.approx(1, abs=1e-4)
 
 
-def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
+def test_body_of_fifty_megabytes_is_refused(client: httpx.Client) -> None:
     declared = client.post("/search", content=b"\x00" * 50_000_000, headers={"content-type": "application/json"})
     assert_problem(declared, 413, "body_too_large")
 
@@ -118,7 +120,7 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
     try:
         streamed = client.post("/search", content=chunks(), headers={"content-type": "application/json"})  # type: ignore[arg-type]
     except (httpx.WriteError, httpx.RemoteProtocolError):
-        return  # refused before it was all sent
+        return  # The service closed the connection before the whole body was sent.
     assert_problem(streamed, 413, "body_too_large")
 
 
@@ -179,7 +181,7 @@ def test_a_body_of_fifty_megabytes(client: httpx.Client) -> None:
         ("/collections", {"name": "default"}, 409, "collection_exists"),
     ],
 )
-def test_a_bad_body(client: httpx.Client, path: str, body: object, status: int, code: str) -> None:
+def test_invalid_body_is_refused(client: httpx.Client, path: str, body: object, status: int, code: str) -> None:
     document = assert_problem(client.post(path, json=body), status, code)
     assert b64(FACE)[:40] not in json.dumps(document)
 
@@ -188,7 +190,7 @@ def test_a_bad_body(client: httpx.Client, path: str, body: object, status: int, 
     "fields",
     ['"metadata": {"a": NaN}', '"metadata": {"\\ud800": 1}', '"external_id": "\\ud800"', '"boxes": [[0, 0, NaN, 1]]'],
 )
-def test_what_json_can_say_and_a_database_cannot_hold(client: httpx.Client, collection_name: str, fields: str) -> None:
+def test_values_that_postgresql_cannot_store_are_refused(client: httpx.Client, collection_name: str, fields: str) -> None:
     body = f'{{"label": "x", "images": ["{b64(FACE)}"], {fields}}}'
     response = client.post(
         "/register", params={"collection": collection_name}, content=body, headers={"content-type": "application/json"}
@@ -198,7 +200,7 @@ def test_what_json_can_say_and_a_database_cannot_hold(client: httpx.Client, coll
     assert count(client, collection_name) == 0
 
 
-def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collection_name: str) -> None:
+def test_problem_of_several_faces_lists_their_boxes(client: httpx.Client, collection_name: str) -> None:
     duo = np.concatenate([pixels(COLLINS), pixels(HOPPER)[:512]], axis=1)
     body = {"label": "two", "images": [b64(encoded(duo))]}
     document = assert_problem(
@@ -215,9 +217,9 @@ def test_several_faces_are_told_with_their_boxes(client: httpx.Client, collectio
     np.testing.assert_allclose(chosen.json()["images"][0]["face"]["box"], faces[0]["box"], atol=0.2)
 
 
-def test_a_covered_face_is_not_enrolled(client: httpx.Client, collection_name: str) -> None:
+def test_covered_face_is_not_enrolled(client: httpx.Client, collection_name: str) -> None:
     covered = pixels(HOPPER).copy()
-    covered[225:400, 130:430] = (40, 160, 70)  # a green cloth over all that lies below the eyes
+    covered[225:400, 130:430] = (40, 160, 70)  # A green area covers everything below the eyes.
     body = {"label": "x", "images": [b64(encoded(covered, "PNG"))], "face": "largest"}
     document = assert_problem(
         client.post("/register", params={"collection": collection_name}, json=body), 422, "face_rejected"
@@ -226,7 +228,7 @@ def test_a_covered_face_is_not_enrolled(client: httpx.Client, collection_name: s
     assert "(minimum 0.05)" in str(document["detail"])
 
 
-def test_a_tiny_face_and_a_blurred_one_are_not_enrolled(client: httpx.Client, collection_name: str) -> None:
+def test_small_or_blurred_face_is_not_enrolled(client: httpx.Client, collection_name: str) -> None:
     small = Image.fromarray(pixels(COLLINS)).resize((128, 128), Image.Resampling.LANCZOS)
     blurred = Image.fromarray(pixels(COLLINS)).filter(ImageFilter.GaussianBlur(3))
     for picture, reason in ((small, "too_small"), (blurred, "too_blurred")):
@@ -242,7 +244,7 @@ def test_a_tiny_face_and_a_blurred_one_are_not_enrolled(client: httpx.Client, co
     assert count(client, collection_name) == 0
 
 
-def test_several_bad_pictures_are_told_together(client: httpx.Client, collection_name: str) -> None:
+def test_problem_lists_every_rejected_picture(client: httpx.Client, collection_name: str) -> None:
     body = {"label": "x", "images": [b64(NO_FACE), b64(b"nonsense nonsense")]}
     document = assert_problem(
         client.post("/register", params={"collection": collection_name}, json=body), 422, "no_image_accepted"
@@ -252,7 +254,7 @@ def test_several_bad_pictures_are_told_together(client: httpx.Client, collection
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "status", "code"),
+    ("content", "content_type", "status", "code"),
     [
         (b"{", "application/json", 400, "malformed_body"),
         (b"", "application/json", 400, "malformed_body"),
@@ -263,19 +265,19 @@ def test_several_bad_pictures_are_told_together(client: httpx.Client, collection
         (b"--x\r\nbroken", "multipart/form-data; boundary=y", 400, "malformed_body"),
     ],
 )
-def test_a_body_that_is_no_document(client: httpx.Client, content: bytes, kind: str, status: int, code: str) -> None:
-    headers = {"content-type": kind} if kind else {}
+def test_malformed_body_or_media_type_is_refused(client: httpx.Client, content: bytes, content_type: str, status: int, code: str) -> None:
+    headers = {"content-type": content_type} if content_type else {}
     assert_problem(client.post("/search", content=content, headers=headers), status, code)
 
 
-def test_form_fields_that_must_be_json(client: httpx.Client) -> None:
+def test_malformed_form_field_or_repeated_picture_is_refused(client: httpx.Client) -> None:
     response = client.post("/register", data={"label": "x", "metadata": "{"}, files={"images": ("x", FACE)})
     assert_problem(response, 400, "malformed_body")
-    twice = client.post("/search", files=[("image", ("a", FACE)), ("image", ("b", FACE))])
-    assert_problem(twice, 400, "malformed_body")
+    repeated = client.post("/search", files=[("image", ("a", FACE)), ("image", ("b", FACE))])
+    assert_problem(repeated, 400, "malformed_body")
 
 
-def test_unknown_addresses_methods_and_identities(client: httpx.Client) -> None:
+def test_unknown_paths_methods_and_identities_are_refused(client: httpx.Client) -> None:
     assert_problem(client.get("/nowhere"), 404, "not_found")
     assert_problem(client.get("/register"), 405, "method_not_allowed")
     unknown = "00000000-0000-4000-8000-000000000000"
@@ -285,12 +287,12 @@ def test_unknown_addresses_methods_and_identities(client: httpx.Client) -> None:
     assert_problem(client.get("/identities/not-a-uuid"), 422, "invalid_request")
 
 
-def test_an_unacceptable_request_id_is_replaced(client: httpx.Client) -> None:
+def test_invalid_request_id_is_replaced(client: httpx.Client) -> None:
     assert client.get("/healthz", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     assert client.get("/healthz", headers={"x-request-id": "a b;c"}).headers["x-request-id"] != "a b;c"
 
 
-def test_strangers_of_the_street_are_small_but_found(client: httpx.Client, collection_name: str) -> None:
+def test_small_faces_of_a_street_scene_are_detected(client: httpx.Client, collection_name: str) -> None:
     body = {"image": b64(BUS.read_bytes()), "face": "all", "threshold": 0.5}
     assert client.post("/search", params={"collection": collection_name}, json=body).json()["faces_found"] >= 2
 
@@ -303,7 +305,7 @@ def test_strangers_of_the_street_are_small_but_found(client: httpx.Client, colle
         {"host": "evil.example:8000"},
     ],
 )
-def test_a_page_of_another_site_can_do_nothing(
+def test_request_from_a_foreign_origin_is_refused(
     client: httpx.Client, collection_name: str, headers: dict[str, str]
 ) -> None:
     fields, files = {"label": "x"}, {"images": ("x", FACE)}
@@ -315,12 +317,12 @@ def test_a_page_of_another_site_can_do_nothing(
     assert count(client, collection_name) == 0
 
 
-def test_our_own_page_may_ask(client: httpx.Client) -> None:
+def test_request_from_the_own_origin_is_accepted(client: httpx.Client) -> None:
     own = str(client.base_url).rstrip("/")
     assert client.get("/readyz", headers={"origin": own}).status_code == 200
 
 
-def test_a_flood_of_faults_is_a_short_answer(client: httpx.Client) -> None:
+def test_response_to_many_faults_is_short(client: httpx.Client) -> None:
     many_boxes = client.post("/register", json={"label": "x", "images": [b64(JPEG)], "boxes": [0] * 100_000})
     assert_problem(many_boxes, 422, "invalid_request")
     many_fields = client.post("/search", json={f"field{number}": 1 for number in range(100_000)})
@@ -329,7 +331,7 @@ def test_a_flood_of_faults_is_a_short_answer(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("depth", [300, 5_000])
-def test_deep_metadata_is_refused_in_a_form_as_in_json(client: httpx.Client, collection_name: str, depth: int) -> None:
+def test_deeply_nested_metadata_in_a_form_is_refused(client: httpx.Client, collection_name: str, depth: int) -> None:
     deep = '{"a":' + "[" * depth + "]" * depth + "}"
     fields = {"label": "x", "metadata": deep}
     response = client.post(
@@ -338,28 +340,28 @@ def test_deep_metadata_is_refused_in_a_form_as_in_json(client: httpx.Client, col
     assert_problem(response, 400, "malformed_body")
 
 
-def test_text_that_looks_like_an_escape_is_text(client: httpx.Client, collection_name: str) -> None:
-    path = {"folder": "C:\\u0000dir"}
-    body = {"label": "x", "images": [b64(FACE)], "metadata": path}
-    made = client.post("/register", params={"collection": collection_name}, json=body).json()
-    address = f"/identities/{made['identity_id']}?collection={collection_name}"
-    assert client.get(address).json()["metadata"] == path
+def test_text_that_resembles_an_escape_is_stored_unchanged(client: httpx.Client, collection_name: str) -> None:
+    metadata = {"folder": "C:\\u0000dir"}
+    body = {"label": "x", "images": [b64(FACE)], "metadata": metadata}
+    registered = client.post("/register", params={"collection": collection_name}, json=body).json()
+    path = f"/identities/{registered['identity_id']}?collection={collection_name}"
+    assert client.get(path).json()["metadata"] == metadata
 
 
-def test_a_broken_charset_is_a_broken_body(client: httpx.Client) -> None:
-    kind = "multipart/form-data; boundary=b; charset=undefined"
+def test_unknown_charset_is_refused(client: httpx.Client) -> None:
+    content_type = "multipart/form-data; boundary=b; charset=undefined"
     content = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\nx\r\n--b--\r\n'
-    assert_problem(client.post("/search", content=content, headers={"content-type": kind}), 400, "malformed_body")
+    assert_problem(client.post("/search", content=content, headers={"content-type": content_type}), 400, "malformed_body")
 
 
 @pytest.mark.parametrize("name", ["%00", "..%2Fx", "a" * 80])
-def test_a_collection_name_that_cannot_be_is_refused(client: httpx.Client, name: str) -> None:
+def test_invalid_collection_name_in_a_path_is_refused(client: httpx.Client, name: str) -> None:
     response = client.patch(f"/collections/{name}", json={"fmr": 0.01})
     assert response.status_code in {404, 422}
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_unknown_models_are_told(client: httpx.Client) -> None:
+def test_unknown_model_or_collection_is_refused(client: httpx.Client) -> None:
     assert_problem(client.get("/models/other/calibration"), 404, "model_not_found")
     assert_problem(client.get("/models/other/calibration/det.svg"), 404, "model_not_found")
     assert_problem(client.patch("/collections/no-such", json={"fmr": 0.01}), 404, "collection_not_found")
@@ -374,21 +376,21 @@ def test_unknown_models_are_told(client: httpx.Client) -> None:
         ("POST", "/search?top_k=3", "top_k"),
     ],
 )
-def test_a_misspelt_parameter_is_told(client: httpx.Client, method: str, path: str, misspelt: str) -> None:
-    """Its default would be taken in its place: another collection, everybody."""
-    answer = client.request(method, path)
-    assert (answer.status_code, answer.json()["pointer"]) == (422, f"/{misspelt}"), answer.text
+def test_misspelt_query_parameter_is_refused(client: httpx.Client, method: str, path: str, misspelt: str) -> None:
+    """If it were ignored, its default would apply: another collection, or all identities."""
+    response = client.request(method, path)
+    assert (response.status_code, response.json()["pointer"]) == (422, f"/{misspelt}"), response.text
 
 
-def test_probes_may_add_to_an_address(client: httpx.Client) -> None:
+def test_health_probes_accept_unknown_parameters(client: httpx.Client) -> None:
     assert client.get("/healthz?from=balancer").status_code == 200
 
 
-def test_a_body_that_is_not_there_says_nothing(client: httpx.Client) -> None:
-    answer = client.post("/register")
-    assert (answer.status_code, answer.json()["detail"]) == (422, "send `external_id`, `label`, or both")
+def test_missing_body_is_refused(client: httpx.Client) -> None:
+    response = client.post("/register")
+    assert (response.status_code, response.json()["detail"]) == (422, "send `external_id`, `label`, or both")
 
 
-def test_the_bare_address_leads_to_the_documentation(client: httpx.Client) -> None:
-    answer = client.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+def test_root_redirects_to_the_documentation(client: httpx.Client) -> None:
+    response = client.get("/")
+    assert (response.status_code, response.headers["location"]) == (307, "/docs")

@@ -1,4 +1,4 @@
-"""Embeddings out, and in the place of pictures."""
+"""Tests of /embed, of embeddings in place of pictures, of corrections, and of paged lists."""
 
 import base64
 import uuid
@@ -14,38 +14,39 @@ from tests.photos import BUS, COLLINS, HOPPER, b64, brighter
 FACE, OTHER = COLLINS.read_bytes(), HOPPER.read_bytes()
 
 
-def embedded(client: httpx.Client, picture: bytes, **fields: Any) -> dict[str, Any]:
-    answer = client.post("/embed", json={"image": b64(picture), **fields})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def embed(client: httpx.Client, picture: bytes, **fields: Any) -> dict[str, Any]:
+    response = client.post("/embed", json={"image": b64(picture), **fields})
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def vector(face: dict[str, Any]) -> np.ndarray:
+    """Returns the (dim,) embedding of a face of /embed."""
     return np.frombuffer(base64.b64decode(face["embedding"]), "<f4")
 
 
-def test_what_comes_out_goes_in_and_means_the_same(client: httpx.Client, collection_name: str) -> None:
-    told = embedded(client, FACE)
-    [face], model = told["faces"], told["model_id"]
-    assert vector(face).shape == (told["dim"],)
+def test_embedding_round_trip_gives_the_same_scores(client: httpx.Client, collection_name: str) -> None:
+    result = embed(client, FACE)
+    [face], model = result["faces"], result["model_id"]
+    assert vector(face).shape == (result["dim"],)
     assert abs(float(np.linalg.norm(vector(face))) - 1) < 1e-5
     query = {"collection": collection_name}
     client.patch(f"/collections/{collection_name}", json={"quality": "off"})
     body = {"label": "collins", "embeddings": [face["embedding"]], "model_id": model}
-    made = client.post("/register", params=query, json=body).json()
-    assert made["images"][0]["status"] == "accepted"
-    assert made["images"][0]["face"] is None
+    registered = client.post("/register", params=query, json=body).json()
+    assert registered["images"][0]["status"] == "accepted"
+    assert registered["images"][0]["face"] is None
     probe = brighter(COLLINS, 0.7)
     by_picture = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]
     by_embedding = client.post(
         "/search",
         params={"collection": collection_name},
-        json={"embedding": vector(embedded(client, probe)["faces"][0]).tolist(), "model_id": model},
+        json={"embedding": vector(embed(client, probe)["faces"][0]).tolist(), "model_id": model},
     ).json()["results"][0]
     assert by_embedding["face"] is None
     assert by_picture["candidates"][0]["match"]
     assert abs(by_embedding["candidates"][0]["score"] - by_picture["candidates"][0]["score"]) < 1e-4
-    sides = {"embedding_a": face["embedding"], "embedding_b": embedded(client, OTHER)["faces"][0]["embedding"]}
+    sides = {"embedding_a": face["embedding"], "embedding_b": embed(client, OTHER)["faces"][0]["embedding"]}
     pair = client.post("/verify", params=query, json=sides | {"model_id": model}).json()
     assert (pair["match"], pair["face_a"], pair["face_b"]) == (False, None, None)
     mixed = client.post(
@@ -58,21 +59,20 @@ def test_what_comes_out_goes_in_and_means_the_same(client: httpx.Client, collect
     assert again["images"][0]["status"] == "duplicate"
 
 
-def test_every_face_of_a_picture(client: httpx.Client) -> None:
-    told = embedded(client, BUS.read_bytes(), face="all")
-    assert len(told["faces"]) == told["faces_found"] >= 2
-    nothing = client.post("/embed", json={"image": b64(BUS.read_bytes()), "face": "only"})
-    assert nothing.json()["code"] == "several_faces"
+def test_every_face_of_a_picture_is_embedded(client: httpx.Client) -> None:
+    result = embed(client, BUS.read_bytes(), face="all")
+    assert len(result["faces"]) == result["faces_found"] >= 2
+    refused = client.post("/embed", json={"image": b64(BUS.read_bytes()), "face": "only"})
+    assert refused.json()["code"] == "several_faces"
 
 
 @pytest.mark.parametrize("quality", ["standard", "strict"])
-def test_a_gate_that_can_not_look_refuses(client: httpx.Client, quality: str) -> None:
+def test_quality_gate_refuses_embeddings_without_force(client: httpx.Client, quality: str) -> None:
+    """The quality of a face that the service has not seen is unknown."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     client.post("/collections", json={"name": name, "quality": quality})
-    told = embedded(client, FACE)
-    body = {
-        "label": "x", "embeddings": [told["faces"][0]["embedding"]], "model_id": told["model_id"]
-    }  # fmt: skip
+    result = embed(client, FACE)
+    body = {"label": "x", "embeddings": [result["faces"][0]["embedding"]], "model_id": result["model_id"]}
     refused = client.post("/register", params={"collection": name}, json=body).json()
     assert (refused["code"], refused["reasons"]) == ("face_rejected", ["unseen"])
     assert client.post("/register", params={"collection": name}, json=body | {"force": True}).status_code == 201
@@ -97,55 +97,57 @@ def unit(dim: int) -> list[float]:
         ({"a": 1}, "invalid_request"),
     ],
 )
-def test_what_is_no_embedding_of_the_model_is_refused(client: httpx.Client, embedding: object, code: str) -> None:
+def test_invalid_embedding_is_refused(client: httpx.Client, embedding: object, code: str) -> None:
     model = client.get("/models").json()["models"][0]["id"]
-    answer = client.post("/search", json={"embedding": embedding, "model_id": model})
-    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    response = client.post("/search", json={"embedding": embedding, "model_id": model})
+    assert (response.status_code, response.json()["code"]) == (422, code)
 
 
 @pytest.mark.parametrize("model", [None, "another"])
-def test_the_model_must_be_named(client: httpx.Client, model: str | None) -> None:
+def test_model_of_an_embedding_is_required(client: httpx.Client, model: str | None) -> None:
     body = {"embedding": unit(128)} | ({} if model is None else {"model_id": model})
-    answer = client.post("/search", json=body).json()
-    assert (answer["code"], answer["pointer"]) == ("invalid_embedding", "/model_id")
+    response = client.post("/search", json=body).json()
+    assert (response["code"], response["pointer"]) == ("invalid_embedding", "/model_id")
 
 
 @pytest.mark.parametrize("body", [{}, {"image": "x", "embedding": unit(128)}, {"images": [], "embedding": unit(128)}])
-def test_one_probe_is_one_probe(client: httpx.Client, body: dict[str, Any]) -> None:
+def test_search_requires_exactly_one_kind_of_probe(client: httpx.Client, body: dict[str, Any]) -> None:
     assert client.post("/search", json=body).status_code == 422
 
 
-def test_a_correction_is_respected(client: httpx.Client, collection_name: str) -> None:
+def test_correction_overrules_a_match(client: httpx.Client, collection_name: str) -> None:
     query = {"collection": collection_name}
-    made = register(client, collection_name, "Collins", FACE).json()["identity_id"]
+    identity_id = register(client, collection_name, "Collins", FACE).json()["identity_id"]
     probe = brighter(COLLINS, 0.7)
-    found = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]["candidates"][0]
-    assert (found["match"], found["overruled_by_correction"]) == (True, False)
-    address = f"/identities/{made}/corrections"
-    kept = client.post(address, params=query, json={"image": b64(probe)})
-    assert kept.status_code == 201
-    found = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]["candidates"][0]
-    assert (found["match"], found["overruled_by_correction"]) == (False, True)
-    pair = client.post("/verify", params=query, json={"image_a": b64(probe), "identity_id": made}).json()
+
+    def best_candidate(picture: bytes) -> dict[str, Any]:
+        response = client.post("/search", params=query, json={"image": b64(picture)})
+        return response.json()["results"][0]["candidates"][0]
+
+    candidate = best_candidate(probe)
+    assert (candidate["match"], candidate["overruled_by_correction"]) == (True, False)
+    address = f"/identities/{identity_id}/corrections"
+    stored = client.post(address, params=query, json={"image": b64(probe)})
+    assert stored.status_code == 201
+    candidate = best_candidate(probe)
+    assert (candidate["match"], candidate["overruled_by_correction"]) == (False, True)
+    pair = client.post("/verify", params=query, json={"image_a": b64(probe), "identity_id": identity_id}).json()
     assert (pair["match"], pair["overruled_by_correction"]) == (False, True)
-    same = client.post("/search", params=query, json={"image": b64(FACE)}).json()["results"][0]["candidates"][0]
-    assert (same["match"], same["overruled_by_correction"]) == (True, False), (
-        "the enrolled picture itself is nearer to the person"
-    )
+    enrolled = best_candidate(FACE)  # The enrolled picture is more similar to the identity than to the correction.
+    assert (enrolled["match"], enrolled["overruled_by_correction"]) == (True, False)
     [listed] = client.get(address, params=query).json()["corrections"]
-    assert listed["id"] == kept.json()["id"]
+    assert listed["id"] == stored.json()["id"]
     assert client.delete(f"{address}/{listed['id']}", params=query).status_code == 204
     assert client.delete(f"{address}/{listed['id']}", params=query).json()["code"] == "correction_not_found"
-    found = client.post("/search", params=query, json={"image": b64(probe)}).json()["results"][0]["candidates"][0]
-    assert found["match"]
+    assert best_candidate(probe)["match"]
 
 
-def test_corrections_go_with_the_person(client: httpx.Client, collection_name: str) -> None:
+def test_merge_moves_corrections_and_erasure_deletes_them(client: httpx.Client, collection_name: str) -> None:
     query = {"collection": collection_name}
     first = register(client, collection_name, "Collins", FACE).json()["identity_id"]
     second = register(client, collection_name, "Hopper", OTHER).json()["identity_id"]
-    third = {"image": b64(BUS.read_bytes()), "face": "largest"}
-    client.post(f"/identities/{second}/corrections", params=query, json=third)
+    third_person = {"image": b64(BUS.read_bytes()), "face": "largest"}
+    client.post(f"/identities/{second}/corrections", params=query, json=third_person)
     client.post(f"/identities/{second}/corrections", params=query, json={"image": b64(brighter(COLLINS, 0.7))})
     client.post(f"/identities/{first}/merge", params=query, json={"identities": [second]})
     assert len(client.get(f"/identities/{first}/corrections", params=query).json()["corrections"]) == 1
@@ -153,7 +155,7 @@ def test_corrections_go_with_the_person(client: httpx.Client, collection_name: s
     assert client.delete(f"/identities/{first}", params=query).json()["deleted"]["corrections"] == 1
 
 
-def test_corrections_that_show_an_erased_person_go_as_well(client: httpx.Client, collection_name: str) -> None:
+def test_erasure_deletes_corrections_that_show_the_identity(client: httpx.Client, collection_name: str) -> None:
     query = {"collection": collection_name}
     first = register(client, collection_name, "Collins", FACE).json()["identity_id"]
     second = register(client, collection_name, "Hopper", OTHER).json()["identity_id"]
@@ -163,40 +165,40 @@ def test_corrections_that_show_an_erased_person_go_as_well(client: httpx.Client,
     assert client.get(address, params=query).json()["corrections"] == []
 
 
-def test_collections_come_page_by_page(client: httpx.Client) -> None:
+def test_collections_are_listed_in_pages(client: httpx.Client) -> None:
     prefix = f"page-{uuid.uuid4().hex[:6]}"
     names = [f"{prefix}-{number}" for number in range(5)]
     for name in names:
         client.post("/collections", json={"name": name})
-    seen: list[str] = []
+    listed: list[str] = []
     query: dict[str, Any] = {"prefix": prefix, "limit": 2}
     while True:
         page = client.get("/collections", params=query).json()
-        seen += [item["name"] for item in page["collections"]]
+        listed += [item["name"] for item in page["collections"]]
         if page["next_cursor"] is None:
             break
         query["cursor"] = page["next_cursor"]
-    assert seen == names
+    assert listed == names
     assert client.get(f"/collections/{names[0]}").json()["identity_count"] == 0
     assert client.get("/collections/nowhere").json()["code"] == "collection_not_found"
 
 
-def test_people_are_listed_by_their_metadata(client: httpx.Client, collection_name: str) -> None:
+def test_identities_are_filtered_by_metadata(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "a", FACE, metadata={"floor": 3})
     register(client, collection_name, "b", OTHER, metadata={"floor": 4})
     query = {"collection": collection_name}
     listed = client.get("/identities", params=query | {"filter": '{"floor": {"$gte": 4}}'}).json()["identities"]
-    assert [person["label"] for person in listed] == ["b"]
-    for words in ("[]", "{", '{"$bad": 1}'):
-        assert client.get("/identities", params=query | {"filter": words}).json()["code"] == "invalid_filter"
+    assert [identity["label"] for identity in listed] == ["b"]
+    for invalid in ("[]", "{", '{"$bad": 1}'):
+        assert client.get("/identities", params=query | {"filter": invalid}).json()["code"] == "invalid_filter"
 
 
-def test_templates_come_page_by_page(client: httpx.Client, collection_name: str) -> None:
+def test_templates_are_listed_in_pages(client: httpx.Client, collection_name: str) -> None:
     pictures = [brighter(COLLINS, factor) for factor in (0.8, 0.9, 1.0)]
-    made = register(client, collection_name, "a", *pictures).json()["identity_id"]
+    identity_id = register(client, collection_name, "a", *pictures).json()["identity_id"]
     query: dict[str, Any] = {"collection": collection_name, "limit": 2}
-    first = client.get(f"/identities/{made}/templates", params=query).json()
-    second = client.get(f"/identities/{made}/templates", params=query | {"cursor": first["next_cursor"]}).json()
+    first = client.get(f"/identities/{identity_id}/templates", params=query).json()
+    second = client.get(f"/identities/{identity_id}/templates", params=query | {"cursor": first["next_cursor"]}).json()
     ids = [item["id"] for page in (first, second) for item in page["templates"]]
     assert len(set(ids)) == 3
     assert second["next_cursor"] is None

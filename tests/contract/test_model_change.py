@@ -20,10 +20,9 @@ from sqlalchemy import text
 
 from service.errors import RegistryError
 from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.enrolment.store import EnrolmentStore
 from service.gallery.people.crop_cipher import CropCipher
-from service.gallery.people.enrolment import EnrolmentStore
-from service.gallery.search.search import GallerySizes
-from service.gallery.search.search import GallerySearch
+from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import Observation, Picture

@@ -15,6 +15,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.storage.database import Database
 
 pytestmark = pytest.mark.anyio
+# The columns `code` and `seal` of the tables hold the `mac` of entries and heads and the `head_mac` of heads.
 KEY = b"a key that is not in the database"
 ACTOR = Actor(uuid.uuid4(), "kiosk", "request-1")
 
@@ -75,7 +76,7 @@ async def test_an_unchanged_chain_is_intact(database: Database) -> None:
         "SET identity_id = gen_random_uuid()",
         "SET identity_id = NULL",
         "SET details = '{\"pictures\": 7}'",
-        "SET mac = decode(repeat('00', 32), 'hex')",
+        "SET code = decode(repeat('00', 32), 'hex')",
     ],
 )
 async def test_an_altered_entry_is_detected(database: Database, change: str) -> None:
@@ -119,8 +120,8 @@ async def test_a_chain_that_was_cut_off_is_detected(database: Database) -> None:
     truncation = "DELETE FROM audit WHERE collection_id = :chain AND number > 3"
     await tamper(database, chain, truncation)
     assert await verification_error(database, chain) == "the chain ends at entry 3 and had 5 entries"
-    mac = "(SELECT mac FROM audit WHERE collection_id = :chain AND number = 3)"
-    await tamper(database, chain, f"UPDATE audit_head SET number = 3, mac = {mac} WHERE collection_id = :chain")
+    mac = "(SELECT code FROM audit WHERE collection_id = :chain AND number = 3)"
+    await tamper(database, chain, f"UPDATE audit_head SET number = 3, code = {mac} WHERE collection_id = :chain")
     assert await verification_error(database, chain) == "the chain was cut off at entry 3: the head's MAC is wrong"
     async with database.transaction() as connection:
         await AuditTrail(KEY).append(connection, chain, [Event(Action.SEARCH, ACTOR)])
@@ -144,7 +145,7 @@ async def test_an_exported_head_detects_that_an_older_head_was_restored(database
         database,
         chain,
         "DELETE FROM audit WHERE collection_id = :chain AND number = 4",
-        f"UPDATE audit_head SET number = 3, mac = '\\x{old.mac.hex()}', head_mac = '\\x{old.head_mac.hex()}' "
+        f"UPDATE audit_head SET number = 3, code = '\\x{old.mac.hex()}', seal = '\\x{old.head_mac.hex()}' "
         "WHERE collection_id = :chain",
     )
     assert await verification_error(database, chain) is None

@@ -13,9 +13,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
 from service.errors import CollectionExists, CollectionNotFound, IdentityNotFound, StartupError
+from service.gallery.enrolment import store as enrolment
 from service.gallery.index import centroids, hnsw
 from service.gallery.index.centroids import centroid_of
-from service.gallery.people import collections, enrolment, identities
+from service.gallery.people import collections, identities
 from service.gallery.people.collections import Collection
 from service.gallery.search import planning, search
 from service.gallery.search.explain import explain

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from service.errors import StartupError
+from service.gallery.enrolment.records import NewTemplate
 from service.gallery.people import collections, enrolment
-from service.gallery.people.enrolment_records import NewTemplate
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.recognition.decision import DecisionPolicy

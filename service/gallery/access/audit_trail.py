@@ -25,6 +25,7 @@ from service.gallery.access.audit_entries import SERVICE, Action, ChainBrokenErr
 from service.gallery.storage.tables import audit, audit_head, labelled
 
 FIRST_MAC = bytes(32)
+_HEAD = select(*labelled(audit_head))
 log = logging.getLogger(__name__)
 
 
@@ -109,7 +110,7 @@ class AuditTrail:
         return Head(collection_id, 0, FIRST_MAC, self._head_mac(collection_id, 0, FIRST_MAC))
 
     async def _locked_head(self, connection: AsyncConnection, collection_id: uuid.UUID) -> Head:
-        statement = select(*labelled(audit_head)).where(audit_head.c.collection_id == collection_id).with_for_update()
+        statement = _HEAD.where(audit_head.c.collection_id == collection_id).with_for_update()
         row = (await connection.execute(statement)).one_or_none()
         if row is None:  # the first entry of the collection
             first = upsert(audit_head).values(asdict(self._first_head(collection_id)))

@@ -15,9 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text, Uuid
 
 from service.gallery.storage.database import Database
-from service.gallery.storage.tables import centroid, model
+from service.gallery.storage.tables import HNSW_INDEX_PREFIX, centroid, model
 
-PREFIX = "ann_"
 BUILD_FROM = 5_000_000
 """Identities. In smaller collections a search compares all binary codes; this has a higher recall and takes < 0.5 s."""
 DROP_BELOW = BUILD_FROM // 2
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def index_name(collection_id: uuid.UUID, model_id: str) -> str:
     """Returns the name of the index of a collection under a model. PostgreSQL allows 63 bytes."""
-    return PREFIX + hashlib.sha256(f"{collection_id}/{model_id}".encode()).hexdigest()[:24]
+    return HNSW_INDEX_PREFIX + hashlib.sha256(f"{collection_id}/{model_id}".encode()).hexdigest()[:24]
 
 
 def predicate(collection_id: uuid.UUID, model_id: str) -> Sequence[ColumnElement[bool]]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from service.gallery.people.corrections import overrules
 from service.gallery.search.explain import PlanNode
 
 
@@ -28,6 +27,7 @@ class Candidate:
         score: cosine similarity to the nearest template; thresholds apply to it.
         centroid_score: cosine similarity to the centroid, by which the shortlist is sorted.
         counter_score: cosine similarity to the nearest corrected face; None: the identity has no corrections.
+        overruled: `counter_score` is higher than `score`: a correction says that the probe shows somebody else.
     """
 
     id: uuid.UUID
@@ -38,11 +38,7 @@ class Candidate:
     centroid_score: float
     template_count: int
     counter_score: float | None = None
-
-    @property
-    def overruled(self) -> bool:
-        """True if a correction says that the probe shows somebody else."""
-        return overrules(self.counter_score, self.score)
+    overruled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,4 +236,5 @@ def _reranked(shortlist: CTE, collection_id: uuid.UUID, model_id: str, probe: Fl
         .scalar_subquery()
     )
     order = ranked.c.score.desc(), ranked.c.centroid_score.desc(), ranked.c.id
-    return select(*ranked.c, counter.label("counter_score")).order_by(*order)
+    overruled = func.coalesce(counter > ranked.c.score, False)
+    return select(*ranked.c, counter.label("counter_score"), overruled.label("overruled")).order_by(*order)

@@ -14,9 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SchemaItem
 
 from service.errors import StartupError
-from service.gallery.index.hnsw import PREFIX
 from service.gallery.storage import queue_schema
-from service.gallery.storage.tables import schema_serves
+from service.gallery.storage.tables import HNSW_INDEX_PREFIX, schema_serves
 
 MIN_PGVECTOR = (0, 8, 0)
 RECOMMENDED_PGVECTOR = (0, 8, 4)
@@ -77,7 +76,7 @@ def include_object(
     item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None
 ) -> bool:
     """Filter for Alembic's comparison: ignores the HNSW indexes, which are created at run time."""
-    return not (kind == "index" and reflected and (name or "").startswith(PREFIX))
+    return not (kind == "index" and reflected and (name or "").startswith(HNSW_INDEX_PREFIX))
 
 
 def serves_already(connection: Connection) -> bool:

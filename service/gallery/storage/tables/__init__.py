@@ -1,7 +1,7 @@
 """The schema of the gallery, as SQLAlchemy tables."""
 
 from service.gallery.storage.tables.access import api_key, audit, audit_head, schema_serves
-from service.gallery.storage.tables.base import labelled, metadata
+from service.gallery.storage.tables.base import HNSW_INDEX_PREFIX, labelled, metadata
 from service.gallery.storage.tables.jobs import job, job_row
 from service.gallery.storage.tables.people import (
     CODE_BITS,
@@ -17,6 +17,7 @@ from service.gallery.storage.tables.people import (
 
 __all__ = [
     "CODE_BITS",
+    "HNSW_INDEX_PREFIX",
     "api_key",
     "audit",
     "audit_head",

@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CollectionNotFound, Conflict
 from service.gallery.access.audit_entries import Action, Event
 from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.enrolment import duplicates
+from service.gallery.enrolment.records import AddedTemplate, EnrolmentResult, NewEnrolment, NewTemplate
 from service.gallery.index import centroids
 from service.gallery.index.centroids import Centroid
 from service.gallery.people import collections, crops, idempotency
 from service.gallery.people.collections import Collection, ModelsChangedError
-from service.gallery.people.enrolment_records import AddedTemplate, EnrolmentResult, NewEnrolment, NewTemplate
 from service.gallery.people.idempotency import StoredResponse
 from service.gallery.people.identities import Identity
-from service.gallery.search import duplicates
 from service.gallery.search.results import Candidate
 from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
@@ -134,10 +134,7 @@ async def lock_or_create(
     """Inserts the identity or updates the existing one; its row stays locked until the transaction ends.
 
     The lock serialises concurrent enrolments of one identity, so that each computes the centroid from all templates.
-    None leaves an existing identity's value unchanged.
-
-    Returns:
-        The identity's row, and True if it is new.
+    None leaves an existing identity's value unchanged. Returns the row, and True if it is new.
 
     Raises:
         CollectionNotFound: the collection was deleted while the pictures were observed.
@@ -248,5 +245,5 @@ def _highest(stored: float | None, templates: Sequence[NewTemplate], index: int)
 
 def _identity(row: Any, model_id: str, templates: Sequence[NewTemplate], added: Sequence[AddedTemplate]) -> Identity:
     counts = [one.template_count for new, one in zip(templates, added, strict=True) if new.model_id == model_id]
-    names = ["id", "external_id", "label", "metadata", "created_at", "updated_at", "retain_until"]
-    return Identity(**{name: getattr(row, name) for name in names}, template_count=counts[0] if counts else 0)
+    values = {name: value for name, value in row._mapping.items() if name not in {"collection_id", "created"}}
+    return Identity(**values, template_count=counts[0] if counts else 0)
