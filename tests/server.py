@@ -172,7 +172,8 @@ def processes_of(root: Path) -> list[psutil.Process]:
 
 
 def keeper_of(root: Path) -> psutil.Process:
-    return next(process for process in processes_of(root) if "keeper" in " ".join(process.cmdline()))
+    # `info` is used because a short-lived server process of the list may have ended since.
+    return next(process for process in processes_of(root) if "keeper" in " ".join(process.info["cmdline"] or []))
 
 
 def server_of(root: Path) -> psutil.Process:

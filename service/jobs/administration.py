@@ -13,7 +13,7 @@ from service.errors import JobNotFound
 from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.jobs import jobs, rows
-from service.gallery.jobs.records import Job, JobRef, JobRow, Progress, RowStatus, State
+from service.gallery.jobs.records import Job, JobRef, JobRow, JobState, Progress, RowStatus
 from service.gallery.storage.database import Database
 from service.gallery.storage.paging import PageCursor
 from service.jobs.batches import enqueue_preparation
@@ -71,7 +71,7 @@ class JobAdministration:
         path = await asyncio.to_thread(allowed_folder, self.import_root, folder)
         return await self._start(collection, uuid.uuid4(), request | {"folder": str(path)}, actor)
 
-    async def page(self, access: JobAccess, limit: int, after: PageCursor | None, state: State | None) -> list[Job]:
+    async def page(self, access: JobAccess, limit: int, after: PageCursor | None, state: JobState | None) -> list[Job]:
         """Returns up to `limit` jobs, newest first. Raises CollectionNotFound."""
         async with in_collection(self.database, access.collection) as (connection, row):
             return await jobs.page(connection, row.id, limit, after, state, access.key_id)

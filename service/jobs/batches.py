@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import InternalError, JobNotFound, RegistryError, Unavailable
 from service.gallery.jobs import jobs
 from service.gallery.jobs import rows as job_rows
-from service.gallery.jobs.records import UNFINISHED, Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus, State
+from service.gallery.jobs.records import UNFINISHED, Job, JobRef, JobRow, JobState, RowResult, RowsTakenError, RowStatus
 from service.gallery.storage.database import Database
 from service.jobs.queue import BATCH, PREPARE, Queue, task_arguments
 from service.telemetry.metrics import JOB_ROWS
@@ -75,7 +75,7 @@ class Jobs:
     async def prepare(self, collection_id: str, job_id: str) -> None:
         """Inserts the rows of a waiting job and enqueues its batches."""
         job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
-        if (job := await self._in_state(job_ref, State.WAITING)) is None:
+        if (job := await self._in_state(job_ref, JobState.WAITING)) is None:
             return
         kind = self.kinds[job.kind]
         try:
@@ -92,7 +92,7 @@ class Jobs:
     async def _start(self, job_ref: JobRef, write_rows: RowWriter) -> None:
         async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
             job = await jobs.get(connection, job_ref, lock=True)
-            if job.state is not State.WAITING:
+            if job.state is not JobState.WAITING:
                 return
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
             total = await write_rows(connection, job_ref)
@@ -102,7 +102,7 @@ class Jobs:
     async def batch(self, collection_id: str, job_id: str, first: int, last: int) -> None:
         """Processes the waiting rows from `first` to `last`. The task that processes the last row finishes the job."""
         job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
-        if (job := await self._in_state(job_ref, State.RUNNING)) is None:
+        if (job := await self._in_state(job_ref, JobState.RUNNING)) is None:
             return
         try:
             session = await self.kinds[job.kind].open(job)
@@ -119,7 +119,7 @@ class Jobs:
 
     async def _process(self, job_ref: JobRef, session: Session, first: int, last: int) -> None:
         delays = _retry_delays()
-        while await self._in_state(job_ref, State.RUNNING) is not None:
+        while await self._in_state(job_ref, JobState.RUNNING) is not None:
             async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
                 rows = await job_rows.waiting_rows(connection, job_ref, first, last, ROWS_PER_READ)
             if not rows:
@@ -135,7 +135,7 @@ class Jobs:
         async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
             await jobs.fail(connection, job_ref, "an internal error occurred repeatedly; see the log of the service")
 
-    async def _in_state(self, job_ref: JobRef, state: State) -> Job | None:
+    async def _in_state(self, job_ref: JobRef, state: JobState) -> Job | None:
         try:
             async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
                 job = await jobs.get(connection, job_ref)

@@ -14,7 +14,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.index import centroids, hnsw
 from service.gallery.jobs import jobs
 from service.gallery.jobs import rows as job_rows
-from service.gallery.jobs.records import Job, JobRef, State
+from service.gallery.jobs.records import Job, JobRef, JobState
 from service.gallery.people import collections, erasure, idempotency, model_coverage, model_migration
 from service.gallery.people.collections import Collection
 from service.gallery.storage.database import Database
@@ -152,7 +152,7 @@ class Maintenance:
 
     async def _resume(self, connection: AsyncConnection, job: Job) -> None:
         job_ref = JobRef(job.collection_id, job.id)
-        if job.state is State.WAITING:
+        if job.state is JobState.WAITING:
             await enqueue_preparation(self.queue, connection, job)
         elif (numbers := await job_rows.waiting_numbers(connection, job_ref)) is not None:
             await enqueue_batches(self.queue, connection, job, *numbers)

@@ -55,8 +55,8 @@ def test_embedding_round_trip_gives_the_same_scores(client: httpx.Client, collec
         json={"embedding_a": face["embedding"], "model_id": model, "external_id": "collins"},
     )
     assert mixed.json()["match"]
-    again = client.post("/register", params=query, json=body).json()
-    assert again["images"][0]["status"] == "duplicate"
+    repeated = client.post("/register", params=query, json=body).json()
+    assert repeated["images"][0]["status"] == "duplicate"
 
 
 def test_every_face_of_a_picture_is_embedded(client: httpx.Client) -> None:

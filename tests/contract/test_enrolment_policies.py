@@ -86,10 +86,10 @@ def test_force_enrols_a_refused_face_and_returns_the_reasons(client: httpx.Clien
 def test_duplicate_is_rejected_and_not_stored(client: httpx.Client) -> None:
     name = create_collection(client, duplicates="reject")
     assert register(client, name, "collins", COLLINS.read_bytes()).status_code == 201
-    again = register(client, name, "another label", brighter(COLLINS, 0.8))
-    assert again.status_code == 409, again.text
-    assert again.json()["code"] == "duplicate_person"
-    assert [one["external_id"] for one in again.json()["duplicates"]] == ["collins"]
+    second = register(client, name, "another label", brighter(COLLINS, 0.8))
+    assert second.status_code == 409, second.text
+    assert second.json()["code"] == "duplicate_person"
+    assert [one["external_id"] for one in second.json()["duplicates"]] == ["collins"]
     assert count(client, name) == 1
     assert register(client, name, "hopper", HOPPER.read_bytes()).json()["duplicate_candidates"] == []
     assert register(client, name, "collins", brighter(COLLINS, 0.8)).status_code == 200
@@ -99,9 +99,9 @@ def test_duplicate_is_enrolled_with_a_warning(client: httpx.Client) -> None:
     name = create_collection(client, duplicates="warn")
     first = register(client, name, "collins", COLLINS.read_bytes()).json()
     assert first["duplicate_candidates"] == []
-    again = register(client, name, "another label", brighter(COLLINS, 0.8))
-    assert again.status_code == 201
-    (candidate,) = again.json()["duplicate_candidates"]
+    second = register(client, name, "another label", brighter(COLLINS, 0.8))
+    assert second.status_code == 201
+    (candidate,) = second.json()["duplicate_candidates"]
     assert candidate["identity_id"] == first["identity_id"]
     assert candidate["score"] > 0.8
 
@@ -129,11 +129,11 @@ def test_one_of_two_concurrent_duplicates_is_rejected(client: httpx.Client) -> N
 def test_repeated_request_gets_the_stored_response(client: httpx.Client) -> None:
     name, key = create_collection(client), str(uuid.uuid4())
     first = register(client, name, "collins", COLLINS.read_bytes(), key)
-    again = register(client, name, "collins", COLLINS.read_bytes(), key)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert again.json() == first.json()
+    second = register(client, name, "collins", COLLINS.read_bytes(), key)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json() == first.json()
     assert "idempotency-replayed" not in first.headers
-    assert again.headers["idempotency-replayed"] == "true"
+    assert second.headers["idempotency-replayed"] == "true"
 
 
 def test_idempotency_key_is_valid_for_one_request_and_collection(client: httpx.Client) -> None:
@@ -169,9 +169,9 @@ def test_erasure_deletes_the_stored_response(client: httpx.Client) -> None:
     name, key = create_collection(client), str(uuid.uuid4())
     first = register(client, name, "collins", COLLINS.read_bytes(), key).json()
     assert client.delete(f"/identities/{first['identity_id']}", params={"collection": name}).status_code == 200
-    again = register(client, name, "collins", COLLINS.read_bytes(), key)
-    assert again.status_code == 201
-    assert again.json()["identity_id"] != first["identity_id"]
+    second = register(client, name, "collins", COLLINS.read_bytes(), key)
+    assert second.status_code == 201
+    assert second.json()["identity_id"] != first["identity_id"]
 
 
 @pytest.mark.anyio
@@ -240,8 +240,8 @@ async def test_expired_responses_are_ignored_and_purged(
     assert register(client, collection_name, "collins", COLLINS.read_bytes(), "old").status_code == 201
     async with database.transaction() as connection:
         await connection.execute(EXPIRE)
-    again = register(client, collection_name, "collins", brighter(COLLINS, 0.9), "old")
-    assert again.status_code == 200, again.text
+    second = register(client, collection_name, "collins", brighter(COLLINS, 0.9), "old")
+    assert second.status_code == 200, second.text
     async with database.transaction() as connection:
         await connection.execute(EXPIRE)
         assert await idempotency.purge(connection) >= 1

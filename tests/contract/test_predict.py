@@ -1,4 +1,4 @@
-"""A closed set of people, from the trainer's command to the service's answer."""
+"""Tests of closed-set classification: `identity-trainer classifier fit`, `identity-trainer predict` and /predict."""
 
 import base64
 import contextlib
@@ -28,14 +28,17 @@ from trainer.__main__ import app
 
 @pytest.fixture(scope="session")
 def classifier(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fits a classifier of two people and returns its bundle folder."""
     folder = tmp_path_factory.mktemp("classifier")
-    words = ["classifier", "fit", "--identities", identity_folder, "--output", folder, "--work", folder / "work"]
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert "accuracy 1.0000, top-5 rate 1.0000, on 6 held-out pictures of 2 people" in done.stdout
+    arguments = ["classifier", "fit", "--identities", identity_folder, "--output", folder, "--work", folder / "work"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert "accuracy 1.0000, top-5 rate 1.0000, on 6 held-out pictures of 2 people" in result.stdout
     return folder
 
 
-class Pictures(http.server.BaseHTTPRequestHandler):
+class PictureServer(http.server.BaseHTTPRequestHandler):
+    """Serves a picture, a redirect to it and a file that exceeds the size limit."""
+
     def do_GET(self) -> None:
         if self.path == "/moved":
             self.send_response(302)
@@ -55,7 +58,8 @@ class Pictures(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
+    """Runs a PictureServer and returns its host and port."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), PictureServer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -64,6 +68,7 @@ def host() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def predicting(settings: Settings, classifier: Path, host: str) -> Iterator[Registry]:
+    """A client of a service with the classifier, which may download pictures from the host."""
     changed = settings.classifier.model_copy(update={"bundle": classifier, "allowed_url_hosts": [host]})
     with (
         serving(create_app(settings.model_copy(update={"classifier": changed}))) as client,
@@ -72,20 +77,20 @@ def predicting(settings: Settings, classifier: Path, host: str) -> Iterator[Regi
         yield registry
 
 
-def test_each_of_the_people_is_told(predicting: Registry) -> None:
+def test_each_person_is_classified(predicting: Registry) -> None:
     for path, name in ((COLLINS, "collins"), (HOPPER, "hopper")):
-        answer = predicting.predict(brighter(path, 0.7), top_k=2)
-        (face,) = answer.faces
+        response = predicting.predict(brighter(path, 0.7), top_k=2)
+        (face,) = response.faces
         assert face.guesses[0].label == name
         assert sum(guess.probability for guess in face.guesses) == pytest.approx(1, abs=1e-4)
         assert face.guesses[0].probability > 0.6
-        assert (answer.classifier_id, answer.people) == ("people-1", 2)
+        assert (response.classifier_id, response.people) == ("people-1", 2)
     assert len(predicting.predict(BUS, face="all", top_k=1).faces) > 1
 
 
-def test_a_picture_may_lie_where_the_operator_allows(predicting: Registry, host: str) -> None:
-    answer = predicting.predict(url=f"http://{host}/collins")
-    assert answer.faces[0].guesses[0].label == "collins"
+def test_pictures_are_downloaded_from_allowed_hosts_only(predicting: Registry, host: str) -> None:
+    response = predicting.predict(url=f"http://{host}/collins")
+    assert response.faces[0].guesses[0].label == "collins"
     for url in (
         "http://localhost:1/collins",
         "file:///etc/passwd",
@@ -102,29 +107,29 @@ def test_a_picture_may_lie_where_the_operator_allows(predicting: Registry, host:
         predicting.predict(url=f"http://{host}/large")
 
 
-def test_predictions_are_in_the_audit_trail(predicting: Registry) -> None:
+def test_predictions_are_audited(predicting: Registry) -> None:
     def count() -> int:
         return [entry.action for entry in predicting.list_audit_entries()].count("predict")
 
     before = count()
     predicting.predict(COLLINS)
-    wait_for(lambda: count() > before, 10)  # entries about reading are written together, a little later
+    wait_for(lambda: count() > before, 10)  # Entries of read operations are written in batches.
 
 
-def test_one_picture_is_wanted(client: httpx.Client) -> None:
+def test_predict_requires_exactly_one_picture(client: httpx.Client) -> None:
     image = base64.b64encode(COLLINS.read_bytes()).decode()
     for body in ({}, {"image": image, "url": "https://example.org/a.jpg"}):
-        answer = client.post("/predict", json=body)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-        assert "send `image` or `url`" in answer.text
+        response = client.post("/predict", json=body)
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+        assert "send `image` or `url`" in response.text
 
 
-def test_without_a_classifier_the_operation_says_so(client: httpx.Client) -> None:
+def test_predict_without_a_classifier_raises(client: httpx.Client) -> None:
     with Registry(str(client.base_url)) as registry, pytest.raises(NoClassifier):
         registry.predict(COLLINS)
 
 
-def test_a_classifier_of_another_embedder_is_refused(settings: Settings, classifier: Path, tmp_path: Path) -> None:
+def test_classifier_of_another_embedder_is_refused(settings: Settings, classifier: Path, tmp_path: Path) -> None:
     shutil.copytree(classifier, tmp_path / "other", ignore=shutil.ignore_patterns("work"))
     manifest = json.loads((tmp_path / "other" / "classifier.json").read_text())
     (tmp_path / "other" / "classifier.json").write_text(json.dumps({**manifest, "embedder_fingerprint": "x"}))
@@ -133,6 +138,6 @@ def test_a_classifier_of_another_embedder_is_refused(settings: Settings, classif
         _classifier(settings.model_copy(update={"classifier": changed}), [read_embedder(settings.embedder.bundle)])
 
 
-def test_the_command_names_who_is_on_a_photo(classifier: Path) -> None:
-    done = CliRunner().invoke(app, ["predict", "--classifier", str(classifier), "--top-k", "1", str(COLLINS)])
-    assert "collins" in done.stdout
+def test_predict_command_prints_the_person(classifier: Path) -> None:
+    result = CliRunner().invoke(app, ["predict", "--classifier", str(classifier), "--top-k", "1", str(COLLINS)])
+    assert "collins" in result.stdout

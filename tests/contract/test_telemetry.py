@@ -1,4 +1,4 @@
-"""What operators see: rates of keys, log lines, figures and traces; none of them with a face or a name in it."""
+"""Tests of rate limits, logs, metrics and traces. None of them may contain personal data."""
 
 import asyncio
 import http.server
@@ -24,8 +24,8 @@ from tests.server import running_api, wait_for
 FACE = COLLINS.read_bytes()
 
 
-def test_a_key_has_its_rate(settings: Settings, postgres_url: str) -> None:
-    async def make(rate: int | None) -> str:
+def test_rate_limit_of_a_key(settings: Settings, postgres_url: str) -> None:
+    async def create_key(rate: int | None) -> str:
         database = Database(postgres_url)
         async with database.transaction() as connection:
             secret = await api_keys.create(connection, "rated", [Scope.MANAGE], requests_per_minute=rate)
@@ -35,7 +35,7 @@ def test_a_key_has_its_rate(settings: Settings, postgres_url: str) -> None:
     guarded = settings.model_copy(
         update={"server": settings.server.model_copy(update={"require_keys": True, "rate_limit": 5})}
     )
-    own, default = asyncio.run(make(2)), asyncio.run(make(None))
+    own, default = asyncio.run(create_key(2)), asyncio.run(create_key(None))
     with serving(create_app(guarded)) as client:
         for key, allowed in ((own, 2), (default, 5)):
             statuses = [client.get("/models", headers={"x-api-key": key}).status_code for _ in range(allowed + 2)]
@@ -46,36 +46,36 @@ def test_a_key_has_its_rate(settings: Settings, postgres_url: str) -> None:
         assert client.get("/healthz").status_code == 200
 
 
-def test_the_log_is_json_when_asked_for(data_folder: Path) -> None:
+def test_log_format_json(data_folder: Path) -> None:
     with running_api(data_folder, REGISTRY_SERVER__LOG_FORMAT="json") as api:
         body = {"label": "a-name-that-is-not-logged", "images": [b64(FACE)]}
-        api.client.post("/register", json=body, headers={"x-request-id": "the-one-we-look-for"})
+        api.client.post("/register", json=body, headers={"x-request-id": "test-request-1"})
         api.client.get("/identities", params={"label": "a-name-that-is-not-logged"})
     documents = [json.loads(line) for line in api.log.read_text().splitlines()]
-    [one] = [item for item in documents if item.get("request_id") == "the-one-we-look-for"]
-    assert (one["logger"], one["operation"], one["status"]) == ("registry.access", "POST /register", 201)
-    assert one["ms"] > 0
+    [line] = [item for item in documents if item.get("request_id") == "test-request-1"]
+    assert (line["logger"], line["operation"], line["status"]) == ("registry.access", "POST /register", 201)
+    assert line["ms"] > 0
     assert "a-name-that-is-not-logged" not in api.log.read_text()
 
 
-def test_figures_of_gallery_pool_scores_and_queue(client: httpx.Client, collection_name: str) -> None:
+def test_metrics_of_gallery_pool_scores_and_queue(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "Collins", FACE)
     client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)})
-    told = client.get("/metrics").text
+    metrics = client.get("/metrics").text
     for name in (
         'registry_gallery_rows{table="identity"}',
         'registry_pool_connections{state="used"}',
         'registry_job_tasks{state="waiting"}',
         'registry_scores_count{operation="search"}',
     ):
-        assert name in told
-    assert collection_name not in told
-    assert "Collins" not in told
+        assert name in metrics
+    assert collection_name not in metrics
+    assert "Collins" not in metrics
 
 
 @pytest.fixture
 def collector() -> Iterator[tuple[str, list[bytes]]]:
-    """A real HTTP server that takes what an OpenTelemetry collector would."""
+    """Runs an HTTP server in place of an OpenTelemetry collector. Returns its URL and the bodies that it receives."""
     received: list[bytes] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -96,7 +96,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
     server.server_close()
 
 
-def test_traces_are_sent_when_asked_for(data_folder: Path, collector: tuple[str, list[bytes]]) -> None:
+def test_traces_are_sent_to_the_otlp_endpoint(data_folder: Path, collector: tuple[str, list[bytes]]) -> None:
     address, received = collector
     name = f"person-{uuid.uuid4().hex}"
     with running_api(data_folder, REGISTRY_SERVER__OTLP_ENDPOINT=address) as api:

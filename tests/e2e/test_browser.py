@@ -16,7 +16,7 @@ from tests.server import running_api
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Connections of the browser itself fail in a closed network, many at a time.
 FLAGS = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic")
-WAIT_MS = 15_000
+WAIT_MS = 30_000
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from service.gallery.jobs import jobs
 from service.gallery.jobs import rows as job_rows
-from service.gallery.jobs.records import JobRef, State
+from service.gallery.jobs.records import JobRef, JobState
 from service.gallery.people import collections, corrections, identities, model_coverage
 from service.gallery.people.collections import Collection
 from service.gallery.search.explain import explain
@@ -50,7 +50,7 @@ async def test_a_job_has_a_row_for_every_incomplete_identity(database: Database,
         rows = await job_rows.rows_page(connection, job_ref, 100)
         people = {one.external_id: one.id for one in await identities.page(connection, migrating.id, 100)}
     incomplete = [f"p{number}" for number in (0, 2, 3, 5, 6, 8)]
-    assert (job.state, job.total, total) == (State.RUNNING, 6, 6)
+    assert (job.state, job.total, total) == (JobState.RUNNING, 6, 6)
     assert [(row.number, row.external_id) for row in rows] == list(enumerate(incomplete))
     assert [row.source for row in rows] == [str(people[name]) for name in incomplete]
     assert {row.status for row in rows} == {None}

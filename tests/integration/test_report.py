@@ -3,13 +3,12 @@
 import asyncio
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
 from service.errors import StartupError
-from service.gallery.enrolment.records import NewTemplate
-from service.gallery.people import collections, enrolment
+from service.gallery.people import collections
+from service.gallery.people.collections import Collection
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.recognition.decision import DecisionPolicy
@@ -17,6 +16,7 @@ from service.recognition.operating_point import OperatingPoint
 from service.report.run import report
 from service.report.scores import Gallery, measure
 from service.runtime.settings import BUNDLES
+from tests.gallery_rows import enrol
 
 MANIFEST = read_embedder(BUNDLES / "embedder")
 POLICY = DecisionPolicy(MANIFEST.calibration, "f32", OperatingPoint("fmr", 1e-3))
@@ -31,29 +31,27 @@ def clustered_templates(seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
 
 
-async def enrol(database: Database, name: str, person: str, vectors: np.ndarray) -> None:
+@pytest.fixture
+async def collection(database: Database, collection_name: str) -> Collection:
+    """Returns an empty collection of the shipped embedder."""
     async with database.transaction() as connection:
-        collection = await collections.get(connection, name)
-        model = MANIFEST.model_id
-        samples = [NewTemplate(model, vector.tobytes()[:32], vector, (0, 0, 1, 1), 1.0, None) for vector in vectors]
-        row, _ = await enrolment.lock_or_create(connection, collection.id, person)
-        await enrolment.add_templates(connection, collection.id, row.id, samples)
+        return await collections.get(connection, collection_name)
 
 
 async def test_report_lists_planted_duplicates_and_mislabelled_templates(
-    database: Database, client: httpx.Client, collection_name: str, tmp_path: Path
+    database: Database, collection: Collection, tmp_path: Path
 ) -> None:
     vectors = clustered_templates()
     for number in range(PEOPLE):
-        await enrol(database, collection_name, f"person {number:02}", vectors[number])
+        await enrol(database, collection, f"person {number:02}", vectors[number])
     duplicates = clustered_templates()[:3] + 0.03
     duplicates /= np.linalg.norm(duplicates, axis=2, keepdims=True)
     for number, vector in enumerate(duplicates):
-        await enrol(database, collection_name, f"twice | {number}", vector)
+        await enrol(database, collection, f"twice | {number}", vector)
     for number in (10, 20):
-        await enrol(database, collection_name, f"person {number:02}", vectors[number + 1][:1] * 0.999)
+        await enrol(database, collection, f"person {number:02}", vectors[number + 1][:1] * 0.999)
     path = await asyncio.to_thread(
-        report, database.url, {MANIFEST.model_id: POLICY}, collection_name, tmp_path / "report"
+        report, database.url, {MANIFEST.model_id: POLICY}, collection.name, tmp_path / "report"
     )
     text = path.read_text()
     candidates, outliers = text.split("## Duplicate candidates")[1].split("## Outliers")
@@ -77,15 +75,15 @@ def test_report_refuses_an_empty_or_unknown_collection(postgres_url: str, collec
 
 
 async def test_report_covers_one_identity_and_a_model_without_calibration(
-    database: Database, collection_name: str, tmp_path: Path
+    database: Database, collection: Collection, tmp_path: Path
 ) -> None:
-    await enrol(database, collection_name, "alone", clustered_templates()[0])
+    await enrol(database, collection, "alone", clustered_templates()[0])
     uncalibrated = DecisionPolicy(None, "f32", OperatingPoint("fmr", 1e-3))
     with pytest.raises(StartupError, match=r"calibration.*--threshold"):
-        await asyncio.to_thread(report, database.url, {MANIFEST.model_id: uncalibrated}, collection_name, tmp_path)
+        await asyncio.to_thread(report, database.url, {MANIFEST.model_id: uncalibrated}, collection.name, tmp_path)
     requested = OperatingPoint("threshold", 0.4)
     path = await asyncio.to_thread(
-        report, database.url, {MANIFEST.model_id: uncalibrated}, collection_name, tmp_path, requested
+        report, database.url, {MANIFEST.model_id: uncalibrated}, collection.name, tmp_path, requested
     )
     assert "1 identities, 4 templates" in path.read_text()
     assert "unknown, because the calibration does not cover the threshold" in path.read_text()

@@ -27,8 +27,7 @@ from service.api.schemas.jobs import (
 )
 from service.api.state import State
 from service.errors import InvalidRequest, UnsupportedMediaType
-from service.gallery.jobs.records import RowStatus
-from service.gallery.jobs.records import State as JobState
+from service.gallery.jobs.records import JobState, RowStatus
 from service.inference.engine import FaceChoice
 from service.jobs.administration import JobAccess
 

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from service.inference.engine import FaceChoice
 from service.recognition.operating_point import OperatingPoint
@@ -135,10 +136,14 @@ BoxCorners = Annotated[
     tuple[Coordinate, Coordinate, Coordinate, Coordinate],
     Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture"),
 ]
-Detector = Annotated[
-    Literal["yolo", "none"],
-    Field(description="`none`: the pictures are cropped faces; no face is detected"),
-]
+Detector = TypeAliasType(
+    "Detector",
+    Annotated[
+        Literal["yolo", "none"],
+        Field(description="`none`: the pictures are cropped faces; no face is detected"),
+    ],
+)
+"""A named alias is one component of the OpenAPI document; an Annotated type would be repeated in every operation."""
 Fmr = Annotated[
     float, Field(gt=0, lt=1, description="false match rate of the comparison with one identity, or of one pair")
 ]

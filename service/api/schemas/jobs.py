@@ -6,7 +6,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from service.api.schemas.fields import Body, Name
-from service.gallery.jobs.records import Job, JobRow, Progress, RowStatus, State
+from service.gallery.jobs.records import Job, JobRow, JobState, Progress, RowStatus
 
 
 class FolderRequest(Body):
@@ -18,7 +18,7 @@ class FolderRequest(Body):
 class JobView(BaseModel):
     id: uuid.UUID
     kind: str
-    state: State
+    state: JobState
     total: int | None = Field(description="number of rows; null: they are not counted yet")
     problem: str | None = Field(description="reason why the job as a whole failed")
     created_at: datetime
@@ -61,7 +61,7 @@ def job_view(job: Job) -> JobView:
 
 def job_detail(job: Job, progress: Progress) -> JobDetail:
     remaining = None if job.total is None else max(0, job.total - progress.done)
-    rate = progress.rate if job.state is State.RUNNING else None
+    rate = progress.rate if job.state is JobState.RUNNING else None
     return JobDetail(
         **job_view(job).model_dump(),
         done=progress.done,

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionNotFound, Conflict, JobNotFound
-from service.gallery.jobs.records import UNFINISHED, Job, JobRef, State
+from service.gallery.jobs.records import UNFINISHED, Job, JobRef, JobState
 from service.gallery.storage.paging import PageCursor
 from service.gallery.storage.tables import job, job_row
 
@@ -54,7 +54,7 @@ async def page(
     collection_id: uuid.UUID,
     limit: int,
     after: PageCursor | None = None,
-    state: State | None = None,
+    state: JobState | None = None,
     key_id: uuid.UUID | None = None,
 ) -> list[Job]:
     """Returns up to `limit` jobs of a collection, newest first.
@@ -97,21 +97,21 @@ async def unfinished(connection: AsyncConnection) -> list[Job]:
 async def start(connection: AsyncConnection, job_ref: JobRef, total: int) -> None:
     """Sets a locked job, whose rows have been inserted, to RUNNING. `total`: number of its rows."""
     statement = update(job).where(job_ref.of_job)
-    await connection.execute(statement.values(state=State.RUNNING, total=total, started_at=func.now()))
+    await connection.execute(statement.values(state=JobState.RUNNING, total=total, started_at=func.now()))
 
 
 async def finish_if_done(connection: AsyncConnection, job_ref: JobRef) -> bool:
     """Sets a running job to DONE if every row has a result. Returns True if it did."""
     waiting = exists().where(job_ref.of_rows, job_row.c.status.is_(None))
-    statement = update(job).where(job_ref.of_job, job.c.state == State.RUNNING, ~waiting)
-    result = await connection.execute(statement.values(state=State.DONE, finished_at=func.now()))
+    statement = update(job).where(job_ref.of_job, job.c.state == JobState.RUNNING, ~waiting)
+    result = await connection.execute(statement.values(state=JobState.DONE, finished_at=func.now()))
     return result.rowcount == 1
 
 
 async def fail(connection: AsyncConnection, job_ref: JobRef, problem: str) -> None:
     """Sets an unfinished job to FAILED. `problem`: the reason, for the client."""
     statement = update(job).where(job_ref.of_job, job.c.state.in_(UNFINISHED))
-    await connection.execute(statement.values(state=State.FAILED, problem=problem, finished_at=func.now()))
+    await connection.execute(statement.values(state=JobState.FAILED, problem=problem, finished_at=func.now()))
 
 
 async def cancel(connection: AsyncConnection, job_ref: JobRef) -> Job:
@@ -124,7 +124,9 @@ async def cancel(connection: AsyncConnection, job_ref: JobRef) -> Job:
     current = await get(connection, job_ref, lock=True)
     if current.state not in UNFINISHED:
         raise Conflict(f"the job is already {current.state}; only waiting and running jobs can be cancelled")
-    statement = update(job).where(job_ref.of_job).values(state=State.CANCELLED, finished_at=func.now()).returning(job)
+    statement = (
+        update(job).where(job_ref.of_job).values(state=JobState.CANCELLED, finished_at=func.now()).returning(job)
+    )
     return _job((await connection.execute(statement)).one())
 
 
@@ -150,9 +152,9 @@ async def fail_abandoned(connection: AsyncConnection) -> None:
     age = func.now() - text("interval '1 day'")
     last_change = func.greatest(job.c.created_at, job.c.started_at, last_result.scalar_subquery())
     statement = update(job).where(job.c.state.in_(UNFINISHED), job.c.created_at < age, last_change < age)
-    await connection.execute(statement.values(state=State.FAILED, problem=ABANDONED, finished_at=func.now()))
+    await connection.execute(statement.values(state=JobState.FAILED, problem=ABANDONED, finished_at=func.now()))
 
 
 def _job(row: Row[Any]) -> Job:
     values = dict(row._mapping)
-    return Job(**values | {"state": State(values["state"])})
+    return Job(**values | {"state": JobState(values["state"])})

@@ -11,7 +11,7 @@ from sqlalchemy import and_
 from service.gallery.storage.tables import job, job_row
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
@@ -20,7 +20,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-UNFINISHED = (State.WAITING, State.RUNNING)
+UNFINISHED = (JobState.WAITING, JobState.RUNNING)
 
 
 class RowStatus(StrEnum):
@@ -69,7 +69,7 @@ class Job:
     collection_id: uuid.UUID
     id: uuid.UUID
     kind: str
-    state: State
+    state: JobState
     request: dict[str, Any]
     total: int | None
     problem: str | None

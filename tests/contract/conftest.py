@@ -1,0 +1,36 @@
+"""A service with three models, for the tests of model migration and of stored crops."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from service.runtime.api import create_app
+from service.runtime.settings import Settings, load_settings
+from tests.bundles import turned
+from tests.conftest import serving
+from tests.contract.model_migration import (
+    KEY,
+    SAME_DIM_MODEL,
+    SECOND_MODEL,
+)
+
+
+@pytest.fixture(scope="module")
+def multi_model_settings(postgres_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Three models, on the database of the session's service, which runs one."""
+    folder = tmp_path_factory.mktemp("bundles")
+    more = [turned(folder / SECOND_MODEL, 160, SECOND_MODEL), turned(folder / SAME_DIM_MODEL, 128, SAME_DIM_MODEL)]
+    return load_settings(
+        database={"url": postgres_url, "maintenance_interval_s": 2},
+        embedder={"additional_bundles": more},
+        audit={"key": settings.audit.key},
+        crops={"key": KEY},
+        jobs={"uploads": settings.jobs.uploads},
+    )
+
+
+@pytest.fixture(scope="module")
+def multi_model(multi_model_settings: Settings) -> Iterator[httpx.Client]:
+    with serving(create_app(multi_model_settings)) as client:
+        yield client
