@@ -16,14 +16,17 @@ from tests.contract.model_migration import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def multi_model_settings(postgres_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Three models, on the database of the session's service, which runs one."""
+    """Settings of a service with three models. It shares the database of the service of `client`, which has one."""
     folder = tmp_path_factory.mktemp("bundles")
-    more = [turned(folder / SECOND_MODEL, 160, SECOND_MODEL), turned(folder / SAME_DIM_MODEL, 128, SAME_DIM_MODEL)]
+    additional_bundles = [
+        turned(folder / SECOND_MODEL, 160, SECOND_MODEL),
+        turned(folder / SAME_DIM_MODEL, 128, SAME_DIM_MODEL),
+    ]
     return load_settings(
         database={"url": postgres_url, "maintenance_interval_s": 2},
-        embedder={"additional_bundles": more},
+        embedder={"additional_bundles": additional_bundles},
         audit={"key": settings.audit.key},
         crops={"key": KEY},
         jobs={"uploads": settings.jobs.uploads},
@@ -32,5 +35,6 @@ def multi_model_settings(postgres_url: str, settings: Settings, tmp_path_factory
 
 @pytest.fixture(scope="module")
 def multi_model(multi_model_settings: Settings) -> Iterator[httpx.Client]:
+    """A client of a service with three models."""
     with serving(create_app(multi_model_settings)) as client:
         yield client

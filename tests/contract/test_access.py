@@ -245,7 +245,10 @@ async def test_known_key_is_accepted_while_the_database_is_unavailable(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret, unknown = await asyncio.to_thread(new_key, Scope.METRICS), "ir_unknown"
-    available, unavailable = Database(postgres_url), Database("postgresql+psycopg://u:p@127.0.0.1:1/x", pool_timeout_s=0.2)
+    available, unavailable = (
+        Database(postgres_url),
+        Database("postgresql+psycopg://u:p@127.0.0.1:1/x", pool_timeout_s=0.2),
+    )
     ring = keyring.KeyRing(available)
     key = await ring.find(secret)
     assert key is not None

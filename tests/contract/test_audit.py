@@ -198,7 +198,9 @@ def test_identity_is_erased_after_its_retention_period(settings: Settings) -> No
         assert (refused.status_code, refused.json()["pointer"]) == (422, "/retain_until")
 
 
-def test_read_operations_are_audited_within_two_seconds(client: httpx.Client, collection_name: str, settings: Settings) -> None:
+def test_read_operations_are_audited_within_two_seconds(
+    client: httpx.Client, collection_name: str, settings: Settings
+) -> None:
     register(client, collection_name, "Collins", FACE)
     for _ in range(3):
         client.post("/search", params={"collection": collection_name}, json={"image": b64(FACE)})
@@ -209,6 +211,8 @@ def test_read_operations_are_audited_within_two_seconds(client: httpx.Client, co
 
 
 @pytest.mark.parametrize("cursor", ["x", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw", "LTE="])
-def test_invalid_cursor_is_refused_or_returns_an_empty_page(client: httpx.Client, collection_name: str, cursor: str) -> None:
+def test_invalid_cursor_is_refused_or_returns_an_empty_page(
+    client: httpx.Client, collection_name: str, cursor: str
+) -> None:
     response = client.get("/audit", params={"collection": collection_name, "cursor": cursor})
     assert response.status_code in (200, 422), response.text

@@ -190,7 +190,9 @@ def test_invalid_body_is_refused(client: httpx.Client, path: str, body: object, 
     "fields",
     ['"metadata": {"a": NaN}', '"metadata": {"\\ud800": 1}', '"external_id": "\\ud800"', '"boxes": [[0, 0, NaN, 1]]'],
 )
-def test_values_that_postgresql_cannot_store_are_refused(client: httpx.Client, collection_name: str, fields: str) -> None:
+def test_values_that_postgresql_cannot_store_are_refused(
+    client: httpx.Client, collection_name: str, fields: str
+) -> None:
     body = f'{{"label": "x", "images": ["{b64(FACE)}"], {fields}}}'
     response = client.post(
         "/register", params={"collection": collection_name}, content=body, headers={"content-type": "application/json"}
@@ -232,11 +234,7 @@ def test_small_or_blurred_face_is_not_enrolled(client: httpx.Client, collection_
     small = Image.fromarray(pixels(COLLINS)).resize((128, 128), Image.Resampling.LANCZOS)
     blurred = Image.fromarray(pixels(COLLINS)).filter(ImageFilter.GaussianBlur(3))
     for picture, reason in ((small, "too_small"), (blurred, "too_blurred")):
-        body = {
-            "label": "x",
-            "images": [b64(encoded(picture, "PNG"))],
-            "face": "largest",
-        }
+        body = {"label": "x", "images": [b64(encoded(picture, "PNG"))], "face": "largest"}
         document = assert_problem(
             client.post("/register", params={"collection": collection_name}, json=body), 422, "face_rejected"
         )
@@ -265,7 +263,9 @@ def test_problem_lists_every_rejected_picture(client: httpx.Client, collection_n
         (b"--x\r\nbroken", "multipart/form-data; boundary=y", 400, "malformed_body"),
     ],
 )
-def test_malformed_body_or_media_type_is_refused(client: httpx.Client, content: bytes, content_type: str, status: int, code: str) -> None:
+def test_malformed_body_or_media_type_is_refused(
+    client: httpx.Client, content: bytes, content_type: str, status: int, code: str
+) -> None:
     headers = {"content-type": content_type} if content_type else {}
     assert_problem(client.post("/search", content=content, headers=headers), status, code)
 
@@ -298,12 +298,7 @@ def test_small_faces_of_a_street_scene_are_detected(client: httpx.Client, collec
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [
-        {"origin": "https://evil.example"},
-        {"origin": "null"},
-        {"host": "evil.example:8000"},
-    ],
+    "headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"host": "evil.example:8000"}]
 )
 def test_request_from_a_foreign_origin_is_refused(
     client: httpx.Client, collection_name: str, headers: dict[str, str]
@@ -351,7 +346,9 @@ def test_text_that_resembles_an_escape_is_stored_unchanged(client: httpx.Client,
 def test_unknown_charset_is_refused(client: httpx.Client) -> None:
     content_type = "multipart/form-data; boundary=b; charset=undefined"
     content = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\nx\r\n--b--\r\n'
-    assert_problem(client.post("/search", content=content, headers={"content-type": content_type}), 400, "malformed_body")
+    assert_problem(
+        client.post("/search", content=content, headers={"content-type": content_type}), 400, "malformed_body"
+    )
 
 
 @pytest.mark.parametrize("name", ["%00", "..%2Fx", "a" * 80])

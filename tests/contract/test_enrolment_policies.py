@@ -62,7 +62,9 @@ def test_quality_off_accepts_a_dark_face_that_standard_refuses(client: httpx.Cli
     refused = register(client, create_collection(client), "hopper", dark, detector="none")
     assert refused.status_code == 422
     assert "too_dark" in refused.json()["reasons"]
-    assert register(client, create_collection(client, quality="off"), "hopper", dark, detector="none").status_code == 201
+    assert (
+        register(client, create_collection(client, quality="off"), "hopper", dark, detector="none").status_code == 201
+    )
 
 
 def test_strict_quality_requires_a_larger_face_than_standard(client: httpx.Client) -> None:

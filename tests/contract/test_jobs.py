@@ -83,7 +83,9 @@ def test_manifest_assigns_pictures_to_identities(client: httpx.Client, collectio
     assert all(row["detail"] for row in rows(client, address, status="rejected"))
 
 
-def test_server_folder_is_enrolled_without_its_links(client: httpx.Client, collection_name: str, import_root: Path) -> None:
+def test_server_folder_is_enrolled_without_its_links(
+    client: httpx.Client, collection_name: str, import_root: Path
+) -> None:
     folder = import_root / uuid.uuid4().hex / "staff"
     (folder / "hopper").mkdir(parents=True)
     (folder / "hopper" / "1.jpg").write_bytes(PEOPLE["hopper"])

@@ -127,9 +127,7 @@ def test_deleting_a_collection_deletes_its_identities(client: httpx.Client) -> N
 
 
 @pytest.mark.anyio
-async def test_centroid_is_exact_after_concurrent_changes(
-    database: Database, collection: Collection
-) -> None:
+async def test_centroid_is_exact_after_concurrent_changes(database: Database, collection: Collection) -> None:
     """Ten clients add and delete templates of one identity concurrently. No update is lost."""
     rng = np.random.default_rng(0)
     async with database.transaction() as connection:

@@ -28,7 +28,9 @@ def template_counts(client: httpx.Client, collection: str) -> dict[str, int]:
 
 def best_candidate(client: httpx.Client, collection: str, picture: bytes) -> dict:
     """Searches for a picture and returns the first candidate."""
-    response = client.post("/search", params={"collection": collection}, json={"image": b64(picture), "top_k": 1}).json()
+    response = client.post(
+        "/search", params={"collection": collection}, json={"image": b64(picture), "top_k": 1}
+    ).json()
     return response["results"][0]["candidates"][0]
 
 

@@ -35,29 +35,25 @@ from tests.contract.model_migration import (
     SECOND_MODEL,
     best_candidate,
     create_collection,
+    generate_pictures,
     job_finished,
     migration,
     register,
     search_for,
     start_migration,
+    wait_for_migration,
 )
 from tests.photos import COLLINS, HOPPER, brighter
 
 
-def generate_pictures(count: int) -> dict[str, bytes]:
-    """So many people, of whom some look like each other: what matters is that each picture finds itself."""
-    photos = (COLLINS, HOPPER)
-    return {f"p{number}": brighter(photos[number % 2], 0.6 + 0.04 * (number // 2)) for number in range(count)}
-
-
 class Traffic:
-    """Three who search for what is enrolled, and one who enrols, until it is told to stop."""
+    """Three threads that search for enrolled pictures and one that enrols identities, until the context ends."""
 
     def __init__(self, client: httpx.Client, name: str, enrolled: dict[str, bytes]) -> None:
         self._client, self._name, self._enrolled = client, name, enrolled
         self._stop = threading.Event()
-        self.responses: list[dict[str, Any]] = []
-        self.newcomers: dict[str, bytes] = {}
+        self.searches: list[dict[str, Any]] = []
+        self.new_pictures: dict[str, bytes] = {}
 
     def __enter__(self) -> "Traffic":
         self._threads = ThreadPoolExecutor(4)
@@ -75,20 +71,20 @@ class Traffic:
         for picture in itertools.cycle(list(self._enrolled.values())[number::3]):
             if self._stop.is_set():
                 return
-            self.responses.append(search_for(self._client, self._name, picture))
+            self.searches.append(search_for(self._client, self._name, picture))
 
     def _register(self) -> None:
         while not self._stop.is_set():
-            number = len(self.newcomers)
+            number = len(self.new_pictures)
             picture = brighter(HOPPER, 0.55 + 0.001 * number)
             register(self._client, self._name, f"new-{number}", picture)
-            self.newcomers[f"new-{number}"] = picture
+            self.new_pictures[f"new-{number}"] = picture
 
 
-def test_a_collection_changes_its_model_under_traffic(multi_model: httpx.Client) -> None:
-    """Whoever searches finds the enrolled picture at a cosine of one, by the one model or by the other.
+def test_model_migration_under_traffic(multi_model: httpx.Client) -> None:
+    """Every search returns the enrolled picture with a score of about 1, under either model.
 
-    Embeddings of two models have nothing in common: a comparison between them would score about zero.
+    A comparison of embeddings of different models would give a score of about 0.
     """
     name = create_collection(multi_model, store_crops=True)
     enrolled = generate_pictures(24)
@@ -99,48 +95,49 @@ def test_a_collection_changes_its_model_under_traffic(multi_model: httpx.Client)
         response = start_migration(multi_model, name)
         assert response.status_code == 202, response.text
         assert multi_model.get(response.headers["location"]).json()["kind"] == "re-embedding"
-        wait_for_migration(multi_model, name, lambda view: view["model_id"] == SECOND_MODEL)
-        for model_id in (FIRST_MODEL, SECOND_MODEL):  # back, and there again
+        wait_for_migration(multi_model, name, lambda state: state["model_id"] == SECOND_MODEL)
+        for model_id in (FIRST_MODEL, SECOND_MODEL):
             time.sleep(1)
-            for _ in range(2):  # sent again it changes nothing
+            for _ in range(2):  # The second request has no effect.
                 changed = multi_model.post(f"/collections/{name}/model-migration/activate", json={"model_id": model_id})
                 assert (changed.status_code, changed.json()["model_id"]) == (200, model_id), changed.text
         time.sleep(1)
-    assert {found["model_id"] for found in traffic.responses} == {FIRST_MODEL, SECOND_MODEL}
-    assert min(best_candidate(found)["score"] for found in traffic.responses) > 0.99
-    everybody = enrolled | traffic.newcomers
-    known = {"identities": len(everybody), "missing": 0, "partial": 0, "corrections_missing": 0}
-    assert migration(multi_model, name)["coverage"] == known
-    for label, picture in list(everybody.items())[::5]:
-        found = search_for(multi_model, name, picture, top_k=50)
-        assert found["model_id"] == SECOND_MODEL
-        assert label in {one["external_id"] for one in found["results"][0]["candidates"] if one["score"] > 0.999}
-    other = multi_model.delete(f"/collections/{name}/model-migration", params={"model_id": SECOND_MODEL})
-    assert (other.status_code, other.json()["code"]) == (409, "conflict")
-    dropped = multi_model.delete(f"/collections/{name}/model-migration", params={"model_id": FIRST_MODEL}).json()
-    rows = {"templates": len(everybody), "centroids": len(everybody), "corrections": 0}
-    assert dropped == {"model_id": FIRST_MODEL, "deleted": rows}
+    assert {search["model_id"] for search in traffic.searches} == {FIRST_MODEL, SECOND_MODEL}
+    assert min(best_candidate(search)["score"] for search in traffic.searches) > 0.99
+    all_pictures = enrolled | traffic.new_pictures
+    complete = {"identities": len(all_pictures), "missing": 0, "partial": 0, "corrections_missing": 0}
+    assert migration(multi_model, name)["coverage"] == complete
+    for label, picture in list(all_pictures.items())[::5]:
+        search = search_for(multi_model, name, picture, top_k=50)
+        assert search["model_id"] == SECOND_MODEL
+        candidates = search["results"][0]["candidates"]
+        assert label in {candidate["external_id"] for candidate in candidates if candidate["score"] > 0.999}
+    refused = multi_model.delete(f"/collections/{name}/model-migration", params={"model_id": SECOND_MODEL})
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    deletion = multi_model.delete(f"/collections/{name}/model-migration", params={"model_id": FIRST_MODEL}).json()
+    rows = {"templates": len(all_pictures), "centroids": len(all_pictures), "corrections": 0}
+    assert deletion == {"model_id": FIRST_MODEL, "deleted": rows}
     assert migration(multi_model, name)["secondary_model_id"] is None
     assert best_candidate(search_for(multi_model, name, enrolled["p0"]))["score"] > 0.99
-    trail = multi_model.get("/audit", params={"collection": name, "limit": 1000}).json()["entries"]
-    actions = [entry["action"] for entry in trail]
-    assert [one for one in actions if one.startswith("model-")] == [
+    entries = multi_model.get("/audit", params={"collection": name, "limit": 1000}).json()["entries"]
+    actions = [entry["action"] for entry in entries]
+    assert [action for action in actions if action.startswith("model-")] == [
         "model-standby",
         *["model-activate"] * 3,
         "model-drop",
     ]
 
 
-class ChangesMeanwhile:
-    """An engine; while it looks at the first pictures, the collection's models change places."""
+class ActivatingEngine:
+    """A local engine that activates the secondary model of a collection during its first call."""
 
     def __init__(self, engine: LocalEngine, client: httpx.Client, name: str) -> None:
         self.model_id, self.dims = engine.model_id, engine.dims
-        self._engine, self._client, self._name, self.asked = engine, client, name, 0
+        self._engine, self._client, self._name, self.calls = engine, client, name, 0
 
     async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
-        self.asked += 1
-        if self.asked == 1:
+        self.calls += 1
+        if self.calls == 1:
             path = f"/collections/{self._name}/model-migration/activate"
             response = await asyncio.to_thread(self._client.post, path, json={"force": True})
             assert response.status_code == 200, response.text
@@ -148,14 +145,14 @@ class ChangesMeanwhile:
 
 
 @pytest.mark.anyio
-async def test_a_model_that_changes_under_a_request_is_noticed(
+async def test_request_is_repeated_if_the_active_model_changes(
     multi_model: httpx.Client, multi_model_settings: Settings, database: Database
 ) -> None:
-    """Whoever looked at the pictures by one model begins anew: nothing of the other's is compared with it, or lost."""
+    """Embeddings of the former model are neither compared with those of the new one nor lost."""
     local = build_local(multi_model_settings)
-    bundles = {read_embedder(folder).model_id: read_embedder(folder) for folder in multi_model_settings.embedder.bundles}
+    manifests = [read_embedder(folder) for folder in multi_model_settings.embedder.bundles]
     default = OperatingPoint("fmr", 1e-3)
-    policies = {name: DecisionPolicy(one.calibration, "f32", default) for name, one in bundles.items()}
+    policies = {item.model_id: DecisionPolicy(item.calibration, "f32", default) for item in manifests}
     resolver, limits = DecisionResolver(policies), QualityLimits(32, 15, 0.75, 30, 235, 0.05)
     audit_trail, sizes = AuditTrail(None), GallerySizes()
     name = create_collection(multi_model, store_crops=True)
@@ -163,17 +160,17 @@ async def test_a_model_that_changes_under_a_request_is_noticed(
     start_migration(multi_model, name, auto_activate=False)
     wait_for_migration(multi_model, name, job_finished)
 
-    engine = ChangesMeanwhile(local, multi_model, name)
+    engine = ActivatingEngine(local, multi_model, name)
     store = EnrolmentStore(database, audit_trail, sizes)
     enroller = Enroller(store, engine, limits, resolver, CropCipher([KEY.encode()]))
-    made = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [Picture(HOPPER.read_bytes())]))
-    assert isinstance(made, Enrolment)
-    view = migration(multi_model, name)
-    assert (view["model_id"], view["coverage"]["identities"], view["coverage"]["missing"]) == (SECOND_MODEL, 2, 0)
+    enrolment = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [Picture(HOPPER.read_bytes())]))
+    assert isinstance(enrolment, Enrolment)
+    state = migration(multi_model, name)
+    assert (state["model_id"], state["coverage"]["identities"], state["coverage"]["missing"]) == (SECOND_MODEL, 2, 0)
 
-    engine = ChangesMeanwhile(local, multi_model, name)  # and back
+    engine = ActivatingEngine(local, multi_model, name)
     request = IdentificationRequest(name, [Picture(COLLINS.read_bytes())], None, 5)
-    search_by = GallerySearch(database, sizes)
-    found = await Identifier(search_by, engine, resolver, ReadAuditBuffer(database, audit_trail)).identify(request)
-    assert (found.model_id, engine.asked) == (FIRST_MODEL, 2)
-    assert found.matches[0].result.candidates[0].score > 0.999
+    read_audit = ReadAuditBuffer(database, audit_trail)
+    identification = await Identifier(GallerySearch(database, sizes), engine, resolver, read_audit).identify(request)
+    assert (identification.model_id, engine.calls) == (FIRST_MODEL, 2)
+    assert identification.matches[0].result.candidates[0].score > 0.999

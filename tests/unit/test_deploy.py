@@ -126,3 +126,13 @@ def test_each_lock_file_contains_only_its_packages() -> None:
     assert not contents["serve"] & {"torch", "ultralytics", "matplotlib"}
     assert {"torch", "torchvision"} <= contents["torch"]
     assert not {"torch", "torchvision"} & contents["trainer"]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "deploy/secrets/README.md"])
+def test_pages_outside_the_documentation_name_existing_files(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    links = [(REPOSITORY / page).parent / link for link in re.findall(r"\]\(([^)#]+)", text)]
+    paths = re.findall(
+        r"`((?:service|trainer|tests|clients|configs|migrations|requirements|docs|tools)/[\w./-]*)`", text
+    )
+    assert [path for path in [*links, *(REPOSITORY / path for path in paths)] if not path.exists()] == []

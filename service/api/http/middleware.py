@@ -1,4 +1,4 @@
-"""What every request passes through: an id, a check where it comes from, and a limit on its body."""
+"""ASGI middleware of every request: request id, metrics and access log, check of the origin, limit of the body."""
 
 import re
 import time
@@ -17,11 +17,14 @@ from service.telemetry.metrics import REQUESTS
 
 REQUEST_ID = "x-request-id"
 METHODS = {"GET", "POST", "PATCH", "DELETE"}
-ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestId:
-    """Takes the caller's `X-Request-Id`, or makes one; it stands in the answer, in problems and in the log."""
+    """Sets the id of each request: the client's `X-Request-Id` if it is valid, otherwise a random one.
+
+    The response header, problem documents, log lines and audit entries contain the id.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,8 +33,8 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        scope["request_id"] = given if ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        sent = Headers(scope=scope).get(REQUEST_ID, "")
+        scope["request_id"] = sent if VALID_ID.fullmatch(sent) else uuid.uuid4().hex
         logs.REQUEST_ID.set(scope["request_id"])
 
         async def send_with_id(message: Message) -> None:
@@ -44,7 +47,10 @@ class RequestId:
 
 
 class RequestMetrics:
-    """Counts and times requests by operation: the route's pattern, never the address with what is in it."""
+    """Measures the duration of requests by operation and writes the access log.
+
+    An operation is the method and the pattern of the route. The URL is not recorded, because it contains ids and names.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -55,34 +61,37 @@ class RequestMetrics:
             return
         status, started = 500, time.perf_counter()
 
-        async def send_noted(message: Message) -> None:
+        async def send_and_record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_noted)
+            await self._app(scope, receive, send_and_record_status)
         finally:
-            # Only what the service has itself: a stranger's own methods and paths would each be a series for ever.
+            # Unknown methods and paths share one label: otherwise each would create a time series that never ends.
             route = scope.get("route")
             operation = "other" if route is None else f"{scope['method']} {route.path}"
             if operation.partition(" ")[0] not in METHODS:
                 operation = "other"
             seconds = time.perf_counter() - started
             REQUESTS.labels(operation, status).observe(seconds)
-            told = {"operation": operation, "status": status, "ms": round(seconds * 1000, 1)}
-            request_id = scope.get("request_id")
-            words = "%s %s in %.1f ms, request %s"
-            logs.access.info(words, operation, status, told["ms"], request_id, extra=told | {"request_id": request_id})
+            milliseconds, request_id = round(seconds * 1000, 1), scope.get("request_id")
+            fields = {"operation": operation, "status": status, "ms": milliseconds, "request_id": request_id}
+            text = "%s %s in %.1f ms, request %s"
+            logs.access.info(text, operation, status, milliseconds, request_id, extra=fields)
 
 
 class SameOrigin:
-    """Refuses what a web page of another site makes a browser send.
+    """Refuses requests that a web page of another site sends through a browser.
 
-    A page may post a form to any address that its visitor's browser can reach, a registry on loopback included.
-    Browsers say where such a request comes from; programs send no `Origin`. With `local_names` set, the `Host` must be
-    one of them as well, so that no foreign name can be pointed at this machine (DNS rebinding).
+    A page can send forms to every address that the browser reaches, including a registry on a loopback address.
+    Browsers add the `Origin` header to such requests; other programs send none. The check of the `Host` header prevents
+    DNS rebinding, with which a page reaches a loopback address under its own host name.
+
+    Args:
+        local_names: host names that the `Host` header may contain; None: every name.
     """
 
     def __init__(self, app: ASGIApp, local_names: frozenset[str] | None) -> None:
@@ -90,30 +99,36 @@ class SameOrigin:
         self._local_names = local_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (words := self._objection(Headers(scope=scope))):
-            await problem(ForeignOrigin(words), Request(scope))(scope, receive, send)
+        if scope["type"] == "http" and (detail := self._problem(Headers(scope=scope))):
+            await problem(ForeignOrigin(detail), Request(scope))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _objection(self, headers: Headers) -> str | None:
+    def _problem(self, headers: Headers) -> str | None:
+        """Returns the reason to refuse the request, or None."""
         host = headers.get("host", "")
-        if self._local_names is not None and _name_of(host) not in self._local_names:
-            return f"the service is bound to this machine and does not answer for {host[:80]!r}"
+        if self._local_names is not None and _host_name(host) not in self._local_names:
+            valid = ", ".join(sorted(self._local_names))
+            return f"the Host header is {host[:80]!r}; without API keys the service accepts only {valid}"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            return "pages of other sites may not use this service"
+            return f"the Origin header is {origin[:80]!r}, which is another site; send the request without a browser"
         return None
 
 
-def _name_of(host: str) -> str:
+def _host_name(host: str) -> str:
     return urlsplit(f"//{host}").hostname or ""
 
 
 class BodyLimit:
-    """Refuses a body that declares, or turns out to have, more bytes than allowed."""
+    """Refuses a request whose body exceeds a limit, by its Content-Length or by the bytes that arrive.
+
+    Args:
+        max_bytes: limit for all bodies except archives.
+        archives: limits in bytes for zip files, by path. The routes of these paths write the zip file to disk in parts.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int, archives: Mapping[str, int] | None = None) -> None:
-        """`archives`: for zip files that are sent to these paths, which go to the disk as they come, other limits."""
         self._app = app
         self._max_bytes = max_bytes
         self._archives = archives or {}
@@ -123,8 +138,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        limit, change = self._limit(scope["path"], headers)
-        too_large = BodyTooLarge(f"at most {limit:,} bytes are allowed in this request; {change}")
+        limit, advice = self._limit(scope["path"], headers)
+        too_large = BodyTooLarge(f"the body has more than {limit:,} bytes; {advice}")
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
             await problem(too_large, Request(scope))(scope, receive, send)
@@ -142,9 +157,9 @@ class BodyLimit:
         await self._app(scope, receive_counted, send)
 
     def _limit(self, path: str, headers: Headers) -> tuple[int, str]:
-        """How many bytes, and what to do about more."""
+        """Returns the limit in bytes and the advice for a larger body."""
         if path not in self._archives:
-            return self._max_bytes, "send fewer or smaller images"
+            return self._max_bytes, "send fewer or smaller pictures, or raise limits.max_body_bytes"
         if headers.get("content-type", "").partition(";")[0].strip().lower() == "application/zip":
-            return self._archives[path], "make several archives"
-        return self._max_bytes, "send an archive as it is, with Content-Type application/zip"
+            return self._archives[path], "split it into several archives, or raise limits.max_archive_bytes"
+        return self._max_bytes, "send an archive as the body, with Content-Type application/zip"

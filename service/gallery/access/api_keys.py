@@ -1,4 +1,4 @@
-"""API keys: made once, shown once, kept as a hash."""
+"""API keys. The database stores the SHA-256 hash of each key and not the key itself."""
 
 import hashlib
 import secrets
@@ -21,9 +21,13 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key. `collection` None: it is good for every collection.
+    """The stored attributes of an API key.
 
-    `requests_per_minute` None: what the settings say.
+    Attributes:
+        collection: name of the only collection that the key may access; None: every collection.
+        expires_at: None: the key does not expire.
+        revoked_at: None: the key is not revoked.
+        requests_per_minute: rate limit of the key; None: the setting `server.rate_limit` applies.
     """
 
     id: uuid.UUID
@@ -41,7 +45,10 @@ class ApiKey:
 
 
 def digest(secret: str) -> bytes:
-    """A plain hash is enough: a key is 256 random bits, which nobody can guess their way to."""
+    """Returns the SHA-256 hash of a secret (32 bytes).
+
+    A hash without salt and stretching is sufficient, because a secret has 256 random bits and cannot be guessed.
+    """
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -53,9 +60,16 @@ async def create(
     expires_at: datetime | None = None,
     requests_per_minute: int | None = None,
 ) -> str:
-    """Make a key and return its secret, which is stored nowhere."""
+    """Inserts a key and returns its secret (`ir_` and 43 characters). The database stores only the secret's hash.
+
+    Args:
+        name: purpose of the key, for lists, refusals and the audit trail.
+        collection_id: the only collection that the key may access; None: every collection.
+        expires_at: time from which the key is refused; None: never.
+        requests_per_minute: rate limit of the key; None: the setting `server.rate_limit` applies.
+    """
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-    row = {
+    values = {
         "id": uuid.uuid4(),
         "name": name,
         "digest": digest(secret),
@@ -64,30 +78,30 @@ async def create(
         "expires_at": expires_at,
         "requests_per_minute": requests_per_minute,
     }
-    await connection.execute(insert(api_key).values(row))
+    await connection.execute(insert(api_key).values(values))
     return secret
 
 
 async def find(connection: AsyncConnection, secret: str) -> ApiKey | None:
-    """The key that is valid now, if this is one."""
+    """Returns the key with this secret; None if it is unknown, has expired or is revoked."""
     statement = _query().where(api_key.c.digest == digest(secret), _is_valid())
     row = (await connection.execute(statement)).one_or_none()
     return None if row is None else _key(row)
 
 
 async def list_all(connection: AsyncConnection) -> Sequence[ApiKey]:
-    """Every key that was ever made, oldest first."""
+    """Returns every key, including expired and revoked ones, oldest first."""
     return [_key(row) for row in await connection.execute(_query().order_by(api_key.c.created_at, api_key.c.id))]
 
 
 async def any_valid(connection: AsyncConnection) -> bool:
-    """Whether anybody could use the service."""
+    """Returns True if at least one key is neither expired nor revoked."""
     statement = select(select(api_key.c.id).where(_is_valid()).exists())
     return bool((await connection.execute(statement)).scalar())
 
 
 async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> bool:
-    """Make a key worthless; whether there was such a key that had worth."""
+    """Revokes a key. Returns False if no key has this id or it is already revoked."""
     statement = (
         update(api_key)
         .where(api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
@@ -111,7 +125,8 @@ def _key(row: Row[Any]) -> ApiKey:
     return ApiKey(
         row.id,
         row.name,
-        frozenset(Scope(scope) for scope in row.scopes if scope in set(Scope)),  # a later release may know more
+        # A later release may have stored scopes that this release does not define.
+        frozenset(Scope(scope) for scope in row.scopes if scope in set(Scope)),
         row.collection,
         row.created_at,
         row.expires_at,

@@ -1,4 +1,4 @@
-"""Which keys are valid, without a question to the database for every request."""
+"""Validates API keys with a cache, so that most requests need no database query for it."""
 
 import time
 from collections import OrderedDict
@@ -9,37 +9,43 @@ from service.gallery.access.api_keys import ApiKey
 from service.gallery.storage.database import Database
 
 REMEMBERED_S = 5.0
-"""A key that is revoked works this long at most."""
+"""Seconds for which a valid key is cached. A process accepts a revoked key for at most this time."""
 TRUSTED_IN_OUTAGE_S = 900.0
-"""Nor is one that was valid this long ago refused because the database can't be asked."""
-MOST_REMEMBERED = 10_000
+"""Seconds for which a cached key remains valid while the database is unreachable."""
+MAX_REMEMBERED = 10_000
+"""Maximum number of cached keys. The key that was read from the database least recently is removed first."""
 
 
 class KeyRing:
-    """Looks keys up, and remembers for a few seconds which were valid."""
+    """Reads API keys from the database and caches the valid ones for `REMEMBERED_S` seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._remembered: OrderedDict[bytes, tuple[float, ApiKey]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[float, ApiKey]] = OrderedDict()
 
     async def find(self, secret: str) -> ApiKey | None:
+        """Returns the key with this secret; None if it is unknown, has expired or is revoked.
+
+        Raises:
+            DatabaseUnavailable: the database is unreachable, and the key was not valid within `TRUSTED_IN_OUTAGE_S`.
+        """
         digest, now = api_keys.digest(secret), time.monotonic()
-        known = self._remembered.get(digest)
-        if known is not None and now - known[0] < REMEMBERED_S:
-            return known[1]
+        cached = self._cache.get(digest)
+        if cached is not None and now - cached[0] < REMEMBERED_S:
+            return cached[1]
         try:
             async with self._database.transaction() as connection:
                 key = await api_keys.find(connection, secret)
         except DatabaseUnavailable:
-            # Nobody can revoke a key either just now, and figures are wanted most while the database is away.
-            if known is not None and now - known[0] < TRUSTED_IN_OUTAGE_S and not known[1].has_expired:
-                return known[1]
+            # During an outage no key can be revoked, and /metrics must remain readable.
+            if cached is not None and now - cached[0] < TRUSTED_IN_OUTAGE_S and not cached[1].has_expired:
+                return cached[1]
             raise
         if key is None:
-            self._remembered.pop(digest, None)
+            self._cache.pop(digest, None)
             return None
-        self._remembered[digest] = (now, key)
-        self._remembered.move_to_end(digest)
-        while len(self._remembered) > MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._cache[digest] = (now, key)
+        self._cache.move_to_end(digest)
+        while len(self._cache) > MAX_REMEMBERED:
+            self._cache.popitem(last=False)
         return key
