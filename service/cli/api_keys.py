@@ -18,13 +18,13 @@ def create(
         str, typer.Option(help="Purpose of the key; shown in lists, refusals and the audit trail.")
     ] = "first",
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="What the key may do; repeatable. Default: everything.")
+        list[Scope] | None, typer.Option(help="Scope of the key; repeatable. Default: all scopes.")
     ] = None,
     collection: Annotated[str | None, typer.Option(help="The only collection that the key may access.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires. Default: never.")] = None,
     rate: Annotated[int | None, typer.Option(min=1, help="Requests per minute. Default: server.rate_limit.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the key to this new file and do not print it.")] = None,
-    if_none: Annotated[bool, typer.Option("--if-none", help="Only if no valid key exists.")] = False,
+    if_none: Annotated[bool, typer.Option("--if-none", help="Create the key only if no valid key exists.")] = False,
 ) -> None:
     """Create a key and print it once."""
     from service.cli import key_operations
@@ -55,5 +55,5 @@ def revoke(key_id: Annotated[uuid.UUID, typer.Argument(help="Id of the key, from
     from service.cli import key_operations
 
     if not key_operations.revoke(key_id):
-        raise StartupError(f"no valid key has the id {key_id}")
+        raise StartupError(f"no valid key has the id {key_id}; `identity-registry keys list` lists the keys")
     typer.echo(f"revoked {key_id}")

@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, help="Verify the audit trail and export 
 def verify(
     heads: Annotated[Path | None, typer.Option(help="File that `audit heads` wrote earlier.")] = None,
 ) -> None:
-    """Verify every chain: an entry that was altered, removed or inserted, and an end that was cut off, are reported."""
+    """Verify every chain and report altered, removed and inserted entries and chains that were cut off."""
     from service.cli import audit_operations
 
     verdicts = audit_operations.verify(heads)
@@ -25,7 +25,7 @@ def verify(
 
 @app.command("heads")
 def export_heads(output: Annotated[Path, typer.Argument(help="New file (JSON).")]) -> None:
-    """Export the end of every chain. Stored outside the database, it shows later whether entries were cut off."""
+    """Export the end of every chain. `audit verify --heads` compares this file with the chains later."""
     from service.cli import audit_operations
 
     typer.echo(f"{output}: the heads of {audit_operations.export_heads(output)} chains")

@@ -94,7 +94,7 @@ def _read(file: Path) -> list[Head]:
             for item in documents
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StartupError(f"{file} does not contain exported heads: {error}") from None
+        raise StartupError(f"{file} does not contain heads that `audit heads` has exported: {error}") from None
 
 
 def _mac(item: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ def upgrade() -> None:
 def backup(
     output: Annotated[Path, typer.Argument(help="New file. It contains biometric data: encrypt it.")],
 ) -> None:
-    """Write the whole registry to one file. The service keeps running; the backup is a snapshot of one moment."""
+    """Write the whole registry to one file. The service may run; the backup is a consistent snapshot."""
     from service.gallery.maintenance import backup
     from service.gallery.storage.server import database_url
     from service.runtime.settings import load_settings
@@ -44,8 +44,7 @@ def restore(
     """Restore a backup in one transaction and migrate it to this release.
 
     Stop the service first if it uses the database. Identities that were erased and keys that were revoked after the
-    backup
-    exist again: erase and revoke them again.
+    backup exist again: erase and revoke them again.
     """
     from service.gallery.maintenance import backup
     from service.gallery.storage import schema

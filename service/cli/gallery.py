@@ -19,8 +19,10 @@ def report(
     output: Annotated[Path, typer.Option(help="Folder for report.md and its plots.")] = Path("gallery-report"),
     threshold: Annotated[float | None, typer.Option(help="Threshold. Default: that of the collection's rate.")] = None,
 ) -> None:
-    """Compare all templates of a collection: scores, probable duplicates, outliers, and the error rates at ten times
-    the size."""
+    """Compare all templates of a collection and write a report.
+
+    The report contains the scores, duplicate candidates, outliers, and the error rates at ten times the size.
+    """
     from service.gallery.storage.server import database_url
     from service.inference.bundle import read_embedder
     from service.recognition.decision import DecisionPolicy
@@ -32,7 +34,7 @@ def report(
     default = OperatingPoint("fmr", settings.recognition.fmr)
     manifests = map(read_embedder, settings.embedder.bundles)
     precision = settings.inference.precision
-    policies = {one.model_id: DecisionPolicy(one.calibration, precision, default) for one in manifests}
+    policies = {item.model_id: DecisionPolicy(item.calibration, precision, default) for item in manifests}
     requested = OperatingPoint.from_request(threshold=threshold)
     with database_url(settings.owner_url, settings.postgres_folder) as url:
         typer.echo(f"written: {run.report(url, policies, collection, output, requested)}")

@@ -38,7 +38,7 @@ def serve(
 
 
 def worker(host: Host = None, port: Port = None) -> None:
-    """Run the models for APIs whose REGISTRY_INFERENCE__WORKER_URL names this worker. It needs no database."""
+    """Run the models for APIs whose REGISTRY_INFERENCE__WORKER_URL names this worker. A worker needs no database."""
     from service.runtime.settings import load_settings
 
     _set_environment("WORKER", HOST=host, PORT=port)
@@ -54,10 +54,10 @@ def jobs(
         typer.Option(help="File that is touched every five seconds while the database responds, for health checks."),
     ] = None,
 ) -> None:
-    """Run background jobs, such as bulk enrolments, in a process of its own.
+    """Run background jobs, such as bulk enrolments, in a separate process.
 
-    Set REGISTRY_JOBS__IN_API=false for the APIs then. Any number of such processes share the jobs. They need the
-    database, the models or a worker, and the folder of uploads.
+    Set REGISTRY_JOBS__IN_API=false for the APIs. Several such processes share the jobs. Each needs the database, the
+    models or a worker, and the folder of uploads.
     """
     import asyncio
 
@@ -74,14 +74,14 @@ def demo(
     photos: Annotated[Path | None, typer.Option(help="Your own folder of <name>/*.jpg.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the annotated picture.")] = Path("demo-output"),
 ) -> None:
-    """Enrol, verify and search for real people through the HTTP API, and check every decision."""
+    """Enrol, verify and search for people of a photo folder through the HTTP API, and check every decision."""
     from service.demo.run import run
 
     raise typer.Exit(run(photos, output))
 
 
 def _set_environment(section: str, **values: object) -> None:
-    """Passes options to uvicorn's processes, which read the environment."""
+    """Sets environment variables, from which uvicorn's processes read the options."""
     for name, value in values.items():
         if value is not None:
             os.environ[f"REGISTRY_{section}__{name}"] = str(value)
@@ -89,7 +89,7 @@ def _set_environment(section: str, **values: object) -> None:
 
 @contextlib.contextmanager
 def _shared_metrics(processes: int) -> Iterator[None]:
-    """Lets several processes behind one port add up their metrics through a temporary folder."""
+    """Creates the temporary folder through which several processes behind one port add up their metrics."""
     if processes == 1 or METRICS_VARIABLE in os.environ:
         yield
         return

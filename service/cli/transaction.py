@@ -19,13 +19,15 @@ Result = TypeVar("Result")
 
 
 def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot: bool = False) -> Result:
-    """Runs `act` and commits. Migrates the schema first if the service would do so at its start.
+    """Runs `act` in one transaction that may see all collections, commits it and returns the result.
+
+    It first migrates the schema if the service would do so at its start.
 
     Args:
         snapshot: all reads see the database at the same moment (REPEATABLE READ).
 
     Raises:
-        StartupError
+        StartupError: the settings are invalid, the role lacks rights, or `act` raised a RegistryError.
     """
     settings = load_settings()
 

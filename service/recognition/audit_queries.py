@@ -22,11 +22,11 @@ class AuditQueries:
     ) -> list[Entry]:
         """Returns up to `limit` entries whose numbers are higher than `after`. Raises CollectionNotFound."""
         await self.read_audit.flush()
-        async with in_collection(self.database, collection) as (connection, row):
-            return await audit_log.page(connection, row.id, limit, after, identity_id, action)
+        async with in_collection(self.database, collection) as (connection, current):
+            return await audit_log.page(connection, current.id, limit, after, identity_id, action)
 
     async def heads(self, collection: str) -> list[Head]:
         """Returns the head of the collection's chain. Raises CollectionNotFound."""
         await self.read_audit.flush()
-        async with in_collection(self.database, collection) as (connection, row):
-            return await audit_log.heads(connection, row.id)
+        async with in_collection(self.database, collection) as (connection, current):
+            return await audit_log.heads(connection, current.id)

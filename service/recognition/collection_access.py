@@ -15,15 +15,19 @@ from service.gallery.storage.database import Database
 async def in_collection(
     database: Database, name: str, pointer: str = "/collection", lock: Lock | None = None
 ) -> AsyncIterator[tuple[AsyncConnection, Collection]]:
-    """Opens a transaction and reads the collection. An error about a missing object names the collection.
+    """Opens a transaction and reads the collection. A NotFound error of the block gets the collection's name.
+
+    Args:
+        pointer: JSON pointer of the collection's name in the request.
+        lock: lock the collection's row until the transaction ends; None: do not lock it.
 
     Raises:
-        CollectionNotFound
+        CollectionNotFound, DatabaseUnavailable
     """
     async with database.transaction() as connection:
-        row = await collections.get(connection, name, pointer, lock)
+        collection = await collections.get(connection, name, pointer, lock)
         try:
-            yield connection, row
+            yield connection, collection
         except NotFound as error:
             raise _named(error, name) from None
 

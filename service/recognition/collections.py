@@ -41,8 +41,8 @@ class CollectionAdministration:
     async def read(self, name: str) -> tuple[Collection, int]:
         """Returns a collection and its number of identities. Raises CollectionNotFound."""
         async with self.database.transaction() as connection:
-            row = await collections.get(connection, name, "/name")
-            return row, (await count(connection, row.id, row.model_id)).people
+            collection = await collections.get(connection, name, "/name")
+            return collection, (await count(connection, collection.id, collection.model_id)).people
 
     async def create(self, name: str, model_id: str | None, settings: Mapping[str, Any], actor: Actor) -> Collection:
         """Creates a collection.
@@ -66,17 +66,17 @@ class CollectionAdministration:
             CollectionNotFound, ModelNotLoaded, RateNotCalibrated, CropsUnavailable
         """
         async with self.database.transaction() as connection:
-            row = await collections.get(connection, name, "/name", lock="update")
-            for model_id in filter(None, (row.model_id, row.secondary_model_id)):
+            collection = await collections.get(connection, name, "/name", lock="update")
+            for model_id in filter(None, (collection.model_id, collection.secondary_model_id)):
                 self._require_supported(settings, model_id)
-            changed = await collections.change(connection, row.id, **settings)
+            changed = await collections.change(connection, collection.id, **settings)
             if settings.get("store_crops") is False:
-                await crops.delete_all(connection, row.id)
-            size = await count(connection, row.id, row.model_id)
+                await crops.delete_all(connection, collection.id)
+            size = await count(connection, collection.id, collection.model_id)
             if (default := _default_rate(settings)) is not None:
                 self.resolver.for_gallery(changed, size, default)  # the gallery may be too large for the rate
             event = Event(Action.COLLECTION_CHANGE, actor, details=settings)
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, collection.id, [event])
             return changed, size.people
 
     async def delete(self, name: str, actor: Actor) -> int:

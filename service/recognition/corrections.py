@@ -18,7 +18,7 @@ from service.recognition.collection_access import in_collection
 
 @dataclass(frozen=True, slots=True)
 class NewCorrection:
-    """`sample`: shows the face that is not the identity's."""
+    """A request to store a correction. `sample`: the face that does not show the identity."""
 
     collection: str
     identity_id: uuid.UUID
@@ -47,16 +47,16 @@ class Corrector:
         self, collection: str, identity_id: uuid.UUID, limit: int, after: PageCursor | None
     ) -> list[Correction]:
         """Returns up to `limit` corrections of an identity, oldest first. Raises IdentityNotFound."""
-        async with in_collection(self.database, collection) as (connection, row):
-            await identities.get(connection, row.id, identity_id)
-            return await corrections.page(connection, row.id, identity_id, row.model_id, limit, after)
+        async with in_collection(self.database, collection) as (connection, current):
+            await identities.get(connection, current.id, identity_id)
+            return await corrections.page(connection, current.id, identity_id, current.model_id, limit, after)
 
     async def remove(self, collection: str, identity_id: uuid.UUID, correction_id: uuid.UUID, actor: Actor) -> None:
         """Deletes a correction under every model, and its crop. Raises CorrectionNotFound."""
-        async with in_collection(self.database, collection) as (connection, row):
-            await corrections.remove(connection, row.id, identity_id, correction_id)
+        async with in_collection(self.database, collection) as (connection, current):
+            await corrections.remove(connection, current.id, identity_id, correction_id)
             event = Event(Action.CORRECT, actor, identity_id, {"taken_back": str(correction_id)})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, current.id, [event])
 
     async def _correct(self, request: NewCorrection) -> Correction:
         async with in_collection(self.database, request.collection) as (connection, collection):
@@ -79,7 +79,7 @@ class Corrector:
             if (collection.id, collection.models) != (observed.id, observed.models):
                 raise ModelsChangedError
             await identities.lock(connection, collection.id, request.identity_id)
-            embeddings = {model_id: one.embedding for model_id, one in faces.items()}
+            embeddings = {model_id: embedded.embedding for model_id, embedded in faces.items()}
             scope = connection, collection.id, request.identity_id
             [correction, *_] = await corrections.add(*scope, embeddings, source)
             if collection.store_crops and self.crop_cipher is not None and face.crop is not None:

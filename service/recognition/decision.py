@@ -1,4 +1,4 @@
-"""Resolves requested error rates to thresholds, and thresholds to the error rates for which they stand.
+"""Computes the thresholds for requested error rates, and the error rates at thresholds.
 
 One comparison of two faces is a false match with the false match rate (FMR) of the model's calibration. An identity
 with n templates is compared n times, and a gallery of T templates T times. With
@@ -32,14 +32,14 @@ from service.recognition.operating_point import (
 )
 
 CACHED_DECISIONS = 1024
-"""Decisions that a policy keeps: searches of one gallery mostly have the same operating point and size."""
+"""Decisions that a policy caches: searches of one gallery mostly have the same operating point and size."""
 OUTLIER_FMR = 1e-2
-"""Share of pairs of different people whose similarity is higher than that of an outlier."""
+"""False match rate at the outlier threshold, below which a picture is an outlier of its identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The threshold for an identity with one template, and the rates for which it stands; None if they are unknown."""
+    """The threshold for an identity with one template, and its error rates; None: a rate is unknown."""
 
     threshold: float
     fmr: Rate | None
@@ -49,13 +49,13 @@ class Decision:
     _pictures: int = 1
 
     def threshold_for(self, templates: int) -> float:
-        """Returns the threshold for an identity with so many templates. Raises RateNotCalibrated."""
+        """Returns the threshold for an identity with this number of templates. Raises RateNotCalibrated."""
         if self._rate_per_person is None or templates <= 1:
             return self.threshold
         return self._policy.threshold_for("fmr", self._rate_per_person, templates * self._pictures)
 
     def threshold_at(self, score: float, templates: int) -> float:
-        """Returns the threshold for a score; one below the threshold for one template needs no other threshold."""
+        """Returns the threshold to compare with `score`. More templates never lower it: a low score needs no lookup."""
         return self.threshold if score < self.threshold else self.threshold_for(templates)
 
     def accepts(self, score: float, templates: int = 1) -> bool:
@@ -67,7 +67,7 @@ class Decision:
         return self.accepts(candidate.score, candidate.template_count) and not candidate.overruled
 
     def fmr_against(self, templates: int) -> Rate | None:
-        """Returns the false match rate against one identity with so many templates."""
+        """Returns the false match rate against an identity with this number of templates; None: it is unknown."""
         return self.fmr if self._rate_per_person is not None or self.fmr is None else self.fmr.of_many(templates)
 
 
@@ -131,7 +131,7 @@ class DecisionPolicy:
     def threshold_for(self, kind: RateKind, rate: float, comparisons: int = 1) -> float:
         """Returns the threshold at which `comparisons` together have the rate.
 
-        An FPIR above every measured rate gets the lowest measured threshold, which keeps it.
+        For an FPIR above every measured rate, it returns the lowest measured threshold, at which the FPIR is lower.
 
         Raises:
             RateNotCalibrated
@@ -173,7 +173,7 @@ class DecisionPolicy:
 
 @dataclass(frozen=True)
 class DecisionResolver:
-    """Resolves the operating point of a request, else of its collection, else of the service's settings.
+    """Resolves the operating point of a request or, without one, of its collection or of the service's settings.
 
     Attributes:
         policies: by model id, the main model's first.
@@ -206,13 +206,12 @@ class DecisionResolver:
         except RateNotCalibrated as error:
             raise RateNotCalibrated(
                 f"the default rate of the collection {collection.name!r} is not calibrated for its present size, and "
-                "the "
-                f"request has no rate: {error.detail}. PATCH /collections/{collection.name} changes the default",
+                f"the request has no rate: {error.detail}. PATCH /collections/{collection.name} changes the default",
                 **error.extensions,
             ) from None
 
     def for_duplicates(self, collection: Collection, size: GallerySize, pictures: int) -> Decision:
-        """Returns the decision about duplicates: at `duplicate_fpir`, or else at the lowest measured FMR.
+        """Returns the decision about duplicates: at `duplicate_fpir` if calibrated, else at the lowest measured FMR.
 
         Each of the new identity's pictures is compared with the whole gallery, and one match is enough.
 
@@ -228,17 +227,16 @@ class DecisionResolver:
             return policy.decide(OperatingPoint("threshold", policy.threshold_for("fmr", lowest)), comparisons)
 
     def require_resolvable(self, default: OperatingPoint | None, model_id: str) -> None:
-        """Raises RateNotCalibrated or ModelNotLoaded for a default rate that no gallery could have."""
+        """Raises RateNotCalibrated or ModelNotLoaded for a default rate that is not calibrated for any gallery."""
         if default is not None:
             self.policy_of(model_id).decide(default, Comparisons())
 
     def require_duplicates_decidable(self, model_id: str) -> tuple[float, float]:
-        """Returns the lowest and the highest measured rate. Raises RateNotCalibrated, ModelNotLoaded."""
+        """Returns the lowest and the highest measured FMR. Raises RateNotCalibrated, ModelNotLoaded."""
         if (measured := self.policy_of(model_id).range) is None:
             raise RateNotCalibrated(
-                f"the model {model_id!r} has no calibration for the precision in use, and the search for duplicates "
-                "needs "
-                "one; set `duplicates` to `allow`",
+                f"the model {model_id!r} has no calibration for the precision in use, which the search for duplicates "
+                "needs; set `duplicates` to `allow`",
                 pointer="/duplicates",
             )
         return measured

@@ -8,13 +8,12 @@ from service.recognition.enrolment_records import EnrolmentRequest
 
 
 def duplicate_person(request: EnrolmentRequest, duplicates: Sequence[Candidate]) -> DuplicatePerson:
-    """Returns the error. It names the other identities only if the caller may learn which they are."""
+    """Returns the error. It names the other identities only if the caller may identify people."""
     named = duplicates if request.may_identify else []
     names = ", ".join(repr(candidate.external_id) for candidate in named[:3]) or "an enrolled identity"
     return DuplicatePerson(
         f"{request.external_id!r} looks like {names}, and the collection rejects duplicates. Register the picture "
-        "under "
-        "that external_id, merge the two, or change the collection's `duplicates`",
+        "under the external_id of that identity, or set the collection's `duplicates` to `warn`",
         duplicates=[
             {
                 "identity_id": str(candidate.id),

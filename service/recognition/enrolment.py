@@ -74,7 +74,7 @@ class Enroller:
         return self._enrolment(collection, outcomes, result)
 
     async def _observe(self, collection: Collection, request: EnrolmentRequest) -> list[ImageOutcome]:
-        """Raises RegistryError if no picture is accepted."""
+        """Returns the outcome of each picture. Raises RegistryError if no picture is accepted."""
         samples.require_loaded(collection, self.engine)
         secondary = samples.secondary_model_of(collection, self.engine)
         keep_crops = collection.store_crops or secondary is not None
@@ -91,7 +91,7 @@ class Enroller:
         return await self._re_embed(outcomes, secondary, background)
 
     async def _re_embed(self, outcomes: list[ImageOutcome], model_id: str, background: bool) -> list[ImageOutcome]:
-        """Adds the secondary model's embeddings. A supplied embedding has no crop and gets none."""
+        """Adds the secondary model's faces to the outcomes, except for supplied embeddings, which have no crop."""
         crops = {
             index: outcome.face.crop
             for index, outcome in enumerate(outcomes)
@@ -104,9 +104,9 @@ class Enroller:
     async def _prepare(
         self, collection: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
     ) -> NewEnrolment:
-        """Computes hashes and encrypts crops before the transaction and on another thread."""
+        """Returns the enrolment to store. Hashes and encrypted crops are computed on another thread."""
         pairs = zip(request.samples, outcomes, strict=True)
-        accepted = [(item, one.face, one.secondary) for item, one in pairs if one.face is not None]
+        accepted = [(item, outcome.face, outcome.secondary) for item, outcome in pairs if outcome.face is not None]
         faces = [face for _, face, _ in accepted]
         sources = await samples.source_hashes([item for item, _, _ in accepted], faces)
         templates = [_template(collection.model_id, source, face) for source, face in zip(sources, faces, strict=True)]
@@ -168,7 +168,9 @@ class Enroller:
         return DuplicateCheck(
             probes=probes,
             decide=lambda size: self.resolver.for_duplicates(collection, size, len(probes)).matches,
-            refuse=(lambda found: duplicate_person(request, found)) if policy is DuplicatePolicy.REJECT else None,
+            refuse=(lambda candidates: duplicate_person(request, candidates))
+            if policy is DuplicatePolicy.REJECT
+            else None,
         )
 
     def _enrolment(
@@ -223,7 +225,7 @@ def _no_picture() -> FaceRejected:
 
 
 def _template(model_id: str, source: bytes, face: Face, detection: Detection | None = None) -> NewTemplate:
-    """`detection`: of the face in the picture, if `face` was embedded from its crop."""
+    """Returns the template. `detection`: that of the picture, if `face` was embedded from an aligned crop."""
     detection = detection or face.detection
     return NewTemplate(model_id, source, face.embedding, detection.box, detection.score, face.quality.score)
 

@@ -22,7 +22,7 @@ class ImageOutcome:
     Attributes:
         secondary: the same face under the collection's secondary model.
         overridden: the reasons for which the quality limits would refuse the face without `force`.
-        similarity: cosine to the nearest other template of the identity; None: there is no other.
+        similarity: cosine, -1 to 1, to the nearest other template of the identity; None: there is no other.
         outlier: the similarity is so low that the picture may show somebody else.
     """
 
@@ -38,7 +38,13 @@ class ImageOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """`images`: in the order of the request. `duplicate_candidates`: other identities that match, best first."""
+    """The result of an enrolment.
+
+    Attributes:
+        created: the identity is new.
+        images: in the order of the request.
+        duplicate_candidates: other identities that match, best first.
+    """
 
     identity: Identity
     created: bool
@@ -55,12 +61,12 @@ class IdempotentReplay:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRequest:
-    """Asks that a request takes effect once, even if it arrives several times.
+    """The Idempotency-Key of a request, which takes effect once even if it arrives several times.
 
     Attributes:
-        key: the client's name of the request.
-        request_sha256: digest of the whole request.
-        render: returns the response to store.
+        key: value of the header Idempotency-Key.
+        request_sha256: SHA-256 of the whole request.
+        render: returns the response to store, as JSON.
     """
 
     key: str
@@ -75,7 +81,7 @@ class EnrolmentRequest:
     Attributes:
         force: enrol faces that the quality limits refuse.
         may_identify: the caller may learn which identities look alike.
-        record: writes more rows in the same transaction.
+        record: writes additional rows in the transaction of the enrolment.
     """
 
     collection: str

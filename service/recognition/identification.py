@@ -24,8 +24,8 @@ class FaceMatches:
     """The faces of one probe, and the nearest identities, best first.
 
     Attributes:
-        lowest_similarity: the lowest cosine between two of the faces; None for a single face.
-        outlier: it is so low that the faces may show several people.
+        lowest_similarity: the lowest cosine, -1 to 1, between two of the faces; None for a single face.
+        outlier: `lowest_similarity` is so low that the faces may show several people.
     """
 
     faces: list[Face]
@@ -36,7 +36,13 @@ class FaceMatches:
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """The result of an identification. `detections`: every detected face of the pictures."""
+    """The result of an identification.
+
+    Attributes:
+        matches: one item for each probe.
+        detections: every detected face of the pictures.
+        search_ms: duration of the database search in milliseconds.
+    """
 
     matches: list[FaceMatches]
     detections: list[Detection]
@@ -89,21 +95,22 @@ class Identifier:
         collection, size = await self.search.begin(request.collection)
         samples.require_loaded(collection, self.engine)
         decision = self.resolver.for_gallery(collection, size, request.requested, len(request.samples))
-        results = await samples.observe(self.engine, request.samples, collection.model_id)
+        observed = await samples.observe(self.engine, request.samples, collection.model_id)
         observations = [
             samples.require_observation(result, pointer)
-            for result, pointer in zip(results, _pointers(request), strict=True)
+            for result, pointer in zip(observed, _pointers(request), strict=True)
         ]
         faces = _probes(request, observations)
         fused = [_fuse(group) for group in faces]
         started = time.perf_counter()
         probes = [probe for probe, _ in fused]
-        found = await self.search.run(collection, size, probes, request.top_k, request.metadata_filter, request.explain)
+        scope = collection, size, probes, request.top_k, request.metadata_filter
+        results = await self.search.run(*scope, request.explain)
         outliers_below = self.resolver.outliers_below[collection.model_id]
         elapsed_ms = (time.perf_counter() - started) * 1000
         matches = [
             FaceMatches(group, result, lowest, lowest is not None and lowest < outliers_below)
-            for group, result, (_, lowest) in zip(faces, found, fused, strict=True)
+            for group, result, (_, lowest) in zip(faces, results, fused, strict=True)
         ]
         detections = [detection for observation in observations for detection in observation.detections]
         return Identification(matches, detections, decision, elapsed_ms, collection.model_id)

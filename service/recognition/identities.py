@@ -23,7 +23,7 @@ from service.recognition.read_audit import ReadAuditBuffer
 
 @dataclass(frozen=True, slots=True)
 class IdentityFilter:
-    """Which identities a list contains: those with this label, this external id, and this metadata."""
+    """Selects the identities of a list by label, external id and metadata. None: the attribute is not compared."""
 
     label: str | None = None
     external_id: str | None = None
@@ -43,45 +43,45 @@ class IdentityAdministration:
     ) -> list[Identity]:
         """Returns up to `limit` identities in the order of their creation. Raises InvalidFilter."""
         condition = None if chosen.metadata is None else condition_of(chosen.metadata)
-        async with in_collection(self.database, collection) as (connection, row):
-            scope = connection, row.id, limit, after
+        async with in_collection(self.database, collection) as (connection, current):
+            scope = connection, current.id, limit, after
             return await identities.page(*scope, chosen.label, chosen.external_id, condition)
 
     async def read(self, collection: str, identity_id: uuid.UUID) -> Identity:
-        """Raises IdentityNotFound."""
-        async with in_collection(self.database, collection) as (connection, row):
-            return await identities.get(connection, row.id, identity_id)
+        """Returns an identity. Raises CollectionNotFound, IdentityNotFound."""
+        async with in_collection(self.database, collection) as (connection, current):
+            return await identities.get(connection, current.id, identity_id)
 
     async def change(
         self, collection: str, identity_id: uuid.UUID, changes: Mapping[str, Any], actor: Actor
     ) -> Identity:
         """Sets columns of an identity. Raises IdentityNotFound."""
-        async with in_collection(self.database, collection) as (connection, row):
-            changed = await identities.change(connection, row.id, identity_id, **changes)
+        async with in_collection(self.database, collection) as (connection, current):
+            changed = await identities.change(connection, current.id, identity_id, **changes)
             event = Event(Action.CHANGE, actor, identity_id, {"fields": sorted(changes)})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, current.id, [event])
             return changed
 
     async def erase(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> Receipt:
         """Deletes an identity with everything that is stored about it. Raises IdentityNotFound."""
-        async with in_collection(self.database, collection) as (connection, row):
-            return await erasure.erase(connection, self.audit_trail, row.id, identity_id, actor)
+        async with in_collection(self.database, collection) as (connection, current):
+            return await erasure.erase(connection, self.audit_trail, current.id, identity_id, actor)
 
     async def export(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> SubjectData:
         """Returns everything that is stored about an identity. Raises IdentityNotFound."""
         await self.read_audit.flush()
-        async with in_collection(self.database, collection) as (connection, row):
-            data = await subject_data.read(connection, row.id, identity_id)
-            await self.audit_trail.append(connection, row.id, [Event(Action.EXPORT, actor, identity_id)])
+        async with in_collection(self.database, collection) as (connection, current):
+            data = await subject_data.read(connection, current.id, identity_id)
+            await self.audit_trail.append(connection, current.id, [Event(Action.EXPORT, actor, identity_id)])
             return data
 
     async def templates(
         self, collection: str, identity_id: uuid.UUID, model_id: str | None, limit: int, after: PageCursor | None
     ) -> list[StoredTemplate]:
         """Returns up to `limit` templates of an identity, oldest first. Raises IdentityNotFound."""
-        async with in_collection(self.database, collection) as (connection, row):
-            await identities.get(connection, row.id, identity_id)
-            return await templates.page(connection, row.id, identity_id, model_id or row.model_id, limit, after)
+        async with in_collection(self.database, collection) as (connection, current):
+            await identities.get(connection, current.id, identity_id)
+            return await templates.page(connection, current.id, identity_id, model_id or current.model_id, limit, after)
 
     async def delete_template(
         self, collection: str, identity_id: uuid.UUID, template_id: uuid.UUID, actor: Actor
@@ -91,11 +91,11 @@ class IdentityAdministration:
         Raises:
             IdentityNotFound, TemplateNotFound
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, row):
-            await identities.lock(connection, row.id, identity_id)
-            remaining = await templates.remove(connection, row.id, identity_id, template_id)
+        async with in_collection(self.database, collection, lock="share") as (connection, current):
+            await identities.lock(connection, current.id, identity_id)
+            remaining = await templates.remove(connection, current.id, identity_id, template_id)
             event = Event(Action.DELETE_TEMPLATE, actor, identity_id, {"left": remaining})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, current.id, [event])
             return remaining
 
     async def merge(
@@ -106,11 +106,11 @@ class IdentityAdministration:
         Raises:
             IdentityNotFound
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, row):
-            moved = await merge_split_move.merge(connection, row.id, target, sources)
-            merged = await identities.get(connection, row.id, target)
+        async with in_collection(self.database, collection, lock="share") as (connection, current):
+            moved = await merge_split_move.merge(connection, current.id, target, sources)
+            merged = await identities.get(connection, current.id, target)
             event = Event(Action.MERGE, actor, target, {"identities": sorted(map(str, sources))})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, current.id, [event])
             return merged, moved
 
     async def split(
@@ -128,12 +128,12 @@ class IdentityAdministration:
         Raises:
             IdentityNotFound, IdentityExists, TemplateNotFound, NoTemplateLeft
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, row):
-            scope = connection, row, source, template_ids
+        async with in_collection(self.database, collection, lock="share") as (connection, current):
+            scope = connection, current, source, template_ids
             created = await merge_split_move.split(*scope, external_id, label, metadata)
             event = Event(Action.SPLIT, actor, source, {"identity": str(created)})
-            await self.audit_trail.append(connection, row.id, [event])
-            return await identities.get(connection, row.id, created)
+            await self.audit_trail.append(connection, current.id, [event])
+            return await identities.get(connection, current.id, created)
 
     async def move(self, collection: str, identity_id: uuid.UUID, target: str, actor: Actor) -> Identity:
         """Moves an identity to another collection.
@@ -142,21 +142,21 @@ class IdentityAdministration:
             CollectionNotFound, IdentityNotFound, IdentityExists
             OtherModel: the active models of the collections differ.
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, row):
-            other = await gallery_collections.get(connection, target, "/to", lock="share")
-            if other.model_id != row.model_id:
+        async with in_collection(self.database, collection, lock="share") as (connection, current):
+            destination = await gallery_collections.get(connection, target, "/to", lock="share")
+            if destination.model_id != current.model_id:
                 raise OtherModel(
-                    f"the collection {target!r} uses the model {other.model_id!r}, and {collection!r} uses "
-                    f"{row.model_id!r}; register the person's pictures in {target!r} instead",
+                    f"the collection {target!r} uses the model {destination.model_id!r}, and {collection!r} uses "
+                    f"{current.model_id!r}; register the person's pictures in {target!r} instead",
                     pointer="/to",
                 )
-            if other.id == row.id:
-                return await identities.get(connection, row.id, identity_id)
-            await merge_split_move.move(connection, row, other, identity_id)
-            moved = await identities.get(connection, other.id, identity_id)
-            out = Event(Action.MOVE_OUT, actor, identity_id, {"other": str(other.id)})
-            into = Event(Action.MOVE_IN, actor, identity_id, {"other": str(row.id)})
+            if destination.id == current.id:
+                return await identities.get(connection, current.id, identity_id)
+            await merge_split_move.move(connection, current, destination, identity_id)
+            moved = await identities.get(connection, destination.id, identity_id)
+            out = Event(Action.MOVE_OUT, actor, identity_id, {"other": str(destination.id)})
+            into = Event(Action.MOVE_IN, actor, identity_id, {"other": str(current.id)})
             # In the order of the ids, so that two moves in opposite directions lock the two heads in the same order.
-            for collection_id, event in sorted([(row.id, out), (other.id, into)], key=lambda item: item[0]):
+            for collection_id, event in sorted([(current.id, out), (destination.id, into)], key=lambda item: item[0]):
                 await self.audit_trail.append(connection, collection_id, [event])
             return moved

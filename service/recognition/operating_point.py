@@ -39,7 +39,7 @@ class Comparisons:
 
     Attributes:
         pictures: the number of pictures that are fused into the probe. The false match rate of a fused probe lies
-            between that of one comparison and that of so many comparisons (`python -m tools.fused_probes`).
+            between that of one and that of `pictures` comparisons (`python -m tools.fused_probes`).
     """
 
     people: int = 1
@@ -55,7 +55,7 @@ class Rate:
     interval: Interval | None
 
     def of_many(self, comparisons: int) -> "Rate":
-        """Returns the rate of at least one error in so many independent comparisons."""
+        """Returns the rate of at least one error in `comparisons` independent comparisons."""
         interval = self.interval
         if interval is not None:
             interval = (rate_of_many(interval[0], comparisons), rate_of_many(interval[1], comparisons))

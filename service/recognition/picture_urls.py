@@ -1,4 +1,4 @@
-"""Fetches pictures from addresses, from the hosts that the operator allows and no others."""
+"""Fetches pictures from URLs. Only hosts that the operator allows are contacted."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 async def fetch(url: str, allowed: Sequence[str], max_bytes: int) -> bytes:
-    """Returns the bytes at an address.
+    """Returns the bytes at a URL.
 
     Redirects are not followed: they could lead to a host that is not allowed, or into the local network.
 
@@ -22,26 +22,26 @@ async def fetch(url: str, allowed: Sequence[str], max_bytes: int) -> bytes:
 
     Raises:
         UrlNotAllowed: the host is not allowed, or the scheme is neither http nor https.
-        UrlUnreachable: there is no answer within ten seconds, or its status is not 200.
-        ImageTooLarge
+        UrlUnreachable: there is no response within ten seconds, or its status is not 200.
+        ImageTooLarge: the response has more than `max_bytes` bytes.
     """
     _require_allowed(url, allowed)
     try:
         async with (
             asyncio.timeout(TIMEOUT_S),
             aiohttp.ClientSession() as session,
-            session.get(url, allow_redirects=False) as answer,
+            session.get(url, allow_redirects=False) as response,
         ):
-            if answer.status != 200:
-                raise UrlUnreachable(f"the address returns HTTP status {answer.status}", pointer="/url")
-            return await _read(answer, max_bytes)
+            if response.status != 200:
+                raise UrlUnreachable(f"the URL returns HTTP status {response.status}; 200 is required", pointer="/url")
+            return await _read(response, max_bytes)
     except (aiohttp.ClientError, TimeoutError, ValueError):
-        raise UrlUnreachable("the address does not respond", pointer="/url") from None
+        raise UrlUnreachable(f"the URL does not respond within {TIMEOUT_S} s", pointer="/url") from None
 
 
-async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     content = bytearray()
-    async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
         content += chunk
         if len(content) > max_bytes:
             raise ImageTooLarge(f"the file has more than {max_bytes:,} bytes (limits.max_image_bytes)", pointer="/url")

@@ -17,7 +17,7 @@ def default_problem(policy: DecisionPolicy) -> str | None:
 
 
 def most_templates(policy: DecisionPolicy) -> int | None:
-    """Returns the most templates of an identity for which the default FMR is calibrated; None: it is unknown."""
+    """Returns the maximum number of templates per identity at which the default FMR is calibrated; None: unknown."""
     if policy.range is None or policy.default.kind != "fmr":
         return None
     lowest = policy.range[0] * (1 - 1e-9)

@@ -35,7 +35,7 @@ class Predictor:
         """Returns the picture's faces, and the classifier. Nothing is stored except an audit event.
 
         Args:
-            url: the address of the picture's data; None: `picture` has them.
+            url: URL of the picture; None: `picture` contains the picture's bytes.
             collection: the collection whose audit trail records the event.
 
         Raises:

@@ -1,6 +1,6 @@
 """Buffers audit events of read operations and writes them in batches.
 
-A search does not contend for the lock of the audit chain's head.
+Searches therefore do not contend for the lock of the audit chain's head.
 """
 
 import asyncio
@@ -56,9 +56,9 @@ class ReadAuditBuffer:
             try:
                 await self.flush()
             except DatabaseUnavailable as error:
-                log.warning("%d audit events wait: %s", len(self._buffer), error.detail)
+                log.warning("%d audit events wait for the database: %s", len(self._buffer), error.detail)
             except Exception:
-                log.exception("audit events could not be written")
+                log.exception("the audit events of read operations could not be written")
 
     async def flush(self) -> None:
         """Writes the buffered events, one transaction for each collection.
@@ -86,6 +86,8 @@ class ReadAuditBuffer:
         async with self._database.transaction() as connection:
             try:
                 collection = await collections.get(connection, name)
-            except CollectionNotFound:  # it was deleted, or a comparison of two pictures named one that does not exist
+            except (
+                CollectionNotFound
+            ):  # deleted since, or named by a comparison of two pictures, which does not read it
                 collection = await collections.get(connection, DEFAULT)
             await self._audit_trail.append(connection, collection.id, events)

@@ -1,4 +1,4 @@
-"""Checks whether the service can do its work."""
+"""Checks that the database responds and that this release is compatible with its schema."""
 
 import asyncio
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From the pictures and supplied embeddings of a request to one face sample each, or the reason why there is none."""
+"""Converts the pictures and supplied embeddings of a request to faces, or to the error of each."""
 
 import asyncio
 import hashlib
@@ -34,15 +34,15 @@ from service.vision.sample import Quality
 Result = TypeVar("Result")
 MODEL_CHANGE_ATTEMPTS = 5
 MAX_LENGTH_ERROR = 0.01
-"""The greatest deviation of a supplied embedding's length from 1, which half precision and rounding cause."""
+"""Maximum deviation of a supplied embedding's length from 1. Half precision and rounding cause deviations."""
 NO_DETECTION = Detection((0.0, 0.0, 0.0, 0.0), 1.0, None)
 NO_QUALITY = Quality(face_px=0, sharpness=0, asymmetry=0, brightness=0, score=None)
 SAME_FACE_PX = 32
-"""Two faces of one picture whose centres lie in the same square of this size are the same face."""
+"""Two faces of one picture whose centres lie in the same square of this side length in pixels are the same face."""
 
 
 def supplied_embedding(data: bytes, model_id: str | None, engine: Engine, pointer: str) -> SuppliedEmbedding:
-    """Reads an embedding in little-endian float32 and normalises it to length 1.
+    """Parses an embedding, (dim,) little-endian float32, and normalises it to length 1.
 
     Raises:
         InvalidEmbedding: the model or the dimension is wrong, or the embedding is not normalised.
@@ -71,6 +71,9 @@ async def observe(
 
     Args:
         keep_crops: faces from pictures include their aligned crops.
+
+    Returns:
+        One observation or error for each sample, in the order of `samples`.
     """
     pictures = [replace(item, model_id=model_id, keep_crop=keep_crops) for item in samples if isinstance(item, Picture)]
     observed = iter(await engine.observe(pictures) if pictures else [])
@@ -80,17 +83,17 @@ async def observe(
 async def re_embed(
     engine: Engine, crops: Sequence[bytes], model_id: str, background: bool = False
 ) -> list[Face | RegistryError]:
-    """Embeds aligned crops with another model."""
+    """Embeds aligned crops with another model. Returns one face or error for each crop."""
     pictures = [Picture(crop, cropped=True, model_id=model_id, background=background) for crop in crops]
     observed = await engine.observe(pictures) if pictures else []
     return [item if isinstance(item, RegistryError) else item.faces[0] for item in observed]
 
 
 def subject_face(sample: Sample, result: Observation | RegistryError, pointer: str) -> Face:
-    """Returns the face that the sample is about.
+    """Returns the face of the sample that is enrolled or compared.
 
     Raises:
-        NoFace, SeveralFaces: with the boxes of the detected faces.
+        NoFace, SeveralFaces: the extensions contain the boxes of the detected faces.
         RegistryError: the picture's own error, with the pointer.
     """
     observation = require_observation(result, pointer)
@@ -106,7 +109,9 @@ def subject_face(sample: Sample, result: Observation | RegistryError, pointer: s
             faces=boxes,
         )
     if choice is FaceChoice.BOX and boxes:
-        raise NoFace("no detected face overlaps the box", pointer=pointer, faces=boxes)
+        raise NoFace(
+            "no detected face overlaps the box; send the box of one of the detected faces", pointer=pointer, faces=boxes
+        )
     detail = "the detector finds no face in the picture; turn the picture upright if the face lies on its side"
     raise NoFace(detail, pointer=pointer, faces=boxes)
 
@@ -124,8 +129,7 @@ def describe(detection: Detection) -> dict[str, Any]:
 
 
 def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
-    """Returns the error for a face of insufficient quality, with every measure and its limit; None: it is
-    sufficient."""
+    """Returns the error for a face of insufficient quality, with all measures and limits; None: it is sufficient."""
     quality = face.quality
     checks = {
         "too_small": quality.face_px < limits.min_face_px,
@@ -149,9 +153,9 @@ def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
 
 
 async def source_hashes(samples: Sequence[Sample], faces: Sequence[Face]) -> list[bytes]:
-    """Returns the SHA-256 of each sample and of the place of its face, computed on another thread.
+    """Returns the SHA-256 (32 bytes) of each sample and the position of its face, computed on another thread.
 
-    The same picture and the same face have the same hash; another face of a group photo has another one.
+    The same face of the same picture has the same hash; other faces of a group photo have different hashes.
     """
     return await asyncio.to_thread(lambda: [_source_hash(*pair) for pair in zip(samples, faces, strict=True)])
 
@@ -170,7 +174,7 @@ def _observation(sample: SuppliedEmbedding, model_id: str) -> Observation | Regi
 
 
 async def retry_on_model_change(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Repeats an attempt whose collection changed its models, so that embeddings of two models are never compared.
+    """Repeats an attempt if the collection's models changed during it: embeddings of two models must not be compared.
 
     Raises:
         Conflict: the models changed during five attempts.

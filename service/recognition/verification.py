@@ -25,7 +25,8 @@ class Verification:
     """The result of a comparison.
 
     Attributes:
-        threshold, fmr: of this comparison with all templates of the identity.
+        score: cosine similarity, -1 to 1; the highest one if the identity has several templates.
+        threshold, fmr: those of the comparison with all templates of the identity.
         face_b: None if the probe was compared with an identity.
         overruled: the probe is nearer to a corrected face than to the identity's templates.
     """
@@ -65,7 +66,7 @@ class Verifier:
     read_audit: ReadAuditBuffer
 
     async def verify(self, request: VerificationRequest) -> Verification:
-        """Compares. Nothing is stored except audit events.
+        """Compares both sides of the request. Nothing is stored except an audit event.
 
         Raises:
             CollectionNotFound, IdentityNotFound, ModelNotLoaded, RateNotCalibrated, RegistryError
@@ -95,12 +96,13 @@ class Verifier:
     async def _decide(self, request: VerificationRequest, sample_b: Sample) -> tuple[Decision, str]:
         """Returns the decision for two pictures and its model.
 
-        The gallery is read only for the collection's default rate, or for an FPIR, which is that of a search of the
-        collection. Then the collection's model applies, otherwise that of a supplied embedding, or the main model.
+        For the collection's default rate and for an FPIR, which is that of a search of the collection, the gallery is
+        read and the collection's model applies. Otherwise the model of a supplied embedding or the main model applies.
         """
         requested = request.requested
         if requested is not None and requested.kind != "fpir":
-            supplied = [one.model_id for one in (request.sample_a, sample_b) if isinstance(one, SuppliedEmbedding)]
+            pair = request.sample_a, sample_b
+            supplied = [sample.model_id for sample in pair if isinstance(sample, SuppliedEmbedding)]
             model_id = supplied[0] if supplied else self.engine.model_id
             return self.resolver.policy_of(model_id).decide(requested, None), model_id
         collection, size = await self.search.begin(request.collection)

@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 
 async def open_databases(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Database, Database]:
-    """Migrates the schema if the settings say so.
+    """Opens the database and migrates the schema if the settings require it.
 
     Returns:
         Connections of the tables' owner, for building indexes, and connections with the rights of the service's role.
 
     Raises:
-        StartupError
+        StartupError: the database is unreachable, or the schema cannot be migrated.
     """
     server = database_url(settings.owner_url, settings.postgres_folder)
     owner_url = await asyncio.to_thread(server.__enter__)
@@ -71,13 +71,15 @@ async def prepare_gallery(
             if settings.server.keys_required and not await api_keys.any_valid(connection):
                 log.warning("no API key exists, so every request is refused; run `identity-registry keys create`")
             if not can_store_crops and await collections.any_stores_crops(connection):
-                log.warning("a collection is configured to store crops, and none are stored: set crops.key")
+                log.warning(
+                    "a collection is configured to store crops, but the service has no key to encrypt them; set crops.key"
+                )
             if not await row_security.row_security_applies(connection):
                 log.warning("row-level security does not apply to the database role; it can read every collection")
             await schema.require_pgvector(connection)
-            for one in manifests:
-                fingerprint = embedding_fingerprint(one)
-                await collections.add_model(connection, one.model_id, one.embedding_dim, fingerprint, one.supersedes)
+            for manifest in manifests:
+                model = manifest.model_id, manifest.embedding_dim, embedding_fingerprint(manifest)
+                await collections.add_model(connection, *model, manifest.supersedes)
             try:
                 await collections.get(connection, collections.DEFAULT)
             except CollectionNotFound:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service.inference.local import LocalEngine
 
 MAX_THREADS = 8
-"""More threads do not make a single picture faster."""
+"""Maximum number of threads: more of them do not reduce the time of a single picture."""
 
 
 def build_engine(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:
@@ -27,7 +27,7 @@ def build_engine(settings: Settings, manifests: Sequence[EmbedderManifest]) -> H
 
 
 def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
-    """Loads the models. `processes` of this kind share the machine's cores. Raises StartupError."""
+    """Loads the models. `processes`: number of processes that share the cores of the machine. Raises StartupError."""
     try:
         from service.inference.detector import YoloFaceDetector
         from service.inference.embedder import FaceEmbedder
@@ -70,6 +70,7 @@ def build_remote(settings: Settings, manifests: Sequence[EmbedderManifest]) -> H
 
 
 def models_key(settings: Settings, manifests: Sequence[EmbedderManifest]) -> str:
-    """Returns what API and worker must agree on: the protocol, and everything on which scores and thresholds depend."""
-    models = (f"{one.model_id}/{settings.inference.precision}/{equivalent_fingerprints(one)[0]}" for one in manifests)
+    """Returns the key by which API and worker check that they run the same protocol, models and precision."""
+    precision = settings.inference.precision
+    models = (f"{item.model_id}/{precision}/{equivalent_fingerprints(item)[0]}" for item in manifests)
     return ",".join([VERSION, *models])

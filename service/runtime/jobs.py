@@ -1,4 +1,4 @@
-"""Composition root of the job runner, in the API's process or in a process of its own."""
+"""Composition root of the job runner, which runs in the API's process or in a separate process."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ async def serve_jobs(settings: Settings, alive: Path | None = None) -> None:
 
 
 async def run_jobs(settings: Settings, state: AppState) -> None:
-    """Runs jobs until it is cancelled."""
+    """Runs jobs until the task is cancelled."""
 
     def open_source(job: Job) -> PictureSource:
         if "folder" in job.request:

@@ -33,6 +33,7 @@ from service.runtime.settings import Settings
 from service.runtime.use_case_sections import RecognitionSettings
 
 MAX_TEMPLATES_OF_A_REQUEST = 32
+"""Maximum number of pictures of one POST /register."""
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +42,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
     """Opens everything that the routes and jobs need, and closes it at the end of the block.
 
     Raises:
-        StartupError
+        StartupError: a bundle, the database, a key or the classifier cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
         bundles = await asyncio.to_thread(_read_bundles, settings.embedder.bundles)
@@ -99,7 +100,7 @@ async def _flush(read_audit: ReadAuditBuffer) -> None:
 
 
 def _read_bundles(folders: Sequence[Path]) -> dict[str, LoadedBundle]:
-    """Raises StartupError if a bundle is invalid, or if two bundles have the same model id."""
+    """Reads the manifests. Raises StartupError if a bundle is invalid or two bundles have the same model id."""
     bundles: dict[str, LoadedBundle] = {}
     for folder in folders:
         manifest = read_embedder(folder)
@@ -113,7 +114,7 @@ def _read_bundles(folders: Sequence[Path]) -> dict[str, LoadedBundle]:
 
 
 def _classifier(settings: Settings, manifests: Sequence[EmbedderManifest]) -> ClassifierSetup | None:
-    """Raises StartupError if the classifier is invalid, or if its embedder is not loaded."""
+    """Loads the classifier. Raises StartupError if it is invalid or its embedder is not loaded."""
     folder = settings.classifier.bundle
     if folder is None:
         return None
@@ -148,12 +149,12 @@ def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: 
                 manifest.model_id,
                 problem,
             )
-        elif (most := most_templates(policy)) is not None and most < MAX_TEMPLATES_OF_A_REQUEST:
+        elif (maximum := most_templates(policy)) is not None and maximum < MAX_TEMPLATES_OF_A_REQUEST:
             log.warning(
                 "the model %s is not calibrated for the default FMR of %g with identities of more than %d templates",
                 manifest.model_id,
                 fmr,
-                most,
+                maximum,
             )
         policies[manifest.model_id] = policy
     return policies

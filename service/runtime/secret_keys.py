@@ -1,4 +1,4 @@
-"""Keys outside the database: from the settings, or files beside the embedded database."""
+"""Reads the keys that are stored outside the database: in the settings or in files of the data folder."""
 
 import contextlib
 import logging
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 def open_audit_trail(settings: Settings) -> AuditTrail:
     """Returns the audit trail with its key.
 
-    With the embedded database the first start creates a key in the data folder. Services on a database of their own
-    need a common key in the settings; without one there is no audit trail.
+    With the embedded database, the first start creates a key in the data folder. With a configured database
+    (`database.url`), all services need the same `audit.key`; without it the returned audit trail is disabled.
 
     Raises:
         StartupError: the key's file cannot be read or written.
@@ -34,7 +34,7 @@ def open_audit_trail(settings: Settings) -> AuditTrail:
 
 
 def open_crop_cipher(settings: Settings) -> CropCipher | None:
-    """Returns the cipher of stored crops, whose key is read as that of the audit trail; None without a key.
+    """Returns the cipher of stored crops; None without a key. The key is read like that of the audit trail.
 
     Raises:
         StartupError: the key's file cannot be read or written, or there are old keys and no current key.
@@ -57,11 +57,13 @@ def _key_in(file: Path) -> bytes:
             _create(file)
         return file.read_text().strip().encode()
     except OSError as error:
-        raise StartupError(f"the key file {file} cannot be created or read: {error.strerror}") from error
+        raise StartupError(
+            f"the key file {file} cannot be created or read: {error.strerror}; check the permissions of its folder"
+        ) from error
 
 
 def _create(file: Path) -> None:
-    """Creates a key file atomically and never replaces one."""
+    """Creates a key file atomically. Raises FileExistsError: the file exists; it is not changed."""
     if file.exists():
         raise FileExistsError
     partial = file.with_name(f".{file.name}.{os.getpid()}")

@@ -38,13 +38,13 @@ def _require_origin(url: str) -> None:
 
 
 def _bundle_folder(path: Path) -> Path:
-    """Returns the folder of a bundle. A bare name may be that of a shipped bundle. Raises ValueError."""
+    """Returns the folder of a bundle. A name without a path may be that of a shipped bundle. Raises ValueError."""
     if len(path.parts) != 1 or path.exists():
         return path
     if (shipped := BUNDLES / path.name).is_dir():
         return shipped
     names = ", ".join(sorted(folder.name for folder in BUNDLES.glob("embedder*")))
-    raise ValueError(f"{path} is neither a folder here nor a shipped bundle; the shipped bundles are {names}")
+    raise ValueError(f"{path} is neither an existing folder nor a shipped bundle; the shipped bundles are {names}")
 
 
 class ServerSettings(Strict):
@@ -54,18 +54,17 @@ class ServerSettings(Strict):
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=1, description="number of processes")
     require_keys: bool | None = Field(
-        None, description="require API keys; default: if the host is not a loopback address"
+        None, description="require API keys; default: true unless the host is a loopback address"
     )
     allow_unauthenticated: bool = Field(
         False,
-        description="allow requests without a key although the host is not a loopback address; a proxy must "
-        "then restrict "
-        "access",
+        description="allow requests without a key although the host is not a loopback address; a proxy must then "
+        "restrict access",
     )
     rate_limit: int | None = Field(
         None, ge=1, description="requests per minute of a key without its own limit, counted in each process"
     )
-    log_format: LogFormat = Field("text", description="text: lines for people; json: one JSON document per line")
+    log_format: LogFormat = Field("text", description="text: plain text; json: one JSON document per line")
     otlp_endpoint: str | None = Field(
         None, description="origin of an OpenTelemetry collector for traces (OTLP over HTTP), e.g. http://collector:4318"
     )
@@ -96,18 +95,14 @@ class DatabaseSettings(Strict):
     )
     owner_url: SecretStr | None = Field(
         None,
-        description="role that migrates the schema and builds indexes; default: `url`, whose connections then "
-        "assume the "
-        "role registry_app for everything "
-        ""
-        ""
-        ""
-        ""
-        "else",
+        description="role that migrates the schema and builds indexes; default: `url`, whose connections then assume the "
+        "role registry_app for everything else",
     )
     pool_size: int = Field(10, ge=1, description="maximum number of connections of a process")
     pool_timeout_s: float = Field(5.0, gt=0, description="seconds that a request waits for a connection")
-    migrate_on_start: bool | None = Field(None, description="default: with the embedded server only")
+    migrate_on_start: bool | None = Field(
+        None, description="migrate the schema when the service starts; default: with the embedded server only"
+    )
     hnsw_min_identities: int = Field(
         5_000_000,
         ge=1,
@@ -128,7 +123,7 @@ class DatabaseSettings(Strict):
             return None
         scheme, separator, _ = value.get_secret_value().partition("://")
         if not separator:
-            raise ValueError("is not a database URL")
+            raise ValueError(f"must be a database URL that begins with {DRIVER}://")
         if scheme != DRIVER:
             raise ValueError(f"must begin with {DRIVER}://, not {scheme}://")
         return value
@@ -141,7 +136,9 @@ class DetectorSettings(Strict):
     image_size: int | None = Field(
         None, ge=96, multiple_of=32, description="input size; default: chosen for each picture"
     )
-    min_score: float | None = Field(None, gt=0, lt=1, description="default: the bundle's own value")
+    min_score: float | None = Field(
+        None, gt=0, lt=1, description="minimum detection score; default: that of the bundle"
+    )
     precision: Precision | Literal["auto"] = Field(
         "auto",
         description="auto: bf16 if the processor computes it natively. Thresholds do not depend on this precision",
@@ -163,7 +160,7 @@ class EmbedderSettings(Strict):
     @classmethod
     def _resolve_shipped(cls, value: Path | list[Path]) -> Path | list[Path]:
         if isinstance(value, list):
-            return [_bundle_folder(one) for one in value]
+            return [_bundle_folder(path) for path in value]
         return _bundle_folder(value)
 
     @property
@@ -189,18 +186,12 @@ class ClassifierSettings(Strict):
 
 
 class InferenceSettings(Strict):
-    """Where and how the models run."""
+    """The execution of the models."""
 
     worker_url: str | None = Field(
         None,
-        description="http://worker:8001, or several URLs separated by commas; every address of a name is used. "
-        "Default: "
-        "the models run in the API's "
-        ""
-        ""
-        ""
-        ""
-        "process",
+        description="http://worker:8001, or several URLs separated by commas; all IP addresses of a host name are used. "
+        "Default: the models run in the API's process",
     )
     worker_token: SecretStr | None = Field(None, min_length=16, description="shared by API and workers")
     worker_timeout_s: float = Field(30.0, gt=0, description="seconds for one request to a worker")
@@ -209,7 +200,9 @@ class InferenceSettings(Strict):
     )
     device: Device = "cpu"
     precision: Precision = Field("f32", description="number format of the embedder; calibrations depend on it")
-    threads: int | None = Field(None, ge=1, description="default: the cores divided among the processes, at most 8")
+    threads: int | None = Field(
+        None, ge=1, description="threads of each process; default: the cores divided among the processes, at most 8"
+    )
     max_batch: int = Field(8, ge=1, description="pictures that are processed together")
     max_queued: int = Field(64, ge=1, description="pictures that may wait; a request beyond that gets 503")
 

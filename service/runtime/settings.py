@@ -1,4 +1,4 @@
-"""The service's settings. Only the composition roots read them; other modules get plain values.
+"""The service's settings. Only the composition roots read them; other modules receive plain values.
 
 Sources in the order of their precedence: environment (`REGISTRY_SECTION__KEY`), secret files
 (`REGISTRY_SECRETS_DIR`), a YAML file (`REGISTRY_CONFIG`, default `configs/service.yaml` if it exists), defaults.
@@ -49,7 +49,7 @@ DEFAULT_CONFIG = Path("configs/service.yaml")
 
 
 class Settings(BaseSettings):
-    """Everything that can be configured."""
+    """All settings of the service."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
 
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _drop_empty_sections(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """YAML parses a section whose keys are all commented out as null. Unknown sections are still refused."""
+        """Removes sections that are null: YAML parses a section whose keys are all commented out as null."""
         return {name: value for name, value in values.items() if value is not None or name not in cls.model_fields}
 
     @property
@@ -130,7 +130,9 @@ class Settings(BaseSettings):
         sources = [init_settings, env_settings]
         if folder := os.environ.get(SECRETS_VARIABLE):
             if not Path(folder).is_dir():
-                raise StartupError(f"{SECRETS_VARIABLE} is {folder}, which is not a folder")
+                raise StartupError(
+                    f"{SECRETS_VARIABLE} is {folder}, which is not a folder; create it or unset the variable"
+                )
             sources.append(NestedSecretsSettingsSource(file_secret_settings, folder, secrets_nested_delimiter="__"))
         if (file := _config_file()) is not None:
             sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=file))
@@ -141,8 +143,8 @@ def load_settings(**overrides: Any) -> Settings:
     """Reads the settings from all sources.
 
     Raises:
-        StartupError: a value is invalid, a name is unknown, or a named file does not exist. pydantic-settings ignores
-            the last two.
+        StartupError: a value is invalid, a name is unknown, or a named file does not exist. pydantic-settings itself
+            ignores unknown names and missing files.
     """
     _refuse_unknown_variables()
     try:
@@ -161,7 +163,7 @@ def _config_file() -> Path | None:
     if named is None:
         return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
     if not Path(named).is_file():
-        raise StartupError(f"{CONFIG_VARIABLE} is {named}, which does not exist")
+        raise StartupError(f"{CONFIG_VARIABLE} is {named}, which does not exist; create the file or unset the variable")
     return Path(named)
 
 
@@ -173,7 +175,7 @@ def _refuse_unknown_variables() -> None:
 
 
 def _default_data_dir() -> Path:
-    """PostgreSQL cannot run as root, and its account cannot enter root's home folder; root gets a system folder."""
+    """Returns the user's data folder; for root a system folder, because PostgreSQL runs as another account then."""
     if os.geteuid() == 0:
         return Path("/var/lib/identity-registry")
     return Path(platformdirs.user_data_dir("identity-registry"))

@@ -1,4 +1,4 @@
-"""The message that an operator sees when the service cannot start."""
+"""Shortens the message of a failed start for the operator."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,7 +6,7 @@ MARKER = "service.errors.base.StartupError: "
 
 
 class StartupFailureMessage:
-    """Replaces the traceback of a StartupError by its message."""
+    """ASGI application that replaces the traceback of a StartupError with its message."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

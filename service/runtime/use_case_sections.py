@@ -12,14 +12,21 @@ class RecognitionSettings(Strict):
 
     fmr: float = Field(1e-3, gt=0, lt=1, description="false match rate of requests and collections without a rate")
     duplicate_fpir: float = Field(
-        0.01, gt=0, lt=1, description="share of new identities that may be reported as duplicates by mistake"
+        0.01,
+        gt=0,
+        lt=1,
+        description="FPIR of the search for duplicates: share of new people who are reported as duplicates",
     )
-    min_face_px: float = Field(32, ge=0, description="shorter side of the face's box in pixels")
-    min_sharpness: float = Field(15, ge=0, description="variance of the Laplacian of the aligned crop")
-    max_asymmetry: float = Field(0.75, ge=0, le=1, description="0: frontal; 1: profile")
-    min_brightness: float = Field(30, ge=0, le=255, description="mean luma of the face")
-    max_brightness: float = Field(235, ge=0, le=255, description="mean luma of the face")
-    min_quality: float = Field(0.05, ge=0, le=1, description="share of the model's reference faces that are worse")
+    min_face_px: float = Field(32, ge=0, description="minimum length of the shorter side of the face's box in pixels")
+    min_sharpness: float = Field(15, ge=0, description="minimum variance of the Laplacian of the aligned crop")
+    max_asymmetry: float = Field(
+        0.75, ge=0, le=1, description="maximum asymmetry of the face: 0 is frontal, 1 is profile"
+    )
+    min_brightness: float = Field(30, ge=0, le=255, description="minimum mean luma of the face")
+    max_brightness: float = Field(235, ge=0, le=255, description="maximum mean luma of the face")
+    min_quality: float = Field(
+        0.05, ge=0, le=1, description="minimum share of the model's reference faces that have a lower quality"
+    )
 
 
 class AuditSettings(Strict):
@@ -28,14 +35,8 @@ class AuditSettings(Strict):
     key: SecretStr | None = Field(
         None,
         min_length=32,
-        description="key of the audit trail's MACs, the same for all services on a database. Default: a key in "
-        "`data_dir` "
-        "with the embedded database; with a database of your own, no trail is "
-        ""
-        ""
-        ""
-        ""
-        "kept",
+        description="key of the audit trail's MACs, the same for all services on a database. Default: with the embedded "
+        "database a key in `data_dir`; with `database.url` no audit trail is kept",
     )
 
 
@@ -45,14 +46,8 @@ class CropSettings(Strict):
     key: SecretStr | None = Field(
         None,
         min_length=32,
-        description="key that encrypts crops, the same for all services on a database. Default: a key in "
-        "`data_dir` with "
-        "the embedded database; with a database of your own, no crops can be "
-        ""
-        ""
-        ""
-        ""
-        "stored",
+        description="key that encrypts crops, the same for all services on a database. Default: with the embedded database "
+        "a key in `data_dir`; with `database.url` no crops can be stored",
     )
     old_keys: list[SecretStr] = Field([], description="former keys, which still decrypt crops")
 
@@ -76,7 +71,11 @@ class JobSettings(Strict):
 class LimitSettings(Strict):
     """Limits of requests."""
 
-    max_body_bytes: int = Field(32 * 1024**2, ge=1024, description="bytes of a request's body")
-    max_image_bytes: int = Field(20 * 1024**2, ge=1024, description="bytes of a picture")
-    max_archive_bytes: int = Field(4 * 1024**3, ge=1024, description="bytes of a bulk enrolment's zip archive")
-    max_image_pixels: int = Field(50_000_000, ge=1024, description="pixels of a picture, checked before decoding")
+    max_body_bytes: int = Field(32 * 1024**2, ge=1024, description="maximum size of a request's body in bytes")
+    max_image_bytes: int = Field(20 * 1024**2, ge=1024, description="maximum size of a picture in bytes")
+    max_archive_bytes: int = Field(
+        4 * 1024**3, ge=1024, description="maximum size of a bulk enrolment's zip archive in bytes"
+    )
+    max_image_pixels: int = Field(
+        50_000_000, ge=1024, description="maximum number of pixels of a picture, checked before decoding"
+    )

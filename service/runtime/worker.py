@@ -43,8 +43,7 @@ def create_worker(settings: Settings) -> FastAPI:
     if settings.inference.token is None and not settings.worker.on_loopback:
         raise StartupError(
             f"worker.host {settings.worker.host} is reachable from other machines; set inference.worker_token to the "
-            "same "
-            "secret here and on the APIs"
+            "same secret here and on the APIs"
         )
 
     @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
 from service.recognition.operating_point import OperatingPoint
-from service.recognition.policies import QualityLimits
+from service.recognition.policies import QualityLimits, QualityMode
 from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
 
@@ -183,14 +183,16 @@ async def test_stored_response_survives_a_crash_after_commit(
     """The first process commits and stops before it responds. A second process returns the stored response."""
     name = create_collection(client)
     policy = DecisionPolicy(read_embedder(BUNDLES / "embedder").calibration, "f32", OperatingPoint("fmr", 1e-3))
+    resolver = DecisionResolver({engine.model_id: policy})
     limits = QualityLimits(32, 15, 0.75, 30, 235, 0.05)
+    limits_by_mode = {mode: limits.for_mode(mode) for mode in QualityMode}
 
     def render(enrolment: Enrolment) -> dict[str, str]:
         return {"id": str(enrolment.identity.id)}
 
     def enroller() -> Enroller:
         store = EnrolmentStore(database, AuditTrail(None), GallerySizes())
-        return Enroller(store, SynchronousEngine(engine), limits, DecisionResolver({engine.model_id: policy}))
+        return Enroller(store, SynchronousEngine(engine), limits_by_mode, resolver, resolver.outliers_below)
 
     picture = Picture(COLLINS.read_bytes(), FaceChoice.ONLY)
     key = IdempotencyRequest("k", b"\x01" * 32, render)

@@ -25,7 +25,7 @@ from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest
 from service.recognition.identification import IdentificationRequest, Identifier
 from service.recognition.operating_point import OperatingPoint
-from service.recognition.policies import QualityLimits
+from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.read_audit import ReadAuditBuffer
 from service.runtime.engines import build_local
 from service.runtime.settings import Settings
@@ -154,6 +154,7 @@ async def test_request_is_repeated_if_the_active_model_changes(
     default = OperatingPoint("fmr", 1e-3)
     policies = {item.model_id: DecisionPolicy(item.calibration, "f32", default) for item in manifests}
     resolver, limits = DecisionResolver(policies), QualityLimits(32, 15, 0.75, 30, 235, 0.05)
+    limits_by_mode = {mode: limits.for_mode(mode) for mode in QualityMode}
     audit_trail, sizes = AuditTrail(None), GallerySizes()
     name = create_collection(multi_model, store_crops=True)
     register(multi_model, name, "collins", COLLINS.read_bytes())
@@ -162,7 +163,7 @@ async def test_request_is_repeated_if_the_active_model_changes(
 
     engine = ActivatingEngine(local, multi_model, name)
     store = EnrolmentStore(database, audit_trail, sizes)
-    enroller = Enroller(store, engine, limits, resolver, CropCipher([KEY.encode()]))
+    enroller = Enroller(store, engine, limits_by_mode, resolver, resolver.outliers_below, CropCipher([KEY.encode()]))
     enrolment = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [Picture(HOPPER.read_bytes())]))
     assert isinstance(enrolment, Enrolment)
     state = migration(multi_model, name)

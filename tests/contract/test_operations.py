@@ -99,16 +99,17 @@ def test_json_and_multipart_give_equal_results(client: httpx.Client, collection_
     assert [image["status"] for image in as_form["images"]] == ["duplicate", "accepted"]
 
     json_body = {"image_a": b64(FACE), "image_b": b64(OTHER), "fmr": 0.01}
-    one = client.post("/verify", json=json_body).json()
-    other = client.post("/verify", data={"fmr": "0.01"}, files={"image_a": ("a", FACE), "image_b": ("b", OTHER)}).json()
-    assert one == other
+    json_result = client.post("/verify", json=json_body).json()
+    files = {"image_a": ("a", FACE), "image_b": ("b", OTHER)}
+    form_result = client.post("/verify", data={"fmr": "0.01"}, files=files).json()
+    assert json_result == form_result
 
     search = {"image": b64(FACE), "top_k": 2}
-    one = client.post("/search", params={"collection": collection_name}, json=search).json()
-    other = client.post(
+    json_result = client.post("/search", params={"collection": collection_name}, json=search).json()
+    form_result = client.post(
         "/search", params={"collection": collection_name}, data={"top_k": "2"}, files={"image": ("a", FACE)}
     ).json()
-    assert one["results"] == other["results"]
+    assert json_result["results"] == form_result["results"]
 
     box = as_json["images"][0]["face"]["box"]
     by_box = client.post(

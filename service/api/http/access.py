@@ -1,4 +1,4 @@
-"""Authentication by API keys, and what a request may do."""
+"""Authenticates requests by API keys and checks their permissions."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -49,25 +49,33 @@ class Access:
     def require_scope(self, scope: Scope, pointer: str | None = None) -> None:
         """Raises NotAllowed if the key lacks the scope."""
         if self.key is not None and scope not in self.key.scopes:
-            raise NotAllowed(f"the key {self.key.name!r} lacks the scope {scope.value!r}", pointer=pointer)
+            raise NotAllowed(
+                f"the key {self.key.name!r} lacks the scope {scope.value!r}; send a key with this scope",
+                pointer=pointer,
+            )
 
     def require_all_collections(self, feature: str) -> None:
         """Raises NotAllowed if the key is restricted to one collection."""
         if self.collection is not None:
             raise NotAllowed(
-                f"{feature} reveals facts about the whole database, and the key is restricted to {self.collection!r}"
+                f"{feature} returns data about all collections, and the key is restricted to {self.collection!r}; "
+                "send a key for all collections"
             )
 
     def require_collection(self, collection: str | None) -> None:
         """Raises NotAllowed if the key is restricted to another collection. None: all collections."""
         if self.key is not None and self.key.collection not in (None, collection):
-            raise NotAllowed(f"the key {self.key.name!r} is restricted to the collection {self.key.collection!r}")
+            raise NotAllowed(
+                f"the key {self.key.name!r} is restricted to the collection {self.key.collection!r}; name this "
+                "collection, or send a key for all collections"
+            )
 
 
 def require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
-    """Returns a dependency that requires a key with the scope; None: any key.
+    """Returns a FastAPI dependency that requires a key with the scope; None: any key.
 
-    It runs before the body is read. A key that is sent is checked even if the service requires none.
+    The dependency runs before the body is read. It checks every key that is sent, even if the service requires none. It
+    raises Unauthorized, TooManyRequests or NotAllowed.
     """
 
     async def access(

@@ -13,7 +13,11 @@ from service.gallery.people.collections import DEFAULT
 
 
 class CollectionScope:
-    """The collection of a request, after the check that the caller's key may access it. Raises NotAllowed."""
+    """The collection of a request and the rights of the caller.
+
+    Raises:
+        NotAllowed: the caller's key is restricted to another collection.
+    """
 
     def __init__(self, access: Access, name: str, request: Request) -> None:
         access.require_collection(name)

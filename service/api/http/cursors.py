@@ -1,4 +1,4 @@
-"""Cursors of lists that are read page by page: opaque text for the client."""
+"""Encodes and decodes the cursors of paged lists. A cursor is opaque text for the client."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from service.errors import InvalidRequest
 from service.gallery.storage.paging import PageCursor
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="maximum number of items")]
-Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of the previous page")]
 Item = TypeVar("Item")
 Position = TypeVar("Position")
 
@@ -29,27 +29,31 @@ class Dated(Protocol):
 
 
 def encode(item: Dated) -> str:
-    """Returns the cursor behind an item."""
+    """Returns the cursor of the page that begins after an item of a list sorted by time of creation."""
     return encode_text(f"{item.created_at.isoformat()} {item.id}")
 
 
 def decode(cursor: str | None) -> PageCursor | None:
-    """Raises InvalidRequest."""
+    """Returns the position of a cursor of `encode`; None without a cursor. Raises InvalidRequest."""
     return _decoded(cursor, _page_cursor)
 
 
 def encode_text(text: str) -> str:
-    """Returns the cursor behind an item that is sorted by a name or a number."""
+    """Returns the cursor of the page that begins after a name or a number."""
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def decode_text(cursor: str | None) -> str | None:
-    """Raises InvalidRequest."""
+    """Returns the name in a cursor of `encode_text`; None without a cursor. Raises InvalidRequest."""
     return _decoded(cursor, str)
 
 
 def decode_number(cursor: str | None) -> int | None:
-    """Raises InvalidRequest."""
+    """Returns the number (0 to 2**31 - 1) in a cursor of `encode_text`; None without a cursor.
+
+    Raises:
+        InvalidRequest
+    """
     return _decoded(cursor, _number)
 
 
@@ -68,7 +72,7 @@ def _decoded(cursor: str | None, parse: Callable[[str], Position]) -> Position |
         return parse(text)
     except (binascii.Error, ValueError, OverflowError):
         raise InvalidRequest(
-            "the cursor is invalid; send `next_cursor` of the page before", pointer="/cursor"
+            "the cursor is invalid; send `next_cursor` of the previous page", pointer="/cursor"
         ) from None
 
 

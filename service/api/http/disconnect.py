@@ -18,7 +18,7 @@ class DisconnectAwareEngine:
         self._engine, self._request = engine, request
 
     async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
-        """As `Engine.observe`. Raises ClientGoneError."""
+        """Observes pictures like `Engine.observe`. Raises ClientGoneError when the client disconnects."""
         work = asyncio.ensure_future(self._engine.observe(images))
         disconnected = asyncio.ensure_future(self._disconnected())
         try:

@@ -10,7 +10,7 @@ from service.api.http.bodies import JSON, JSON_FIELDS, LIST_FIELDS, MULTIPART
 
 REFERENCE = "#/components/schemas/{model}"
 DOCUMENTS: dict[str, type[BaseModel]] = {}
-"""Every document that a route reads itself, by its name; `service.api.openapi` adds them to the components."""
+"""The documents that routes read with `read_body`, by name; `service.api.openapi` adds them to the components."""
 FORMS: dict[str, type[BaseModel]] = {}
 """The documents among them that are accepted as multipart, by the name of the form."""
 BASE64 = " as Base64; a data URL is accepted"
@@ -39,8 +39,8 @@ def form_name(document: type[BaseModel]) -> str:
 def form_schema(document: type[BaseModel]) -> dict[str, Any]:
     """Returns the schema of the multipart form. Pictures are files, and structured fields are JSON text.
 
-    The examples are empty, so that a form which a tool generates from the schema is empty. Pictures come first and
-    names second: both are enough for most requests.
+    The examples are empty, so that tools which generate a form from the schema show empty fields. Pictures come first
+    and names second, because most requests need only these fields.
     """
     schema = document.model_json_schema(ref_template=REFERENCE)
     fields = {name: _form_field(name, field, schema) for name, field in schema["properties"].items()}

@@ -1,4 +1,4 @@
-"""From request documents to the samples of the use cases: pictures, or embeddings that the client supplies."""
+"""Converts request documents to samples: pictures, or embeddings that the client supplies."""
 
 from dataclasses import dataclass
 

@@ -112,7 +112,10 @@ class SameOrigin:
             return f"the Host header is {host[:80]!r}; without API keys the service accepts only {valid}"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            return f"the Origin header is {origin[:80]!r}, which is another site; send the request without a browser"
+            return (
+                f"the Origin header is {origin[:80]!r} and the Host header is {host[:80]!r}: pages of other sites must "
+                "not use this service, and a proxy must pass the Host header unchanged"
+            )
         return None
 
 

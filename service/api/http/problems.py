@@ -28,7 +28,7 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS, MAX_KEY = 20, 80
-"""The most faults of one body that a problem lists, and the most characters of a key in a pointer."""
+"""Maximum number of faults that a problem lists, and of characters of a key in a pointer."""
 DETAILS = {
     "bytes_type": "must be text: a picture in Base64",
     "extra_forbidden": "unknown field; /docs lists the fields of the operation",
@@ -91,17 +91,17 @@ def from_validation(error: ValidationError | RequestValidationError) -> Registry
     Values are not repeated, because they may be pictures.
     """
     if isinstance(error, ValidationError):
-        found: Sequence[Any] = error.errors(include_url=False, include_context=False, include_input=False)
-        locations = [item["loc"] for item in found]
+        items: Sequence[Any] = error.errors(include_url=False, include_context=False, include_input=False)
+        locations = [item["loc"] for item in items]
     else:
-        found = error.errors()
+        items = error.errors()
         # FastAPI names the part of the request first; pointers are relative to the body or the parameters.
-        locations = [item["loc"][1:] for item in found]
+        locations = [item["loc"][1:] for item in items]
     faults = [
         {"pointer": _pointer(location), "detail": _detail(item, location)}
-        for item, location in list(zip(found, locations, strict=True))[:MAX_FAULTS]
+        for item, location in list(zip(items, locations, strict=True))[:MAX_FAULTS]
     ]
-    kinds = {item["type"] for item in found}
+    kinds = {item["type"] for item in items}
     if kinds == {"json_invalid"}:
         return MalformedBody(f"the body is not JSON: {faults[0]['detail']}")
     kind = InvalidBase64 if kinds == {InvalidBase64.code} else InvalidRequest
@@ -122,7 +122,7 @@ def _pointer(location: Sequence[int | str]) -> str:
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Makes the application answer every error with a problem document."""
+    """Registers the handlers that respond to every error with a problem document."""
 
     @app.exception_handler(RegistryError)
     async def registry_error(request: Request, error: RegistryError) -> ProblemResponse:
@@ -148,10 +148,12 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(ClientGoneError)
     @app.exception_handler(ClientDisconnect)
     async def client_gone(request: Request, error: Exception) -> Response:
-        """Nobody receives this response; its status appears in metrics and logs."""
+        """Returns a response with status 499. The client has disconnected; only metrics and logs record the status."""
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> ProblemResponse:
         log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-        return problem(InternalError("the request failed inside the service; its log contains the reason"), request)
+        return problem(
+            InternalError("an unexpected error occurred; the service logs it with the id of this request"), request
+        )

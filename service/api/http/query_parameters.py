@@ -18,10 +18,10 @@ def refuse_unknown_parameters(request: Request) -> None:
     known = set(_aliases(route.dependant))
     for name in request.query_params:
         if name not in known:
-            shown = name[:MAX_NAME]
+            shortened = name[:MAX_NAME]
             valid = f"valid are {', '.join(sorted(known))}" if known else "it has none"
-            detail = f"{request.method} {route.path} has no query parameter {shown!r}; {valid}"
-            raise InvalidRequest(detail, pointer=f"/{shown}")
+            detail = f"{request.method} {route.path} has no query parameter {shortened!r}; {valid}"
+            raise InvalidRequest(detail, pointer=f"/{shortened}")
 
 
 def _aliases(dependant: Dependant) -> Iterator[str]:

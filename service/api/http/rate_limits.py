@@ -19,7 +19,7 @@ class KeyRateLimiter:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def check(self, key: ApiKey) -> None:
-        """Counts a request. Raises TooManyRequests."""
+        """Counts a request. Raises TooManyRequests if the key has sent more than its limit in the last 60 seconds."""
         limit = key.requests_per_minute or self._default
         if limit is None:
             return
@@ -27,7 +27,7 @@ class KeyRateLimiter:
         if self._limiter.hit(item, str(key.id)):
             return
         free_at = self._limiter.get_window_stats(item, str(key.id)).reset_time
+        wait_s = max(1, math.ceil(free_at - time.time()))
         raise TooManyRequests(
-            f"the key {key.name!r} may send {limit} requests per minute",
-            wait_s=max(1, math.ceil(free_at - time.time())),
+            f"the key {key.name!r} may send {limit} requests per minute; wait {wait_s} s", wait_s=wait_s
         )

@@ -1,4 +1,4 @@
-"""/audit"""
+"""Routes of /audit."""
 
 import uuid
 from typing import Annotated
@@ -23,7 +23,7 @@ async def list_audit_entries(
     identity_id: Annotated[uuid.UUID | None, Query(description="only entries about this identity")] = None,
     action: Annotated[Action | None, Query(description="only entries of this kind")] = None,
 ) -> AuditResponse:
-    """Returns who enrolled, verified, searched, changed and erased, when, and with which key."""
+    """Returns the events of the collection (enrolments, searches, changes, erasures, …) with times and API keys."""
     items = await state.audit.page(collection.name, limit + 1, decode_number(cursor) or 0, identity_id, action)
     page, next_cursor = split_page(items, limit, lambda entry: encode_text(str(entry.number)))
     return AuditResponse(entries=[entry_view(entry) for entry in page], next_cursor=next_cursor)
@@ -31,5 +31,8 @@ async def list_audit_entries(
 
 @router.get("/heads", summary="Read the head of the collection's audit chain")
 async def list_audit_heads(state: State, collection: AuditScope) -> HeadsResponse:
-    """Returns the end of the chain. `identity-registry audit verify --heads FILE` compares a copy with the chain."""
+    """Returns the number and the MAC of the last entry.
+
+    `identity-registry audit verify --heads FILE` compares a copy of this response with the chain.
+    """
     return HeadsResponse(heads=[head_view(head) for head in await state.audit.heads(collection.name)])

@@ -1,4 +1,4 @@
-"""/collections"""
+"""Routes of /collections."""
 
 from typing import Annotated
 
@@ -57,7 +57,7 @@ async def create_collection(
 async def update_collection(
     request: Request, name: Named, body: CollectionUpdateRequest, state: State, access: ManageAccess
 ) -> CollectionView:
-    """Changes the default rate, the rules for new identities, or the storage of crops."""
+    """Changes the default rate, the rules for new identities, or the storage of crops. Templates do not change."""
     access.require_collection(name)
     return collection_view(*await state.collections.change(name, body.settings, access.actor(request)))
 
@@ -66,7 +66,7 @@ async def update_collection(
 async def delete_collection(
     request: Request, name: Named, state: State, access: ManageAccess
 ) -> CollectionDeletionResponse:
-    """The audit trail of the collection remains."""
+    """Deletes the collection with its identities. Its audit trail remains."""
     access.require_collection(name)
     deleted = await state.collections.delete(name, access.actor(request))
     return CollectionDeletionResponse(name=name, identities_deleted=deleted)

@@ -1,4 +1,4 @@
-"""/identities/{id}/corrections"""
+"""Routes of /identities/{id}/corrections."""
 
 import uuid
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/identities/{identity_id}/corrections", tags=["identi
 async def create_correction(
     identity_id: uuid.UUID, body: CorrectionRequest, state: State, engine: RequestEngine, collection: ManageScope
 ) -> CorrectionView:
-    """Stores the face's embedding. A later probe that is nearer to it than to the identity's templates is no match."""
+    """Stores the face's embedding. A probe that is nearer to it than to the identity's templates does not match."""
     sample = Inputs(engine, collection.access).of_correction(body)
     request = NewCorrection(collection.name, identity_id, sample, collection.actor)
     return correction_view(await state.corrector(engine).correct(request))

@@ -1,4 +1,4 @@
-"""POST /embed"""
+"""Route of POST /embed."""
 
 from fastapi import APIRouter, Request
 

@@ -1,4 +1,4 @@
-"""POST /register"""
+"""Route of POST /register."""
 
 from typing import Any
 
@@ -14,7 +14,9 @@ from service.api.state import RequestEngine, State
 from service.recognition.enrolment_records import EnrolmentRequest, IdempotencyRequest, IdempotentReplay
 
 router = APIRouter(tags=["recognition"])
-EXISTING: dict[int | str, dict[str, Any]] = {200: {"model": RegisterResponse, "description": "The identity existed"}}
+EXISTING: dict[int | str, dict[str, Any]] = {
+    200: {"model": RegisterResponse, "description": "The identity existed before"}
+}
 
 
 @router.post(
@@ -32,11 +34,11 @@ async def register(
     collection: EnrolScope,
     idempotency_key: IdempotencyKey = None,
 ) -> RegisterResponse:
-    """Stores a template for every picture whose face has sufficient quality; 201 for a new identity, 200 for a known
-    one.
+    """Stores a template for every picture whose face has sufficient quality.
 
-    Each picture has its own outcome. If no picture is accepted, the response is a problem and nothing is stored. If a
-    request with an `Idempotency-Key` is repeated within a day, the first response is returned and nothing is stored.
+    The status is 201 for a new identity and 200 for an existing one. Each picture has its own outcome. If no
+    picture is accepted, the response is a problem and nothing is stored. If a request with an `Idempotency-Key` is
+    repeated within a day, the first response is returned and nothing is stored.
     """
     body = await read_body(request, RegisterRequest)
     may_identify = collection.access.may_identify()
@@ -63,7 +65,7 @@ async def register(
 
 
 def _idempotency(key: str | None, body: RegisterRequest, collection: str) -> IdempotencyRequest | None:
-    """The stored response does not name other identities: it may be stored longer than they are."""
+    """Returns None without a key. The stored response does not name other identities, because it may outlast them."""
     if key is None:
         return None
     return IdempotencyRequest(

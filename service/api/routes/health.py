@@ -1,4 +1,4 @@
-"""GET /healthz, /readyz and /metrics"""
+"""Routes of GET /healthz, /readyz and /metrics."""
 
 from typing import Literal
 
@@ -33,8 +33,7 @@ async def healthz() -> Alive:
 async def readyz(state: State) -> Ready:
     """Returns 503 unless the database responds and this release works with its schema.
 
-    A service without a reachable worker is ready: identities can be read and erased, and requests with pictures get
-        503.
+    A service without a reachable worker is ready: identities can be read and erased, but pictures get 503.
     """
     revision = await state.readiness.check()
     problem = state.engine.problem or "ready"
@@ -43,7 +42,7 @@ async def readyz(state: State) -> Ready:
 
 @router.get("/metrics", summary="Read the metrics in Prometheus' text format", response_class=PlainTextResponse)
 async def read_metrics(state: State, access: MetricsAccess) -> Response:
-    """Latencies, queues, batches, decisions, scores, sizes and workers; nothing that identifies a person."""
+    """Returns latencies, queues, batches, decisions, scores, sizes and workers. No metric identifies a person."""
     await state.monitoring.update(with_gallery=access.collection is None)
     content, content_type = exposition.render()
     return Response(content, media_type=content_type)

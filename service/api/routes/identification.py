@@ -1,4 +1,4 @@
-"""POST /search"""
+"""Route of POST /search."""
 
 from fastapi import APIRouter, Request
 
@@ -17,8 +17,9 @@ router = APIRouter(tags=["recognition"])
 async def search(request: Request, state: State, engine: RequestEngine, collection: SearchScope) -> SearchResponse:
     """Returns the `top_k` identities nearest to a face, each with a decision. Nothing is stored.
 
-    Several `images` of one person are fused into one probe, which is more accurate than each of them alone. An empty
-    collection returns an empty list. Candidates for an unknown person are no matches.
+    Several `images` of one person are fused into one probe, which is more accurate than a single picture. The search of
+    an empty collection returns no candidates. For a person who is not enrolled, `match` is false for every candidate,
+    except for a false positive.
     """
     body = await read_body(request, SearchRequest)
     if body.explain:  # the plan contains numbers of rows of other collections

@@ -1,4 +1,4 @@
-"""/identities"""
+"""Routes of /identities."""
 
 import uuid
 from typing import Annotated
@@ -72,7 +72,7 @@ async def erase_identity(identity_id: uuid.UUID, state: State, collection: Manag
 
 @router.get("/{identity_id}/export", summary="Export everything that is stored about an identity")
 async def export_identity(identity_id: uuid.UUID, state: State, collection: ManageScope) -> SubjectDataResponse:
-    """Supports the data subject's rights of access and portability. The key also needs the scope `embeddings`.
+    """Returns the data for the rights of access and portability. The key also needs the scope `embeddings`.
 
     Entries of the audit trail are included for keys with the scope `audit`.
     """

@@ -1,4 +1,4 @@
-"""/jobs: work that takes longer than a request"""
+"""Routes of /jobs: work that takes longer than a request."""
 
 import csv
 import io
@@ -58,10 +58,11 @@ async def start_enrolment_job(
     detector: Annotated[Detector, Query()] = "yolo",
     force: Annotated[bool, Query(description="enrol faces that the quality limits refuse")] = False,
 ) -> JobView:
-    """Send a zip of `<person>/<picture>.jpg` as the body (`application/zip`), or name a folder of the server.
+    """Enrols the pictures `<person>/<picture>.jpg` of a zip file or of a folder of the server.
 
-    A `people.csv` in the top folder (`file,external_id`, optionally `label,metadata`) assigns pictures to identities
-    instead. `GET /jobs/{id}` returns the progress, `/jobs/{id}/rows` the result of each picture.
+    The body is the zip file (`application/zip`) or JSON with the `folder`. A `people.csv` in the top folder (columns
+    `file,external_id`, optionally `label,metadata`) assigns pictures to identities instead. `GET /jobs/{id}` returns
+    the progress, `GET /jobs/{id}/rows` the result of each picture.
     """
     if face in (FaceChoice.ALL, FaceChoice.BOX):
         raise InvalidRequest("a job uses one face of each picture; send strongest, largest or only", pointer="/face")
@@ -86,7 +87,7 @@ async def list_jobs(
     cursor: Cursor = None,
     job_state: Annotated[JobState | None, Query(alias="state", description="only jobs in this state")] = None,
 ) -> JobsResponse:
-    """A key without the scopes `search` and `manage` sees only the jobs that it has started."""
+    """Returns jobs without progress. A key without the scopes `search` and `manage` sees only jobs that it started."""
     items = await state.jobs.page(_access(collection), limit + 1, decode(cursor), job_state)
     page, next_cursor = split_page(items, limit, encode)
     return JobsResponse(jobs=[job_view(job) for job in page], next_cursor=next_cursor)
@@ -99,7 +100,7 @@ async def read_job(job_id: uuid.UUID, state: State, collection: EnrolScope) -> J
 
 @router.post("/{job_id}/cancel", summary="Cancel a job")
 async def cancel_job(job_id: uuid.UUID, state: State, collection: EnrolScope) -> JobView:
-    """Identities that are enrolled already remain; the other rows stay unfinished."""
+    """Cancels a waiting or running job. Enrolled identities remain, and the other rows are not processed."""
     return job_view(await state.jobs.cancel(_access(collection), job_id, collection.actor))
 
 

@@ -1,4 +1,4 @@
-"""POST /identities/{id}/merge, /split and /move"""
+"""Routes of POST /identities/{id}/merge, /split and /move."""
 
 import uuid
 

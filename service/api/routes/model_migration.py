@@ -1,4 +1,4 @@
-"""/collections/{name}/model-migration: another model without new photos"""
+"""Routes of /collections/{name}/model-migration: replaces a collection's model without new photos."""
 
 from typing import Annotated
 
@@ -23,7 +23,11 @@ router = APIRouter(prefix="/collections/{name}/model-migration", tags=["models"]
 
 
 class NamedCollection:
-    """The collection of the path, after the check that the caller's key may access it. Raises NotAllowed."""
+    """The collection of the path and the caller.
+
+    Raises:
+        NotAllowed: the caller's key is restricted to another collection.
+    """
 
     def __init__(self, request: Request, name: Annotated[CollectionName, Path()], access: ManageAccess) -> None:
         access.require_collection(name)
@@ -35,7 +39,7 @@ Named = Annotated[NamedCollection, Depends()]
 
 @router.get("", summary="Read the state of a model migration")
 async def read_model_migration(named: Named, state: State) -> ModelMigrationView:
-    """Returns both models and the identities that are missing.
+    """Returns both models, the number of identities that are missing under the secondary model, and the last job.
 
     The count takes about a second for a million identities.
     """
@@ -63,7 +67,7 @@ async def list_missing_identities(
     """Returns identities with a template of the active model and none of the secondary model."""
     items = await state.model_migration.missing(named.name, limit + 1, decode(cursor))
     page, next_cursor = split_page(items, limit, encode)
-    people = [MissingPerson(identity_id=one.id, external_id=one.external_id, label=one.label) for one in page]
+    people = [MissingPerson(identity_id=item.id, external_id=item.external_id, label=item.label) for item in page]
     return MissingPeopleResponse(people=people, next_cursor=next_cursor)
 
 

@@ -1,4 +1,4 @@
-"""/models: the loaded models and their calibrations"""
+"""Routes of /models: the loaded models and their calibrations."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from service.inference.calibration import Calibration
 
 router = APIRouter(prefix="/models", tags=["models"])
 SVG = "image/svg+xml"
-PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {SVG: {}}, "description": "The curve"}}
+PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {SVG: {}}, "description": "The DET curve as SVG"}}
 
 
 @router.get("", summary="List the loaded models")
 async def list_models(state: State, _: AnyAccess) -> ModelsResponse:
-    """The first one is the main model, which new collections use."""
+    """Returns the loaded models. The first one is the main model, which new collections use."""
     views = [
         ModelView(
             id=model_id,
@@ -61,8 +61,7 @@ def _calibration(bundle: LoadedBundle) -> Calibration:
     manifest = bundle.manifest
     if manifest.calibration is None:
         raise CalibrationNotFound(
-            f"the bundle of the model {manifest.model_id!r} has no calibration; `identity-trainer calibrate` "
-            "measures one. "
-            "Until then send a `threshold`"
+            f"the bundle of the model {manifest.model_id!r} has no calibration; send a `threshold`, or measure a "
+            "calibration with `identity-trainer calibrate`"
         )
     return manifest.calibration

@@ -1,4 +1,4 @@
-"""POST /predict"""
+"""Route of POST /predict."""
 
 from fastapi import APIRouter, Request
 
@@ -14,9 +14,9 @@ router = APIRouter(tags=["recognition"])
 
 @router.post("/predict", openapi_extra=body_of(PredictRequest), summary="Classify a face among a closed set of people")
 async def predict(request: Request, state: State, engine: RequestEngine, collection: SearchScope) -> PredictResponse:
-    """Classifies by a classifier of the trainer, if the operator has configured one. Nothing is stored.
+    """Classifies faces with the configured classifier of `identity-trainer classifier fit`. Nothing is stored.
 
-    The classifier names one of its people even for an unknown person; use `/search` to recognise unknown people.
+    The classifier returns one of its own people even for an unknown person; use `/search` to recognise unknown people.
     `collection` names the audit trail that records the request.
     """
     body = await read_body(request, PredictRequest)

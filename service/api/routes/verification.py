@@ -1,4 +1,4 @@
-"""POST /verify"""
+"""Route of POST /verify."""
 
 from fastapi import APIRouter, Request
 
@@ -18,7 +18,8 @@ async def verify(request: Request, state: State, engine: RequestEngine, collecti
     """Compares two pictures, or one picture with an enrolled identity. Nothing is stored.
 
     Send a false match rate (`fmr`), the false positive identification rate of a search of the collection (`fpir`), or a
-    `threshold`. Without any of them the collection's default applies, or else the service's.
+    `threshold`. Without these fields the collection's default applies, or the
+    service's default if the collection has none.
     """
     body = await read_body(request, VerifyRequest)
     sample_a, sample_b = Inputs(engine, collection.access).of_verify(body)

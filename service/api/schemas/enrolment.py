@@ -109,7 +109,11 @@ class RegisterResponse(BaseModel):
 
 
 def register_response(enrolment: Enrolment, collection: str, may_identify: bool) -> RegisterResponse:
-    """`may_identify`: the caller may learn which identities look alike, and how similar the pictures are."""
+    """Returns the response.
+
+    Args:
+        may_identify: the caller may learn which identities look alike, and how similar the pictures are.
+    """
     identity = enrolment.identity
     return RegisterResponse(
         identity_id=identity.id,

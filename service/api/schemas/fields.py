@@ -38,9 +38,9 @@ def _image_bytes(value: object) -> object:
     try:
         data = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise PydanticCustomError("invalid_base64", "not valid Base64") from None
+        raise PydanticCustomError("invalid_base64", "must be valid Base64") from None
     if not data:
-        raise PydanticCustomError("invalid_base64", "empty")
+        raise PydanticCustomError("invalid_base64", "must not be empty")
     return data
 
 
@@ -60,7 +60,7 @@ def _embedding_bytes(value: object) -> object:
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL's text type cannot hold NUL or an unpaired surrogate."""
+    """Returns the text. Raises PydanticCustomError for NUL and unpaired surrogates, which PostgreSQL cannot store."""
     if "\x00" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
         raise PydanticCustomError("not_text", "must not contain NUL or unpaired surrogates")
     return text
@@ -92,7 +92,7 @@ def _strings(value: object) -> Iterator[str]:
 
 def _future(moment: datetime) -> datetime:
     if moment <= datetime.now(UTC):
-        raise PydanticCustomError("past", "the time has passed; DELETE erases an identity now")
+        raise PydanticCustomError("past", "must be in the future; DELETE erases an identity immediately")
     return moment
 
 
@@ -161,21 +161,21 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _limit_fields(cls, values: object) -> object:
-        """Reports a body with a million unknown fields as one fault."""
+        """Refuses a body with more than `MAX_FIELDS` fields as one fault, and not as one fault for each field."""
         if isinstance(values, dict) and len(values) > MAX_FIELDS:
-            raise PydanticCustomError("too_many_fields", "has far more fields than the operation defines")
+            raise PydanticCustomError("too_many_fields", "has more than 50 fields, and no operation defines so many")
         return values
 
 
 class FaceSelection(Body):
-    """Which face of each picture is used."""
+    """The fields that select the face of each picture."""
 
     face: FaceChoice = FaceChoice.STRONGEST
     detector: Detector = "yolo"
 
 
 class RateSelection(Body):
-    """At most one of the error rates, or the threshold if the body has one."""
+    """The fields of the operating point, of which a request has at most one: an error rate or the threshold."""
 
     fmr: Fmr | None = None
     fpir: Fpir | None = None
@@ -198,11 +198,17 @@ class RateSelection(Body):
 
 
 class DecisionFields(FaceSelection, RateSelection):
+    """The fields that verifications and searches have in common."""
+
     threshold: Threshold | None = None
 
 
 def rename(values: object, alias: str, field: str, as_list: bool = False) -> object:
-    """Accepts `alias` as another name of a field, for example `image` for a list with one picture."""
+    """Returns the values with the field `alias` renamed to `field`, unless `field` is present.
+
+    Args:
+        as_list: wrap the value in a list, for example one `image` for `images`.
+    """
     if not isinstance(values, dict) or alias not in values or field in values:
         return values
     value = values[alias]

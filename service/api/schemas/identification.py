@@ -103,7 +103,7 @@ class SearchResponse(DecisionView):
 def search_response(identification: Identification, precision: str) -> SearchResponse:
     decision = identification.decision
     return SearchResponse(
-        results=[_matches_view(one, decision) for one in identification.matches],
+        results=[_matches_view(matches, decision) for matches in identification.matches],
         faces_found=len(identification.detections),
         plan=identification.matches[0].result.plan,
         search_ms=round(identification.search_ms, 2),

@@ -57,7 +57,9 @@ class MergeRequest(Body):
     def require_others(self, identity_id: uuid.UUID) -> None:
         """Raises InvalidRequest if the list contains the target or an identity twice."""
         if identity_id in self.identities or len(set(self.identities)) < len(self.identities):
-            raise InvalidRequest("`identities` must name other identities, each one once", pointer="/identities")
+            raise InvalidRequest(
+                "`identities` must name identities other than that of the path, each once", pointer="/identities"
+            )
 
 
 class MergeResponse(IdentityView):
@@ -105,7 +107,7 @@ class ReceiptView(BaseModel):
 
     number: int
     at: datetime
-    mac: str = Field(description="HMAC-SHA256 over the entry and the entry before it, hexadecimal")
+    mac: str = Field(description="HMAC-SHA256 over the entry and the MAC of the entry before it, hexadecimal")
 
 
 class ErasureResponse(BaseModel):

@@ -42,7 +42,7 @@ class JobRowView(BaseModel):
     number: int
     source: str = Field(description="file, or the identity's id in a re-embedding job")
     external_id: str
-    status: RowStatus | None = Field(description="null: the row waits")
+    status: RowStatus | None = Field(description="null: the row is not processed yet")
     identity_id: uuid.UUID | None
     template_id: uuid.UUID | None
     code: str | None = Field(description="error code of a rejected row")

@@ -27,7 +27,9 @@ class StoredEmbedding(BaseModel):
     box: list[float] | None
     detection_score: float | None
     quality: float | None
-    source_sha256: str | None = Field(description="SHA-256 of the picture and the face's place in it, hexadecimal")
+    source_sha256: str | None = Field(
+        description="SHA-256 of the picture and of the face's position in it, hexadecimal"
+    )
     created_at: datetime | None
 
 
@@ -45,7 +47,7 @@ class SubjectDataResponse(BaseModel):
     identity: IdentityView
     templates: list[StoredEmbedding]
     centroids: list[StoredEmbedding]
-    corrections: list[CorrectionView] = Field(description="without embeddings, because the faces are other people's")
+    corrections: list[CorrectionView] = Field(description="without embeddings, because the faces show other people")
     crops: list[StoredCrop]
     stored_responses: list[dict[str, Any]] = Field(description="responses stored under Idempotency-Keys")
     job_rows: list[dict[str, Any]] = Field(description="results of bulk enrolments")
@@ -53,7 +55,12 @@ class SubjectDataResponse(BaseModel):
 
 
 def subject_data_response(data: SubjectData, crop_cipher: CropCipher | None, with_audit: bool) -> SubjectDataResponse:
-    """`crop_cipher`: decrypts the crops; None: the service has no key."""
+    """Returns the export.
+
+    Args:
+        crop_cipher: decrypts the crops; None: the service has no key, and the crops are exported without their images.
+        with_audit: include the entries of the audit trail.
+    """
     sources = {row["source_sha256"] for row in data.templates}
     return SubjectDataResponse(
         identity=identity_view(data.identity),

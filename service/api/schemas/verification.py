@@ -45,8 +45,8 @@ class VerifyRequest(DecisionFields):
     def _require_two_sides(self) -> Self:
         if (self.image_a is None) == (self.embedding_a is None):
             raise PydanticCustomError("no_picture", "send either `image_a` or `embedding_a`")
-        others = (self.image_b, self.embedding_b, self.identity_id, self.external_id)
-        if sum(side is not None for side in others) != 1:
+        references = (self.image_b, self.embedding_b, self.identity_id, self.external_id)
+        if sum(side is not None for side in references) != 1:
             raise PydanticCustomError(
                 "two_sides",
                 "send exactly one of `image_b`, `embedding_b`, `identity_id` and `external_id` to compare `image_a` "

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ChainBrokenError(Exception):
-    """A chain differs from what was written. `number`: the number of the first entry that is affected."""
+    """A chain differs from the entries that were appended. `number`: number of the first affected entry."""
 
     def __init__(self, problem: str, *, number: int) -> None:
         super().__init__(problem)
@@ -18,7 +18,7 @@ class ChainBrokenError(Exception):
 
 
 class Action(StrEnum):
-    """The kind of an event. An entry holds ids and counts only, and nothing that describes a face."""
+    """The kind of an event. An entry contains ids and counts only, and no data about a face."""
 
     ENROL = "enrol"
     VERIFY = "verify"
@@ -51,7 +51,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts. `key_id` is None if the service requires no key or acts on its own."""
+    """The originator of an event. `key_id`: None if the service requires no key or acts without a request."""
 
     key_id: uuid.UUID | None = None
     key_name: str | None = None
@@ -72,6 +72,7 @@ class Actor:
 
 
 SERVICE = Actor(key_name="service")
+"""The actor of events that the service causes without a request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ PAGE_ENTRIES = 1000
 
 
 async def read_all(connection: AsyncConnection, collection_id: uuid.UUID) -> AsyncIterator[Entry]:
-    """Yields every entry of a chain in the order of its numbers."""
+    """Yields every entry of a chain in the order of the entry numbers."""
     after = 0
     while entries := await page(connection, collection_id, PAGE_ENTRIES, after):
         for entry in entries:

@@ -1,9 +1,9 @@
 """The audit trail: one chain of entries for each collection, protected by HMACs.
 
 The MAC of an entry covers the entry and the MAC of the entry before it (as the signed logs of RFC 5848 do). The key is
-outside the database. Whoever can only write to the database cannot alter, remove or insert an entry without breaking
-the chain behind it. The head's MAC detects a chain that was cut off at its end, unless an older head was restored with
-it; exported heads detect that.
+outside the database. Without the key nobody can alter, remove or insert an entry so that the MACs of the later entries
+still match. The head's MAC detects a chain that was cut off at its end. If an older head was restored with a cut chain,
+only the comparison with exported heads detects it.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class AuditTrail:
     async def append(
         self, connection: AsyncConnection, collection_id: uuid.UUID, events: Sequence[Event]
     ) -> list[Entry]:
-        """Appends events in the caller's transaction, in two statements.
+        """Appends events in the caller's transaction, in two statements; returns the entries, or [] without a key.
 
         Call it last in the transaction: the chain's head stays locked until the transaction ends.
         """
@@ -55,7 +55,7 @@ class AuditTrail:
         head = await self._locked_head(connection, collection_id)
         if not hmac.compare_digest(head.head_mac, self._head_mac(collection_id, head.number, head.mac)):
             # A new head MAC without an entry would hide that the chain's end was cut off.
-            log.error("the audit chain of collection %s was altered, or its key has changed", collection_id)
+            log.error("the audit chain of collection %s was altered, or audit.key has changed", collection_id)
             events = [Event(Action.HEAD_TAMPERED, SERVICE, details={"number": head.number}), *events]
         entries: list[Entry] = []
         number, mac = head.number, head.mac
@@ -64,10 +64,11 @@ class AuditTrail:
             entry = _entry(collection_id, number, event)
             mac = self._entry_mac(entry, mac)
             entries.append(replace(entry, mac=mac))
-        appended = insert(audit).values([_values(entry) for entry in entries]).cte("appended")
-        moved = update(audit_head).where(audit_head.c.collection_id == collection_id)
+        rows = [_values(entry) for entry in entries]
+        appended = insert(audit).values(rows[0] if len(rows) == 1 else rows).cte("appended")  # see centroids.store
+        new_head = update(audit_head).where(audit_head.c.collection_id == collection_id)
         head_mac = self._head_mac(collection_id, number, mac)
-        await connection.execute(moved.values(number=number, mac=mac, head_mac=head_mac).add_cte(appended))
+        await connection.execute(new_head.values(number=number, mac=mac, head_mac=head_mac).add_cte(appended))
         return entries
 
     async def verify(self, connection: AsyncConnection, collection_id: uuid.UUID, exported: Sequence[Head] = ()) -> int:
@@ -137,7 +138,7 @@ class AuditTrail:
         return self._hmac(b"head", collection_id.bytes, number.to_bytes(8, "big"), mac)
 
     def _hmac(self, kind: bytes, *parts: bytes) -> bytes:
-        """All parts except the last have a fixed length, so that two different messages have different bytes."""
+        """Returns the HMAC. All parts except the last have a fixed length, so that the encoding is unambiguous."""
         assert self._key is not None
         return hmac.digest(self._key, b"".join((kind, b"\x00", *parts)), hashlib.sha256)
 

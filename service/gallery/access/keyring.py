@@ -9,7 +9,7 @@ from service.gallery.access.api_keys import ApiKey
 from service.gallery.storage.database import Database
 
 REMEMBERED_S = 5.0
-"""Seconds for which a valid key is cached. A process accepts a revoked key for at most this time."""
+"""Seconds for which a valid key is cached. A process accepts a revoked or expired key for at most this time."""
 TRUSTED_IN_OUTAGE_S = 900.0
 """Seconds for which a cached key remains valid while the database is unreachable."""
 MAX_REMEMBERED = 10_000

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """A permission of an API key. A key has one or more scopes, and each operation requires one."""
+    """A permission of an API key. A key has one or more scopes, and each operation requires at least one."""
 
     ENROL = "enrol"
     """Enrol identities (POST /register) and start, read and cancel bulk enrolments."""

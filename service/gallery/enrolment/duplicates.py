@@ -1,4 +1,4 @@
-"""Other identities of a collection that look like a new one."""
+"""Searches a collection for other identities that look like a new one."""
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +18,8 @@ NEAREST = 10
 """The number of candidates for each embedding."""
 MAX_STATEMENTS = 10
 RECENT_S = MAX_STATEMENTS * STATEMENT_TIMEOUT_S
-"""No enrolment's transaction lasts longer: it has at most 10 statements, each with a timeout. An identity that was not
-visible to an earlier statement of the current transaction therefore has `updated_at` within this time."""
+"""Maximum duration of an enrolment's transaction in seconds: it has at most 10 statements, each with a timeout. An
+identity that was not visible to an earlier statement of the current transaction was updated within this time."""
 
 
 async def find(
@@ -29,7 +29,7 @@ async def find(
     probes: Sequence[Floats],
     is_duplicate: Callable[[Candidate], bool],
 ) -> list[Candidate]:
-    """Searches the whole collection for duplicates of (dim,) probes; returns them best first."""
+    """Searches the whole collection for duplicates of normalised (dim,) probes; returns them best first."""
     return await _find(connection, collection_id, model_id, probes, is_duplicate, None, None)
 
 
@@ -40,7 +40,7 @@ async def find_recent(
     probes: Sequence[Floats],
     is_duplicate: Callable[[Candidate], bool],
 ) -> list[Candidate]:
-    """As `find`, among the identities that other transactions may have committed since this transaction began."""
+    """Searches like `find`, but only identities that may have been committed since this transaction began."""
     recent = identity.c.updated_at >= func.now() - text(f"interval '{RECENT_S} seconds'")
     return await _find(connection, collection_id, model_id, probes, is_duplicate, recent, SearchPlan.EXACT)
 
@@ -68,5 +68,5 @@ async def _find(
     for probe in probes:
         result = await nearest(connection, collection_id, model_id, probe, NEAREST, condition, plan=plan)
         plan = result.plan
-        matches += [one for one in result.candidates if not one.overruled and is_duplicate(one)]
+        matches += [item for item in result.candidates if not item.overruled and is_duplicate(item)]
     return merge(matches, [])

@@ -1,4 +1,4 @@
-"""What an enrolment stores, and what the gallery reports about it."""
+"""Records of an enrolment: the data to store, and the result."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ class NewTemplate:
     """One face sample under one model.
 
     Attributes:
-        source_sha256: identifies the face: a hash of the picture and of the face's place in it.
+        source_sha256: SHA-256 of the picture and of the face's position in it, which identifies the face.
         embedding: L2-normalised, (dim,) float32.
         box: x_min, y_min, x_max, y_max in pixels of the upright picture.
     """
@@ -43,7 +43,7 @@ class AddedTemplate:
 
     Attributes:
         id: None if the same face is already stored under this model.
-        similarity: cosine to the nearest other template of the identity, stored or in the same request; None: no other.
+        similarity: cosine to the nearest other template of the identity, stored or of the request; None: no other.
         template_count: templates of the identity under this model afterwards.
     """
 
@@ -59,7 +59,7 @@ class DuplicateCheck:
     Attributes:
         probes: embeddings of the active model to search with.
         decide: returns, for the size of the gallery, the predicate by which a candidate is a duplicate.
-        refuse: returns the error for these duplicates; None: the identity is enrolled, and the result lists them.
+        refuse: returns the error to raise for duplicates; None: the identity is enrolled and the result lists them.
     """
 
     probes: Sequence[Floats]
@@ -76,10 +76,10 @@ class NewEnrolment:
         templates: of every accepted picture, under the active model first, then under the secondary model.
         encrypted_crops: by `source_sha256`.
         actor: who enrols, for the audit trail.
-        forced: the caller has overridden the quality limits.
+        forced: the request overrides the quality limits (`force`).
         rejected: the number of pictures that were not accepted.
         response: returns the response to store under `idempotency_key`.
-        record: writes more rows in the same transaction.
+        record: writes additional rows in the same transaction.
     """
 
     collection: Collection

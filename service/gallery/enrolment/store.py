@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pgvector.sqlalchemy import Vector
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,9 +28,9 @@ from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import identity, template
 
-_TYPES: list[Any] = [sa.Integer, sa.Uuid, sa.Text, sa.Text, sa.LargeBinary, sa.ARRAY(sa.REAL), sa.REAL, sa.REAL]
-_NAMES = "position id model_id vector source_sha256 box detection_score quality"
-"""Names of the input columns of `add_templates`, in the order of `_TYPES`."""
+_INPUT: dict[str, Any] = dict.fromkeys(("model_id", "vector"), sa.Text)
+_INPUT |= dict.fromkeys(("detection_score", "quality"), sa.REAL)
+_INPUT |= {"position": sa.Integer, "id": sa.Uuid, "source_sha256": sa.LargeBinary, "box": sa.ARRAY(sa.REAL)}
 
 
 class _ResponseExistsError(Exception): ...
@@ -38,7 +38,7 @@ class _ResponseExistsError(Exception): ...
 
 @dataclass(frozen=True)
 class EnrolmentStore:
-    """Reads and writes of enrolments, each in one transaction."""
+    """Reads and stores enrolments, each in one transaction."""
 
     database: Database
     audit_trail: AuditTrail
@@ -47,10 +47,10 @@ class EnrolmentStore:
     async def begin(self, collection: str, idempotency_key: str | None) -> tuple[Collection, StoredResponse | None]:
         """Reads the collection and the response stored under the key. Raises CollectionNotFound."""
         async with self.database.transaction() as connection:
-            row = await collections.get(connection, collection)
+            current = await collections.get(connection, collection)
             if idempotency_key is None:
-                return row, None
-            return row, await idempotency.find(connection, row.id, idempotency_key)
+                return current, None
+            return current, await idempotency.find(connection, current.id, idempotency_key)
 
     async def store(self, enrolment: NewEnrolment) -> EnrolmentResult | StoredResponse:
         """Stores everything, or nothing.
@@ -66,11 +66,10 @@ class EnrolmentStore:
             async with self.database.transaction() as connection:
                 return await self._store(connection, enrolment)
         except _ResponseExistsError:
-            key = enrolment.idempotency_key
-            _, stored = await self.begin(enrolment.collection.name, key)
+            _, stored = await self.begin(enrolment.collection.name, enrolment.idempotency_key)
             if stored is None:
                 raise Conflict(
-                    "the identity of this Idempotency-Key is being changed; send the request again"
+                    "a concurrent request with this Idempotency-Key changes the identity; send the request again"
                 ) from None
             return stored
 
@@ -79,14 +78,8 @@ class EnrolmentStore:
         if (collection.id, collection.models) != (enrolment.collection.id, enrolment.collection.models):
             raise ModelsChangedError
         candidates = await self._duplicates(connection, enrolment)
-        row, created = await lock_or_create(
-            connection,
-            collection.id,
-            enrolment.external_id,
-            enrolment.label,
-            enrolment.metadata,
-            enrolment.retain_until,
-        )
+        values = enrolment.label, enrolment.metadata, enrolment.retain_until
+        row, created = await lock_or_create(connection, collection.id, enrolment.external_id, *values)
         others = [candidate for candidate in candidates if candidate.id != row.id]
         if others and created and enrolment.duplicate_check and enrolment.duplicate_check.refuse:
             raise enrolment.duplicate_check.refuse(others)
@@ -102,7 +95,7 @@ class EnrolmentStore:
         return result
 
     async def _duplicates(self, connection: AsyncConnection, enrolment: NewEnrolment) -> list[Candidate]:
-        """Searches before it takes the enrolment lock. Under the lock it compares recently changed identities only."""
+        """Searches the collection without the enrolment lock, and the recently changed identities again under it."""
         check, collection = enrolment.duplicate_check, enrolment.collection
         if check is None:
             return []
@@ -143,14 +136,9 @@ async def lock_or_create(
     changes = {name: value for name, value in updates.items() if value is not None}
     defaults = {"label": external_id, "metadata": {}}
     new = {"collection_id": collection_id, "id": uuid.uuid4(), "external_id": external_id, **defaults, **changes}
-    statement = (
-        insert(identity)
-        .values(new)
-        .on_conflict_do_update(
-            index_elements=["collection_id", "external_id"], set_={"updated_at": sa.func.now(), **changes}
-        )
-        .returning(identity, sa.literal_column("(xmax = 0)").label("created"))
-    )
+    key, touched = ["collection_id", "external_id"], {"updated_at": sa.func.now(), **changes}
+    insertion = insert(identity).values(new).on_conflict_do_update(index_elements=key, set_=touched)
+    statement = insertion.returning(identity, sa.literal_column("(xmax = 0)").label("created"))
     try:
         row = (await connection.execute(statement)).one()
     except IntegrityError as error:
@@ -168,7 +156,7 @@ async def add_templates(
     """
     if not templates:
         return []
-    rows = (await connection.execute(_adding(collection_id, identity_id, templates))).all()
+    rows = (await connection.execute(_insertion(collection_id, identity_id, templates))).all()
     means: dict[str, Centroid] = {}
     for row, new in zip(rows, templates, strict=True):
         if row.id is not None and new.model_id not in means:
@@ -180,24 +168,16 @@ async def add_templates(
     ]
 
 
-def _adding(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]) -> Any:
-    """Returns the statement; its rows are in the order of `templates`."""
-    rows = [
-        (index, uuid.uuid4(), one.model_id, str(one.embedding.tolist()), one.source_sha256, list(one.box), *measures)
-        for index, one in enumerate(templates)
-        for measures in [(one.detection_score, one.quality)]
-    ]
-    columns = [sa.column(name, kind) for name, kind in zip(_NAMES.split(), _TYPES, strict=True)]
-    new = sa.select(sa.values(*columns, name="input").data(rows)).cte("new")
+def _insertion(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]) -> Any:
+    """Returns the first statement of `add_templates`; its rows are in the order of `templates`."""
+    new = _input(templates)
     embedding = sa.cast(new.c.vector, Vector())
     target: dict[str, Any] = {
         "collection_id": sa.literal(collection_id),
         "identity_id": sa.literal(identity_id),
         "dim": sa.func.vector_dims(embedding),
         "embedding": embedding,
-        # A VALUES column of NULLs only has the type text.
-        **{name: sa.cast(new.c[name], sa.REAL) for name in ("detection_score", "quality")},
-        **{name: new.c[name] for name in ("id", "model_id", "source_sha256", "box")},
+        **{name: new.c[name] for name in _INPUT if name not in {"position", "vector"}},
     }
     inserted = (
         insert(template)
@@ -214,14 +194,33 @@ def _adding(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequenc
     )
     both = sa.union_all(sa.select(stored), sa.select(inserted.c.model_id, inserted.c.embedding)).subquery("both")
     means = centroids.means_of(both).cte("means")
-    similarity = sa.select(sa.func.max(-stored.c.embedding.max_inner_product(embedding))).where(
-        stored.c.model_id == new.c.model_id
-    )
+    cosine = -stored.c.embedding.max_inner_product(embedding)
+    similarity = sa.select(sa.func.max(cosine)).where(stored.c.model_id == new.c.model_id)
     return (
         sa.select(inserted.c.id, similarity.scalar_subquery().label("stored_similarity"), means)
         .select_from(new.outerjoin(inserted, inserted.c.id == new.c.id).join(means, means.c.model_id == new.c.model_id))
         .order_by(new.c.position)
     )
+
+
+def _input(templates: Sequence[NewTemplate]) -> sa.CTE:
+    """Returns the templates as a table from one JSON parameter: SQLAlchemy cannot cache a VALUES of several rows."""
+    rows = [
+        {
+            "position": position,
+            "id": str(uuid.uuid4()),
+            "model_id": one.model_id,
+            "vector": str(one.embedding.tolist()),
+            "source_sha256": f"\\x{one.source_sha256.hex()}",
+            "box": one.box,
+            "detection_score": one.detection_score,
+            "quality": one.quality,
+        }
+        for position, one in enumerate(templates)
+    ]
+    columns = [sa.column(name, kind) for name, kind in _INPUT.items()]
+    table = sa.func.jsonb_to_recordset(sa.literal(rows, JSONB)).table_valued(*columns, name="input")
+    return sa.select(table.render_derived(with_types=True)).cte("new")
 
 
 def _event(enrolment: NewEnrolment, result: EnrolmentResult) -> Event:
@@ -244,6 +243,6 @@ def _highest(stored: float | None, templates: Sequence[NewTemplate], index: int)
 
 
 def _identity(row: Any, model_id: str, templates: Sequence[NewTemplate], added: Sequence[AddedTemplate]) -> Identity:
-    counts = [one.template_count for new, one in zip(templates, added, strict=True) if new.model_id == model_id]
+    counts = [item.template_count for new, item in zip(templates, added, strict=True) if new.model_id == model_id]
     values = {name: value for name, value in row._mapping.items() if name not in {"collection_id", "created"}}
     return Identity(**values, template_count=counts[0] if counts else 0)

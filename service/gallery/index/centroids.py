@@ -25,8 +25,9 @@ from service.gallery.storage.tables import CODE_BITS, centroid, template
 
 Floats = npt.NDArray[np.float32]
 MIN_MEAN_LENGTH = 1e-6
-"""A mean of normalised embeddings that is shorter has no direction."""
+"""A shorter mean of normalised embeddings has no reliable direction."""
 FILL_BATCH = 500
+"""Maximum number of centroids that one call of `fill_codes` updates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def centroid_of(embeddings: Floats) -> Floats:
 
 
 async def store(connection: AsyncConnection, collection_id: uuid.UUID, centroids: Sequence[Centroid]) -> None:
-    """Inserts or replaces centroids of locked identities, with their binary codes, in one statement."""
+    """Inserts or replaces centroids of locked identities, with their 512-bit binary codes, in one statement."""
     if not centroids:
         return
     rows = [
@@ -64,7 +65,7 @@ async def store(connection: AsyncConnection, collection_id: uuid.UUID, centroids
         }
         for item in centroids
     ]
-    statement = insert(centroid).values(rows)
+    statement = insert(centroid).values(rows[0] if len(rows) == 1 else rows)  # one row: the compiled form is cached
     columns = [centroid.c[name] for name in ("dim", "embedding", "template_count", "binary_code")]
     changes: dict[Any, Any] = {column: statement.excluded[column.key] for column in columns}
     key = ["collection_id", "identity_id", "model_id"]
@@ -101,7 +102,7 @@ async def recompute(
 
 
 def means_of(templates: FromClause) -> Select[Any]:
-    """Returns a query for the normalised mean of the embeddings of each model, its length before, and their number."""
+    """Returns a query for each model's normalised mean embedding, the mean's length and the number of templates."""
     mean = func.avg(templates.c.embedding, type_=Vector())
     return select(
         templates.c.model_id,

@@ -18,7 +18,7 @@ from service.gallery.storage.database import Database
 from service.gallery.storage.tables import HNSW_INDEX_PREFIX, centroid, model
 
 BUILD_FROM = 5_000_000
-"""Identities. In smaller collections a search compares all binary codes; this has a higher recall and takes < 0.5 s."""
+"""Identities. In smaller collections a search compares all binary codes, with a higher recall and in < 0.5 s."""
 DROP_BELOW = BUILD_FROM // 2
 M, EF_CONSTRUCTION = 16, 64
 LOCK = 0x616E6E

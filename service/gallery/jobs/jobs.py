@@ -76,7 +76,7 @@ async def page(
 
 
 async def last(connection: AsyncConnection, collection_id: uuid.UUID, kind: str, model_id: str) -> Job | None:
-    """Returns the newest job of a kind whose request names this model."""
+    """Returns the newest job of a kind whose request names this model; None: there is no such job."""
     statement = (
         select(job)
         .where(job.c.collection_id == collection_id, job.c.kind == kind)

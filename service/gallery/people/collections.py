@@ -17,9 +17,9 @@ from service.gallery.storage.tables import collection, identity, model
 DEFAULT = "default"
 """The collection that always exists."""
 Lock = Literal["share", "update"]
-"""`share`: nobody changes the collection until the transaction ends.
+"""Row locks of a collection, held until the transaction ends.
 
-`update`: in addition, nobody else holds `share`.
+`share`: no other transaction changes the collection. `update`: in addition, no other transaction holds `share`.
 """
 
 
@@ -50,7 +50,7 @@ class Collection:
 
     @property
     def models(self) -> tuple[str, str | None, bool]:
-        """How a new face is stored: active model, secondary model, and True if its crop is stored."""
+        """The properties that determine how a face is stored: active model, secondary model, and storage of crops."""
         return self.model_id, self.secondary_model_id, self.store_crops
 
 
@@ -92,7 +92,7 @@ async def create(connection: AsyncConnection, name: str, model_id: str, **settin
 async def get(
     connection: AsyncConnection, name: str, pointer: str = "/collection", lock: Lock | None = None
 ) -> Collection:
-    """Reads a collection, locks it and shows its rows to the transaction, in one statement.
+    """Reads a collection, locks it and adds it to those that the transaction may see, in one statement.
 
     Args:
         pointer: JSON pointer of the collection's name in the request.
@@ -100,12 +100,12 @@ async def get(
     Raises:
         CollectionNotFound
     """
-    return await _one(connection, _READING.where(collection.c.name == name), lock, name, pointer)
+    return await _read(connection, _SELECTION.where(collection.c.name == name), lock, name, pointer)
 
 
 async def get_by_id(connection: AsyncConnection, collection_id: uuid.UUID, lock: Lock | None = None) -> Collection:
-    """As `get`, by id. Raises CollectionNotFound."""
-    return await _one(connection, _READING.where(collection.c.id == collection_id), lock, str(collection_id), None)
+    """Reads a collection like `get`, but by its id. Raises CollectionNotFound."""
+    return await _read(connection, _SELECTION.where(collection.c.id == collection_id), lock, str(collection_id), None)
 
 
 async def names(connection: AsyncConnection) -> dict[uuid.UUID, str]:
@@ -148,10 +148,10 @@ async def remove(connection: AsyncConnection, name: str) -> tuple[uuid.UUID, int
     if name == DEFAULT:
         raise Conflict(f"the collection {DEFAULT!r} always exists; delete the identities in it", pointer="/name")
     # A concurrent enrolment waits for this lock and then gets CollectionNotFound.
-    row = await get(connection, name, "/name", lock="update")
-    people = (await connection.execute(delete(identity).where(identity.c.collection_id == row.id))).rowcount
-    await connection.execute(delete(collection).where(collection.c.id == row.id))
-    return row.id, people
+    locked = await get(connection, name, "/name", lock="update")
+    deleted = (await connection.execute(delete(identity).where(identity.c.collection_id == locked.id))).rowcount
+    await connection.execute(delete(collection).where(collection.c.id == locked.id))
+    return locked.id, deleted
 
 
 async def page(
@@ -189,10 +189,10 @@ async def page(
 _COLUMNS = [collection.c[field.name].label(field.name) for field in fields(Collection)]
 
 
-_READING = select(*_COLUMNS, row_security.allowing(collection.c.id))
+_SELECTION = select(*_COLUMNS, row_security.allowing(collection.c.id))
 
 
-async def _one(
+async def _read(
     connection: AsyncConnection, statement: Select[Any], lock: Lock | None, name: str, pointer: str | None
 ) -> Collection:
     if lock is not None:

@@ -20,14 +20,14 @@ from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import correction, template
 
 SAME_PERSON = 0.5
-"""Cosine similarity from which on a corrected face is assumed to show the identity. Erasure deletes such corrections;
-one that is deleted by mistake costs a correction and no template."""
+"""Cosine similarity from which a corrected face is assumed to show an identity. The erasure of the identity deletes
+such corrections. A wrong deletion loses a correction but no template."""
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A correction without its embedding, which stays in the database."""
+    """A correction. The embedding is not read from the database."""
 
     id: uuid.UUID
     model_id: str
@@ -129,18 +129,18 @@ async def delete_showing(
     identity_ids: Sequence[uuid.UUID],
     of_identities: Sequence[uuid.UUID] | None = None,
 ) -> int:
-    """Deletes the corrections that show one of these identities, with their crops, and returns the number of rows.
+    """Deletes the corrections whose face shows one of these identities, and their crops; returns the number of rows.
 
     Args:
-        of_identities: only corrections that are stored with these identities.
+        of_identities: delete only corrections that belong to these identities; None: of every identity.
     """
-    shown = exists().where(
+    shows_identity = exists().where(
         template.c.collection_id == collection_id,
         template.c.identity_id.in_(identity_ids),
         template.c.model_id == correction.c.model_id,
         template.c.embedding.max_inner_product(correction.c.embedding) <= -SAME_PERSON,
     )
-    statement = delete(correction).where(correction.c.collection_id == collection_id, shown)
+    statement = delete(correction).where(correction.c.collection_id == collection_id, shows_identity)
     if of_identities is not None:
         statement = statement.where(correction.c.identity_id.in_(of_identities))
     deleted = await connection.execute(statement.returning(correction.c.identity_id, correction.c.source_sha256))
@@ -149,9 +149,9 @@ async def delete_showing(
     for row in rows:
         if row.source_sha256 is None:
             continue
-        # Another model may compare the same face differently; the face is deleted under every model.
+        # Another model may score the same face below SAME_PERSON; the face is deleted under every model.
         same_face = correction.c.identity_id == row.identity_id, correction.c.source_sha256 == row.source_sha256
-        others = delete(correction).where(correction.c.collection_id == collection_id, *same_face)
-        count += (await connection.execute(others)).rowcount
+        other_models = delete(correction).where(correction.c.collection_id == collection_id, *same_face)
+        count += (await connection.execute(other_models)).rowcount
         await crops.delete(connection, collection_id, row.identity_id, [row.source_sha256])
     return count

@@ -43,11 +43,13 @@ class CropCipher:
         """
         key_id, nonce = encrypted[:KEY_ID_BYTES], encrypted[KEY_ID_BYTES : KEY_ID_BYTES + NONCE_BYTES]
         if (cipher := self._ciphers.get(key_id)) is None:
-            raise CropUnreadable("a crop was encrypted with a key that is neither crops.key nor in crops.old_keys")
+            raise CropUnreadable(
+                "a crop was encrypted with a key that is neither crops.key nor in crops.old_keys; add it there"
+            )
         try:
             return cipher.decrypt(nonce, encrypted[KEY_ID_BYTES + NONCE_BYTES :], source_sha256)
         except (InvalidTag, ValueError):
-            raise CropUnreadable("a stored crop was altered") from None
+            raise CropUnreadable("a stored crop was altered; register a new picture") from None
 
 
 def _derive(secret: bytes) -> tuple[bytes, bytes]:

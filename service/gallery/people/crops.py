@@ -1,4 +1,4 @@
-"""Encrypted, aligned crops of enrolled faces. A model migration embeds them, so that nobody needs a new photo."""
+"""Encrypted, aligned crops of enrolled faces. A model migration embeds them, so that no new photos are needed."""
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Erases an identity with everything that is stored about it, and returns the proof."""
+"""Erases identities with everything that is stored about them."""
 
 import uuid
 from dataclasses import dataclass
@@ -13,11 +13,17 @@ from service.gallery.people import corrections, identities
 from service.gallery.storage.tables import centroid, correction, crop, idempotency, identity, job_row, template
 
 EXPIRED_BATCH = 200
+"""Maximum number of identities that `expired` returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The number of deleted rows by kind. `entry`: the entry of the audit trail; None if no trail is kept."""
+    """The result of an erasure.
+
+    Attributes:
+        deleted: number of deleted rows by kind.
+        entry: the entry of the audit trail; None: the service keeps no audit trail.
+    """
 
     identity_id: uuid.UUID
     deleted: dict[str, int]
@@ -38,10 +44,10 @@ async def erase(
         IdentityNotFound
     """
     await identities.lock(connection, collection_id, identity_id)
-    row = await identities.get(connection, collection_id, identity_id)
+    erased = await identities.get(connection, collection_id, identity_id)
     deleted = {
         name: (await connection.execute(statement)).scalar_one()
-        for name, statement in _counts(collection_id, identity_id, row.external_id).items()
+        for name, statement in _counts(collection_id, identity_id, erased.external_id).items()
     }
     deleted["corrections"] += await corrections.delete_showing(connection, collection_id, [identity_id])
     await identities.remove(connection, collection_id, identity_id)

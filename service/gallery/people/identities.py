@@ -32,13 +32,13 @@ class Identity:
 async def get(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> Identity:
     """Reads an identity by its id. Raises IdentityNotFound."""
     statement = _with_count(collection_id).where(identity.c.id == identity_id)
-    return await _one(connection, statement, f"the identity {identity_id} does not exist")
+    return await _read(connection, statement, f"the identity {identity_id} does not exist")
 
 
 async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UUID, external_id: str) -> Identity:
     """Reads an identity by the client's id. Raises IdentityNotFound."""
     statement = _with_count(collection_id).where(identity.c.external_id == external_id)
-    return await _one(connection, statement, f"no identity has the external_id {external_id!r}")
+    return await _read(connection, statement, f"no identity has the external_id {external_id!r}")
 
 
 async def lock(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
@@ -101,7 +101,7 @@ async def page(
 
 
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:
-    """Deletes an identity with its templates, centroids and job rows.
+    """Deletes an identity with its rows in all tables except the audit trail.
 
     Returns:
         The number of deleted templates of the active model.
@@ -132,7 +132,7 @@ def _with_count(collection_id: uuid.UUID) -> Select[Any]:
     return select(identity, count.label("template_count")).where(identity.c.collection_id == collection_id)
 
 
-async def _one(connection: AsyncConnection, statement: Select[Any], problem: str) -> Identity:
+async def _read(connection: AsyncConnection, statement: Select[Any], problem: str) -> Identity:
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise _not_found(problem)

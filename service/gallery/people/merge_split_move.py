@@ -33,8 +33,8 @@ async def merge(
     await _lock(connection, collection_id, [target, *sources])
     moved = 0
     for source in sources:
-        row = await identities.get(connection, collection_id, source)
-        await job_rows.delete_person_rows(connection, collection_id, source, row.external_id)
+        merged_identity = await identities.get(connection, collection_id, source)
+        await job_rows.delete_person_rows(connection, collection_id, source, merged_identity.external_id)
         moved += await _move_templates(connection, collection_id, source, target)
     # A repeated request that created one of the sources gets its stored response and does not create it again.
     responses = update(idempotency).where(idempotency.c.collection_id == collection_id)
@@ -45,8 +45,8 @@ async def merge(
         await crops.reassign(connection, collection_id, source, target)
     of_sources = update(correction).where(correction.c.collection_id == collection_id)
     await connection.execute(of_sources.where(correction.c.identity_id.in_(sources)).values(identity_id=target))
-    gone = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(sources))
-    await connection.execute(gone)
+    deletion = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id.in_(sources))
+    await connection.execute(deletion)
     await _recompute(connection, collection_id, [target])
     return moved
 
@@ -103,19 +103,19 @@ async def move(connection: AsyncConnection, source: Collection, target: Collecti
     locked.
 
     Raises:
-        IdentityNotFound, IdentityExists
+        IdentityNotFound, IdentityExists, CollectionNotFound
     """
     await _lock(connection, source.id, [identity_id])
-    row = await identities.get(connection, source.id, identity_id)
+    moved = await identities.get(connection, source.id, identity_id)
     await _insert(
         connection,
         target.id,
         identity_id,
-        row.external_id,
-        row.label,
-        row.metadata,
-        created_at=row.created_at,
-        retain_until=row.retain_until,
+        moved.external_id,
+        moved.label,
+        moved.metadata,
+        created_at=moved.created_at,
+        retain_until=moved.retain_until,
     )
     models = [target.model_id, target.secondary_model_id]
     for table in (template, centroid, correction, *([crop] if target.store_crops else [])):

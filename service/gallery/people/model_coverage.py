@@ -1,4 +1,4 @@
-"""Which identities the secondary model of a collection has embedded, and what is missing."""
+"""Compares the templates of a collection's two models and stores the missing ones of the secondary model."""
 
 import uuid
 from collections.abc import Collection as Several
@@ -52,24 +52,24 @@ class Coverage:
         return self.missing == 0 and self.corrections_missing == 0
 
 
-def required(row: Collection) -> str:
+def required(collection: Collection) -> str:
     """Returns the secondary model. Raises Conflict."""
-    if row.secondary_model_id is None:
+    if collection.secondary_model_id is None:
         raise Conflict(
-            f"the collection {row.name!r} has no secondary model; start a migration with "
-            f"POST /collections/{row.name}/model-migration"
+            f"the collection {collection.name!r} has no secondary model; start a migration with "
+            f"POST /collections/{collection.name}/model-migration"
         )
-    return row.secondary_model_id
+    return collection.secondary_model_id
 
 
-async def coverage(connection: AsyncConnection, row: Collection) -> Coverage:
+async def coverage(connection: AsyncConnection, collection: Collection) -> Coverage:
     """Compares the centroids of both models; takes about a second for a million identities. Raises Conflict."""
     await disable_nested_loops(connection)
     active, secondary = centroid.alias("active"), centroid.alias("secondary")
     same = (
-        (secondary.c.collection_id == row.id)
+        (secondary.c.collection_id == collection.id)
         & (secondary.c.identity_id == active.c.identity_id)
-        & (secondary.c.model_id == required(row))
+        & (secondary.c.model_id == required(collection))
     )
     statement = (
         select(
@@ -78,20 +78,20 @@ async def coverage(connection: AsyncConnection, row: Collection) -> Coverage:
             func.count().filter(secondary.c.template_count < active.c.template_count),
         )
         .select_from(active.outerjoin(secondary, same))
-        .where(active.c.collection_id == row.id, active.c.model_id == row.model_id)
+        .where(active.c.collection_id == collection.id, active.c.model_id == collection.model_id)
     )
     total, missing, partial = (await connection.execute(statement)).one()
-    corrections = select(func.count()).where(_not_reembedded(row, correction))
+    corrections = select(func.count()).where(_not_reembedded(collection, correction))
     return Coverage(total, missing, partial, (await connection.execute(corrections)).scalar_one())
 
 
 async def people_missing(
-    connection: AsyncConnection, row: Collection, limit: int, after: PageCursor | None = None
+    connection: AsyncConnection, collection: Collection, limit: int, after: PageCursor | None = None
 ) -> list[Identity]:
     """Returns up to `limit` identities without a template of the secondary model, in the order of their creation."""
     await disable_nested_loops(connection)
-    condition = _has_centroid(row, row.model_id) & ~_has_centroid(row, required(row))
-    return await identities.page(connection, row.id, limit, after, condition=condition)
+    condition = _has_centroid(collection, collection.model_id) & ~_has_centroid(collection, required(collection))
+    return await identities.page(connection, collection.id, limit, after, condition=condition)
 
 
 async def disable_nested_loops(connection: AsyncConnection) -> None:
@@ -103,26 +103,28 @@ async def disable_nested_loops(connection: AsyncConnection) -> None:
     await connection.execute(text("SET LOCAL enable_nestloop = off"))
 
 
-def identities_to_reembed(row: Collection) -> Select[tuple[int, str, str]]:
+def identities_to_reembed(collection: Collection) -> Select[tuple[int, str, str]]:
     """Returns a query for (number from 0, id, external_id) of the identities with a face that is not re-embedded."""
     incomplete = union(
-        select(template.c.identity_id).where(_not_reembedded(row, template)),
-        select(correction.c.identity_id).where(_not_reembedded(row, correction)),
+        select(template.c.identity_id).where(_not_reembedded(collection, template)),
+        select(correction.c.identity_id).where(_not_reembedded(collection, correction)),
     )
     number = func.row_number().over(order_by=(identity.c.created_at, identity.c.id)) - 1
     return select(number, cast(identity.c.id, Text), identity.c.external_id).where(
-        identity.c.collection_id == row.id, identity.c.id.in_(incomplete)
+        identity.c.collection_id == collection.id, identity.c.id.in_(incomplete)
     )
 
 
 async def missing_faces(
-    connection: AsyncConnection, row: Collection, identity_ids: Several[uuid.UUID]
+    connection: AsyncConnection, collection: Collection, identity_ids: Several[uuid.UUID]
 ) -> dict[uuid.UUID, set[bytes]]:
     """Returns the `source_sha256` of the faces that the secondary model has not embedded, by identity."""
     missing: dict[uuid.UUID, set[bytes]] = {identity_id: set() for identity_id in identity_ids}
     for table in (template, correction):
         statement = select(table.c.identity_id, table.c.source_sha256).where(
-            _not_reembedded(row, table), table.c.identity_id.in_(identity_ids), table.c.source_sha256.is_not(None)
+            _not_reembedded(collection, table),
+            table.c.identity_id.in_(identity_ids),
+            table.c.source_sha256.is_not(None),
         )
         for face in await connection.execute(statement):
             missing[face.identity_id].add(face.source_sha256)
@@ -130,17 +132,17 @@ async def missing_faces(
 
 
 async def store_reembedded(
-    connection: AsyncConnection, row: Collection, faces: Mapping[uuid.UUID, Mapping[bytes, ReembeddedFace]]
+    connection: AsyncConnection, collection: Collection, faces: Mapping[uuid.UUID, Mapping[bytes, ReembeddedFace]]
 ) -> None:
     """Stores the secondary model's embeddings of faces that are still missing. Deleted identities stay deleted.
 
     Args:
         faces: by identity and `source_sha256`.
     """
-    await identities.lock_all(connection, row.id, faces.keys())
-    model_id = required(row)
+    await identities.lock_all(connection, collection.id, faces.keys())
+    model_id = required(collection)
     for table in (template, correction):
-        statement = select(table).where(_not_reembedded(row, table), table.c.identity_id.in_(faces))
+        statement = select(table).where(_not_reembedded(collection, table), table.c.identity_id.in_(faces))
         new = []
         for old in await connection.execute(statement):
             if (face := faces[old.identity_id].get(old.source_sha256)) is None:
@@ -149,24 +151,24 @@ async def store_reembedded(
             new.append(dict(old._mapping) | values | ({"quality": face.quality} if table is template else {}))
         if new:
             await connection.execute(insert(table), new)
-    await centroids.recompute(connection, row.id, faces.keys(), [model_id])
+    await centroids.recompute(connection, collection.id, faces.keys(), [model_id])
 
 
-def _not_reembedded(row: Collection, table: Table) -> ColumnElement[bool]:
+def _not_reembedded(collection: Collection, table: Table) -> ColumnElement[bool]:
     """Returns the condition: a row of the active model has no row of the secondary model for the same face."""
     secondary = table.alias("secondary")
     is_stored = exists().where(
-        secondary.c.collection_id == row.id,
+        secondary.c.collection_id == collection.id,
         secondary.c.identity_id == table.c.identity_id,
-        secondary.c.model_id == required(row),
+        secondary.c.model_id == required(collection),
         secondary.c.source_sha256 == table.c.source_sha256,
     )
-    return (table.c.collection_id == row.id) & (table.c.model_id == row.model_id) & ~is_stored
+    return (table.c.collection_id == collection.id) & (table.c.model_id == collection.model_id) & ~is_stored
 
 
-def _has_centroid(row: Collection, model_id: str) -> ColumnElement[Any]:
+def _has_centroid(collection: Collection, model_id: str) -> ColumnElement[Any]:
     return exists().where(
-        centroid.c.collection_id == row.id,
+        centroid.c.collection_id == collection.id,
         centroid.c.identity_id == identity.c.id,
         centroid.c.model_id == model_id,
     )

@@ -7,34 +7,35 @@ from service.errors import Conflict, ModelIncomplete
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.people.model_coverage import coverage, disable_nested_loops, required
-from service.gallery.storage.tables import centroid, collection, correction, template
+from service.gallery.storage.tables import centroid, correction, template
+from service.gallery.storage.tables import collection as collection_table
 
 
-async def start(connection: AsyncConnection, row: Collection, model_id: str, auto_activate: bool) -> Collection:
+async def start(connection: AsyncConnection, collection: Collection, model_id: str, auto_activate: bool) -> Collection:
     """Sets the secondary model, which embeds every new face from now on.
 
     Args:
-        row: the collection, read with `lock="update"` in this transaction.
+        collection: read with `lock="update"` in this transaction.
 
     Raises:
         Conflict: the model is active already, or another one is the secondary model.
     """
-    if model_id == row.model_id:
+    if model_id == collection.model_id:
         raise Conflict(f"the model {model_id!r} is already the collection's active model", pointer="/model_id")
-    if row.secondary_model_id not in (None, model_id):
+    if collection.secondary_model_id not in (None, model_id):
         raise Conflict(
-            f"the model {row.secondary_model_id!r} is the secondary model; delete it first with "
-            f"DELETE /collections/{row.name}/model-migration",
+            f"the model {collection.secondary_model_id!r} is the secondary model; delete it first with "
+            f"DELETE /collections/{collection.name}/model-migration",
             pointer="/model_id",
         )
-    return await collections.change(connection, row.id, secondary_model_id=model_id, auto_activate=auto_activate)
+    return await collections.change(connection, collection.id, secondary_model_id=model_id, auto_activate=auto_activate)
 
 
-async def activate(connection: AsyncConnection, row: Collection, force: bool = False) -> Collection:
+async def activate(connection: AsyncConnection, collection: Collection, force: bool = False) -> Collection:
     """Exchanges active and secondary model. The exchange takes effect when the transaction commits.
 
     Args:
-        row: the collection, read with `lock="update"` in this transaction.
+        collection: read with `lock="update"` in this transaction.
         force: exchange although identities or corrections are missing under the secondary model. Searches do not
             return these identities until they are enrolled again.
 
@@ -42,27 +43,27 @@ async def activate(connection: AsyncConnection, row: Collection, force: bool = F
         Conflict: there is no secondary model.
         ModelIncomplete
     """
-    model_id = required(row)
+    model_id = required(collection)
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
-    covered = await coverage(connection, row)
+    covered = await coverage(connection, collection)
     if not (covered.complete or force):
         raise ModelIncomplete(
             f"the model {model_id!r} lacks {covered.missing} of {covered.identities} identities and "
-            f"{covered.corrections_missing} corrections. GET /collections/{row.name}/model-migration/missing lists the "
-            "identities; register photos of them, or send `force`",
+            f"{covered.corrections_missing} corrections. Register photos of the identities that "
+            f"GET /collections/{collection.name}/model-migration/missing lists, or send `force`",
             missing=covered.missing,
             corrections_missing=covered.corrections_missing,
         )
     return await collections.change(
-        connection, row.id, model_id=model_id, secondary_model_id=row.model_id, auto_activate=False
+        connection, collection.id, model_id=model_id, secondary_model_id=collection.model_id, auto_activate=False
     )
 
 
-async def drop(connection: AsyncConnection, row: Collection, force: bool = False) -> dict[str, int]:
+async def drop(connection: AsyncConnection, collection: Collection, force: bool = False) -> dict[str, int]:
     """Deletes the secondary model's templates, centroids and corrections. Enrolments wait until it is done.
 
     Args:
-        row: the collection, read with `lock="update"` in this transaction.
+        collection: read with `lock="update"` in this transaction.
         force: delete although identities have templates of the secondary model only.
 
     Returns:
@@ -72,37 +73,38 @@ async def drop(connection: AsyncConnection, row: Collection, force: bool = False
         Conflict: there is no secondary model.
         ModelIncomplete
     """
-    model_id = required(row)
+    model_id = required(collection)
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
-    if not force and (count := await _known_only_to_secondary(connection, row, model_id)):
+    if not force and (count := await _known_only_to_secondary(connection, collection, model_id)):
         raise ModelIncomplete(
             f"{count} identities have templates of the model {model_id!r} only, and no search would return them; "
             "register photos of them, or send `force=true`",
             missing=count,
         )
-    await collections.change(connection, row.id, secondary_model_id=None, auto_activate=False)
+    await collections.change(connection, collection.id, secondary_model_id=None, auto_activate=False)
     deleted = {}
     for name, table in (("templates", template), ("centroids", centroid), ("corrections", correction)):
-        statement = delete(table).where(table.c.collection_id == row.id, table.c.model_id == model_id)
+        statement = delete(table).where(table.c.collection_id == collection.id, table.c.model_id == model_id)
         deleted[name] = (await connection.execute(statement)).rowcount
     return deleted
 
 
 async def awaiting_activation(connection: AsyncConnection) -> list[str]:
     """Returns the names of the collections whose secondary model is to be activated automatically."""
-    statement = select(collection.c.name).where(collection.c.auto_activate).order_by(collection.c.name)
+    table = collection_table.c
+    statement = select(table.name).where(table.auto_activate).order_by(table.name)
     return list((await connection.execute(statement)).scalars())
 
 
-async def _known_only_to_secondary(connection: AsyncConnection, row: Collection, model_id: str) -> int:
+async def _known_only_to_secondary(connection: AsyncConnection, collection: Collection, model_id: str) -> int:
     await disable_nested_loops(connection)
     active, secondary = centroid.alias("active"), centroid.alias("secondary")
     is_known = exists().where(
-        active.c.collection_id == row.id,
+        active.c.collection_id == collection.id,
         active.c.identity_id == secondary.c.identity_id,
-        active.c.model_id == row.model_id,
+        active.c.model_id == collection.model_id,
     )
     statement = select(func.count()).where(
-        secondary.c.collection_id == row.id, secondary.c.model_id == model_id, ~is_known
+        secondary.c.collection_id == collection.id, secondary.c.model_id == model_id, ~is_known
     )
     return (await connection.execute(statement)).scalar_one()

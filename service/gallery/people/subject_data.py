@@ -32,15 +32,15 @@ class SubjectData:
 
 async def read(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> SubjectData:
     """Reads everything that is stored about an identity. Raises IdentityNotFound."""
-    row = await identities.get(connection, collection_id, identity_id)
+    identity = await identities.get(connection, collection_id, identity_id)
 
     async def rows(table: Table, condition: Any) -> list[dict[str, Any]]:
         statement = select(*labelled(table)).where(table.c.collection_id == collection_id, condition)
-        return [dict(one._mapping) for one in await connection.execute(statement)]
+        return [dict(row._mapping) for row in await connection.execute(statement)]
 
-    in_jobs = (job_row.c.external_id == row.external_id) | (job_row.c.identity_id == identity_id)
+    in_jobs = (job_row.c.external_id == identity.external_id) | (job_row.c.identity_id == identity_id)
     return SubjectData(
-        row,
+        identity,
         await rows(template, template.c.identity_id == identity_id),
         await rows(centroid, centroid.c.identity_id == identity_id),
         await rows(correction, correction.c.identity_id == identity_id),

@@ -1,4 +1,4 @@
-"""Raw templates of identities."""
+"""Templates of identities: lists, deletes, samples and compares them."""
 
 import uuid
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class StoredTemplate:
-    """A template without its embedding, which stays in the database."""
+    """A template. The embedding is not read from the database."""
 
     id: uuid.UUID
     model_id: str

@@ -11,9 +11,10 @@ from service.gallery.search.results import SearchPlan
 from service.gallery.storage.tables import centroid, identity
 
 CODES_FROM = 5_000
-"""Above this number of coded identities the search compares binary codes first; below, all centroids are as fast."""
+"""Above this number of identities with a code, a search compares binary codes first. For fewer identities the
+comparison of all centroids is as fast."""
 MAX_UNCODED = 2_000
-"""Up to this number, centroids without a code are compared in addition to the nearest by code."""
+"""With more centroids without a code, a search compares all centroids instead of codes."""
 FILTERED_EXACTLY = 20_000
 """A filtered search compares up to this number of matching identities exactly (about 20 ms at 512 dimensions)."""
 EF_SEARCH = 800
@@ -21,7 +22,7 @@ EF_SEARCH = 800
 (512 dimensions, clustered, `make bench-gallery`); with 200 it lost 3.4 % of them in half the time."""
 MAX_EF_SEARCH = 1_000
 MAX_SCANNED = 200_000
-"""The most index entries that a filtered HNSW search reads."""
+"""Maximum number of index entries that a filtered HNSW search reads."""
 SETTINGS = {
     # Compiling a scan of codes, or dividing it among processes, costs other requests more than it saves.
     SearchPlan.BINARY_CODES: {"jit": "off", "max_parallel_workers_per_gather": "0"},
@@ -51,13 +52,13 @@ async def choose_plan(
         shortlist: the number of centroids that the search will rerank.
         condition: a condition on `identity`. Up to `FILTERED_EXACTLY` matching identities are compared exactly.
     """
-    known = select(centroid.c.identity_id).where(
+    centroids = select(centroid.c.identity_id).where(
         centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
     )
     facts = select(
         hnsw.readiness(collection_id, model_id).label("has_graph"),
-        _counted(known.where(centroid.c.binary_code.is_not(None)), CODES_FROM).label("coded"),
-        _counted(known.where(centroid.c.binary_code.is_(None)), MAX_UNCODED).label("uncoded"),
+        _counted(centroids.where(centroid.c.binary_code.is_not(None)), CODES_FROM).label("coded"),
+        _counted(centroids.where(centroid.c.binary_code.is_(None)), MAX_UNCODED).label("uncoded"),
     ).cte("facts")
     has_codes = (facts.c.coded > CODES_FROM) & (facts.c.uncoded <= MAX_UNCODED)
     plan: Any = case(

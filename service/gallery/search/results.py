@@ -9,7 +9,7 @@ from service.gallery.search.explain import PlanNode
 
 
 class SearchPlan(StrEnum):
-    """How the shortlist is computed."""
+    """The method by which the shortlist is computed."""
 
     EXACT = "exact"
     """Compares every centroid."""
@@ -24,7 +24,7 @@ class Candidate:
     """An identity near the probe.
 
     Attributes:
-        score: cosine similarity to the nearest template; thresholds apply to it.
+        score: cosine similarity, -1 to 1, to the nearest template; thresholds apply to it.
         centroid_score: cosine similarity to the centroid, by which the shortlist is sorted.
         counter_score: cosine similarity to the nearest corrected face; None: the identity has no corrections.
         overruled: `counter_score` is higher than `score`: a correction says that the probe shows somebody else.

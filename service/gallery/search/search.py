@@ -30,7 +30,7 @@ SHORTLIST_PER_RESULT = 4
 NEAREST_BY_CODE = 800
 """Centroids that are compared after the comparison of all binary codes."""
 ALWAYS_COUNTED = 1_000
-"""Counting so many identities takes well below a millisecond; the count is not cached."""
+"""Galleries up to this number of identities are counted for every request, in less than a millisecond."""
 CACHE_S_PER_IDENTITY = 1e-4
 """The count of a gallery with a million identities is cached for 100 s."""
 
@@ -50,6 +50,7 @@ class GallerySizes:
         self._cache: dict[tuple[uuid.UUID, str], tuple[float, GallerySize]] = {}
 
     async def of(self, connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
+        """Returns the size of a gallery. A cached size is at most `CACHE_S_PER_IDENTITY` seconds per identity old."""
         key = collection_id, model_id
         expires_at, size = self._cache.get(key, (0.0, None))
         if size is not None and time.monotonic() < expires_at:
@@ -81,8 +82,8 @@ class GallerySearch:
     async def begin(self, collection: str) -> tuple[Collection, GallerySize]:
         """Reads the collection and its size, on which the decision depends. Raises CollectionNotFound."""
         async with self.database.transaction() as connection:
-            row = await collections.get(connection, collection)
-            return row, await self.sizes.of(connection, row.id, row.model_id)
+            current = await collections.get(connection, collection)
+            return current, await self.sizes.of(connection, current.id, current.model_id)
 
     async def run(
         self,
@@ -93,7 +94,7 @@ class GallerySearch:
         metadata_filter: Mapping[str, Any] | None,
         explained: bool,
     ) -> list[SearchResult]:
-        """Searches for each (dim,) probe.
+        """Searches for each normalised (dim,) probe in one transaction; returns the results in the order of the probes.
 
         Raises:
             CollectionNotFound, InvalidFilter
@@ -105,7 +106,7 @@ class GallerySearch:
             if (current.id, current.model_id) != (collection.id, collection.model_id):
                 raise ModelsChangedError
             scope = connection, collection.id, collection.model_id
-            plan = SearchPlan.EXACT  # of a small gallery all centroids are compared, whatever the indexes
+            plan = SearchPlan.EXACT  # a small gallery needs no index
             if size.people > CODES_FROM:
                 plan = await choose_plan(*scope, shortlist_size(top_k), condition)
             return [await nearest(*scope, probe, top_k, condition, explained, plan) for probe in probes]
@@ -130,7 +131,7 @@ async def nearest(
 
     Args:
         condition: a condition on `identity`.
-        explained: run the statement once more and return PostgreSQL's plan.
+        explained: execute the statement a second time and return PostgreSQL's plan.
         plan: chosen by `choose_plan` in this transaction; None: this function chooses.
     """
     size = shortlist_size(top_k)
@@ -174,7 +175,7 @@ def _code_shortlist(
 def _hnsw_shortlist(
     collection_id: uuid.UUID, model_id: str, probe: Floats, size: int, condition: ColumnElement[bool] | None
 ) -> CTE:
-    """The index is partial and on an expression: the ids and the cast must be literals for the planner to use it."""
+    """Traverses the HNSW index. It is partial and on an expression: ids and cast must match it as literals."""
     distance = cast(centroid.c.embedding, HALFVEC(len(probe))).max_inner_product(HalfVector(probe))
     score = -centroid.c.embedding.max_inner_product(probe)
     statement = select(centroid.c.identity_id, score.label("centroid_score")).where(
