@@ -74,7 +74,7 @@ def demo(
     photos: Annotated[Path | None, typer.Option(help="Your own folder of <name>/*.jpg.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the annotated picture.")] = Path("demo-output"),
 ) -> None:
-    """Enrol, verify and search for people of a photo folder through the HTTP API, and check every decision."""
+    """Enrol, verify and search for people in photographs through the HTTP API, and check every decision."""
     from service.demo.run import run
 
     raise typer.Exit(run(photos, output))

@@ -16,7 +16,7 @@ class Account:
     """An account of the operating system.
 
     Attributes:
-        is_ours: it is the account of this process.
+        is_ours: True if it is the account of this process.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Account:
         return {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Makes the account the owner of a folder and sets mode 0700."""
+        """Sets the owner of a folder to the account and its mode to 0700."""
         path.chmod(0o700)
         if not self.is_ours:
             os.chown(path, self.uid, self.gid)
@@ -57,7 +57,7 @@ class Account:
 
 
 def server_account() -> Account:
-    """Returns the account of this process or, if that is root, `postgres` or `nobody`."""
+    """Returns the account of this process or, if that is root, `postgres` or `nobody`. Raises StartupError."""
     if os.geteuid() != 0:
         return Account(str(os.geteuid()), os.geteuid(), os.getegid(), is_ours=True)
     for name in CANDIDATES:

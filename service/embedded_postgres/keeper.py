@@ -71,7 +71,7 @@ class Keeper:
 
     def keep(self) -> None:
         """Restarts the server when it crashes, until it is no longer used. Returns when the server has stopped."""
-        signal.signal(signal.SIGTERM, self._note_stop)
+        signal.signal(signal.SIGTERM, self._request_stop)
         while not self._stop_requested and not self._abandoned():
             if self._server.poll() is not None:
                 self._restart()
@@ -94,15 +94,17 @@ class Keeper:
         now = time.monotonic()
         self._restarts = [moment for moment in self._restarts if now - moment < RESTART_WINDOW_S] + [now]
         if len(self._restarts) > RESTARTS_ALLOWED:
-            raise StartupError(f"the database crashed {len(self._restarts)} times within {RESTART_WINDOW_S:g} s")
+            raise StartupError(
+                f"the database crashed {len(self._restarts)} times within {RESTART_WINDOW_S:g} s; see server.log"
+            )
         self._server = self._cluster.start(self._programs, self._account)
 
-    def _note_stop(self, number: int, frame: FrameType | None) -> None:
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop_requested = True
 
 
 def main(root: Path) -> int:
-    """Starts the keeper in the background. Returns the exit status when its server is ready or has failed."""
+    """Starts the keeper in the background and waits until its server is ready (returns 0) or has failed (returns 1)."""
     outcome, report = os.pipe()
     if os.fork():
         os.close(report)

@@ -59,7 +59,7 @@ class EmbeddedPostgres:
         return self._cluster.url
 
     def stop(self) -> None:
-        """Releases the lease. The process that releases the last lease returns when the server has stopped."""
+        """Releases the lease. If it is the last one, waits up to 30 seconds until the server has stopped."""
         if self._watcher is None:
             return
         self._released.set()
@@ -95,12 +95,14 @@ class EmbeddedPostgres:
         return f"The data folder {self._root} {reason}. Choose another one with REGISTRY_DATA_DIR."
 
     def _lease(self) -> None:
-        """Acquires the lease and makes sure that the server runs. The starting lock prevents a keeper from stopping."""
+        """Acquires the lease and starts the server if necessary. The starting lock prevents a keeper from stopping."""
         try:
             self._locks.starting.acquire(timeout_s=START_TIMEOUT_S)
             self._locks.lease.acquire(shared=True, timeout_s=START_TIMEOUT_S)
         except TimeoutError as error:
-            raise StartupError(f"Another process that starts the embedded database does not finish: {error}") from error
+            raise StartupError(
+                f"Another process has been starting the embedded database for too long: {error}"
+            ) from error
         try:
             self._ensure_running()
         except BaseException:

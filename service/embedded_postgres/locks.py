@@ -18,16 +18,18 @@ class FileLock:
         self._descriptor: int | None = None
 
     def try_exclusive(self) -> bool:
+        """Tries to acquire the lock exclusively, without waiting. Returns True if this object holds a lock."""
         return self._try(fcntl.LOCK_EX)
 
     def try_shared(self) -> bool:
+        """Tries to share the lock, without waiting. Returns True if this object holds a lock."""
         return self._try(fcntl.LOCK_SH)
 
     def acquire(self, *, shared: bool = False, timeout_s: float) -> None:
-        """Acquires the lock, and waits for it if necessary.
+        """Acquires the lock and waits up to `timeout_s` seconds for it.
 
         Raises:
-            TimeoutError: the lock was not free in time.
+            TimeoutError: another process still holds the lock.
         """
         deadline = time.monotonic() + timeout_s
         while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):

@@ -15,7 +15,7 @@ STOP_TIMEOUT_S = 30.0
 
 
 def stop(server: "subprocess.Popen[bytes]") -> None:
-    """Stops the server with a fast shutdown: it disconnects clients and writes committed data to disk."""
+    """Stops the server with a fast shutdown (SIGINT); after 30 seconds with an immediate one (SIGQUIT)."""
     if server.poll() is not None:
         return
     server.send_signal(signal.SIGINT)
@@ -27,7 +27,7 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 
 
 def die_with_parent() -> None:
-    """Makes the kernel interrupt the calling process when its parent ends. Only Linux supports this.
+    """Makes the kernel send SIGINT to the calling process when its parent ends. Only Linux supports this.
 
     Runs in the child after the change of account, which resets the setting.
     """

@@ -73,24 +73,24 @@ class JobAdministration:
 
     async def page(self, access: JobAccess, limit: int, after: PageCursor | None, state: JobState | None) -> list[Job]:
         """Returns up to `limit` jobs, newest first. Raises CollectionNotFound."""
-        async with in_collection(self.database, access.collection) as (connection, row):
-            return await jobs.page(connection, row.id, limit, after, state, access.key_id)
+        async with in_collection(self.database, access.collection) as (connection, current):
+            return await jobs.page(connection, current.id, limit, after, state, access.key_id)
 
     async def read(self, access: JobAccess, job_id: uuid.UUID) -> tuple[Job, Progress]:
-        """Raises JobNotFound."""
-        async with in_collection(self.database, access.collection) as (connection, row):
-            job_ref = JobRef(row.id, job_id)
+        """Returns a job with its progress. Raises CollectionNotFound, JobNotFound."""
+        async with in_collection(self.database, access.collection) as (connection, current):
+            job_ref = JobRef(current.id, job_id)
             job = await _visible_job(connection, job_ref, access)
             return job, await rows.progress(connection, job_ref)
 
     async def cancel(self, access: JobAccess, job_id: uuid.UUID, actor: Actor) -> Job:
-        """Ends an unfinished job. Enrolled identities remain. Raises JobNotFound, Conflict."""
-        async with in_collection(self.database, access.collection) as (connection, row):
-            job_ref = JobRef(row.id, job_id)
+        """Cancels an unfinished job. Enrolled identities remain. Raises CollectionNotFound, JobNotFound, Conflict."""
+        async with in_collection(self.database, access.collection) as (connection, current):
+            job_ref = JobRef(current.id, job_id)
             await _visible_job(connection, job_ref, access)
             cancelled = await jobs.cancel(connection, job_ref)
             event = Event(Action.JOB_CANCEL, actor, details={"job": str(job_id)})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, current.id, [event])
         self.uploads.drop(job_id)
         return cancelled
 
@@ -98,14 +98,15 @@ class JobAdministration:
         self, access: JobAccess, job_id: uuid.UUID, limit: int, after: int, status: RowStatus | None
     ) -> list[JobRow]:
         """Returns up to `limit` rows of a job whose numbers are higher than `after`. Raises JobNotFound."""
-        async with in_collection(self.database, access.collection) as (connection, row):
-            job_ref = JobRef(row.id, job_id)
+        async with in_collection(self.database, access.collection) as (connection, current):
+            job_ref = JobRef(current.id, job_id)
             await _visible_job(connection, job_ref, access)
             return await rows.rows_page(connection, job_ref, limit, after, status)
 
     async def all_rows(self, access: JobAccess, job_id: uuid.UUID, status: RowStatus | None) -> AsyncIterator[JobRow]:
-        """Returns an iterator over all rows of a job. It opens one transaction for each page, so that a slow client
-        keeps none open.
+        """Returns an iterator over all rows of a job.
+
+        The iterator opens one transaction for each page, so that a slow client keeps none open.
 
         Raises:
             JobNotFound: before the first row.
@@ -125,11 +126,11 @@ class JobAdministration:
 
     async def _start(self, collection: str, job_id: uuid.UUID, request: dict[str, Any], actor: Actor) -> Job:
         request = request | {"actor": actor.to_json()}
-        async with in_collection(self.database, collection) as (connection, row):
-            job = await jobs.create(connection, JobRef(row.id, job_id), KIND, request)
+        async with in_collection(self.database, collection) as (connection, current):
+            job = await jobs.create(connection, JobRef(current.id, job_id), KIND, request)
             await enqueue_preparation(self.queue, connection, job)
             event = Event(Action.JOB_START, actor, details={"job": str(job_id)})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, current.id, [event])
             return job
 
 

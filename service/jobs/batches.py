@@ -24,7 +24,7 @@ from service.jobs.queue import BATCH, PREPARE, Queue, task_arguments
 from service.telemetry.metrics import JOB_ROWS
 
 BATCH_ROWS = 500
-"""Rows of one task of the queue. Several processes work on different batches of the same job."""
+"""Number of rows of one task of the queue. Several processes work on different batches of the same job."""
 ROWS_PER_READ = 64
 RETRY_DELAYS_S = (1, 2, 5, 10, 20)
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class JobKind(Protocol):
         ...
 
     async def open(self, job: Job) -> Session:
-        """Raises RegistryError: the job cannot continue."""
+        """Opens the resources of one task. Raises RegistryError: the job cannot continue."""
         ...
 
     async def finished(self, job_ref: JobRef) -> None:
@@ -130,7 +130,7 @@ class Jobs:
                 await asyncio.sleep(next(delays))
 
     async def retries_exhausted(self, collection_id: str, job_id: str, **_: int) -> None:
-        """Marks the job of a task that has failed too often as failed."""
+        """Sets the job of a task that has failed `MAX_ATTEMPTS` times to FAILED."""
         job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
         async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
             await jobs.fail(connection, job_ref, "an internal error occurred repeatedly; see the log of the service")
@@ -204,7 +204,7 @@ def model_need(model_id: str) -> str:
 
 
 def _required_capability(job: Job) -> str | None:
-    """The model of a re-embedding, or the folder of uploads with the archive of an enrolment."""
+    """Returns the capability for the model of a re-embedding or for the upload folder of an enrolment, or None."""
     if "model_id" in job.request:
         return model_need(job.request["model_id"])
     return job.request.get("uploads")

@@ -37,7 +37,7 @@ class BulkEnrolment:
 
     Attributes:
         open_source: opens the pictures of a job.
-        drop_source: deletes the archive of a job, by the job's id.
+        drop_source: deletes the archive of the job with this id.
         max_bytes: maximum size of a picture file.
         parallel: number of people that one task enrols concurrently.
         isolated: rows (job id, number) whose pictures were part of a request that made workers crash. Each is sent

@@ -25,7 +25,7 @@ from service.jobs.uploads import Uploads
 
 log = logging.getLogger(__name__)
 ORPHAN_AGE_S = 3600
-"""An archive of this age without a job is considered the remains of a killed process."""
+"""Age in seconds from which an archive without a job is deleted: the process that received it was killed."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Maintenance:
     keep_days: int
 
     async def __call__(self) -> None:
-        """Performs every chore. A chore that fails is logged and does not prevent the others."""
-        for chore in (
+        """Performs every step. A step that fails is logged and does not prevent the others."""
+        for step in (
             self._erase_expired,
             self._delete_responses,
             self._delete_jobs,
@@ -60,9 +60,9 @@ class Maintenance:
             self._activate_models,
         ):
             try:
-                await chore()
+                await step()
             except Exception as error:
-                name = chore.__name__.strip("_")
+                name = step.__name__.strip("_")
                 log.warning("maintenance: %s failed: %s", name, str(error).partition("\n")[0])
 
     async def _delete_responses(self) -> None:

@@ -27,7 +27,7 @@ from service.recognition.operating_point import OperatingPoint
 
 @dataclass(frozen=True, slots=True)
 class MigrationState:
-    """The models of a collection. All but the first are None without a secondary model.
+    """The models of a collection. The other fields are None without a secondary model.
 
     Attributes:
         has_index: True if the secondary model's HNSW index is ready.
@@ -51,8 +51,8 @@ class ModelMigration:
 
     async def read(self, name: str) -> MigrationState:
         """Returns the state; takes about a second for a million identities. Raises CollectionNotFound."""
-        async with in_collection(self.database, name, "/name") as (connection, row):
-            return await _state(connection, row)
+        async with in_collection(self.database, name, "/name") as (connection, collection):
+            return await _state(connection, collection)
 
     async def start(self, name: str, model_id: str, auto_activate: bool, actor: Actor) -> Job:
         """Sets the secondary model and starts the job that embeds the stored crops, unless it is already running.
@@ -60,16 +60,16 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict, ModelNotLoaded, RateNotCalibrated
         """
-        async with in_collection(self.database, name, "/name", lock="update") as (connection, row):
-            self._require_usable(row, model_id)
-            row = await model_migration.start(connection, row, model_id, auto_activate)
-            job = await jobs.last(connection, row.id, KIND, model_id)
+        async with in_collection(self.database, name, "/name", lock="update") as (connection, collection):
+            self._require_usable(collection, model_id)
+            collection = await model_migration.start(connection, collection, model_id, auto_activate)
+            job = await jobs.last(connection, collection.id, KIND, model_id)
             if job is None or job.state not in UNFINISHED:
                 request = {"model_id": model_id, "actor": actor.to_json()}
-                job = await jobs.create(connection, JobRef(row.id, uuid.uuid4()), KIND, request)
+                job = await jobs.create(connection, JobRef(collection.id, uuid.uuid4()), KIND, request)
                 await enqueue_preparation(self.queue, connection, job)
             event = Event(Action.MODEL_MIGRATION_START, actor, details={"model_id": model_id, "job": str(job.id)})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, collection.id, [event])
             return job
 
     async def missing(self, name: str, limit: int, after: PageCursor | None) -> list[Identity]:
@@ -78,8 +78,8 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict
         """
-        async with in_collection(self.database, name, "/name") as (connection, row):
-            return await model_coverage.people_missing(connection, row, limit, after)
+        async with in_collection(self.database, name, "/name") as (connection, collection):
+            return await model_coverage.people_missing(connection, collection, limit, after)
 
     async def activate(self, name: str, model_id: str | None, force: bool, actor: Actor) -> MigrationState:
         """Exchanges the two models; does nothing if `model_id` is active already.
@@ -87,14 +87,14 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict, ModelIncomplete, ModelNotLoaded, RateNotCalibrated
         """
-        async with in_collection(self.database, name, "/name", lock="update") as (connection, row):
-            if model_id is None or model_id != row.model_id:
-                _require_secondary(row, model_id)
-                self._require_usable(row, model_coverage.required(row))
-                changed = await model_migration.activate(connection, row, force)
-                details = {"model_id": changed.model_id, "before": row.model_id}
+        async with in_collection(self.database, name, "/name", lock="update") as (connection, collection):
+            if model_id is None or model_id != collection.model_id:
+                _require_secondary(collection, model_id)
+                self._require_usable(collection, model_coverage.required(collection))
+                changed = await model_migration.activate(connection, collection, force)
+                details = {"model_id": changed.model_id, "before": collection.model_id}
                 event = Event(Action.MODEL_ACTIVATE, actor, details=details)
-                await self.audit_trail.append(connection, row.id, [event])
+                await self.audit_trail.append(connection, collection.id, [event])
         return await self.read(name)
 
     async def drop(self, name: str, model_id: str | None, force: bool, actor: Actor) -> tuple[str, dict[str, int]]:
@@ -103,38 +103,38 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict, ModelIncomplete
         """
-        async with in_collection(self.database, name, "/name", lock="update") as (connection, row):
-            _require_secondary(row, model_id)
-            secondary = model_coverage.required(row)
-            deleted = await model_migration.drop(connection, row, force)
+        async with in_collection(self.database, name, "/name", lock="update") as (connection, collection):
+            _require_secondary(collection, model_id)
+            secondary = model_coverage.required(collection)
+            deleted = await model_migration.drop(connection, collection, force)
             event = Event(Action.MODEL_DROP, actor, details={"model_id": secondary})
-            await self.audit_trail.append(connection, row.id, [event])
+            await self.audit_trail.append(connection, collection.id, [event])
             return secondary, deleted
 
-    def _require_usable(self, row: Collection, model_id: str) -> None:
+    def _require_usable(self, collection: Collection, model_id: str) -> None:
         """Raises ModelNotLoaded or RateNotCalibrated if the collection's settings do not work with the model."""
         self.resolver.policy_of(model_id)
-        self.resolver.require_resolvable(OperatingPoint.from_request(row.fmr, row.fpir), model_id)
-        if row.duplicates != "allow":
+        self.resolver.require_resolvable(OperatingPoint.from_request(collection.fmr, collection.fpir), model_id)
+        if collection.duplicates != "allow":
             self.resolver.require_duplicates_decidable(model_id)
 
 
-def _require_secondary(row: Collection, model_id: str | None) -> None:
+def _require_secondary(collection: Collection, model_id: str | None) -> None:
     """Raises Conflict if the caller names another model than the secondary one."""
-    if model_id not in (None, row.secondary_model_id):
+    if model_id not in (None, collection.secondary_model_id):
         raise Conflict(
-            f"the model {model_id!r} is not the secondary model of the collection {row.name!r}; "
-            f"GET /collections/{row.name}/model-migration returns the secondary model"
+            f"the model {model_id!r} is not the secondary model of the collection {collection.name!r}; "
+            f"GET /collections/{collection.name}/model-migration returns the secondary model"
         )
 
 
-async def _state(connection: AsyncConnection, row: Collection) -> MigrationState:
-    if row.secondary_model_id is None:
-        return MigrationState(row)
-    job = await jobs.last(connection, row.id, KIND, row.secondary_model_id)
+async def _state(connection: AsyncConnection, collection: Collection) -> MigrationState:
+    if collection.secondary_model_id is None:
+        return MigrationState(collection)
+    job = await jobs.last(connection, collection.id, KIND, collection.secondary_model_id)
     return MigrationState(
-        row,
-        await model_coverage.coverage(connection, row),
-        await hnsw.is_ready(connection, row.id, row.secondary_model_id),
-        None if job is None else (job, await rows.progress(connection, JobRef(row.id, job.id))),
+        collection,
+        await model_coverage.coverage(connection, collection),
+        await hnsw.is_ready(connection, collection.id, collection.secondary_model_id),
+        None if job is None else (job, await rows.progress(connection, JobRef(collection.id, job.id))),
     )

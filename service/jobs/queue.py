@@ -24,15 +24,15 @@ QUEUE, MAINTENANCE_QUEUE = "registry", "registry-house"
 
 MAX_ATTEMPTS = 10
 MAX_DELIVERIES = 50
-"""A task that was delivered this often without a result is assumed to crash its process."""
+"""Deliveries after which a task without a result is assumed to crash its process and is not executed again."""
 MAX_RETRY_DELAY_S = 60
 CONCURRENCY = 2
 SHUTDOWN_GRACE_S = 5.0
-"""Time for running tasks to end when the process stops. Rows without a result are processed later."""
+"""Seconds that running tasks have to end when the process stops. Rows without a result are processed later."""
 OUTAGES = (ConnectorException, PoolTimeout, psycopg.Error, OSError)
 HEARTBEAT_S = 2.0
 STALLED_AFTER_S = 10.0
-"""A worker without a heartbeat for this time is considered dead, and its tasks are delivered again."""
+"""Seconds without a heartbeat after which a worker is considered dead and its tasks are delivered again."""
 
 log = logging.getLogger(__name__)
 Work = Callable[..., Awaitable[None]]
@@ -54,8 +54,8 @@ class Queue:
 
     Args:
         url: SQLAlchemy URL of the database.
-        capabilities: what this process has and others may lack: the name of a readable folder of uploads, and loaded
-            models. The process receives tasks that require them.
+        capabilities: the name of the readable upload folder and the loaded models. The process receives only tasks
+            that require one of these capabilities or none.
         work: function to call for the tasks of each name, with the arguments of the task.
         retries_exhausted: called with the arguments of a task that has failed too often.
     """
@@ -81,7 +81,7 @@ class Queue:
             )
         )
         for name, function in (work or {}).items():
-            # The maintenance task belongs to no job that could be marked as failed, and it is enqueued again anyway.
+            # The maintenance task belongs to no job that could fail, and every process enqueues it periodically.
             on_failure = None if name == MAINTAIN else retries_exhausted
             self._app.task(name=name, retry=_RetryStrategy(), pass_context=True)(_task(function, on_failure))
 

@@ -75,7 +75,7 @@ class Reembedding:
 
 @dataclass(frozen=True)
 class ReembeddingSession:
-    """Re-embeds rows of one job. Holds no resources."""
+    """Re-embeds rows of one job. It holds no open resources."""
 
     kind: Reembedding
     job: Job
@@ -156,10 +156,10 @@ class ReembeddingSession:
         ]
         reembedded: _Faces = {identity_id: {} for identity_id in files}
         for start in range(0, len(inputs), CROPS_PER_REQUEST):
-            some = inputs[start : start + CROPS_PER_REQUEST]
-            pictures = [file for _, _, file in some]
+            part = inputs[start : start + CROPS_PER_REQUEST]
+            pictures = [file for _, _, file in part]
             faces = await re_embed(self.kind.engine, pictures, self.job.request["model_id"], background=True)
-            for (identity_id, source, _), face in zip(some, faces, strict=True):
+            for (identity_id, source, _), face in zip(part, faces, strict=True):
                 if isinstance(face, Face):
                     reembedded[identity_id][source] = ReembeddedFace(face.embedding, face.quality.score)
         return reembedded

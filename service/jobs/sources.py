@@ -51,7 +51,7 @@ class Archive:
             _check_directory_size(file)
             self._zip = zipfile.ZipFile(file)
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-            raise ArchiveUnreadable(f"the archive is not a readable zip file: {error}") from None
+            raise ArchiveUnreadable(f"the archive is not a readable zip file ({error}); create it again") from None
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
@@ -78,7 +78,7 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise ArchiveUnreadable("the folder no longer exists", pointer="/folder")
+            raise ArchiveUnreadable("the folder of the job no longer exists", pointer="/folder")
         self._folder = folder.resolve()
 
     def names(self) -> list[str]:
@@ -87,7 +87,7 @@ class Folder:
     def read(self, name: str, max_bytes: int) -> bytes:
         file = (self._folder / name).resolve()
         if not file.is_relative_to(self._folder):  # a symbolic link, or `../` in a manifest
-            raise ImageUnreadable("the file is outside the folder")
+            raise ImageUnreadable("the file is outside the folder of the job; copy it into the folder")
         try:
             with file.open("rb") as opened:
                 return _limited(opened.read(max_bytes + 1), max_bytes)

@@ -70,9 +70,9 @@ class Uploads:
         except OSError as error:
             full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             raise StorageFull(
-                "the archive does not fit on the disk of the service"
+                "the disk of the service has no space for the archive; free space, or send a smaller archive"
                 if full
-                else "the service cannot write the archive to its upload folder"
+                else "the service cannot write to its upload folder; make it writable or change jobs.uploads"
             ) from error
         finally:
             partial.unlink(missing_ok=True)

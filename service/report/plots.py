@@ -47,11 +47,11 @@ def draw(scores: GalleryScores, policy: DecisionPolicy, size: Comparisons, thres
     measured = [(value, scores.fpir_at(value)) for value in thresholds]
     if line := [point for point in measured if point[1] > 0]:  # a gallery of one identity has no false positives
         axes.plot(*zip(*line, strict=True), label="measured among the compared templates")
-    for growth, style, words in ((1, "--", "this size"), (GROWTH, ":", f"{GROWTH} times this size")):
+    for growth, style, size_text in ((1, "--", "this size"), (GROWTH, ":", f"{GROWTH} times this size")):
         larger = Comparisons(size.people * growth, size.templates * growth)
         known = [(value, policy.decide(OperatingPoint("threshold", value), larger).fpir) for value in thresholds]
         if line := [(value, rate.value) for value, rate in known if rate is not None and rate.value > 0]:
-            axes.plot(*zip(*line, strict=True), style, label=f"by calibration, {words}")
+            axes.plot(*zip(*line, strict=True), style, label=f"by calibration, {size_text}")
     axes.set(xlabel="threshold", ylabel="FPIR", title="FPIR of searches for people who are not enrolled")
     axes.grid(which="both", alpha=0.3)
     if axes.lines:

@@ -30,7 +30,7 @@ HIGHEST_FMR = 1e-3
 
 @dataclass(frozen=True)
 class Loaded:
-    """The data of one collection."""
+    """The templates of one collection (or a sample of them), their names, and the decision."""
 
     model_id: str
     gallery: Gallery
@@ -107,7 +107,7 @@ async def _load(
     finally:
         await database.close()
     if not rows:
-        raise StartupError(f"collection {name!r} has no templates; enrol people before you report on it.")
+        raise StartupError(f"collection {name!r} has no templates; enrol identities first.")
     people = list(dict.fromkeys(row.external_id for row in rows))
     numbers = {person: number for number, person in enumerate(people)}
     owners = [numbers[row.external_id] for row in rows]

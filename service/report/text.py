@@ -28,10 +28,10 @@ class Names:
 
 @dataclass(frozen=True)
 class Facts:
-    """The subject of the report.
+    """The collection, its decision and the thresholds of the report.
 
     Attributes:
-        collection: its name.
+        collection: name of the collection.
         model_id: the collection's model.
         size: size of the whole collection.
         sampled: number of compared templates; smaller than the size for a very large collection.
@@ -155,8 +155,8 @@ def _outliers(facts: Facts, scores: GalleryScores, names: Names) -> str:
             "## Outliers",
             "Templates with a cosine below "
             f"{facts.outlier_threshold:.4f} to the centroid of the identity's other templates, or clearly nearer to "
-            "another identity. Both templates of an identity with two are listed, because the report cannot tell which "
-            "of them is wrong.",
+            "another identity. Both templates of an identity with two are listed, because the report cannot determine "
+            "which of them is wrong.",
             _table(("identity", "template", "own score", "nearest other identity", "its score", "remark"), rows),
             _omitted(len(scores.outliers)),
         ]

@@ -71,9 +71,7 @@ async def prepare_gallery(
             if settings.server.keys_required and not await api_keys.any_valid(connection):
                 log.warning("no API key exists, so every request is refused; run `identity-registry keys create`")
             if not can_store_crops and await collections.any_stores_crops(connection):
-                log.warning(
-                    "a collection is configured to store crops, but the service has no key to encrypt them; set crops.key"
-                )
+                log.warning("a collection is configured to store crops, but no key encrypts them; set crops.key")
             if not await row_security.row_security_applies(connection):
                 log.warning("row-level security does not apply to the database role; it can read every collection")
             await schema.require_pgvector(connection)

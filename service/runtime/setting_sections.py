@@ -95,8 +95,8 @@ class DatabaseSettings(Strict):
     )
     owner_url: SecretStr | None = Field(
         None,
-        description="role that migrates the schema and builds indexes; default: `url`, whose connections then assume the "
-        "role registry_app for everything else",
+        description="role that migrates the schema and builds indexes; default: `url`, whose connections then assume "
+        "the role registry_app for everything else",
     )
     pool_size: int = Field(10, ge=1, description="maximum number of connections of a process")
     pool_timeout_s: float = Field(5.0, gt=0, description="seconds that a request waits for a connection")
@@ -190,7 +190,7 @@ class InferenceSettings(Strict):
 
     worker_url: str | None = Field(
         None,
-        description="http://worker:8001, or several URLs separated by commas; all IP addresses of a host name are used. "
+        description="http://worker:8001, or several URLs separated by commas; all addresses of a host name are used. "
         "Default: the models run in the API's process",
     )
     worker_token: SecretStr | None = Field(None, min_length=16, description="shared by API and workers")

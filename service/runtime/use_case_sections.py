@@ -35,8 +35,8 @@ class AuditSettings(Strict):
     key: SecretStr | None = Field(
         None,
         min_length=32,
-        description="key of the audit trail's MACs, the same for all services on a database. Default: with the embedded "
-        "database a key in `data_dir`; with `database.url` no audit trail is kept",
+        description="key of the audit trail's MACs, the same for all services on a database. Default: with the "
+        "embedded database a key in `data_dir`; with `database.url` no audit trail is kept",
     )
 
 
@@ -46,8 +46,8 @@ class CropSettings(Strict):
     key: SecretStr | None = Field(
         None,
         min_length=32,
-        description="key that encrypts crops, the same for all services on a database. Default: with the embedded database "
-        "a key in `data_dir`; with `database.url` no crops can be stored",
+        description="key that encrypts crops, the same for all services on a database. Default: with the embedded "
+        "database a key in `data_dir`; with `database.url` no crops can be stored",
     )
     old_keys: list[SecretStr] = Field([], description="former keys, which still decrypt crops")
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.engine.interfaces import CacheStats
 
 import service
 from service.gallery.access.audit_trail import AuditTrail
@@ -45,7 +46,7 @@ def recorded_statements() -> Iterator[list[tuple[str, bool]]]:
 
     def record(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         if "procrastinate" not in statement and "pg_stat" not in statement:
-            cacheable = context is None or context.cache_hit is not context.NO_CACHE_KEY
+            cacheable = context is None or context.cache_hit is not CacheStats.NO_CACHE_KEY
             statements.append((statement, cacheable))
 
     event.listen(Engine, "before_cursor_execute", record)
