@@ -160,7 +160,7 @@ def _measure(people: list[Person], condition: str) -> tuple[dict[str, Floats], d
 
 
 def _enrol(person: Person, chosen: npt.NDArray[np.intp], condition: str, stranger: Person) -> tuple[Floats, Floats]:
-    """Returns embeddings and lengths of the chosen pictures, the first of which is bad in some conditions."""
+    """Returns embeddings and lengths of the chosen pictures; the condition may replace the first picture."""
     embeddings, lengths = person.embeddings[chosen].copy(), person.lengths[chosen].copy()
     if condition == WRONG_PERSON:
         embeddings[0], lengths[0] = stranger.embeddings[0], stranger.lengths[0]

@@ -95,7 +95,7 @@ def _update_manifest(bundle: Path) -> None:
     """Changes the model id, removes the calibration of the original, and updates the hash of the graph."""
     path = bundle / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest |= {"model_id": f"{manifest['model_id']}-int8", "calibration": None}
+    manifest |= {"model_id": f"{manifest['model_id']}-int8", "calibration": None, "supersedes": []}
     manifest["files"]["model.onnx"] = file_sha256(bundle / "model.onnx")
     path.write_text(json.dumps(manifest))
 

@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def content_key(*parts: str | bytes | Path) -> str:
-    """Returns 16 hexadecimal digits of a SHA-256 over the parts; a `Path` stands for the content of its file."""
+    """Returns 16 hexadecimal digits of a SHA-256 over the parts; a `Path` is hashed by the content of its file."""
     digest = hashlib.sha256()
     for part in parts:
         content = hashlib.sha256()

@@ -45,7 +45,7 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot
             if not isinstance(error.orig, InsufficientPrivilege):
                 raise
             raise StartupError(
-                "the database role lacks the rights; set database.owner_url to the tables' owner"
+                "the database role lacks the rights for this command; set database.owner_url to the tables' owner"
             ) from error
         finally:
             await database.close()

@@ -1,4 +1,4 @@
-"""Runs a registry for the demo: the API in a process of its own, on a free port, with a temporary data folder."""
+"""Runs a registry for the demo: the API in a separate process, on a free port, with a temporary data folder."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ POSTGRES = "starting PostgreSQL with pgvector"
 API = "migrating the schema, loading the models"
 
 Phase = Callable[[str], AbstractContextManager[None]]
-"""Opens a phase of the start with the given text; it closes when the phase ends."""
+"""Opens a phase of the start with this text; it closes when the phase ends."""
 
 
 def _no_report(_: str) -> AbstractContextManager[None]:

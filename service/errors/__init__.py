@@ -1,4 +1,4 @@
-"""The errors that callers and operators see. Each error class has a code of its own.
+"""The errors that callers and operators see. Each error class has its own code.
 
 RegistryError                 returned over HTTP as application/problem+json (RFC 9457)
 ├── InvalidRequest            400 / 413 / 415 / 422: the detail says what to change

@@ -89,7 +89,7 @@ class Workers:
         self._gauge.set(len(self.ready))
 
     async def refresh(self) -> None:
-        """Resolves all names, removes workers whose address is gone, and probes those that are not ready."""
+        """Resolves all names, removes workers without a resolved address, and probes those that are not ready."""
         try:
             resolved: dict[str, Worker] = {}
             for workers in await asyncio.gather(*(self._resolve(url) for url in self._urls)):

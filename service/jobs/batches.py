@@ -169,7 +169,7 @@ async def enqueue_batches(queue: Queue, connection: AsyncConnection, job: Job, f
 
 
 async def finish(database: Database, kind: str, job_ref: JobRef, results: Sequence[RowResult]) -> None:
-    """Stores the results of rows in a transaction of their own. Raises RowsTakenError."""
+    """Stores the results of rows in a separate transaction. Raises RowsTakenError."""
     if not results:
         return
     async with database.transaction(collection_id=job_ref.collection_id) as connection:

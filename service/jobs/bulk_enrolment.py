@@ -26,7 +26,7 @@ PICTURES_PER_REQUEST = 8
 """Maximum number of pictures of one person that are enrolled in one transaction."""
 BYTES_PER_REQUEST = 8 * 1024**2
 """Maximum size of the pictures in one request to a worker. A larger picture is sent alone."""
-OUTLIER = "outlier: it looks unlike the person's other pictures"
+OUTLIER = "outlier: its similarity to the person's other pictures is low"
 _Item = tuple[JobRow, bytes] | RowResult
 """A row with its picture, or the result of a row whose picture cannot be read."""
 
@@ -40,7 +40,7 @@ class BulkEnrolment:
         drop_source: deletes the archive of the job with this id.
         max_bytes: maximum size of a picture file.
         parallel: number of people that one task enrols concurrently.
-        isolated: rows (job id, number) whose pictures were part of a request that made workers crash. Each is sent
+        isolated: rows (job id, number) whose pictures were part of a request that crashed workers. Each is sent
             alone, which identifies the picture that causes the crash.
     """
 
@@ -119,7 +119,7 @@ class EnrolmentSession:
         return True
 
     async def _isolate(self, group: Sequence[JobRow]) -> bool:
-        """Handles a group whose pictures made workers crash.
+        """Handles a group whose pictures crashed workers.
 
         Marks the rows for separate requests. A picture that was alone in its request is marked as failed.
         """

@@ -32,7 +32,7 @@ async def run(queue: Queue, interval_s: float, local_maintenance: Callable[[], A
 
 
 async def _work(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:
-    """Runs until one of the loops ends, for example because the database is gone, or until cancelled."""
+    """Runs until a loop ends, for example because the database connection breaks, or until cancelled."""
     loops = (queue.run(), queue.run_maintenance(), _maintain(queue, interval_s, local_maintenance))
     tasks = {asyncio.create_task(loop) for loop in loops}
     try:

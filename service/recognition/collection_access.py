@@ -1,4 +1,4 @@
-"""Transactions of use cases on one collection."""
+"""Opens the transactions of use cases on one collection."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -28,7 +28,7 @@ class NewCorrection:
 
 @dataclass(frozen=True)
 class Corrector:
-    """The use case of corrections. `crop_cipher`: None: crops cannot be stored."""
+    """The use cases of corrections. `crop_cipher`: None: crops cannot be stored."""
 
     database: Database
     engine: Engine

@@ -238,6 +238,6 @@ def _require_any(outcomes: list[ImageOutcome]) -> None:
     if len(errors) == 1:
         raise errors[0]
     raise NoImageAccepted(
-        f"none of the {len(errors)} pictures was accepted",
+        f"none of the {len(errors)} pictures was accepted; `images` contains the error of each picture",
         images=[{"code": error.code, "detail": error.detail, **error.extensions} for error in errors],
     )

@@ -32,7 +32,7 @@ class IdentityFilter:
 
 @dataclass(frozen=True)
 class IdentityAdministration:
-    """The use cases about enrolled identities."""
+    """The use cases that list, read, change, export, erase, merge, split and move enrolled identities."""
 
     database: Database
     audit_trail: AuditTrail

@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     tracing = Tracing(app, settings.server.otlp_endpoint)
     for module in ROUTES:
-        # Probes and scrapers may add parameters of their own.
+        # Probes and scrapers may add their own parameters.
         checks = [] if module is health else [Depends(refuse_unknown_parameters)]
         app.include_router(module.router, dependencies=checks)
     app.add_api_route("/", _redirect_to_documentation, include_in_schema=False)

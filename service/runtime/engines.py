@@ -27,7 +27,14 @@ def build_engine(settings: Settings, manifests: Sequence[EmbedderManifest]) -> H
 
 
 def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
-    """Loads the models. `processes`: number of processes that share the cores of the machine. Raises StartupError."""
+    """Loads the models.
+
+    Args:
+        processes: number of processes that share the cores of the machine.
+
+    Raises:
+        StartupError: the extra `inference` is not installed, or a bundle is invalid.
+    """
     try:
         from service.inference.detector import YoloFaceDetector
         from service.inference.embedder import FaceEmbedder

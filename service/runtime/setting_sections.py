@@ -51,7 +51,7 @@ class ServerSettings(Strict):
     """The HTTP API."""
 
     host: str = Field("127.0.0.1", description="address to bind to")
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0: any free one")
     workers: int = Field(1, ge=1, description="number of processes")
     require_keys: bool | None = Field(
         None, description="require API keys; default: true unless the host is a loopback address"
@@ -198,7 +198,9 @@ class InferenceSettings(Strict):
     backend: Backend = Field(
         "auto", description="runtime of the graphs; auto: OpenVINO if installed, else ONNX Runtime"
     )
-    device: Device = "cpu"
+    device: Device = Field(
+        "cpu", description="where the models run; cuda needs onnxruntime-gpu: requirements/worker-gpu.lock"
+    )
     precision: Precision = Field("f32", description="number format of the embedder; calibrations depend on it")
     threads: int | None = Field(
         None, ge=1, description="threads of each process; default: the cores divided among the processes, at most 8"
@@ -225,8 +227,8 @@ class InferenceSettings(Strict):
 class WorkerSettings(Strict):
     """The inference worker's HTTP server."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(8001, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="address to bind to")
+    port: int = Field(8001, ge=0, le=65535, description="TCP port; 0: any free one")
 
     @property
     def on_loopback(self) -> bool:

@@ -41,7 +41,7 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         ImageUnreadable: the file has another format or is damaged.
     """
     if len(data) > limits.max_bytes:
-        raise ImageTooLarge(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed")
+        raise ImageTooLarge(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed: compress it")
     picture = _open(data)
     width, height = picture.size
     if width * height > limits.max_pixels:
@@ -49,7 +49,9 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
             f"the picture declares {width} x {height} pixels; at most {limits.max_pixels:,} are allowed: scale it down"
         )
     if min(width, height) < MIN_SIDE:
-        raise ImageTooSmall(f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE} pixels")
+        raise ImageTooSmall(
+            f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE} pixels: send a larger picture"
+        )
     return _to_rgb(_upright(_load(picture)))
 
 
@@ -75,9 +77,11 @@ def _open(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore")
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise ImageUnreadable("the file is none of JPEG, PNG, WebP, BMP and HEIC") from None
+        raise ImageUnreadable("the file is none of JPEG, PNG, WebP, BMP and HEIC; convert it to JPEG") from None
     except Exception as error:  # Decoders raise any kind of exception on a damaged header.
-        raise ImageUnreadable(f"the file's header is damaged ({type(error).__name__})") from None
+        raise ImageUnreadable(
+            f"the file's header is damaged ({type(error).__name__}); send another copy of the file"
+        ) from None
 
 
 def _load(picture: Image.Image) -> Image.Image:
@@ -88,7 +92,9 @@ def _load(picture: Image.Image) -> Image.Image:
             raise ImageTruncated(
                 "the file ends before the last pixel; the upload may be incomplete, send the file again"
             ) from None
-        raise ImageUnreadable(f"the file's content is damaged ({type(error).__name__})") from None
+        raise ImageUnreadable(
+            f"the file's content is damaged ({type(error).__name__}); send another copy of the file"
+        ) from None
     return picture
 
 

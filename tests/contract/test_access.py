@@ -66,7 +66,8 @@ def send(guarded: httpx.Client) -> Callable[..., httpx.Response]:
     def request(
         key: str, method: str, path: str, headers: Mapping[str, str] | None = None, **arguments: object
     ) -> httpx.Response:
-        return guarded.request(method, path, headers={"x-api-key": key, **(headers or {})}, **arguments)  # type: ignore[arg-type]
+        all_headers = {"x-api-key": key, **(headers or {})}
+        return guarded.request(method, path, headers=all_headers, **arguments)  # type: ignore[arg-type]
 
     return request
 
@@ -156,7 +157,7 @@ def test_key_of_a_collection_cannot_access_others(send: Callable[..., httpx.Resp
 def test_revoked_key_is_refused_after_the_cache_expires(
     send: Callable[..., httpx.Response], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "REMEMBERED_S", 0.2)
+    monkeypatch.setattr(keyring, "CACHED_S", 0.2)
     secret = new_key(Scope.SEARCH)
     assert send(secret, "GET", "/models").status_code == 200
     assert operations.revoke(operations.list_all()[-1].id)
@@ -252,12 +253,12 @@ async def test_known_key_is_accepted_while_the_database_is_unavailable(
     ring = keyring.KeyRing(available)
     key = await ring.find(secret)
     assert key is not None
-    monkeypatch.setattr(keyring, "REMEMBERED_S", 0)
+    monkeypatch.setattr(keyring, "CACHED_S", 0)
     ring._database = unavailable
     assert await ring.find(secret) == key
     with pytest.raises(DatabaseUnavailable):
         await ring.find(unknown)
-    monkeypatch.setattr(keyring, "TRUSTED_IN_OUTAGE_S", 0)
+    monkeypatch.setattr(keyring, "CACHED_IN_OUTAGE_S", 0)
     with pytest.raises(DatabaseUnavailable):
         await ring.find(secret)
     await available.close()

@@ -115,7 +115,8 @@ def test_tiling_does_not_change_a_large_face() -> None:
     """A face that crosses the edges of tiles is detected once and completely."""
     picture = cv2.resize(pixels(HOPPER), None, fx=2, fy=2)
     whole = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions()).detect([picture])[0]  # type: ignore[list-item]
-    tiled = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), tiling=True).detect([picture])[0]  # type: ignore[list-item]
+    tiling = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), tiling=True)
+    tiled = tiling.detect([picture])[0]  # type: ignore[list-item]
     assert len(whole) == 1
     left, _, right, bottom = whole[0].box
     in_whole_box = [face for face in tiled if left < (face.box[0] + face.box[2]) / 2 < right and face.box[1] < bottom]
@@ -141,7 +142,8 @@ def test_file_that_is_not_a_graph_is_refused(tmp_path: Path) -> None:
 def test_shipped_embedders_separate_people_at_their_thresholds(bundle: str, settings: Settings) -> None:
     engine = build_local(settings.model_copy(update={"embedder": EmbedderSettings(bundle=BUNDLES / bundle)}))
     photos = [COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes(), brighter(HOPPER, 1.2)]
-    faces = [observed.faces[0] for observed in engine.observe_now([Picture(photo) for photo in photos])]  # type: ignore[union-attr]
+    observations = engine.observe_now([Picture(photo) for photo in photos])
+    faces = [observation.faces[0] for observation in observations]  # type: ignore[union-attr]
     calibration = read_embedder(BUNDLES / bundle).calibration
     assert calibration is not None
     threshold = calibration.threshold_for(1e-4)

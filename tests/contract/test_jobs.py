@@ -246,4 +246,4 @@ def test_row_of_an_outlier_has_a_detail(client: httpx.Client, collection_name: s
     finished_job(client, address)
     outcomes = {row["source"]: (row["status"], row["detail"]) for row in rows(client, address)}
     assert outcomes["ann/1.jpg"] == outcomes["ann/2.jpg"] == ("accepted", None)
-    assert outcomes["ann/3.jpg"] == ("accepted", "outlier: it looks unlike the person's other pictures")
+    assert outcomes["ann/3.jpg"] == ("accepted", "outlier: its similarity to the person's other pictures is low")

@@ -58,13 +58,13 @@ def test_identity_without_crops_is_missing_until_it_is_enrolled_again(multi_mode
     path, _, query = address.partition("?")
     assert {row["code"] for row in multi_model.get(f"{path}/rows?{query}").json()["rows"]} == {"crops_missing"}
     assert (state["model_id"], state["coverage"]["missing"]) == (FIRST_MODEL, 2)
-    missing = multi_model.get(f"/collections/{name}/model-migration/missing").json()["people"]
+    missing = multi_model.get(f"/collections/{name}/model-migration/missing").json()["identities"]
     assert [identity["external_id"] for identity in missing] == ["collins", "hopper"]
     refused = multi_model.post(f"/collections/{name}/model-migration/activate", json={})
     assert (refused.status_code, refused.json()["code"], refused.json()["missing"]) == (409, "model_incomplete", 2)
     repeated = register(multi_model, name, "collins", photos["collins"])  # The same picture is sufficient.
     assert repeated["images"][0]["status"] == "duplicate"
-    missing = multi_model.get(f"/collections/{name}/model-migration/missing").json()["people"]
+    missing = multi_model.get(f"/collections/{name}/model-migration/missing").json()["identities"]
     assert [identity["external_id"] for identity in missing] == ["hopper"]
     register(multi_model, name, "hopper", brighter(HOPPER, 0.9))
     wait_for_migration(multi_model, name, lambda state: state["model_id"] == SECOND_MODEL)

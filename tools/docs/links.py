@@ -1,7 +1,7 @@
 """Makes links from documentation pages to other files of the repository work on the site.
 
 Pages link to files outside `docs/` by relative paths, so that the links also work in a checkout. The site contains a
-copy of each such file. `NOTICE`, `CHANGELOG.md` and `README.md` have pages of their own.
+copy of each such file. `NOTICE`, `CHANGELOG.md` and `README.md` have their own pages.
 """
 
 import posixpath

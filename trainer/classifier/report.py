@@ -35,7 +35,7 @@ class Measurement:
         return float((self.predictions == self.numbers).mean())
 
     def top(self, count: int) -> float:
-        """Returns how often (0 to 1) the right person is among the `count` most probable people."""
+        """Returns the share (0 to 1) of pictures whose person is among the `count` most probable people."""
         ranked = np.argsort(-self.probabilities, axis=1)[:, :count]
         return float((ranked == self.numbers[:, None]).any(axis=1).mean())
 

@@ -29,12 +29,12 @@ class DetectorPair:
 
     def common_faces(self, picture: Pixels) -> list[Detection]:
         """Returns the faces that both detect: boxes and scores of the first, landmarks of the second."""
-        ours = [face for face in self.first.detect([picture])[0] if face.score >= self.first_min_score]
-        theirs = [face for face in self.second.detect([picture])[0] if face.score >= self.second_min_score]
-        boxes = np.array([face.box for face in theirs], np.float32).reshape(-1, 4)
+        first_faces = [face for face in self.first.detect([picture])[0] if face.score >= self.first_min_score]
+        second_faces = [face for face in self.second.detect([picture])[0] if face.score >= self.second_min_score]
+        boxes = np.array([face.box for face in second_faces], np.float32).reshape(-1, 4)
         return [
-            Detection(face.box, face.score, theirs[index].landmarks)
-            for face, index in match(ours, boxes)
+            Detection(face.box, face.score, second_faces[index].landmarks)
+            for face, index in match(first_faces, boxes)
             if index is not None
         ]
 
@@ -64,8 +64,8 @@ def complete(data: Path, split: str, detectors: DetectorPair, output: Path) -> i
         shutil.copyfile(picture.path, images / picture.path.name)
         write_labels(labels / f"{picture.path.stem}.txt", labelled + faces, width, height)
         added += len(faces)
-        shown = faces[: SHEET_TILES - len(tiles)]
-        tiles += [sheets.face_with_context(picture.pixels, np.array(face.box, np.float32)) for face in shown]
+        displayed = faces[: SHEET_TILES - len(tiles)]
+        tiles += [sheets.face_with_context(picture.pixels, np.array(face.box, np.float32)) for face in displayed]
     shutil.copyfile(data / "dataset.yaml", output / "dataset.yaml")
     if tiles:
         save(sheet(tiles, size=96), output / "added.jpg")

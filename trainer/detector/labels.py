@@ -37,7 +37,7 @@ class LabelledFace:
 
 
 def read_labels(path: Path, width: int, height: int) -> list[LabelledFace]:
-    """Reads the faces of a picture of the given size in pixels. A missing file means no faces.
+    """Reads the faces of a picture with this size in pixels. A missing file means no faces.
 
     Raises:
         ValueError: a line has neither 5 nor 20 numbers.
@@ -47,7 +47,7 @@ def read_labels(path: Path, width: int, height: int) -> list[LabelledFace]:
 
 
 def write_labels(path: Path, faces: Iterable[LabelledFace], width: int, height: int) -> None:
-    """Writes the faces of a picture of the given size in pixels. Landmarks that are not visible become zeros."""
+    """Writes the faces of a picture with this size in pixels. Landmarks that are not visible become zeros."""
     path.write_text("".join(_format_line(face, width, height) + "\n" for face in faces))
 
 

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class CropKind(StrEnum):
-    """The position of the face is given by five landmarks, as in the service, or by its box alone."""
+    """The position of the face is defined by five landmarks, as in the service, or by its box alone."""
 
     LANDMARKS = "landmarks"
     BOX = "box"

@@ -57,7 +57,7 @@ def embed_pictures(
 
 
 def _in_centre(points: Floats, size: int, mirrored: bool) -> Floats | None:
-    """Returns the points in pixels of the centre scaled to `size`; None if no point is known."""
+    """Converts (n, 3) points of an aligned crop to pixels of its centre crop; None: no point is known."""
     if not points[:, 2].any():
         return None
     moved = points.copy()

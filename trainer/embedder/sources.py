@@ -35,7 +35,7 @@ def faces_by_identity(photos: Path, output: Path) -> list[Source]:
 
 
 class _Targets:
-    """Assigns each face a file of its own: IMG.jpg and IMG.heic are two pictures."""
+    """Assigns each face its own file: IMG.jpg and IMG.heic are two pictures."""
 
     def __init__(self, output: Path) -> None:
         self._output = output

@@ -39,7 +39,7 @@ LOG_EVERY_STEPS = 10
 
 @dataclass(frozen=True)
 class _Run:
-    """What all stages of a run share."""
+    """The configuration and data that all stages of a run share."""
 
     config: EmbedderConfig
     crops: AlignedCrops

@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SuspectedError:
-    """A picture that is more similar to another identity than to the other pictures of its own.
+    """A picture that is more similar to another identity than to the other pictures of its own identity.
 
     Attributes:
         row: index of the picture.

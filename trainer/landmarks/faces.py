@@ -99,7 +99,7 @@ def align_all(faces: Iterable[tuple[Pixels, Floats, Kind]]) -> Faces:
 
 
 def join(parts: list[Faces]) -> Faces:
-    """Concatenates several collections."""
+    """Concatenates the pictures, landmarks and kinds of several data sets."""
     return Faces(
         np.concatenate([part.pictures for part in parts]),
         np.concatenate([part.landmarks for part in parts]),

@@ -10,8 +10,8 @@ from service.api.schemas.fields import CollectionName, ModelId
 from service.api.schemas.jobs import JobView, job_view
 from service.api.schemas.model_migration import (
     ActivationRequest,
-    MissingPeopleResponse,
-    MissingPerson,
+    MissingIdentitiesResponse,
+    MissingIdentity,
     ModelMigrationDeletionResponse,
     ModelMigrationRequest,
     ModelMigrationView,
@@ -63,12 +63,12 @@ async def start_model_migration(response: Response, named: Named, body: ModelMig
 @router.get("/missing", summary="List the identities that need new photos, page by page")
 async def list_missing_identities(
     named: Named, state: State, limit: Limit = 100, cursor: Cursor = None
-) -> MissingPeopleResponse:
+) -> MissingIdentitiesResponse:
     """Returns identities with a template of the active model and none of the secondary model."""
     items = await state.model_migration.missing(named.name, limit + 1, decode(cursor))
     page, next_cursor = split_page(items, limit, encode)
-    people = [MissingPerson(identity_id=item.id, external_id=item.external_id, label=item.label) for item in page]
-    return MissingPeopleResponse(people=people, next_cursor=next_cursor)
+    identities = [MissingIdentity(identity_id=item.id, external_id=item.external_id, label=item.label) for item in page]
+    return MissingIdentitiesResponse(identities=identities, next_cursor=next_cursor)
 
 
 @router.post("/activate", summary="Exchange active and secondary model")

@@ -14,7 +14,7 @@ class EntryView(BaseModel):
     at: datetime
     action: str
     key_id: uuid.UUID | None = Field(
-        description="API key of the caller; null: the service requires no key, or acted on its own"
+        description="API key of the caller; null: the service requires no key, or no request caused the event"
     )
     key_name: str | None
     request_id: str | None
@@ -29,7 +29,7 @@ class AuditResponse(BaseModel):
 
 
 class HeadView(BaseModel):
-    """The end of a chain. A copy outside the service shows later whether the chain was cut off or replaced."""
+    """The end of a chain. A comparison with an earlier copy detects a chain that was cut off or replaced."""
 
     collection_id: uuid.UUID
     number: int

@@ -31,7 +31,7 @@ def detection_view(detection: Detection, quality: float | None = None) -> FaceVi
 
 
 def face_view(face: Face) -> FaceView | None:
-    """Returns None for a supplied embedding, which has no picture."""
+    """Returns the document of a face; None for a supplied embedding, which has no picture."""
     return None if face.supplied else observed_face_view(face)
 
 

@@ -163,7 +163,7 @@ class Body(BaseModel):
     def _limit_fields(cls, values: object) -> object:
         """Refuses a body with more than `MAX_FIELDS` fields as one fault, and not as one fault for each field."""
         if isinstance(values, dict) and len(values) > MAX_FIELDS:
-            raise PydanticCustomError("too_many_fields", "has more than 50 fields, and no operation defines so many")
+            raise PydanticCustomError("too_many_fields", "must not have more than 50 fields")
         return values
 
 

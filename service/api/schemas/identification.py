@@ -67,7 +67,7 @@ class CandidateView(BaseModel):
     overruled_by_correction: bool = Field(
         description="the probe is nearer to a corrected face of the identity than to its templates; so it is no match"
     )
-    score: float = Field(description="cosine similarity to the nearest template, by which the decision is made")
+    score: float = Field(description="cosine similarity to the nearest template, -1 to 1; the threshold applies to it")
     threshold: float = Field(
         description="threshold for this identity: with `fmr` it depends on the number of templates"
     )

@@ -44,14 +44,14 @@ class ModelMigrationView(BaseModel):
     job: JobDetail | None = Field(description="the last re-embedding job of the secondary model")
 
 
-class MissingPerson(BaseModel):
+class MissingIdentity(BaseModel):
     identity_id: uuid.UUID
     external_id: str
     label: str
 
 
-class MissingPeopleResponse(BaseModel):
-    people: list[MissingPerson]
+class MissingIdentitiesResponse(BaseModel):
+    identities: list[MissingIdentity]
     next_cursor: str | None
 
 

@@ -125,7 +125,7 @@ async def delete_person_rows(
 ) -> int:
     """Deletes the rows of all jobs of a collection that name an identity. Returns their number."""
     deleted = 0
-    # Two statements, because each condition has an index of its own.
+    # Two statements, because each condition has its own index.
     for condition in (job_row.c.external_id == external_id, job_row.c.identity_id == identity_id):
         statement = delete(job_row).where(job_row.c.collection_id == collection_id, condition)
         deleted += (await connection.execute(statement)).rowcount

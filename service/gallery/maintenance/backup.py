@@ -20,7 +20,7 @@ TABLES = (*metadata.tables, "alembic_version")
 
 
 def backup(url: str, output: Path) -> int:
-    """Writes a consistent dump of the registry's tables. The registry stays in use meanwhile.
+    """Writes a consistent dump of the registry's tables. The registry can be used during the backup.
 
     Args:
         output: a new file, created with mode 0600.

@@ -20,7 +20,7 @@ class CropCipher:
     ciphertext with its tag.
 
     Args:
-        secrets: the first one encrypts; every one decrypts what it has encrypted.
+        secrets: the first one encrypts; each one decrypts the crops that it has encrypted.
     """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:

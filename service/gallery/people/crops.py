@@ -33,7 +33,7 @@ async def read(
     """Returns the stored crops, encrypted, by identity and `source_sha256`.
 
     Args:
-        faces: the `source_sha256` of the wanted crops by identity.
+        faces: the `source_sha256` of the crops to read, by identity.
     """
     keys = [(identity_id, source) for identity_id, sources in faces.items() for source in sources]
     statement = select(crop.c.identity_id, crop.c.source_sha256, crop.c.encrypted.label("encrypted")).where(

@@ -35,7 +35,7 @@ def freeze_but(encoder: nn.Module, unfrozen_stages: int) -> None:
     """
     trunk = stages_of(encoder)
     if unfrozen_stages > len(trunk):
-        raise ConfigError(f"unfrozen_stages is {unfrozen_stages} but this backbone has {len(trunk)} stages")
+        raise ConfigError(f"unfrozen_stages is {unfrozen_stages} but this backbone has {len(trunk)} stages; lower it")
     trainable = {id(parameter) for stage in trunk[len(trunk) - unfrozen_stages :] for parameter in stage.parameters()}
     trainable |= {id(parameter) for parameter in _after_trunk(encoder)}
     for parameter in encoder.parameters():

@@ -62,8 +62,8 @@ def calibrate(
     sample = calibration.held_out_sample(embedder, crops, split, Part.CALIBRATION)
     people = "people who were not in the training data" if everybody else "held-out people of the training archives"
     data = f"{len(set(sample.names))} {people}, {len(sample.names)} aligned crops"
-    others = _embed_distractors(embedder, distractors, work)
-    table = calibration.calibrate(sample, others, precision, data)  # type: ignore[arg-type]
+    distractor_embeddings = _embed_distractors(embedder, distractors, work)
+    table = calibration.calibrate(sample, distractor_embeddings, precision, data)  # type: ignore[arg-type]
     if output is None and not replace:
         calibration_record.require_not_shorter(bundle, table)
     calibration_record.record(bundle, output or bundle, table, sample)

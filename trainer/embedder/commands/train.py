@@ -47,8 +47,8 @@ def train(
 
     settings = EmbedderConfig.load(config)  # before hours of work, so that an invalid key fails at once
     labelled_folder = unpack(identities, work / "identities")
-    others = unpack([unlabelled], work / "unlabelled") / unlabelled_folder if unlabelled else None
-    crops = load_aligned_crops(labelled_folder, others, work / "cache")
+    unlabelled_crops = unpack([unlabelled], work / "unlabelled") / unlabelled_folder if unlabelled else None
+    crops = load_aligned_crops(labelled_folder, unlabelled_crops, work / "cache")
     if excluded := sorted(set(settings.split.wrong_labels) & set(crops.identities)):
         typer.echo(f"excluded by split.wrong_labels: {', '.join(excluded)}")
     points = None

@@ -34,7 +34,6 @@ class Page(Document, Generic[Item]):
             "templates",
             "corrections",
             "collections",
-            "people",
             "jobs",
             "rows",
             "entries",
