@@ -61,7 +61,7 @@ class Batcher(Generic[Item, Result]):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._stopped = True
-        _fail(self._queue, EngineBusy("the service is shutting down"))
+        _fail(self._queue, EngineBusy("the service is shutting down; try again later"))
         self._queue.clear()
         await asyncio.to_thread(self._thread.shutdown)
 
@@ -74,7 +74,7 @@ class Batcher(Generic[Item, Result]):
             EngineBusy: the queue has no room for all of the items, and none was queued; or the batcher was stopped.
         """
         if self._stopped:
-            raise EngineBusy("the service is shutting down")
+            raise EngineBusy("the service is shutting down; try again later")
         if self._is_full(items):
             # Entries of cancelled callers do not count.
             self._queue = [entry for entry in self._queue if not entry.result.done()]
@@ -113,7 +113,7 @@ class Batcher(Generic[Item, Result]):
                     if not entry.result.done():
                         entry.result.set_result(result)
             except asyncio.CancelledError:
-                _fail(batch, EngineBusy("the service is shutting down"))
+                _fail(batch, EngineBusy("the service is shutting down; try again later"))
                 raise
             except Exception as error:
                 # The callers of this batch get the error; the loop continues with the next batch.

@@ -74,7 +74,7 @@ def write_manifest(folder: Path, manifest: DetectorManifest | EmbedderManifest) 
 
 
 def read_detector(folder: Path) -> DetectorManifest:
-    """Reads and checks a detector bundle. Raises StartupError like `read_manifest`, or for a bundle of another kind."""
+    """Reads and checks a detector bundle. Raises StartupError like `read_manifest`, or for another kind of bundle."""
     manifest = read_manifest(folder)
     if not isinstance(manifest, DetectorManifest):
         raise StartupError(f"{folder} is a bundle of an {manifest.kind}; a detector is required")
@@ -82,7 +82,7 @@ def read_detector(folder: Path) -> DetectorManifest:
 
 
 def read_embedder(folder: Path) -> EmbedderManifest:
-    """Reads and checks an embedder bundle. Raises StartupError like `read_manifest`, or for a bundle of another kind."""
+    """Reads and checks an embedder bundle. Raises StartupError like `read_manifest`, or for another kind of bundle."""
     manifest = read_manifest(folder)
     if not isinstance(manifest, EmbedderManifest):
         raise StartupError(f"{folder} is a bundle of a {manifest.kind}; an embedder is required")

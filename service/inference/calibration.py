@@ -91,7 +91,7 @@ def rate_of_many(rate: float, comparisons: int) -> float:
 
 
 def rate_of_one(rate: float, comparisons: int) -> float:
-    """Returns the rate of one comparison at which this many independent ones have `rate`: 1 - (1 - rate)^(1/n).
+    """Returns the rate of one comparison at which `comparisons` independent ones have `rate`: 1 - (1 - rate)^(1/n).
 
     Zero comparisons count as one.
     """

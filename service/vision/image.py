@@ -50,7 +50,7 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         )
     if min(width, height) < MIN_SIDE:
         raise ImageTooSmall(
-            f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE} pixels: send a larger picture"
+            f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE}: send a larger picture"
         )
     return _to_rgb(_upright(_load(picture)))
 

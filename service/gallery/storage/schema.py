@@ -23,6 +23,8 @@ RECOMMENDED_PGVECTOR = (0, 8, 4)
 
 log = logging.getLogger(__name__)
 
+_UPGRADE = "run `alembic upgrade head` or `identity-registry db upgrade`"
+
 
 def alembic_config(url: str) -> Config:
     """Returns Alembic's configuration for the migrations of this release."""
@@ -128,9 +130,9 @@ def _problem(connection: Connection, release: Release) -> str | None:
     if revision == release.wanted:
         return None
     if revision is None:
-        return "the database has no schema; run `alembic upgrade head`"
+        return f"the database has no schema; {_UPGRADE}"
     if revision in release.known:
-        return f"the schema is at revision {revision}, this release needs {release.wanted}; run `alembic upgrade head`"
+        return f"the schema is at revision {revision}, this release needs {release.wanted}; {_UPGRADE}"
     oldest = connection.execute(select(schema_serves.c.from_revision)).scalar()
     if oldest in release.known:
         return None
@@ -155,7 +157,7 @@ def check_pgvector_version(version: str | None) -> None:
     """Checks a version of pgvector like `require_pgvector`. None: not installed."""
     if version is None:
         raise StartupError(
-            "The database has no extension pgvector; run `alembic upgrade head` or CREATE EXTENSION vector."
+            f"the database has no extension pgvector; {_UPGRADE}, or CREATE EXTENSION vector"
         )
     numbers = tuple(int(part) for part in version.split(".")[:3])
     if numbers < MIN_PGVECTOR:
