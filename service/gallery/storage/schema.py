@@ -156,9 +156,7 @@ async def require_pgvector(connection: AsyncConnection) -> None:
 def check_pgvector_version(version: str | None) -> None:
     """Checks a version of pgvector like `require_pgvector`. None: not installed."""
     if version is None:
-        raise StartupError(
-            f"the database has no extension pgvector; {_UPGRADE}, or CREATE EXTENSION vector"
-        )
+        raise StartupError(f"the database has no extension pgvector; {_UPGRADE}, or CREATE EXTENSION vector")
     numbers = tuple(int(part) for part in version.split(".")[:3])
     if numbers < MIN_PGVECTOR:
         raise StartupError(f"pgvector {version} is too old; upgrade it to 0.8.4 or later (0.8.0 is the minimum).")
