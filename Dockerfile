@@ -16,7 +16,7 @@ RUN groupadd --system --gid 10001 registry \
     && install -d -o registry -g registry -m 0700 /var/lib/identity-registry/uploads
 WORKDIR /app
 
-# One environment per target, from its lock file: exactly the files whose hashes it contains.
+# One environment per target, installed from its lock file; pip checks the hashes.
 FROM base AS environment
 RUN python -m venv /opt/venv
 
@@ -37,8 +37,8 @@ COPY requirements/standalone.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/standalone.lock
 
 FROM environment AS packages-trainer
-# Empty: PyTorch with CUDA, by its hashes. Otherwise the index of another build, for example of the one for CPUs, which
-# is a tenth of the size; only the version is fixed then.
+# Empty: installs PyTorch with CUDA and checks its hashes. Otherwise: the index of another build, for example the CPU
+# build, which has a tenth of the size; only the version is then fixed, not the hash.
 ARG TORCH_INDEX_URL=
 COPY requirements/trainer.lock requirements/torch.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/trainer.lock

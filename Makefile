@@ -55,7 +55,7 @@ test: setup ## run all tests; WORKERS= processes
 	@LFW="$(LFW)" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
 		$(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
-# Without the trainer's tests: the tracer of coverage hung CPython 3.11 where a thread with greenlets ended among them.
+# COVERED excludes tests/trainer: with coverage's tracer, CPython 3.11 hangs there when a thread with greenlets ends.
 coverage: setup ## measure which lines of service/ its tests run
 	@rm -f .coverage .coverage.*
 	@$(RUN) -m coverage run -m pytest $(COVERED)
@@ -64,7 +64,7 @@ coverage: setup ## measure which lines of service/ its tests run
 compose-test: setup ## test docker compose: start, kill, recover, scale, stop; LOAD_S= seconds of load
 	@COMPOSE_TEST=1 LOAD_S=$(LOAD_S) $(RUN) -m pytest -s tests/compose
 
-# Vulture: fields of documents and settings are set by name, so unused variables and attributes mean nothing here.
+# Vulture reports fields that libraries set by name as unused, so its reports of variables and attributes are ignored.
 check: setup ## check format, lint, types, imports, spelling, dead code, dependencies, documentation
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .

@@ -82,7 +82,11 @@ def run_with_retries(connection: Connection) -> None:
         except OperationalError as error:
             if attempt == ATTEMPTS or not isinstance(error.orig, LockNotAvailable):
                 raise
-            log.warning("a table is in use; next attempt follows (%d of %d)", attempt, ATTEMPTS)
+            log.warning(
+                "another statement locks a table of the migration; attempt %d of %d failed and is repeated",
+                attempt,
+                ATTEMPTS,
+            )
             time.sleep(attempt)
         else:
             return

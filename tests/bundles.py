@@ -12,11 +12,11 @@ import onnx
 from service.inference.bundle import file_sha256, read_embedder, write_manifest
 from service.runtime.settings import BUNDLES
 
-SECOND = BUNDLES / "embedder-fairface"
+SECOND_EMBEDDER = BUNDLES / "embedder-fairface"
 LOCAL_PATH = re.compile(r"\.py\b|site-packages|[A-Za-z]:\\\\|/(home|root|Users|usr|opt|tmp|var|work)/")
 
 
-def turned(folder: Path, dim: int, model_id: str) -> Path:
+def write_rotated_embedder(folder: Path, dim: int, model_id: str) -> Path:
     """Writes a copy of the second shipped embedder whose embeddings are rotated in a space of `dim` dimensions.
 
     A rotation preserves cosines and with them the calibration, but the rotated embeddings are not comparable with the
@@ -26,7 +26,7 @@ def turned(folder: Path, dim: int, model_id: str) -> Path:
         folder: folder of the new bundle; must not exist.
         dim: at least the dimension of the original embeddings.
     """
-    shutil.copytree(SECOND, folder)
+    shutil.copytree(SECOND_EMBEDDER, folder)
     manifest = read_embedder(folder)
     basis, _ = np.linalg.qr(np.random.default_rng(7).normal(size=(dim, manifest.embedding_dim)))
     graph_file = folder / manifest.graph
@@ -53,7 +53,7 @@ def machine_metadata(graph_file: Path) -> set[str]:
 
 
 def _descriptive_fields(message: Any) -> Iterator[str]:
-    """Yields the names of such fields in a protobuf message and in its nested messages."""
+    """Yields the names of fields with comments, metadata or local paths in a protobuf message, at any depth."""
     for descriptor, value in message.ListFields():
         if descriptor.name in {"doc_string", "metadata_props"}:
             yield descriptor.name

@@ -47,7 +47,7 @@ def main(
     timed: Annotated[int, typer.Option(min=5, help="Number of pictures that are timed.")] = 60,
     work: Annotated[Path, typer.Option(help="Folder for extracted archives.")] = Path("runs/data/detection"),
 ) -> None:
-    """Print AP50 and milliseconds by input size, precision, runtime and threads, the time of each step, and peers."""
+    """Print AP50 and milliseconds by input size, precision, runtime and threads, and of YuNet, SCRFD and each step."""
     cv2.setNumThreads(1)
     pictures = list(labelled_pictures(unpack(data, work), split))
     sample = pictures[:: max(1, len(pictures) // timed)]
@@ -68,7 +68,7 @@ def main(
 
 
 def _shipped(threads: int, int8: Path | None) -> dict[str, FaceFinder]:
-    """Opens the shipped bundle, and the 8-bit one if any, with every runtime and size."""
+    """Opens the shipped bundle, and the 8-bit bundle if it is set, with every runtime and size."""
     variants = [(BUNDLES / "detector", backend, precision, precision) for backend, precision in RUNTIMES]
     if int8 is not None:
         variants.append((int8, "openvino", "f32", "int8"))

@@ -43,7 +43,7 @@ Measured = list[tuple[SearchFigures, str]]
 
 
 async def one_collection(url: str, gallery: Gallery, truth: Truth, memory_mb: int) -> Measured:
-    """Measures everybody in one collection: by binary codes, and if `memory_mb` is not 0 by an HNSW index."""
+    """Measures one collection with all people: by binary codes and, if `memory_mb` is not 0, by an HNSW index."""
     database = Database(url)
     async with database.transaction() as connection:
         collection = await collections.create(connection, "everybody", MODEL)
@@ -74,7 +74,7 @@ async def one_collection(url: str, gallery: Gallery, truth: Truth, memory_mb: in
 
 
 async def many_collections(url: str, gallery: Gallery, count: int) -> Measured:
-    """Measures the same people in many collections. Each search is in the collection of its mate."""
+    """Measures the same people in many collections. Each probe is searched in the collection of its mate."""
     database = Database(url)
     size = len(gallery.people) // count
     ids = [uuid.UUID(int=2**64 + number) for number in range(size * count)]
@@ -121,7 +121,7 @@ async def _search(
 async def _run_searches(
     database: Database, collection_of: Callable[[int], Collection], gallery: Gallery, ids: Sequence[uuid.UUID]
 ) -> tuple[SearchResults, str]:
-    numbers = {one: number for number, one in enumerate(ids)}
+    numbers = {identity_id: number for number, identity_id in enumerate(ids)}
     times: list[float] = []
     candidates = np.full((len(gallery.probes), TOP_K), -1, np.int64)
     scores = np.full((len(gallery.probes), TOP_K), -1, np.float32)
@@ -192,7 +192,7 @@ def main(
     searches: Annotated[int, typer.Option(help="Number of probes with a mate, and of probes without one.")] = 500,
     memory_mb: Annotated[
         int,
-        typer.Option(help="Memory for building an HNSW index, whose graph should fit; 0: measure without that index."),
+        typer.Option(help="Memory in MB for the build of an HNSW index, which its graph should fit; 0: no index."),
     ] = 4096,
     seed: Annotated[int, typer.Option(help="Seed of the vectors.")] = 0,
     peer: Annotated[bool, typer.Option(help="Measure FAISS on the same vectors.")] = True,

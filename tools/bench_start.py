@@ -1,4 +1,4 @@
-"""`python -m tools.bench_start`: measures how long the API takes to `/readyz`, with models in workers and in itself."""
+"""`python -m tools.bench_start`: measures the time from the API's start to its readiness, with and without workers."""
 
 import os
 import socket

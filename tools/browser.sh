@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs Chromium for tests/e2e/test_browser.py unless a browser is installed:
 #   bash tools/browser.sh
-# Where the script cannot install it, it says so and succeeds: the tests are then skipped, and with CI=true they fail.
+# If the script cannot install Chromium, it prints a message and exits with 0: the tests are then skipped, or fail if
+# CI=true is set.
 set -euo pipefail
 for name in chromium chromium-browser google-chrome; do
   command -v "$name" >/dev/null && exit 0

@@ -1,4 +1,4 @@
-"""Loads synthetic people into a gallery by COPY, as the owner of the tables."""
+"""Copies synthetic people into a gallery with COPY, which PostgreSQL permits only to the owner of the tables."""
 
 import time
 import uuid
@@ -26,9 +26,10 @@ CENTROID = (
 
 
 def copy_people(url: str, collection: Collection, ids: Sequence[uuid.UUID], people: Floats, title: str) -> float:
-    """Inserts people with one template and one centroid each.
+    """Inserts one identity with one template and one centroid for each row of `people`.
 
     Args:
+        ids: ids of the N identities.
         people: (N, dim) normalised embeddings.
         title: description of the progress bar; an empty title hides the bar.
 
@@ -50,15 +51,15 @@ def _copy_chunk(
     cursor: "psycopg.Cursor[tuple[object, ...]]", collection: Collection, ids: Sequence[uuid.UUID], people: Floats
 ) -> None:
     dim, box = people.shape[1], [0.0, 0.0, 1.0, 1.0]
-    _copy(cursor, *IDENTITY, ((collection.id, one, str(one), "synthetic") for one in ids))
+    _copy(cursor, *IDENTITY, ((collection.id, identity_id, str(identity_id), "synthetic") for identity_id in ids))
     templates = (
-        (collection.id, one, MODEL, dim, vector, one, one.bytes * 2, box, 1.0)
-        for one, vector in zip(ids, people, strict=True)
+        (collection.id, identity_id, MODEL, dim, vector, identity_id, identity_id.bytes * 2, box, 1.0)
+        for identity_id, vector in zip(ids, people, strict=True)
     )
     _copy(cursor, *TEMPLATE, templates)
     centroids = (
-        (collection.id, one, MODEL, dim, vector, 1, Bit(code))
-        for one, vector, code in zip(ids, people, binary_codes(people), strict=True)
+        (collection.id, identity_id, MODEL, dim, vector, 1, Bit(code))
+        for identity_id, vector, code in zip(ids, people, binary_codes(people), strict=True)
     )
     _copy(cursor, *CENTROID, centroids)
 

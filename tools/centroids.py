@@ -1,8 +1,8 @@
 """`python -m tools.centroids`: compares methods to compute a centroid with the plain mean.
 
 Enrols held-out people with five pictures each, of which one may be bad: a picture of another person (a label error), or
-a blurred and darkened one. The other pictures of every person are compared with everybody's centroid. All methods use
-the same pictures. Differences from the plain mean have a 95 % interval by bootstrap over people.
+a blurred and darkened one. The other pictures of every person are compared with the centroids of all people. All
+methods use the same pictures. Differences from the plain mean have a 95 % interval by bootstrap over people.
 """
 
 from collections.abc import Callable

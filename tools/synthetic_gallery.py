@@ -10,7 +10,7 @@ CHUNK = 20_000
 CLUSTER = 100
 """People per cluster of similar people."""
 CLUSTER_COSINE = 0.45
-"""Cosine of a person to the centre of the cluster: the nearest other people are as near as similar people are."""
+"""Cosine of a person to the centre of the cluster. It determines the cosines between people of a cluster."""
 MATE_COSINE = 0.5
 """Cosine of a probe to its person, about that of two photos of one person."""
 

@@ -2,7 +2,7 @@
 
 A first embedder in four commands:
 
-1. identity-trainer prepare --photos photos --output crops (finds and aligns the faces of <identity>/<photo>)
+1. identity-trainer prepare --photos photos --output crops (detects and aligns the faces of <identity>/<photo>)
 
 2. identity-trainer train --identities crops --output runs/mine (trains stage by stage; the same command resumes)
 

@@ -1,4 +1,4 @@
-"""Health check of a container: exits with 0 if a URL answers 200. `python health.py http://127.0.0.1:8000/readyz`"""
+"""Health check of a container: exits with 0 if a URL responds with 200. `python health.py http://127.0.0.1:8000/readyz`"""
 
 import sys
 import urllib.error

@@ -1,7 +1,6 @@
 """Enables row-level security on all tables with a collection.
 
-The policies do not apply to the owner of the tables; `schema_serves` does not change. Each table is changed in a
-transaction of its own, so that the migration never holds locks on two tables. An interrupted migration starts again
+The policies do not apply to the owner of the tables; `schema_serves` does not change. Each table is changed in a separate transaction, so that the migration never holds locks on two tables. An interrupted migration starts again
 with the first table.
 
 Revision ID: 0014

@@ -1,6 +1,6 @@
 """Disables the planner's statistics of columns with personal data.
 
-ANALYZE copies values, such as whole embeddings, into pg_statistic. Each column is changed in a transaction of its own.
+ANALYZE copies values, such as whole embeddings, into pg_statistic. Each column is changed in a separate transaction.
 An interrupted migration starts again with the first column. `schema_serves` does not change.
 
 Revision ID: 0016

@@ -1,6 +1,6 @@
-"""Index on identity (collection_id, updated_at): the duplicate check reads identities that changed since its search.
+"""Adds the index on identity (collection_id, updated_at), by which the duplicate check reads recently changed rows.
 
-The migration only adds an index; `schema_serves` stays.
+The migration only adds an index; `schema_serves` does not change.
 
 Revision ID: 0022
 Revises: 0021

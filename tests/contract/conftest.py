@@ -7,7 +7,7 @@ import pytest
 
 from service.runtime.api import create_app
 from service.runtime.settings import Settings, load_settings
-from tests.bundles import turned
+from tests.bundles import write_rotated_embedder
 from tests.conftest import serving
 from tests.contract.model_migration import (
     KEY,
@@ -21,8 +21,8 @@ def multi_model_settings(postgres_url: str, settings: Settings, tmp_path_factory
     """Settings of a service with three models. It shares the database of the service of `client`, which has one."""
     folder = tmp_path_factory.mktemp("bundles")
     additional_bundles = [
-        turned(folder / SECOND_MODEL, 160, SECOND_MODEL),
-        turned(folder / SAME_DIM_MODEL, 128, SAME_DIM_MODEL),
+        write_rotated_embedder(folder / SECOND_MODEL, 160, SECOND_MODEL),
+        write_rotated_embedder(folder / SAME_DIM_MODEL, 128, SAME_DIM_MODEL),
     ]
     return load_settings(
         database={"url": postgres_url, "maintenance_interval_s": 2},

@@ -1,4 +1,4 @@
-"""How far a request goes: SQL statements, files, and returns to a higher layer, from the use case on."""
+"""Limits of a request's call path from the use case on: SQL statements, files, and returns to a higher layer."""
 
 import asyncio
 import sys
@@ -36,7 +36,7 @@ ROOT = Path(service.__file__).parent
 LAYERS = {"recognition": 2, "gallery": 1, "inference": 1}
 MAX_FILES, MAX_RETURNS = 7, 2
 ENGINE = "inference/engine.py"
-"""Stands for the engine, whose own files are behind a protocol."""
+"""The file that counts as the engine; the files behind the `Engine` protocol are not counted."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ class Direct:
 
 
 class Trace:
-    """The calls in recognition and gallery on one thread. `engine` stands for the engine."""
+    """Records the calls of functions in recognition and gallery on one thread. `ENGINE` stands for the engine."""
 
     def __init__(self) -> None:
         self.visited: set[str] = set()
@@ -86,11 +86,13 @@ class Trace:
         if caller is not None and (step := LAYERS[_layer(caller)] - LAYERS[_layer(file)]):
             (self.down if step > 0 else self.up).append(f"{caller} -> {file} {frame.f_code.co_name}")
 
-    def run(self, act: Callable[[], Awaitable[object]]) -> None:
+    def run(self, use_case: Callable[[], Awaitable[object]]) -> None:
+        """Runs a use case in a new event loop and records its calls."""
+
         async def traced() -> None:
             sys.setprofile(self._enter)
             try:
-                await act()
+                await use_case()
             finally:
                 sys.setprofile(None)
 
@@ -142,8 +144,8 @@ def test_a_registration_takes_at_most_nine_statements(
         headers = {"Idempotency-Key": f"{collection_name}-{number}"} if with_key else {}
         with recorded_statements() as statements:
             body = {"label": label, "images": [b64(photo)]}
-            answer = client.post("/register", params={"collection": collection_name}, json=body, headers=headers)
-        assert answer.is_success, answer.text
+            response = client.post("/register", params={"collection": collection_name}, json=body, headers=headers)
+        assert response.is_success, response.text
         assert [statement for statement, cacheable in statements if not cacheable] == []
         counts.append(len(statements))
     assert max(counts) <= 9, counts

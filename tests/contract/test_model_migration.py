@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from service.gallery.storage.database import Database
-from tests.bundles import SECOND
+from tests.bundles import SECOND_EMBEDDER
 from tests.contract.model_migration import (
     FIRST_MODEL,
     SAME_DIM_MODEL,
@@ -213,4 +213,4 @@ def test_bundles_with_equal_model_ids_are_refused(tmp_path: Path) -> None:
     from service.runtime.parts import _read_bundles
 
     with pytest.raises(StartupError, match="same model id"):
-        _read_bundles([SECOND, SECOND])
+        _read_bundles([SECOND_EMBEDDER, SECOND_EMBEDDER])

@@ -140,7 +140,7 @@ def test_discarding_noisy_pictures_lowers_the_error() -> None:
 def test_threshold_for_n_templates_keeps_the_false_match_rate() -> None:
     embeddings, names = people(150, 6, 1.0)
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), NOBODY, "f32", "test")
-    figures = {(figure.templates, figure.asked): figure for figure in several_templates(embeddings, names, table)}
+    figures = {(figure.templates, figure.requested): figure for figure in several_templates(embeddings, names, table)}
     assert figures[1, 0.01].fmr == pytest.approx(0.01, rel=0.25)
     assert figures[5, 0.01].fmr_plain > 0.025
     assert figures[5, 0.01].fmr < 0.0125

@@ -40,56 +40,60 @@ def _commands(group: Any, path: str) -> Iterator[str]:
 
 def _usage(path: str, command: Any) -> str:
     words = [path]
-    for one in command.params:
-        if one.param_type_name == "argument":
-            words.append(_argument(one))
-        elif one.required:
-            words.append(f"{max(one.opts, key=len)} {_placeholder(one)}")
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            words.append(_argument(parameter))
+        elif parameter.required:
+            words.append(f"{max(parameter.opts, key=len)} {_placeholder(parameter)}")
     return " ".join([*words, "[OPTIONS]"])
 
 
-def _placeholder(one: Any) -> str:
-    return str(one.metavar or one.name).upper()
+def _placeholder(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name).upper()
 
 
-def _argument(one: Any) -> str:
-    name = (one.metavar or one.name or "").upper()
-    name = f"{name}..." if one.nargs == -1 else name
-    return name if one.required else f"[{name}]"
+def _argument(parameter: Any) -> str:
+    name = (parameter.metavar or parameter.name or "").upper()
+    name = f"{name}..." if parameter.nargs == -1 else name
+    return name if parameter.required else f"[{name}]"
 
 
 def _parameters(command: Any) -> Iterator[str]:
-    shown = [one for one in command.params if not getattr(one, "hidden", False)]
+    shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
     if not shown:
         return
     yield from ("| argument or option | value | default | description |", "| --- | --- | --- | --- |")
-    for one in shown:
-        names = _argument(one) if one.param_type_name == "argument" else ", ".join([*one.opts, *one.secondary_opts])
-        value = "" if getattr(one, "is_flag", False) else _value(one)
-        repeat = ", repeatable" if getattr(one, "multiple", False) else ""
-        help_text = sentence(getattr(one, "help", None) or "")
-        yield f"| `{names}` | {cell(value + repeat)} | {_default(one)} | {cell(help_text)} |"
+    for parameter in shown:
+        names = (
+            _argument(parameter)
+            if parameter.param_type_name == "argument"
+            else ", ".join([*parameter.opts, *parameter.secondary_opts])
+        )
+        value = "" if getattr(parameter, "is_flag", False) else _value(parameter)
+        repeat = ", repeatable" if getattr(parameter, "multiple", False) else ""
+        help_text = sentence(getattr(parameter, "help", None) or "")
+        yield f"| `{names}` | {cell(value + repeat)} | {_default(parameter)} | {cell(help_text)} |"
     yield ""
 
 
-def _value(one: Any) -> str:
+def _value(parameter: Any) -> str:
     """Returns the type of a parameter in words. `type_descriptor` is an attribute of typer's own parameter classes."""
-    annotation = one.type_descriptor.annotation
+    annotation = parameter.type_descriptor.annotation
     members = [member for member in get_args(annotation) if member is not type(None)]
     annotation = members[0] if get_origin(annotation) in {list, Union, types.UnionType} else annotation
     words = type_text(annotation)
-    low, high = getattr(one, "min", None), getattr(one, "max", None)
+    low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     bounds = [f"≥ {low}"] if low is not None else []
     bounds += [f"≤ {high}"] if high is not None else []
     return " ".join([words, ", ".join(bounds)]).strip()
 
 
-def _default(one: Any) -> str:
-    if one.required:
+def _default(parameter: Any) -> str:
+    if parameter.required:
         return "required"
-    if one.default is None or callable(one.default) or one.default in ((), []):
+    if parameter.default is None or callable(parameter.default) or parameter.default in ((), []):
         return ""
-    return value_text(list(one.default) if isinstance(one.default, tuple | list) else one.default)
+    return value_text(list(parameter.default) if isinstance(parameter.default, tuple | list) else parameter.default)
 
 
 def _paragraph(text: str) -> str:

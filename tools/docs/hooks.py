@@ -1,6 +1,6 @@
 """MkDocs hooks: render the generated reference pages, resolve links into the repository, check for external resources.
 
-A page asks for generated content with a line `<!-- generated: settings -->`. It is rendered at every build, so that the
+A line `<!-- generated: settings -->` in a page stands for generated content. It is rendered at every build, so that the
 reference always agrees with the code.
 """
 
@@ -35,7 +35,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def _expand(entry: Any, docs: Path) -> Any:
     if isinstance(entry, list):
-        return [_expand(one, docs) for one in entry]
+        return [_expand(item, docs) for item in entry]
     if isinstance(entry, dict):
         return {title: _expand(value, docs) for title, value in entry.items()}
     if not entry.endswith("/*"):

@@ -1,4 +1,4 @@
-"""Makes links from documentation pages to other files of the repository work on the site.
+"""Resolves links from documentation pages to other files of the repository.
 
 Pages link to files outside `docs/` by relative paths, so that the links also work in a checkout. The site contains a
 copy of each such file. `NOTICE`, `CHANGELOG.md` and `README.md` have their own pages.

@@ -41,7 +41,7 @@ def escape(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Returns the text with a capital first word and a full stop. A code span, a value or a URL at the start stays."""
+    """Returns the text with a capital first word and a full stop. Keeps a code span, a value or a URL at the start."""
     text = " ".join(text.split())
     if not text:
         return ""
@@ -67,10 +67,10 @@ def type_text(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in {Union, types.UnionType}:
         # Bounds of a union are those of its members: `int | None` with `ge=1` is an integer of at least 1, or unset.
-        return " or ".join(type_text(one, () if one is type(None) else metadata) for one in arguments)
+        return " or ".join(type_text(member, () if member is type(None) else metadata) for member in arguments)
     if origin in {list, tuple}:
-        members = [one for one in arguments if one is not Ellipsis]
-        listed = [type_text(one) for one in members]
+        members = [member for member in arguments if member is not Ellipsis]
+        listed = [type_text(member) for member in members]
         words = f"list of {listed[0]}" if origin is list or Ellipsis in arguments else f"[{', '.join(listed)}]"
         return words + bounds_text(metadata, "entries")
     if origin is dict:
@@ -127,7 +127,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, dict | list | tuple) and not value:
         return "`{}`" if isinstance(value, dict) else "`[]`"
     if isinstance(value, list | tuple):
-        return f"`[{', '.join(value_text(one).strip('`') for one in value)}]`"
+        return f"`[{', '.join(value_text(item).strip('`') for item in value)}]`"
     return f"`{value}`"
 
 

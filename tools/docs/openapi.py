@@ -56,7 +56,7 @@ def type_of(schema: Document) -> str:
         return f"[{name}]({SCHEMAS_PAGE}#{anchor(name)})"
     for key in ("anyOf", "oneOf", "allOf"):
         if key in schema:
-            members = [type_of(one) for one in schema[key]]
+            members = [type_of(member) for member in schema[key]]
             return " or ".join(sorted(dict.fromkeys(members), key="null".__eq__))
     if "enum" in schema or "const" in schema:
         return " or ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
@@ -70,7 +70,7 @@ def type_of(schema: Document) -> str:
 
 def _list_type(schema: Document) -> str:
     if "prefixItems" in schema:
-        return f"[{', '.join(type_of(one) for one in schema['prefixItems'])}]"
+        return f"[{', '.join(type_of(item) for item in schema['prefixItems'])}]"
     return f"list of {type_of(schema.get('items', {}))}{_ranges(schema)}"
 
 

@@ -40,17 +40,17 @@ def _operation(method: str, path: str, operation: Document, shared: list[Documen
         yield from (escape(text), "")
     if parameters := [*shared, *operation.get("parameters", [])]:
         yield from ("| parameter | in | type | description |", "| --- | --- | --- | --- |")
-        yield from (_parameter(resolve(one)) for one in parameters)
+        yield from (_parameter(resolve(parameter)) for parameter in parameters)
         yield ""
     yield from _body(operation.get("requestBody"))
     yield from _responses(operation["responses"])
 
 
-def _parameter(one: Document) -> str:
-    required = " (required)" if one.get("required") else ""
-    schema = one.get("schema", {})
-    text = sentence(one.get("description") or schema.get("description", ""))
-    return f"| `{one['name']}`{required} | {one['in']} | {typed(schema)} | {cell(text)} |"
+def _parameter(parameter: Document) -> str:
+    required = " (required)" if parameter.get("required") else ""
+    schema = parameter.get("schema", {})
+    text = sentence(parameter.get("description") or schema.get("description", ""))
+    return f"| `{parameter['name']}`{required} | {parameter['in']} | {typed(schema)} | {cell(text)} |"
 
 
 def _body(body: Document | None) -> Iterator[str]:

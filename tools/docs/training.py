@@ -56,8 +56,8 @@ def _table(model: type[BaseModel], *, heading: bool) -> Iterator[str]:
 def _with_nested(model: type[BaseModel]) -> list[type[BaseModel]]:
     """Returns the model and every model that its fields contain, at any depth, each once."""
     order = [model]
-    for one in order:
-        fields = one.model_fields.values()
+    for member in order:
+        fields = member.model_fields.values()
         order += [
             part
             for part in dict.fromkeys(part for field in fields for part in nested_models(field.annotation))

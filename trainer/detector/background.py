@@ -42,6 +42,6 @@ def _package_file(package: str, name: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
-            f"the package {package} is not installed; install the trainer extra, which contains the pictures it brings"
+            f"the package {package} is not installed; install the extra `trainer`, which includes it"
         )
     return Path(spec.submodule_search_locations[0]) / name

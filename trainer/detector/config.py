@@ -31,5 +31,5 @@ class DetectorConfig(Configuration):
     landmark_weight: float = Field(12.0, gt=0, description="weight of the landmark loss; the box loss has 7.5")
     rotation_degrees: float = Field(15.0, ge=0, le=180, description="pictures are rotated by up to this angle")
     scale: Fraction = Field(0.5, description="pictures are scaled by 1 ± this fraction")
-    mosaic: Fraction = Field(1.0, description="share of samples that are composed of four pictures")
-    epochs_without_mosaic: int = Field(2, ge=0, description="number of last epochs without such compositions")
+    mosaic: Fraction = Field(1.0, description="share of samples that are mosaics of four pictures")
+    epochs_without_mosaic: int = Field(2, ge=0, description="number of last epochs without mosaics")

@@ -136,8 +136,8 @@ def metrics_by_size(results: list[PictureDetections]) -> dict[str, DetectionMetr
 def match(detections: list[Detection], ground_truth: Floats) -> list[tuple[Detection, int | None]]:
     """Assigns detections to (N, 4) labelled boxes, greedily by falling score, as the COCO evaluation does.
 
-    Each detection takes the free box that it overlaps most, if their intersection over union is at least `MATCH_IOU`.
-    Lin et al., "Microsoft COCO: Common objects in context", ECCV 2014.
+    Each detection is assigned to the free box that it overlaps most, if their intersection over union is at least
+    `MATCH_IOU`. Lin et al., "Microsoft COCO: Common objects in context", ECCV 2014.
 
     Returns:
         Every detection with the index of its box, or None if it matches no free box.

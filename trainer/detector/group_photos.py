@@ -36,7 +36,7 @@ def distant_faces(
     size: tuple[int, int] = (4000, 3000),
     seed: int = 0,
 ) -> tuple[Pixels, list[LabelledFace]]:
-    """Composes a photo of `size` pixels with 24 faces, the shorter sides of whose boxes lie in `sides` pixels."""
+    """Composes a photo of `size` pixels with 24 faces; the shorter side of each box is within `sides` pixels."""
     rng = np.random.default_rng(seed)
     width, height = size
     picture = cv2.resize(dict(background_pictures())["flower"], size, interpolation=cv2.INTER_CUBIC)

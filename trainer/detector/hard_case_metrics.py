@@ -1,6 +1,6 @@
 """Measures a detector on the hard cases.
 
-The ground truth of a case is the face that a detector finds in the unchanged photo, moved by the alteration.
+The ground truth of a case is the face that a detector reports in the unchanged photo, transformed by the alteration.
 """
 
 import math
@@ -19,7 +19,7 @@ from trainer.detector.sheets import draw_detections
 from trainer.sheets import sheet
 
 MAX_LANDMARK_ERROR = 0.15
-"""Mean distance of correct landmarks from the expected ones, divided by the distance between the eyes."""
+"""Maximum mean distance of correct landmarks from the expected landmarks, divided by the distance between the eyes."""
 EXAMPLES = 8
 
 
@@ -81,7 +81,7 @@ def detect(detector: FaceFinder, picture: Pixels, min_score: float) -> list[Dete
 
 
 def _matching(face: LabelledFace, detections: Sequence[Detection]) -> Detection | None:
-    """Returns the detection of this face: its centre lies in the face's box, and its side is 0.5 to 2 times as long.
+    """Returns the detection whose centre lies in the face's box and whose side is 0.5 to 2 times as long as the face's.
 
     Intersection over union is not used, because boxes of rotated and cropped faces differ between detectors.
     """

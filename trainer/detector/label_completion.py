@@ -42,7 +42,7 @@ class DetectorPair:
 def complete(data: Path, split: str, detectors: DetectorPair, output: Path) -> int:
     """Copies a split of an Ultralytics pose data set into `output` and adds the faces that its labels lack.
 
-    People rarely label every face of a crowd. Training on such labels teaches the detector to miss faces, because an
+    People rarely label every face of a crowd. A detector that is trained on such labels misses faces, because an
     unlabelled face counts as background. `added.jpg` shows the added faces.
 
     Returns:

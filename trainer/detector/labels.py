@@ -14,7 +14,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 LANDMARKS = 5
 MIRRORED_ORDER = [1, 0, 2, 4, 3]
-"""Indices of the landmarks of a mirrored face: left and right eye, and left and right mouth corner, are exchanged."""
+"""Indices of the landmarks of a mirrored face: left and right eye, and left and right mouth corner, are swapped."""
 
 
 @dataclass(frozen=True)

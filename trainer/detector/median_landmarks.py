@@ -28,7 +28,7 @@ class View:
     down: int = 0
 
     def apply(self, picture: Pixels) -> Pixels:
-        """Returns the view of a (height, width, 3) picture."""
+        """Applies the view to a (height, width, 3) picture and returns the result."""
         oriented = picture[:, ::-1] if self.mirrored else picture
         scaled = cv2.resize(np.ascontiguousarray(oriented), None, fx=self.scale, fy=self.scale)
         return np.asarray(cv2.copyMakeBorder(scaled, self.down, 0, self.right, 0, cv2.BORDER_REPLICATE), np.uint8)

@@ -1,4 +1,4 @@
-"""Selects photos that show exactly one face. They are the material of the hard cases."""
+"""Selects photos that show exactly one face. The hard cases alter these photos."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -27,7 +27,7 @@ SHEET_TILES = 48
 
 @dataclass(frozen=True)
 class PreparedPicture:
-    """One row of `prepared.csv`. `problem` says why a picture is not in the set; it is empty if it is."""
+    """One row of `prepared.csv`. `problem` is the reason why the picture is not in the set, otherwise empty."""
 
     picture: str
     split: str

@@ -95,7 +95,7 @@ def _pose_model(architecture: str, classes: int) -> PoseModel:
 
 
 def _load_weights(model: PoseModel, weights: dict[str, torch.Tensor], bundle: Path, architecture: str) -> list[Conv]:
-    """Copies the graph's weights and makes each batch normalisation add the bias that was folded into its convolution.
+    """Copies the graph's weights; each batch normalisation then adds the bias that was folded into its convolution.
 
     Returns:
         The convolutions with a batch normalisation.

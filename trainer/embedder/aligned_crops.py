@@ -1,7 +1,8 @@
 """Aligned crops of faces as one memory-mapped array.
 
-An aligned crop is an RGB picture of 160 x 160 pixels in which five landmarks lie at fixed positions. The embedder sees
-its central 112 x 112 pixels. The margin of 24 pixels lets augmentation rotate, shift and scale without black corners.
+An aligned crop is an RGB picture of 160 x 160 pixels in which five landmarks lie at fixed positions. The embedder
+receives its central 112 x 112 pixels. The margin of 24 pixels lets augmentation rotate, shift and scale without black
+corners.
 """
 
 import os

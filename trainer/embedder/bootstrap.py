@@ -64,7 +64,7 @@ def rate_intervals(counts: PairCounts, seed: int = 0) -> tuple[list[Interval], l
     weighted = draws.astype(np.float64) * counts.pictures
     impostor_pairs = weighted.sum(axis=1) ** 2 - (weighted**2).sum(axis=1)
     genuine_pairs = draws @ (counts.pictures * (counts.pictures - 1) / 2)
-    # A replicate of one person, or of people with one picture each, has no rate.
+    # Replicates without impostor pairs (one person) or without genuine pairs (one picture each) have no rate.
     valid = (impostor_pairs > 0) & (genuine_pairs > 0)
     fmr = [interval(((draws @ table * draws).sum(axis=1)[valid]) / impostor_pairs[valid]) for table in counts.impostor]
     fnmr = [interval((draws @ misses)[valid] / genuine_pairs[valid]) for misses in counts.genuine]

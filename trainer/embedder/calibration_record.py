@@ -43,9 +43,9 @@ def record(bundle: Path, output: Path, table: Calibration, sample: Sample) -> No
 
 
 def describe_range(table: Calibration, templates: int = 10) -> str:
-    """Returns a sentence about the lowest false match rates that requests can ask for."""
+    """Returns a sentence about the lowest false match rates that requests can name."""
     lowest = table.points[-1].fmr
     return (
-        f"The lowest false match rate that a request can ask for is {lowest:g} against an identity with one template "
+        f"The lowest false match rate that a request can name is {lowest:g} against an identity with one template "
         f"and {lowest * templates:g} against one with {templates}. More people in the calibration lower it."
     )

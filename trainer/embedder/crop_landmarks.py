@@ -1,4 +1,4 @@
-"""Finds six landmarks of every aligned crop and caches them."""
+"""Locates six landmarks in every aligned crop and caches them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ DLIB = "dlib"
 
 
 def named_landmarks(crops: AlignedCrops, name: str, file: Path | None) -> Floats:
-    """Returns (N, 6, 3) landmarks in pixels of the crops; confidence 0 if the finder sees no face.
+    """Returns (N, 6, 3) landmarks in pixels of the crops; confidence 0 if the finder detects no face.
 
     Args:
         name: `dlib` or one of `FinderName`.
@@ -45,7 +45,7 @@ def named_landmarks(crops: AlignedCrops, name: str, file: Path | None) -> Floats
 
 
 def served_landmarks(crops: AlignedCrops) -> Floats:
-    """Returns (N, 6, 3) landmarks of the shipped detector, which are those that the service sees."""
+    """Returns (N, 6, 3) landmarks of the shipped detector, which the service uses."""
     return named_landmarks(crops, FinderName.YOLO, None)
 
 

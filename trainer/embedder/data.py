@@ -59,7 +59,7 @@ class FaceData(lightning.LightningDataModule):
         excluded = {name for name, count in counts.items() if name != UNLABELLED and count < min_images_per_class}
         parts = np.array([Part.LEFT_OUT if name in excluded else part_of(name, split) for name in crops.identities])
         names = sorted(set(counts) - excluded - {UNLABELLED})
-        # Training people have the lowest numbers: losses learn a centre for each of them and for nobody else.
+        # Training people have the lowest numbers: losses learn a centre for each of them and for no other person.
         names.sort(key=lambda name: part_of(name, split) is not Part.TRAIN)
         numbers = {name: number for number, name in enumerate(names)}
         self.people = sum(part_of(name, split) is Part.TRAIN for name in names)
@@ -159,8 +159,8 @@ def epoch_seed(seed: int, epoch: int) -> int:
 class _SharedBatches(Sampler[list[int]]):
     """Shuffles the rows in each epoch and yields this process's part of each batch.
 
-    All processes draw the same order, so together they process the batches that a single process would. Each epoch
-    gets a new sampler, since `MPerClassSampler` keeps a state that a resumed run would not restore.
+    All processes draw the same order, so together they process the batches that a single process would. Each epoch uses
+    a new sampler, since `MPerClassSampler` keeps a state that a resumed run would not restore.
     """
 
     def __init__(

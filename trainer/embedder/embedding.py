@@ -22,7 +22,7 @@ def embed_crops(
 ) -> tuple[Floats, Floats]:
     """Returns (N, D) normalised embeddings of the chosen rows and (N,) lengths before normalisation.
 
-    A model with landmark channels gets the landmarks of the service's detector.
+    A model with landmark channels uses the landmarks of the service's detector.
 
     Args:
         mirrored: Embed the mirror pictures.
@@ -46,7 +46,7 @@ def embed_pictures(
     """Returns (n, D) normalised embeddings and (n,) lengths of (n, 160, 160, 3) aligned crops outside a set.
 
     Args:
-        detector: Finds the landmarks for a model with landmark channels.
+        detector: Locates the landmarks for a model with landmark channels.
     """
     size = embedder.manifest.input_size
     points = None

@@ -44,7 +44,7 @@ class TemplateFigures:
 
     Attributes:
         people: Number of people with more than `templates` pictures.
-        asked: False match rate that a request asks for.
+        requested: False match rate of the request.
         fmr_plain: Measured at the threshold for one comparison.
         fmr: Measured at the threshold for `templates` comparisons.
         fnmr: Measured at the threshold for `templates` comparisons.
@@ -52,7 +52,7 @@ class TemplateFigures:
 
     templates: int
     people: int
-    asked: float
+    requested: float
     fmr_plain: float
     fmr: float
     fnmr: float
@@ -162,16 +162,16 @@ def several_templates(embeddings: Floats, names: list[str], calibration: Calibra
         probes = np.setdiff1d(np.arange(len(labels)), enrolled)
         best = np.stack([(embeddings[probes] @ embeddings[rows].T).max(axis=1) for rows in enrolled], axis=1)
         own = labels[probes][:, None] == members[None]
-        for asked in TEMPLATE_RATES:
-            of_one = rate_of_one(asked, count)
+        for requested in TEMPLATE_RATES:
+            of_one = rate_of_one(requested, count)
             if of_one < calibration.points[-1].fmr:
                 continue
-            plain, strict = calibration.threshold_for(asked), calibration.threshold_for(of_one)
+            plain, strict = calibration.threshold_for(requested), calibration.threshold_for(of_one)
             figures.append(
                 TemplateFigures(
                     templates=count,
                     people=len(members),
-                    asked=asked,
+                    requested=requested,
                     fmr_plain=float((best[~own] >= plain).mean()),
                     fmr=float((best[~own] >= strict).mean()),
                     fnmr=float((best[own] < strict).mean()),

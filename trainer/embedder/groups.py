@@ -35,7 +35,7 @@ class Group:
     """Figures of one value of one attribute.
 
     Attributes:
-        detection_rate: Fraction of the pictures in which the detector finds a face.
+        detection_rate: Fraction of the pictures in which the detector detects a face.
         quality: Median quality score; None if the bundle has no reference lengths.
         fmr: False match rate within the group, by the false match rate of the calibrated threshold.
     """

@@ -37,7 +37,7 @@ def warped(points: Tensor, theta: Tensor, size: int) -> Tensor:
 
     Args:
         theta: (N, 2, 3) transforms from the sampled picture to the aligned crop, both with coordinates from -1 to 1.
-            If a transform mirrors, left and right points are exchanged.
+            If a transform mirrors, left and right points are swapped.
     """
     source = (2 * points[..., :2] + 1) / CROP_SIZE - 1
     target = torch.linalg.solve(theta[:, None, :, :2], (source - theta[:, None, :, 2])[..., None]).squeeze(-1)

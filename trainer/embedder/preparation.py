@@ -57,9 +57,9 @@ def prepare(
     detector: str = "",
     workers: int | None = None,
 ) -> Preparation:
-    """Writes the aligned crop of every source in which the detector finds a face.
+    """Writes the aligned crop of every source in which the detector detects a face.
 
-    Results are stored by the content of the photo: a second or an interrupted run processes only what is new. The
+    Results are stored by the content of the photo: a second or an interrupted run processes only new photos. The
     output also contains `failures.csv` and the picture sheets `look.jpg` and `failures.jpg`.
 
     Args:
@@ -131,7 +131,7 @@ def _align_all(sources: Sequence[Source], finder: OpenFinder, recipe: Recipe, wo
     if workers == 1 or len(sources) < MIN_PHOTOS_FOR_PROCESSES:
         yield from (_write_crop(source, recipe) for source in sources)
         return
-    # A model runtime that is already started does not survive a fork.
+    # A model runtime that was started before a fork does not work in the new process.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_open, initargs=(finder,)) as pool:
         yield from pool.map(partial(_write_crop, recipe=recipe), sources, chunksize=4)

@@ -77,7 +77,8 @@ def _verification(figures: EngineFigures, data: str) -> str:
 def _thresholds(manifest: EmbedderManifest, figures: EngineFigures) -> str:
     if not figures.measured_fmr:
         return ""
-    rows = [(f"{asked:g}", f"{rate:.3g}", f"{rate / asked:.2f}") for asked, rate in figures.measured_fmr.items()]
+    measured = figures.measured_fmr.items()
+    rows = [(f"{requested:g}", f"{rate:.3g}", f"{rate / requested:.2f}") for requested, rate in measured]
     source = "" if manifest.calibration is None else f" They were calibrated on {manifest.calibration.data}."
     return (
         f"## Calibrated thresholds\n\nFalse match rates at the bundle's thresholds on these photos, whose people took "
@@ -117,8 +118,8 @@ def _searches(searches: Sequence[IdentificationPoint]) -> str:
 
 def _templates(templates: Sequence[TemplateFigures]) -> str:
     rows = [
-        (f"{t.templates}", f"{t.people}", f"{t.asked:g}", f"{t.fmr_plain / t.asked:.2f}", f"{t.fmr / t.asked:.2f}",
-         f"{t.fnmr:.4f}")
+        (f"{t.templates}", f"{t.people}", f"{t.requested:g}", f"{t.fmr_plain / t.requested:.2f}",
+         f"{t.fmr / t.requested:.2f}", f"{t.fnmr:.4f}")
         for t in templates
     ]  # fmt: skip
     head = ("templates", "people", "requested FMR", "ratio, threshold for 1", "ratio, threshold for n", "FNMR")

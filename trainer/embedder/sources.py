@@ -18,7 +18,7 @@ class Source:
 
     Attributes:
         target: The file of the aligned crop.
-        box: Position of the face in pixels of the upright photo; None: the detector finds it.
+        box: Position of the face in pixels of the upright photo; None: the detector locates it.
     """
 
     photo: Path

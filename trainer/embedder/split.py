@@ -16,8 +16,8 @@ class Part(StrEnum):
 def part_of(identity: str, split: SplitConfig) -> Part:
     """Returns the part of an identity.
 
-    The part depends on a hash of the name alone, so new data moves nobody to another part. Pictures without a label
-    can only train.
+    The part depends on a hash of the name alone, so new data moves no identity to another part.
+    Pictures without a label always belong to the training part.
     """
     if not identity:
         return Part.TRAIN

@@ -103,7 +103,7 @@ def _require_same_run(
     initial: Path | None,
     landmarks: Floats | None,
 ) -> None:
-    """Checks that the folder is new or contains this run, since stages of another run would be taken as finished.
+    """Checks that the folder is new or contains this run, since stages of another run would count as finished.
 
     Raises:
         ConfigError: The folder contains another run.
@@ -199,7 +199,7 @@ def _lightning_trainer(run: _Run, stage: StageConfig, folder: Path, callbacks: l
             ],
             callbacks=callbacks,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # FaceData gives each process its part of each batch
+            use_distributed_sampler=False,  # FaceData yields each process's part of each batch
             limit_val_batches=1.0 if _validates(callbacks) else 0,
             log_every_n_steps=LOG_EVERY_STEPS,
         )

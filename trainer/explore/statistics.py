@@ -70,7 +70,7 @@ def channel_statistics(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Returns (3,) mean and standard deviation of each channel over all pictures, in 0 to 1.
 
-    Every picture has the same weight, whatever its size.
+    Every picture has the same weight, regardless of its size.
     """
     means, stds = np.array([p.mean for p in pictures]) / 255, np.array([p.std for p in pictures]) / 255
     mean = means.mean(axis=0)

@@ -12,7 +12,7 @@ POINTS = 68
 
 
 class DlibLandmarks:
-    """Finds the six landmarks of an aligned crop with a predictor file of 68 points.
+    """Locates the six landmarks of an aligned crop with a predictor file of 68 points.
 
     The widespread predictor file was trained on iBUG 300-W, whose terms exclude commercial use.
 

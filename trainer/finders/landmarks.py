@@ -1,4 +1,4 @@
-"""Finds six landmarks (eyes, nose tip, mouth corners, chin) in an aligned crop."""
+"""Locates six landmarks (eyes, nose tip, mouth corners, chin) in an aligned crop."""
 
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,7 @@ class LandmarkFinder(Protocol):
 
 
 class DetectorLandmarks:
-    """Takes the five landmarks of the face nearest to the middle and estimates the chin, as the service does."""
+    """Returns the five landmarks of the face nearest to the middle, and a chin that is estimated as in the service."""
 
     def __init__(self, finder: FaceFinder) -> None:
         self._finder = finder
@@ -35,7 +35,7 @@ class DetectorLandmarks:
 
 
 class MediaPipeLandmarks:
-    """Takes the six landmarks from MediaPipe's 478 points; the chin is detected, not estimated."""
+    """Selects the six landmarks among MediaPipe's 478 points; the chin is detected, not estimated."""
 
     CHIN = 152
 

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class MediaPipe:
-    """Finds 478 points in each face; iris centres, nose tip and mouth corners are the five landmarks of alignment.
+    """Locates 478 points in each face; iris centres, nose tip and mouth corners are the five landmarks of alignment.
 
     Raises:
         ConfigError: The package is not installed, or the file is not a face landmarker.

@@ -64,7 +64,10 @@ def read(source: str, image: str, label: str) -> Iterator[Row]:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"{source}: {error}") from None
     if missing := [name for name in (image, label) if name not in columns]:
-        raise ConfigError(f"{source} has no column {', '.join(missing)}; its columns are {', '.join(columns)}")
+        raise ConfigError(
+            f"{source} has no column {', '.join(missing)}; its columns are {', '.join(columns)}. "
+            "Name the columns with --image and --label"
+        )
     names = _label_names(source, label)
     for batch in frame.select(image, label).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
         for row in batch.iter_rows(named=True):

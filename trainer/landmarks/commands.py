@@ -9,8 +9,8 @@ from trainer.options import DETECTOR_BUNDLE, DetectorBundle, Unpacked
 
 HELP = """Train the landmark refiner, the second stage of a detector bundle.
 
-The refiner sees a crop of each detected face. It corrects the five landmarks, estimates their confidence, and verifies
-that the crop shows a face.
+The refiner receives a crop of each detected face. It corrects the five landmarks, estimates their confidence, and
+verifies that the crop shows a face.
 """
 
 app = typer.Typer(no_args_is_help=True, help=HELP)
@@ -47,8 +47,7 @@ def train(
 ) -> None:
     """Train a refiner on labelled pictures, and on the true and false detections of a detector bundle.
 
-    YuNet labels the landmarks; each is the median over seven views of the picture. The bundle's false alarms teach the
-    refiner to reject crops without a face. The faces of the split `val` select the checkpoint. Collecting the faces
+    YuNet labels the landmarks; each is the median over seven views of the picture. The bundle's false alarms train the refiner to reject crops without a face. The faces of the split `val` select the checkpoint. Collecting the faces
     takes about a quarter of an hour the first time.
     """
     from trainer.archives import unpack

@@ -8,7 +8,7 @@ from trainer.configuration import Configuration, Fraction
 class LandmarkConfig(Configuration):
     """Settings of one training run.
 
-    In service, the refiner sees a crop aligned by the detector's rough landmarks. In training, rough landmarks are
+    In service, the refiner receives a crop aligned by the detector's rough landmarks. In training, rough landmarks are
     simulated: the true ones are rotated, scaled and shifted together and then moved independently. `jitter` and `shift`
     are standard deviations divided by the distance between the eyes.
     """

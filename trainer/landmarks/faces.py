@@ -1,4 +1,4 @@
-"""Collects crops of faces with landmarks, as training material of the landmark refiner."""
+"""Collects crops of faces with landmarks as training data of the landmark refiner."""
 
 import enum
 from collections.abc import Iterable, Iterator

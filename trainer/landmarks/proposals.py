@@ -26,7 +26,7 @@ MAX_FALSE_PER_PICTURE = 6
 
 @dataclass(frozen=True)
 class _View:
-    """A picture as the detector sees it and the (N, 4) boxes of everything in it that is or may be a face."""
+    """A picture that the detector searches, and the (N, 4) boxes of all objects in it that are or may be faces."""
 
     pixels: Pixels
     possible_faces: Floats

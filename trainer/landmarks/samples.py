@@ -55,7 +55,7 @@ class Samples(Dataset[Sample]):
 
 
 def mirrored(picture: Pixels, points: Floats) -> tuple[Pixels, Floats]:
-    """Mirrors a picture and its (5, 2) landmarks, and exchanges left and right landmarks."""
+    """Mirrors a picture and its (5, 2) landmarks, and swaps left and right landmarks."""
     exchanged = points[MIRRORED_ORDER].copy()
     exchanged[:, 0] = picture.shape[1] - exchanged[:, 0]
     return picture[:, ::-1], exchanged

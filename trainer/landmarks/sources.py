@@ -29,7 +29,7 @@ PROPOSAL_SCORE = 0.02
 
 @dataclass(frozen=True)
 class Sources:
-    """The material of a training run.
+    """The sources of a run's training data.
 
     Collecting the faces takes a quarter of an hour, so each part is cached. Its key contains the folder, the detector's
     graph and YuNet's file. Delete the cache after the content of a folder has changed.

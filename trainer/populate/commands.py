@@ -8,7 +8,7 @@ import typer
 from trainer.options import Photos, Unpacked
 
 ATTEMPTS = 8
-"""More than the client's default: parallel requests can exceed the rate limit of a key several times in a row."""
+"""Attempts per request, more than the client's default: parallel requests may exceed the rate limit repeatedly."""
 
 
 def populate(

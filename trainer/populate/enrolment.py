@@ -60,7 +60,7 @@ class Batch:
 
     @property
     def key(self) -> str:
-        """Idempotency key: equal for equal pictures, so that a repeated command enrols nothing twice."""
+        """Idempotency key: equal for equal pictures, so that a repeated command enrols no picture twice."""
         content = hashlib.sha256(self.identity.encode())
         for picture in self.pictures:
             content.update(hashlib.sha256(picture.read_bytes()).digest())

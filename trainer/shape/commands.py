@@ -7,7 +7,7 @@ import typer
 
 from trainer.options import BUNDLE, WORK, Bundle, Identities, TrainedBy, Work
 
-HELP = """Study how turning a head changes its landmarks and its verification.
+HELP = """Measure how the pose of a head affects its landmarks and its verification.
 
 An autoencoder estimates the landmarks that a face would have from the front. The report shows error rates by yaw, and
 whether alignment by these landmarks reduces them.

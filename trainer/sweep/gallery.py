@@ -29,7 +29,7 @@ class Query:
     Attributes:
         crop: (160, 160, 3) aligned crop.
         row: Row of the gallery, which is excluded from the results; None if the picture is not in the gallery.
-        finder: Finds the landmarks of a picture that is not in the gallery.
+        finder: Locates the landmarks of a picture that is not in the gallery.
     """
 
     crop: Pixels

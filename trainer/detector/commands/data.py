@@ -28,8 +28,8 @@ def prepare(
 ) -> None:
     """Label a folder of pictures with a detector, keep the boxes that people drew, and split the set.
 
-    The bundle labels, or YuNet or an Ultralytics checkpoint if one is named. A detector makes mistakes: check look.jpg
-    before you train on its labels. prepared.csv has one row per picture, with the reason if it was left out.
+    --bundle labels the pictures unless --yunet or --checkpoint is set. Labels of a detector contain errors: check
+    look.jpg before you train on them. prepared.csv has one row per picture, with the reason if it was left out.
     """
     from trainer.detector import preparation
 

@@ -40,7 +40,7 @@ def evaluate(
     ),
     work: Unpacked = WORK,
 ) -> None:
-    """Measure average precision (also by face size), landmark errors and false alarms, and show the mistakes.
+    """Measure average precision (also by face size), landmark errors and false alarms, and show missed faces.
 
     Bundles run as in the service. A checkpoint runs in Ultralytics at 640 px; loading it executes code that the file
     contains, so name only files that you trust.
@@ -74,7 +74,7 @@ def hard_cases(
     yunet: Annotated[
         Path | None,
         typer.Option(
-            help="ONNX file of YuNet, which is measured too and whose faces in the photos are then the truth."
+            help="ONNX file of YuNet, which is measured too; its faces in the photos are then the ground truth."
         ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of photos with exactly one face to use.")] = 200,

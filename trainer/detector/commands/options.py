@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 Data = Annotated[
     list[Path], typer.Option(help="Folder or zip archive of a data set in Ultralytics' pose format; repeatable.")
 ]
-Yunet = Annotated[Path | None, typer.Option(help="ONNX file of YuNet, which labels instead of the bundle.")]
+Yunet = Annotated[Path | None, typer.Option(help="ONNX file of YuNet, which labels pictures instead of the bundle.")]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(help="Ultralytics checkpoint (.pt) that detects faces, which labels instead of the bundle."),
+    typer.Option(help="Ultralytics checkpoint (.pt) for faces, which labels pictures instead of the bundle."),
 ]
 WORK = Path("runs/data/detection")
 

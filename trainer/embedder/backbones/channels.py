@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def widen_first_convolution(model: nn.Module, channels: int) -> None:
-    """Replaces the first convolution by one with `channels` more inputs, whose weights are the mean of the others."""
+    """Adds `channels` inputs to the first convolution; their weights are the mean of the original weights."""
     name, layer = next((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
     wider = nn.Conv2d(
         layer.in_channels + channels,
@@ -29,6 +29,6 @@ def widen_first_convolution(model: nn.Module, channels: int) -> None:
 
 
 def widened(weight: Tensor, channels: int) -> Tensor:
-    """Returns an (out, in, k, k) weight with `channels` inputs; the additional ones are the mean of the others."""
+    """Returns an (out, in, k, k) weight with `channels` inputs; each new input has the mean of the others' weights."""
     additional = weight.mean(dim=1, keepdim=True).expand(-1, channels - weight.shape[1], -1, -1)
     return torch.cat([weight, additional], dim=1)

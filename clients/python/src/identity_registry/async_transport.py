@@ -53,7 +53,7 @@ class AsyncTransport:
         return await self._retries.asynchronous(request)(self._attempt, request, options)
 
     async def _pages(self, listing: Listing[Item]) -> AsyncIterator[Item]:
-        """Yields every item of a list. Raises as `_send` does."""
+        """Yields every item of a list. Raises RegistryError, OSError."""
         page = await self._send(listing.page(None))
         for item in page.items:
             yield item

@@ -1,4 +1,4 @@
-"""Makes one definition of an operation a method of both clients.
+"""Turns the definition of an operation into a method of both clients.
 
 A definition is a method that returns a `Request` or a `Listing`. As an attribute of a synchronous client it becomes a
 method that returns the response; as an attribute of an asynchronous client, a coroutine function. Type checkers and

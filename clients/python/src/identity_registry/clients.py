@@ -20,7 +20,7 @@ Progress = Callable[[JobDetail], object]
 
 
 class Operations(Recognition, Identities, Collections, ModelMigrations, Jobs, Audit, Models, Health):
-    """Every operation of the API."""
+    """Combines the operations of all resources of the API."""
 
 
 class Registry(Operations, SyncTransport):

@@ -53,7 +53,7 @@ class Request(Generic[Response]):
 
     Attributes:
         path: starts with a slash; relative to the URL of the service.
-        decode: makes the response from the content of a successful HTTP response. Raises ValueError.
+        decode: builds the response from the content of a successful HTTP response. Raises ValueError.
         repeatable: the request has the same effect if the service receives it twice. Only such a request is repeated
             after a failure that does not show whether the service received it.
         archive: zip file that is streamed as the body.

@@ -51,7 +51,7 @@ class RetryPolicy:
         return isinstance(error, Unavailable) and request.repeatable
 
     def _wait_s(self, state: RetryCallState) -> float:
-        """Returns the seconds that the service asks for, else a random time whose bound doubles with each attempt."""
+        """Returns the seconds of Retry-After, else a random time whose upper bound doubles with each attempt."""
         error = state.outcome.exception() if state.outcome is not None else None
         if isinstance(error, RegistryError) and error.retry_after_s is not None:
             return error.retry_after_s

@@ -64,7 +64,7 @@ class SyncTransport:
         return self._retries.sync(request)(lambda: self._attempt(request, options))
 
     def _pages(self, listing: Listing[Item]) -> Iterator[Item]:
-        """Yields every item of a list. Raises as `_send` does."""
+        """Yields every item of a list. Raises RegistryError, OSError."""
         page = self._send(listing.page(None))
         yield from page.items
         while page.next_cursor is not None:

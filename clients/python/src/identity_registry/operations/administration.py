@@ -57,12 +57,12 @@ class Models:
 class Health:
     @operation
     def healthz(self) -> Request[Liveness]:
-        """Returns if the process answers requests."""
+        """Returns the liveness document. Raises Unreachable if the process does not respond."""
         return Request("GET", "/healthz", Liveness.model_validate_json)
 
     @operation
     def readyz(self) -> Request[Readiness]:
-        """Returns if the database answers and its schema fits the release. Raises Unavailable otherwise."""
+        """Returns the readiness document. Raises Unavailable if the database does not respond or has another schema."""
         return Request("GET", "/readyz", Readiness.model_validate_json)
 
     @operation

@@ -93,7 +93,7 @@ class Collections:
 class ModelMigrations:
     @operation
     def read_model_migration(self, name: str) -> Request[ModelMigration]:
-        """Returns the state of a collection's model migration and what the secondary model covers."""
+        """Returns the state of a collection's model migration and the coverage of the secondary model."""
         return Request("GET", _path(name), ModelMigration.model_validate_json)
 
     @operation
@@ -114,7 +114,7 @@ class ModelMigrations:
 
     @operation
     def activate_model(self, name: str, model_id: str, *, force: bool | None = None) -> Request[ModelMigration]:
-        """Makes this model the collection's own; the present one becomes the secondary model.
+        """Activates the secondary model; the model that was active before becomes the secondary model.
 
         Args:
             force: also if the model does not cover every identity.

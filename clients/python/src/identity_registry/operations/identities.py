@@ -113,7 +113,7 @@ class Identities:
     def delete_template(
         self, identity_id: Id, template_id: Id, *, collection: str = DEFAULT_COLLECTION
     ) -> Request[TemplateDeletion]:
-        """Deletes one template. An identity without templates remains, but no search finds it."""
+        """Deletes one template. An identity without templates remains, but no search returns it."""
         path, query = _path(identity_id, "templates", template_id), {"collection": collection}
         return Request("DELETE", path, TemplateDeletion.model_validate_json, query, repeatable=False)
 
@@ -168,7 +168,7 @@ class Identities:
             embedding: instead of a picture, computed with the model `model_id`.
         """
         fields = without_none(embedding=as_base64(embedding), model_id=model_id, face=face, box=box, detector=detector)
-        body = Body(fields, [("image", one) for one in as_pictures(picture)], as_form=False)
+        body = Body(fields, [("image", item) for item in as_pictures(picture)], as_form=False)
         path, query = _path(identity_id, "corrections"), {"collection": collection}
         return Request("POST", path, Correction.model_validate_json, query, body, repeatable=False)
 

@@ -146,7 +146,7 @@ class Recognition:
         metadata_filter: Mapping[str, Any] | None = None,
         explain: bool | None = None,
     ) -> Request[SearchResponse]:
-        """Finds the enrolled identities that are most similar to a face. The service stores nothing.
+        """Searches for the enrolled identities that are most similar to a face. The service stores nothing.
 
         Args:
             pictures: one picture, or several pictures of one person, which become one probe.
@@ -206,11 +206,12 @@ class Recognition:
     ) -> Request[PredictResponse]:
         """Returns the most probable persons of the service's classifier for each face. The service stores nothing.
 
-        The classifier always names one of its persons, also for a stranger; `search` recognises strangers.
+        The classifier always names one of its persons, also for a person
+        who is none of them; `search` also reports that a person is not enrolled.
 
         Args:
             url: instead of a picture, its URL on a host that the service permits.
         """
         fields = without_none(url=url, top_k=top_k, face=face, box=box, detector=detector)
-        body = Body(fields, [("image", one) for one in as_pictures(picture)])
+        body = Body(fields, [("image", item) for item in as_pictures(picture)])
         return Request("POST", "/predict", PredictResponse.model_validate_json, {"collection": collection}, body)

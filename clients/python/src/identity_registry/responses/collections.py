@@ -40,7 +40,7 @@ class CollectionDeletion(Document):
 
 
 class Coverage(Document):
-    """What the secondary model of a collection covers.
+    """Coverage of a collection by its secondary model.
 
     Attributes:
         identities: number of identities under the collection's own model.

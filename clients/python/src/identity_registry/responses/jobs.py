@@ -27,7 +27,7 @@ class Job(Document):
 
     @property
     def finished(self) -> bool:
-        """The job is done, failed or cancelled."""
+        """True if the job is done, failed or cancelled."""
         return self.finished_at is not None
 
 

@@ -60,13 +60,13 @@ class CalibrationResponse(Document):
 
 
 class Liveness(Document):
-    """The process answers requests."""
+    """Liveness of the process: it responds to requests."""
 
     status: str
 
 
 class Readiness(Document):
-    """The service can work. `inference`: `ready`, or the reason why no picture can be processed now."""
+    """Readiness of the service. `inference`: `ready`, or the reason why no picture can be processed now."""
 
     status: str
     model_id: str

@@ -153,7 +153,7 @@ class Explanation(Document):
     """How the database executed a search.
 
     Attributes:
-        plan: `exact`, `codes` or `ann`.
+        plan: `exact`, `binary-codes` or `hnsw`.
         shortlist: number of identities whose templates were compared.
     """
 
@@ -188,7 +188,7 @@ class SearchResponse(Decision):
     Attributes:
         results: one entry for each probe; several only with `face="all"`.
         faces_found: number of detected faces in all pictures.
-        plan: how the database searched: `exact`, `codes` or `ann`.
+        plan: how the database searched: `exact`, `binary-codes` or `hnsw`.
         search_ms: milliseconds in the database.
     """
 
