@@ -1,7 +1,8 @@
 """Enables row-level security on all tables with a collection.
 
-The policies do not apply to the owner of the tables; `schema_serves` does not change. Each table is changed in a separate transaction, so that the migration never holds locks on two tables. An interrupted migration starts again
-with the first table.
+The policies do not apply to the owner of the tables; `schema_serves` does not change. Each table is changed in a
+separate transaction, so that the migration never holds locks on two tables. An interrupted migration starts again with
+the first table.
 
 Revision ID: 0014
 Revises: 0013

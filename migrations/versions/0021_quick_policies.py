@@ -1,7 +1,8 @@
 """Speeds up the row-level security policies.
 
 Most transactions access a single collection, so the policies compare the first permitted id before they search the
-list. The permitted rows are the same; `schema_serves` does not change. Each table is changed in a separate transaction. An interrupted migration starts again with the first table.
+list. The permitted rows are the same; `schema_serves` does not change. Each table is changed in a separate transaction.
+An interrupted migration starts again with the first table.
 
 Revision ID: 0021
 Revises: 0020

@@ -18,7 +18,6 @@ from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release
 from service.inference.calibration import Precision
 from service.inference.engine import Engine, HostedEngine
-from service.inference.manifest import EmbedderManifest
 from service.jobs.administration import JobAdministration
 from service.jobs.model_migration import ModelMigration
 from service.jobs.monitoring import Monitoring
@@ -32,19 +31,12 @@ from service.recognition.embedding import Embedder
 from service.recognition.enrolment import Enroller
 from service.recognition.identification import Identifier
 from service.recognition.identities import IdentityAdministration
+from service.recognition.models import LoadedBundle, ModelCatalogue
 from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.prediction import ClassifierSetup, Predictor
 from service.recognition.read_audit import ReadAuditBuffer
 from service.recognition.readiness import Readiness
 from service.recognition.verification import Verifier
-
-
-@dataclass(frozen=True)
-class LoadedBundle:
-    """The folder and the manifest of a loaded embedder."""
-
-    folder: Path
-    manifest: EmbedderManifest
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,11 @@ class AppState:
 
     @property
     def identities(self) -> IdentityAdministration:
-        return IdentityAdministration(self.database, self.audit_trail, self.read_audit)
+        return IdentityAdministration(self.database, self.audit_trail, self.read_audit, self.crop_cipher)
+
+    @property
+    def models(self) -> ModelCatalogue:
+        return ModelCatalogue(self.bundles, self.resolver, self.precision)
 
     @property
     def collections(self) -> CollectionAdministration:

@@ -37,16 +37,38 @@ OUTLIER_FMR = 1e-2
 """False match rate at the outlier threshold, below which a picture is an outlier of its identity."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
-    """The threshold for an identity with one template, and its error rates; None: a rate is unknown."""
+    """The threshold for an identity with one template, and its error rates.
+
+    Attributes:
+        comparisons: None: two faces are compared and no gallery is searched, so there is no FPIR.
+    """
 
     threshold: float
-    fmr: Rate | None
-    fpir: Rate | None
+    comparisons: Comparisons | None
     _policy: "DecisionPolicy"
     _rate_per_person: float | None = None
-    _pictures: int = 1
+
+    @cached_property
+    def fmr(self) -> Rate | None:
+        """The false match rate against an identity; None: it is unknown. Computed when it is read."""
+        if self._rate_per_person is None:
+            return self._policy.rate_at(self.threshold, self._pictures)
+        of_one = rate_of_one(self._rate_per_person, self._pictures)
+        return Rate(of_one, self._policy.interval_at(self.threshold)).of_many(self._pictures)
+
+    @cached_property
+    def fpir(self) -> Rate | None:
+        """The false positive identification rate of a search; None: it is unknown, or no gallery is searched."""
+        if self.comparisons is None or self.fmr is None:
+            return None
+        compared = self.comparisons.templates if self._rate_per_person is None else self.comparisons.people
+        return self.fmr.of_many(compared)
+
+    @property
+    def _pictures(self) -> int:
+        return 1 if self.comparisons is None else self.comparisons.pictures
 
     def threshold_for(self, templates: int) -> float:
         """Returns the threshold for an identity with this number of templates. Raises RateNotCalibrated."""
@@ -117,16 +139,12 @@ class DecisionPolicy:
             RateNotCalibrated
         """
         point = requested or self.default
-        pictures = 1 if comparisons is None else comparisons.pictures
+        templates, pictures = (1, 1) if comparisons is None else (comparisons.templates, comparisons.pictures)
         if point.kind == "threshold":
-            return self._at_threshold(point.value, comparisons)
+            return Decision(point.value, comparisons, self)
         if point.kind == "fpir":
-            templates = 1 if comparisons is None else comparisons.templates
-            return self._at_threshold(self.threshold_for("fpir", point.value, templates * pictures), comparisons)
-        threshold = self.threshold_for("fmr", point.value, pictures)
-        fmr = Rate(rate_of_one(point.value, pictures), self._interval(threshold)).of_many(pictures)
-        fpir = None if comparisons is None else fmr.of_many(comparisons.people)
-        return Decision(threshold, fmr, fpir, self, point.value, pictures)
+            return Decision(self.threshold_for("fpir", point.value, templates * pictures), comparisons, self)
+        return Decision(self.threshold_for("fmr", point.value, pictures), comparisons, self, point.value)
 
     def threshold_for(self, kind: RateKind, rate: float, comparisons: int = 1) -> float:
         """Returns the threshold at which `comparisons` together have the rate.
@@ -139,7 +157,7 @@ class DecisionPolicy:
         if self._calibration is None:
             raise RateNotCalibrated(self._problem, pointer=f"/{kind}")
         lowest, highest = self._calibration.points[-1].fmr, self._calibration.points[0].fmr
-        of_one = rate_of_one(rate, comparisons)
+        of_one = rate if comparisons <= 1 else rate_of_one(rate, comparisons)
         if kind == "fpir":
             of_one = min(of_one, highest)
         if not lowest * (1 - 1e-9) <= of_one <= highest:
@@ -149,7 +167,8 @@ class DecisionPolicy:
                 lowest=rate_of_many(lowest, comparisons),
                 highest=rate_of_many(highest, comparisons),
             )
-        return self._calibration.threshold_for(of_one)
+        # `Calibration.threshold_for` with arrays that are computed once.
+        return float(np.interp(-np.log10(of_one), -self._log_rates, self._thresholds))
 
     def fmr_at(self, threshold: float) -> float | None:
         """Returns the false match rate of one comparison at a threshold; None outside the measured range."""
@@ -157,14 +176,13 @@ class DecisionPolicy:
             return None
         return float(10 ** np.interp(threshold, self._thresholds, self._log_rates))
 
-    def _at_threshold(self, threshold: float, comparisons: Comparisons | None) -> Decision:
+    def rate_at(self, threshold: float, comparisons: int = 1) -> Rate | None:
+        """Returns the false match rate of this many comparisons at a threshold; None outside the measured range."""
         value = self.fmr_at(threshold)
-        pictures = 1 if comparisons is None else comparisons.pictures
-        fmr = None if value is None else Rate(value, self._interval(threshold)).of_many(pictures)
-        fpir = None if comparisons is None or fmr is None else fmr.of_many(comparisons.templates)
-        return Decision(threshold, fmr, fpir, self, None, pictures)
+        return None if value is None else Rate(value, self.interval_at(threshold)).of_many(comparisons)
 
-    def _interval(self, threshold: float) -> Interval | None:
+    def interval_at(self, threshold: float) -> Interval | None:
+        """Returns the 95 % confidence interval of the rate of one comparison; None without measured intervals."""
         if self._log_bounds is None:
             return None
         low, high = (10 ** np.interp(threshold, self._thresholds, bound) for bound in self._log_bounds)
@@ -209,22 +227,6 @@ class DecisionResolver:
                 f"the request has no rate: {error.detail}. PATCH /collections/{collection.name} changes the default",
                 **error.extensions,
             ) from None
-
-    def for_duplicates(self, collection: Collection, size: GallerySize, pictures: int) -> Decision:
-        """Returns the decision about duplicates: at `duplicate_fpir` if calibrated, else at the lowest measured FMR.
-
-        Each of the new identity's pictures is compared with the whole gallery, and one match is enough.
-
-        Raises:
-            RateNotCalibrated, ModelNotLoaded
-        """
-        lowest, _ = self.require_duplicates_decidable(collection.model_id)
-        policy = self.policy_of(collection.model_id)
-        comparisons = Comparisons(size.people, size.templates, pictures)
-        try:
-            return policy.decide(OperatingPoint("fpir", self.duplicate_fpir), comparisons)
-        except RateNotCalibrated:
-            return policy.decide(OperatingPoint("threshold", policy.threshold_for("fmr", lowest)), comparisons)
 
     def require_resolvable(self, default: OperatingPoint | None, model_id: str) -> None:
         """Raises RateNotCalibrated or ModelNotLoaded for a default rate that is not calibrated for any gallery."""

@@ -1,10 +1,31 @@
-"""The error for a new identity that looks like another one."""
+"""The decision whether a new identity is a duplicate of another one, and the error that refuses it."""
 
 from collections.abc import Sequence
 
-from service.errors import DuplicatePerson
+from service.errors import DuplicatePerson, RateNotCalibrated
+from service.gallery.people.collections import Collection
 from service.gallery.search.results import Candidate
+from service.gallery.search.search import GallerySize
+from service.recognition.decision import Decision, DecisionResolver
 from service.recognition.enrolment_records import EnrolmentRequest
+from service.recognition.operating_point import Comparisons, OperatingPoint
+
+
+def decision(resolver: DecisionResolver, collection: Collection, size: GallerySize, pictures: int) -> Decision:
+    """Returns the decision: at the FPIR `duplicate_fpir` if it is calibrated, else at the lowest measured FMR.
+
+    Each of the new identity's pictures is compared with the whole gallery, and one match is enough.
+
+    Raises:
+        RateNotCalibrated, ModelNotLoaded
+    """
+    lowest, _ = resolver.require_duplicates_decidable(collection.model_id)
+    policy = resolver.policy_of(collection.model_id)
+    comparisons = Comparisons(size.people, size.templates, pictures)
+    try:
+        return policy.decide(OperatingPoint("fpir", resolver.duplicate_fpir), comparisons)
+    except RateNotCalibrated:
+        return policy.decide(OperatingPoint("threshold", policy.threshold_for("fmr", lowest)), comparisons)
 
 
 def duplicate_person(request: EnrolmentRequest, duplicates: Sequence[Candidate]) -> DuplicatePerson:

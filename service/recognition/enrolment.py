@@ -17,9 +17,8 @@ from service.gallery.people.collections import Collection
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.idempotency import StoredResponse
 from service.inference.engine import Detection, Engine, Face, Floats, Observation, Picture, Sample
-from service.recognition import samples
+from service.recognition import duplicates, samples
 from service.recognition.decision import DecisionResolver
-from service.recognition.duplicates import duplicate_person
 from service.recognition.enrolment_records import (
     Enrolment,
     EnrolmentRequest,
@@ -167,8 +166,8 @@ class Enroller:
             return None
         return DuplicateCheck(
             probes=probes,
-            decide=lambda size: self.resolver.for_duplicates(collection, size, len(probes)).matches,
-            refuse=(lambda candidates: duplicate_person(request, candidates))
+            decide=lambda size: duplicates.decision(self.resolver, collection, size, len(probes)).matches,
+            refuse=(lambda candidates: duplicates.duplicate_person(request, candidates))
             if policy is DuplicatePolicy.REJECT
             else None,
         )

@@ -1,5 +1,6 @@
 """Reads, changes, exports and erases identities."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections as gallery_collections
 from service.gallery.people import erasure, identities, merge_split_move, subject_data, templates
+from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.erasure import Receipt
 from service.gallery.people.identities import Identity
 from service.gallery.people.subject_data import SubjectData
@@ -37,6 +39,7 @@ class IdentityAdministration:
     database: Database
     audit_trail: AuditTrail
     read_audit: ReadAuditBuffer
+    crop_cipher: CropCipher | None = None
 
     async def page(
         self, collection: str, limit: int, after: PageCursor | None, chosen: IdentityFilter
@@ -68,12 +71,12 @@ class IdentityAdministration:
             return await erasure.erase(connection, self.audit_trail, current.id, identity_id, actor)
 
     async def export(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> SubjectData:
-        """Returns everything that is stored about an identity. Raises IdentityNotFound."""
+        """Returns everything that is stored about an identity, with decrypted crops. Raises IdentityNotFound."""
         await self.read_audit.flush()
         async with in_collection(self.database, collection) as (connection, current):
             data = await subject_data.read(connection, current.id, identity_id)
             await self.audit_trail.append(connection, current.id, [Event(Action.EXPORT, actor, identity_id)])
-            return data
+        return await asyncio.to_thread(subject_data.decrypted, data, self.crop_cipher)
 
     async def templates(
         self, collection: str, identity_id: uuid.UUID, model_id: str | None, limit: int, after: PageCursor | None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.api.http.rate_limits import KeyRateLimiter
-from service.api.state import AppState, LoadedBundle
+from service.api.state import AppState
 from service.errors import DatabaseUnavailable, StartupError
 from service.gallery.access.keyring import KeyRing
 from service.gallery.search.search import GallerySizes
@@ -21,6 +21,7 @@ from service.inference.manifest import EmbedderManifest
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
 from service.recognition.decision import DecisionPolicy, DecisionResolver
+from service.recognition.models import LoadedBundle
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.policy_checks import default_problem, most_templates

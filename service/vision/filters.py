@@ -9,6 +9,7 @@ class Clahe(Strict):
     """Contrast-limited adaptive histogram equalisation of the lightness (Zuiderveld, "Graphics Gems IV", 1994).
 
     Attributes:
+        clip_limit: maximum count of a bin of a region's histogram, as a multiple of the mean count.
         tiles: the crop is divided into `tiles` x `tiles` regions.
     """
 
@@ -31,7 +32,12 @@ class Bilateral(Strict):
 
 
 class Filters(Strict):
-    """Filters of a crop at the model's input size. The bilateral one comes first, because CLAHE would amplify noise."""
+    """Filters of a crop at the model's input size. The bilateral one comes first, because CLAHE would amplify noise.
+
+    Attributes:
+        bilateral: bilateral filter; unset: not applied.
+        clahe: adaptive histogram equalisation of the lightness; unset: not applied.
+    """
 
     bilateral: Bilateral | None = None
     clahe: Clahe | None = None

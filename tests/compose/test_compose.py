@@ -9,13 +9,13 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.compose.people import enrol, labels
 from tests.compose.stack import Stack
 from tests.photos import BUS, COLLINS, HOPPER, brighter, zipped
 from tests.server import wait_for
@@ -35,43 +35,6 @@ pytestmark = [
     pytest.mark.skipif(not engine_answers(), reason="no Docker engine answers here"),
     pytest.mark.timeout(1200),
 ]
-
-
-@pytest.fixture(scope="module")
-def supplied_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("supplied")
-    folder.chmod(0o755)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stack(supplied_secrets: Path) -> Iterator[Stack]:
-    stack = Stack(supplied_secrets)
-    stack.compose("down", "--volumes", "--timeout", "5")
-    stack.compose("build")
-    print(f"\nup, from nothing: {stack.up():.1f} s")
-    yield stack
-    stack.compose("down", "--volumes", "--timeout", "5")
-
-
-@pytest.fixture(scope="module")
-def registry(stack: Stack) -> Iterator[httpx.Client]:
-    assert "docker compose run --rm first-key" in stack.compose("logs", "migrate")
-    with stack.client(stack.first_key()) as client:
-        yield client
-
-
-def enrol(registry: httpx.Client, label: str, photo: bytes) -> httpx.Response:
-    return registry.post("/register", data={"label": label}, files={"images": photo})
-
-
-def labels(registry: httpx.Client) -> set[str]:
-    result, cursor = set(), None
-    while True:
-        page = registry.get("/identities", params={"limit": 500} | ({"cursor": cursor} if cursor else {})).json()
-        result |= {identity["label"] for identity in page["identities"]}
-        if (cursor := page["next_cursor"]) is None:
-            return result
 
 
 def test_requests_need_the_first_key_which_is_shown_once(stack: Stack, registry: httpx.Client) -> None:

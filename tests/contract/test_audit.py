@@ -18,8 +18,8 @@ import pytest
 
 from service.gallery.storage import tables
 from service.runtime.settings import Settings
+from tests.contract.enrolment import register
 from tests.contract.test_jobs import finished_job, submit
-from tests.contract.test_operations import register
 from tests.photos import COLLINS, HOPPER, b64
 from tests.server import wait_for
 

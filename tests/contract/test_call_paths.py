@@ -188,7 +188,6 @@ def test_a_search_visits_few_files(collection_name: str, parts: Callable[[], dic
         await identifier.identify(request)
         await identifier.search.database.close()
 
-    asyncio.run(search())
     trace.run(search)
     assert len(trace.visited - {ENGINE}) <= MAX_FILES, sorted(trace.visited)
     assert trace.returns <= MAX_RETURNS, (trace.down, trace.up)

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.contract.test_operations import register
+from tests.contract.enrolment import register
 from tests.photos import BUS, COLLINS, HOPPER, b64, brighter
 
 FACE, OTHER = COLLINS.read_bytes(), HOPPER.read_bytes()

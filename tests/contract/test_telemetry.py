@@ -17,7 +17,7 @@ from service.gallery.storage.database import Database
 from service.runtime.api import create_app
 from service.runtime.settings import Settings
 from tests.conftest import serving
-from tests.contract.test_operations import register
+from tests.contract.enrolment import register
 from tests.photos import COLLINS, b64
 from tests.server import running_api, wait_for
 

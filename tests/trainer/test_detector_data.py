@@ -1,41 +1,25 @@
-"""Tests of labels, composites, data preparation, test-time augmentation and hard cases."""
+"""Training data of the detector: labels, alterations, composites, prepared folders and completed labels."""
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
-from service.inference.graph import RuntimeOptions
-from service.runtime.settings import BUNDLES
 from service.vision.image import ImageLimits, decode
 from tests.photos import COLLINS, HOPPER, encoded, pixels
-from trainer.__main__ import app
-from trainer.detector import composites, hard_case_metrics, hard_cases
-from trainer.detector.background import background_pictures
+from tests.trainer.labelled_face import FACE, POINTS
+from tests.trainer.scripted_detector import Scripted
+from trainer.detector import composites
 from trainer.detector.face_alterations import cover, turn
 from trainer.detector.label_completion import DetectorPair, complete
 from trainer.detector.labels import LabelledFace, read_labels, write_labels
-from trainer.detector.landmark_error import landmark_error
-from trainer.detector.median_landmarks import MedianLandmarkDetector, View
-from trainer.detector.portraits import Portrait
 from trainer.detector.preparation import merge, prepare
-
-POINTS = np.array([[30, 40, 1], [70, 40, 1], [50, 60, 1], [35, 80, 1], [65, 80, 1]], np.float32)
-FACE = LabelledFace(np.array([20, 20, 80, 100], np.float32), POINTS)
-
-
-@pytest.fixture(scope="module")
-def detector() -> YoloFaceDetector:
-    return YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
 
 
 def test_written_labels_are_read_unchanged(tmp_path: Path) -> None:
@@ -130,30 +114,6 @@ def test_a_folder_is_prepared_as_a_data_set(detector: YoloFaceDetector, tmp_path
         prepare(human, None, detector, tmp_path / "none", 0.3, 0.5)
 
 
-def test_landmark_error_of_a_worked_example() -> None:
-    """The eyes are 40 px apart; four points are 4 px off and one is 8 px off, so the errors are 0.1 and 0.2."""
-    reference = Detection((20, 20, 80, 100), 0.9, POINTS)
-    moved = POINTS + np.array([4, 0, 0], np.float32)
-    moved[2, 0] += 4
-    detection = Detection((22, 22, 82, 102), 0.9, moved)
-    error = landmark_error([([detection], [reference]), ([], [reference])])
-    assert error.faces == 1
-    assert error.median == pytest.approx(0.1)
-    assert error.by_point[2] == pytest.approx(0.2)
-    with pytest.raises(ValueError, match="in common"):
-        landmark_error([([], [reference])])
-
-
-class Scripted:
-    """Returns the same detections for every picture."""
-
-    def __init__(self, *detections: Detection) -> None:
-        self._detections = list(detections)
-
-    def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
-        return [list(self._detections) for _ in pictures]
-
-
 def test_faces_that_both_detectors_detect_are_added(tmp_path: Path) -> None:
     """A labelled face is not repeated, a common one gets the second detector's landmarks, others are ignored."""
     (tmp_path / "in" / "images" / "train").mkdir(parents=True)
@@ -174,106 +134,3 @@ def test_faces_that_both_detectors_detect_are_added(tmp_path: Path) -> None:
     np.testing.assert_allclose(second.landmarks[:, :2], (POINTS + moved)[:, :2], atol=0.01)
     assert (tmp_path / "out" / "images" / "train" / "a.png").exists()
     assert (tmp_path / "out" / "added.jpg").exists()
-
-
-class Blobs:
-    """Detects a face of five white dots on black at the exact positions of the dots."""
-
-    def detect(self, pictures: Sequence[np.ndarray]) -> list[list[Detection]]:
-        return [[self._detect_one(picture[..., 0].astype(np.float64))] for picture in pictures]
-
-    def _detect_one(self, light: np.ndarray) -> Detection:
-        _, _, _, centres = cv2.connectedComponentsWithStats((light > 60).astype(np.uint8))
-        points = centres[1:] + 0.5
-        upper, lower = points[np.argsort(points[:, 1])][:2], points[np.argsort(points[:, 1])][3:]
-        nose = points[np.argsort(points[:, 1])][2]
-        five = [*sorted(upper.tolist()), nose.tolist(), *sorted(lower.tolist())]
-        landmarks = np.concatenate([np.array(five), np.ones((5, 1))], axis=1).astype(np.float32)
-        (left, top), (right, bottom) = landmarks[:, :2].min(axis=0) - 10, landmarks[:, :2].max(axis=0) + 20
-        return Detection((float(left), float(top), float(right), float(bottom)), 0.9, landmarks)
-
-
-def dots() -> np.ndarray:
-    picture = np.zeros((140, 120, 3), np.uint8)
-    for x, y in POINTS[:, :2].astype(int):
-        picture[y - 3 : y + 4, x - 3 : x + 4] = 255
-    return picture
-
-
-@given(st.booleans(), st.floats(0.8, 1.25), st.integers(0, 9), st.integers(0, 9))
-def test_a_view_is_inverted(mirrored: bool, scale: float, right: int, down: int) -> None:
-    view = View(mirrored, scale, right, down)
-    (face,), (in_view,) = Blobs().detect([dots()])[0], Blobs().detect([view.apply(dots())])[0]
-    inverted = view.invert(in_view, 120)
-    assert inverted.landmarks is not None
-    assert face.landmarks is not None
-    np.testing.assert_allclose(inverted.landmarks, face.landmarks, atol=1.5)
-    assert inverted.box[0] < inverted.box[2]
-    assert inverted.box[1] < inverted.box[3]
-
-
-class Noisy(Blobs):
-    """Displaces the landmarks by 8 pixels in every third call."""
-
-    def __init__(self) -> None:
-        self._calls = 0
-
-    def _detect_one(self, light: np.ndarray) -> Detection:
-        self._calls += 1
-        face = super()._detect_one(light)
-        assert face.landmarks is not None
-        noise = np.array([8, 8, 0], np.float32) * (self._calls % 3 == 1)
-        return Detection(face.box, face.score, face.landmarks + noise)
-
-
-def test_the_median_over_views_removes_noise() -> None:
-    (truth,) = Blobs().detect([dots()])[0]
-    (noisy,) = Noisy().detect([dots()])[0]
-    (median,) = MedianLandmarkDetector(Noisy()).detect([dots()])[0]
-    assert noisy.landmarks is not None
-    assert median.landmarks is not None
-    assert truth.landmarks is not None
-    assert np.abs(noisy.landmarks - truth.landmarks).max() == pytest.approx(8)
-    assert np.abs(median.landmarks - truth.landmarks).max() < 1
-    assert median.box == noisy.box
-    assert MedianLandmarkDetector(Scripted()).detect([dots()]) == [[]]
-
-
-def test_four_rotations_by_90_degrees_restore_the_picture() -> None:
-    portrait = Portrait(np.random.default_rng(0).integers(0, 255, (120, 100, 3), np.uint8), FACE)
-    rotated = portrait
-    for _ in range(4):
-        rotated = hard_cases.CASES["rotated 90° left"](rotated, np.random.default_rng(0))
-    assert (rotated.pixels == portrait.pixels).all()
-    np.testing.assert_allclose(rotated.face.box, FACE.box)
-    np.testing.assert_allclose(rotated.face.landmarks, FACE.landmarks)
-
-
-def test_a_detection_matches_by_position_and_size() -> None:
-    exact = Detection((20, 20, 80, 100), 0.9, POINTS)
-    upside_down = Detection((20, 20, 80, 100), 0.9, POINTS[[4, 3, 2, 1, 0]])
-    small = Detection((45, 55, 55, 65), 0.9, POINTS)
-    case = hard_case_metrics.judge([FACE] * 4, [[exact], [upside_down], [small], []])
-    assert (case.faces, case.detected, case.landmarks_correct) == (4, 0.5, 0.25)
-
-
-def test_the_commands_write_their_reports(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for path in (COLLINS, HOPPER):
-        (photos / f"{path.stem}.jpg").write_bytes(encoded(pixels(path)))
-    runner = CliRunner()
-    prepared = runner.invoke(app, ["detector", "prepare", "--pictures", str(photos), "--output", str(tmp_path / "set")])
-    assert prepared.exit_code == 0, prepared.output
-    assert "2 pictures" in prepared.output
-    arguments = ["detector", "hard-cases", "--photos", str(photos), "--count", "2", "--output", str(tmp_path / "hard")]
-    result = runner.invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    assert "upside down" in (tmp_path / "hard" / "report.md").read_text()
-    assert {path.name for path in (tmp_path / "hard").iterdir()} == {"report.md", "cases.jpg", "group.jpg"}
-
-
-def test_the_shipped_detector_has_few_false_alarms(detector: YoloFaceDetector) -> None:
-    pictures = list(background_pictures())
-    assert len(pictures) == 100
-    assert sum(len(detector.detect([picture])[0]) for _, picture in pictures) <= 4, "YuNet has 12"

@@ -17,7 +17,7 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from service.runtime.settings import BUNDLES
 from tests.trainer.conftest import one_thread
-from tests.trainer.test_recipes import STILL
+from tests.trainer.small_run import STILL
 from tests.trainer.test_shape import people
 from trainer.classifier import fitting
 from trainer.classifier.config import ClassifierConfig

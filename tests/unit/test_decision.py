@@ -54,6 +54,11 @@ def test_thresholds_between_two_points_are_interpolated_in_the_logarithm_of_the_
     assert POLICY.threshold_for("fmr", 0.001) == pytest.approx(0.45)
 
 
+@given(st.floats(0.0001, 0.1))
+def test_the_policy_has_the_thresholds_of_the_calibration(rate: float) -> None:
+    assert POLICY.threshold_for("fmr", rate) == pytest.approx(TABLE.threshold_for(rate), abs=1e-12)
+
+
 def test_without_an_operating_point_the_default_applies() -> None:
     decision = POLICY.decide(None, ONE)
     assert decision.fmr is not None

@@ -20,8 +20,8 @@ def test_no_module_imports_itself_indirectly(package: str) -> None:
 def test_no_source_file_is_long() -> None:
     files = [
         file
-        for folder in ("service", "trainer", "migrations", "tools", "clients")
+        for folder in ("service", "trainer", "migrations", "tools", "clients", "tests")
         for file in (ROOT / folder).rglob("*.py")
     ]
-    assert len(files) > 300
+    assert len(files) > 400
     assert {str(file): lines for file in files if (lines := len(file.read_text().splitlines())) > MAX_LINES} == {}

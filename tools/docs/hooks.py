@@ -1,7 +1,8 @@
 """MkDocs hooks: render the generated reference pages, resolve links into the repository, check for external resources.
 
 A line `<!-- generated: settings -->` in a page stands for generated content. It is rendered at every build, so that the
-reference always agrees with the code.
+reference always agrees with the code. The lines that follow the marker up to the next empty line are a note for readers
+of the repository; the generated content replaces them too.
 """
 
 import importlib
@@ -20,7 +21,7 @@ sys.path.insert(0, str(ROOT))  # MkDocs loads this file alone; `tools`, `service
 from tools.docs import links  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.docs")  # strict mode counts warnings below the logger `mkdocs`
-MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z-]+) -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z-]+) -->$(?:\n.+)*", re.MULTILINE)
 GENERATORS = frozenset({"cli", "client", "metrics", "operations", "schemas", "settings", "training"})
 """Modules of tools.docs with a function `render`. A marker names one of them."""
 PROBLEMS_PAGE = "reference/problems.md"

@@ -37,7 +37,7 @@ class CompositeConfig(Configuration):
     darkened: float = Field(0.15, ge=0, le=1, description="share of faces with little light and its noise")
     without_face: float = Field(0.2, ge=0, le=1, description="share of tiles without a face, if there are scenes")
     min_score: float = Field(0.85, ge=0, le=1, description="minimum score of the labelling detector")
-    seed: int = 0
+    seed: int = Field(0, description="seed of the random numbers: choice of pictures, tiles and alterations")
 
 
 def compose(

@@ -10,11 +10,11 @@ class DetectorConfig(Configuration):
 
     architecture: str = Field("yolo11n-pose.yaml", description="model description that Ultralytics contains")
     image_size: int = Field(416, ge=96, multiple_of=32, description="side of the training pictures in pixels")
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(16, ge=1)
+    epochs: int = Field(10, ge=1, description="number of passes over the training pictures")
+    batch_size: int = Field(16, ge=1, description="pictures per batch")
     frozen_layers: int = Field(0, ge=0, description="number of first layers whose weights stay unchanged")
     workers: int = Field(2, ge=0, description="processes that load pictures")
-    seed: int = 0
+    seed: int = Field(0, description="seed of the initial weights, the order of the pictures and the augmentation")
     learning_rate: float | None = Field(
         None,
         gt=0,

@@ -1,13 +1,14 @@
 """Settings of an embedder training run."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from service.vision.filters import Filters
 from service.vision.heatmaps import LandmarkChannels
 from trainer.configuration import Configuration, Fraction
 from trainer.embedder.loss_config import LossesConfig
+from trainer.embedder.optimiser_config import AdamConfig, Optimizer, PlainScheduleConfig, Schedule
 
 
 class SplitConfig(Configuration):
@@ -79,54 +80,6 @@ class AugmentationConfig(Configuration):
     transforms: tuple[TransformConfig, ...] = ()
 
 
-class AdamConfig(Configuration):
-    """Adam, or AdamW with decoupled weight decay (Loshchilov and Hutter, ICLR 2019)."""
-
-    name: Literal["adamw", "adam"]
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-
-
-class SgdConfig(Configuration):
-    """Stochastic gradient descent."""
-
-    name: Literal["sgd"]
-    momentum: Fraction = 0.9
-    nesterov: bool = False
-
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> Self:
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
-        return self
-
-
-class PlainScheduleConfig(Configuration):
-    """A schedule after warm-up: `one-cycle` (Smith and Topin 2019), `cosine` down to 0, or `constant`."""
-
-    name: Literal["one-cycle", "cosine", "constant"]
-
-
-class MultistepConfig(Configuration):
-    """Multiplies the learning rate by `factor` at each milestone.
-
-    Attributes:
-        milestones: Fractions of the stage's steps.
-    """
-
-    name: Literal["multistep"]
-    milestones: tuple[Fraction, ...] = (0.5, 0.75)
-    factor: float = Field(0.1, gt=0, lt=1)
-
-
-def _from_name(value: object) -> object:
-    """Accepts `optimizer: sgd` as an abbreviation of `optimizer: {name: sgd}`."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-Optimizer = Annotated[AdamConfig | SgdConfig, Field(discriminator="name"), BeforeValidator(_from_name)]
-Schedule = Annotated[PlainScheduleConfig | MultistepConfig, Field(discriminator="name"), BeforeValidator(_from_name)]
-
-
 class StageConfig(Configuration):
     """One stage of training, with its own losses, optimiser and learning-rate schedule.
 
@@ -134,17 +87,25 @@ class StageConfig(Configuration):
     them, and unlabelled pictures are excluded. Otherwise all pictures are shuffled. Several processes share a batch.
 
     Attributes:
+        name: Name of the stage in messages and in its folder `<number>-<name>` of the run.
+        epochs: Number of passes over the training pictures.
         batch_size: Pictures of a batch; with `images_per_identity` this is P x K.
         identities_per_batch: P; optional, checked against `batch_size`.
         images_per_identity: K.
+        optimizer: The optimiser with its settings; `optimizer: sgd` is short for `optimizer: {name: sgd}`.
         learning_rate: The highest rate of the schedule.
+        weight_decay: Decay of the weights per step, as a multiple of the learning rate; 0 turns it off.
+        schedule: The learning rate over the stage; `schedule: cosine` is short for `schedule: {name: cosine}`.
         warm_up: Fraction of the stage in which the learning rate rises.
         accumulate: Number of batches per optimiser step. Triplets are mined in each batch separately.
         gradient_clip: Largest norm of the gradient of a step.
         freeze_batch_norm: Keep the batch norm statistics of the initial weights.
         train_backbone: If false, only the layers after the backbone and its last `unfrozen_stages` are trained.
+        unfrozen_stages: Number of last stages of the backbone that are trained although `train_backbone` is false; at
+            most the number of stages of the backbone.
         ema: Decay of the moving average of the weights; the average is measured and stored.
         early_stopping: Number of epochs without a better `monitor` value after which the stage ends.
+        losses: The losses of the stage with their weights; at least one.
         augmentation: Replaces the augmentation of the run.
     """
 
@@ -197,18 +158,25 @@ class EmbedderConfig(Configuration):
 
     Attributes:
         backbone: Name of the backbone; see `trainer.embedder.backbones.build_encoder`.
+        embedding_dim: Length of the embedding vector.
         input_size: Side in pixels to which the central 112 pixels of an aligned crop are scaled.
         filters: Applied to every crop, in training and, recorded in the bundle, in the service.
         landmark_channels: Additional input channels with heatmaps of the landmarks.
         dropout: Probability before the embedding layer.
         pretrained: Download the published weights of the backbone's library as initial weights.
         mirror_average: Embed each face a second time mirrored; slightly more accurate, half as fast.
+        seed: Seed of the initial weights, the order of the pictures and the augmentation; each later stage adds 1.
         deterministic: Use only operations with the same result in every run; slower on a GPU.
         compile: Compile the encoder with torch.compile, which needs g++.
+        precision: Number format in training: single precision, or mixed precision with bfloat16 or float16, in which
+            the weights stay in single precision.
         min_images_per_class: People with fewer pictures are excluded.
         keep_best: Number of stored checkpoints; the best one is `best.ckpt`.
         monitor: Selects the best checkpoint on validation people: the true accept rate at FMR 1e-3, or how often the
             most similar other picture is of the same person.
+        split: Fractions of the identities that do not train.
+        augmentation: Random changes of the training pictures in every stage without an `augmentation` of its own.
+        stages: The stages in the order of training; each one starts with the weights of the stage before it.
     """
 
     backbone: str = "residual_small"

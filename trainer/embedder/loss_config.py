@@ -9,7 +9,13 @@ from trainer.configuration import Configuration
 
 
 class WeightSchedule(Configuration):
-    """A weight that changes from `start` to `end` during the stage."""
+    """A weight that changes from `start` to `end` during the stage.
+
+    Attributes:
+        start: Weight at the first step of the stage.
+        end: Weight at the end of the stage.
+        shape: `linear`, or `cosine` for half a cosine wave, which changes slowly at the start and at the end.
+    """
 
     start: float = Field(ge=0)
     end: float = Field(ge=0)
@@ -17,7 +23,11 @@ class WeightSchedule(Configuration):
 
 
 class LossTerm(Configuration):
-    """A loss with its weight, which is constant or a schedule."""
+    """A loss with its weight, which is constant or a schedule.
+
+    Attributes:
+        weight: Factor of the loss in the sum of the stage's losses.
+    """
 
     weight: Annotated[float, Field(gt=0)] | WeightSchedule = 1.0
 
@@ -43,11 +53,25 @@ class TripletTerm(LossTerm):
 
 
 class ArcFaceTerm(LossTerm):
+    """Softmax with an angular margin (Deng et al., CVPR 2019).
+
+    Attributes:
+        margin_degrees: Angle in degrees that is added between an embedding and the centre of its person.
+        scale: Factor of all cosines before the softmax.
+    """
+
     margin_degrees: float = Field(28.6, gt=0, lt=90)
     scale: float = Field(64.0, gt=0)
 
 
 class CosFaceTerm(LossTerm):
+    """Softmax with a cosine margin (Wang et al., CVPR 2018).
+
+    Attributes:
+        margin: Number that is subtracted from the cosine between an embedding and the centre of its person.
+        scale: Factor of all cosines before the softmax.
+    """
+
     margin: float = Field(0.35, gt=0, lt=1)
     scale: float = Field(64.0, gt=0)
 
@@ -56,7 +80,10 @@ class AdaFaceTerm(LossTerm):
     """A margin that depends on the embedding length.
 
     Attributes:
+        margin: Margin m for the quality z from -1 to 1: the logit of the right person is cos(angle - m z) - m (1 + z),
+            with the angle in radians.
         concentration: Factor of the standardised length; the result is limited to -1 to 1.
+        scale: Factor of all logits before the softmax.
     """
 
     margin: float = Field(0.4, gt=0, lt=1)
@@ -65,6 +92,12 @@ class AdaFaceTerm(LossTerm):
 
 
 class SoftmaxTerm(LossTerm):
+    """Cross-entropy of a linear classifier.
+
+    Attributes:
+        label_smoothing: Fraction of the target probability that is distributed evenly over all training people.
+    """
+
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 

@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from trainer.embedder.config import MultistepConfig, SgdConfig, StageConfig
+from trainer.embedder.config import StageConfig
+from trainer.embedder.optimiser_config import MultistepConfig, SgdConfig
 
 WARM_UP_START = 1e-3
 """Fraction of the learning rate at which warm-up starts."""

@@ -47,7 +47,8 @@ def train(
 ) -> None:
     """Train a refiner on labelled pictures, and on the true and false detections of a detector bundle.
 
-    YuNet labels the landmarks; each is the median over seven views of the picture. The bundle's false alarms train the refiner to reject crops without a face. The faces of the split `val` select the checkpoint. Collecting the faces
+    YuNet labels the landmarks; each is the median over seven views of the picture. The bundle's false alarms train the
+    refiner to reject crops without a face. The faces of the split `val` select the checkpoint. Collecting the faces
     takes about a quarter of an hour the first time.
     """
     from trainer.archives import unpack

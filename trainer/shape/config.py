@@ -20,10 +20,10 @@ class ShapeConfig(Configuration):
     noise: float = Field(
         0.01, ge=0, description="standard deviation of the noise on training inputs, in distances between the eyes"
     )
-    epochs: int = Field(60, ge=1)
-    batch_size: int = Field(256, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
-    seed: int = 0
+    epochs: int = Field(60, ge=1, description="number of passes over the training pictures")
+    batch_size: int = Field(256, ge=2, description="pictures per batch")
+    learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, constant")
+    seed: int = Field(0, description="seed of the initial weights, the order of the pictures and the noise")
     split: SplitConfig = Field(
         SplitConfig(validation=0.10, calibration=0.30),
         description="split of the people: `validation` selects the epoch, errors are reported on `calibration`",

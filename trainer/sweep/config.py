@@ -9,7 +9,12 @@ from trainer.embedder.config import EmbedderConfig
 
 
 class RunConfig(Configuration):
-    """One encoder of the sweep."""
+    """One encoder of the sweep.
+
+    Attributes:
+        backbone: Name of the backbone, as in a training configuration.
+        embedding_dim: Length of the embedding vector.
+    """
 
     backbone: str
     embedding_dim: int = Field(ge=8)
@@ -24,6 +29,9 @@ class SweepConfig(Configuration):
     """Each of `backbones` with each of `embedding_dims`, or the list `runs`.
 
     Attributes:
+        backbones: Names of backbones; each is trained with each of `embedding_dims`.
+        embedding_dims: Lengths of the embedding vector, each at least 8.
+        runs: The encoders one by one, instead of `backbones` and `embedding_dims`.
         gallery: Part of the split whose pictures are searched and measured. The people of `calibration` neither train
             nor select the checkpoint.
         top_k: Number of search results per query.

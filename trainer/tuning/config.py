@@ -15,6 +15,8 @@ class RangeConfig(Configuration):
     """Numbers from `low` to `high`; integers if both are integers.
 
     Attributes:
+        low: Lowest value, inclusive; below `high`, and above 0 if `log` is true.
+        high: Highest value, inclusive.
         log: Draw uniformly in the logarithm.
         step: Distance between the values; unset: any value.
     """
@@ -42,7 +44,11 @@ class RangeConfig(Configuration):
 
 
 class ChoicesConfig(Configuration):
-    """A list of values."""
+    """A list of values.
+
+    Attributes:
+        choices: The values; each trial uses one of them.
+    """
 
     choices: tuple[Value, ...] = Field(min_length=2)
 
@@ -55,6 +61,10 @@ class TuneConfig(Configuration):
     """A study: `trials` runs of `train`, each with other values of the keys in `search`.
 
     Attributes:
+        name: Name of the study in `study.db` and title of the report.
+        trials: Number of finished trials after which the study ends, including those that ended early and those of
+            earlier calls.
+        seed: Seed of the sampler that chooses the values; a resumed study adds the number of its trials.
         startup_trials: Number of random trials before the sampler uses results and the pruner ends trials.
         patience: Number of validations before a trial can be ended.
         search: Maps a key of `train`, with dots between its parts (`stages.0.learning_rate`), to its values.

@@ -43,4 +43,5 @@ async def list_corrections(
 async def delete_correction(
     identity_id: uuid.UUID, correction_id: uuid.UUID, state: State, engine: RequestEngine, collection: ManageScope
 ) -> None:
+    """Deletes the correction under every model, and its crop. Later probes are decided without it."""
     await state.corrector(engine).remove(collection.name, identity_id, correction_id, collection.actor)

@@ -26,6 +26,7 @@ class Ready(BaseModel):
 
 @router.get("/healthz", summary="Check that the process is alive")
 async def healthz() -> Alive:
+    """Returns 200 if the process responds. It checks neither the database nor the models and requires no API key."""
     return Alive()
 
 

@@ -49,6 +49,7 @@ async def list_identities(
 
 @router.get("/{identity_id}", summary="Read an identity")
 async def read_identity(identity_id: uuid.UUID, state: State, collection: ManageScope) -> IdentityView:
+    """Returns label, metadata, times and the number of templates of the active model, but no embeddings."""
     return identity_view(await state.identities.read(collection.name, identity_id))
 
 
@@ -56,6 +57,11 @@ async def read_identity(identity_id: uuid.UUID, state: State, collection: Manage
 async def update_identity(
     identity_id: uuid.UUID, body: IdentityUpdateRequest, state: State, collection: ManageScope
 ) -> IdentityView:
+    """Changes the fields of the body and returns the identity. An absent field keeps its value.
+
+    `metadata` replaces all stored metadata, and `retain_until: null` removes the retention time. Templates do not
+    change.
+    """
     changes = body.changes
     return identity_view(await state.identities.change(collection.name, identity_id, changes, collection.actor))
 
@@ -78,7 +84,7 @@ async def export_identity(identity_id: uuid.UUID, state: State, collection: Mana
     """
     collection.access.require_scope(Scope.EMBEDDINGS)
     data = await state.identities.export(collection.name, identity_id, collection.actor)
-    return subject_data_response(data, state.crop_cipher, with_audit=collection.access.has(Scope.AUDIT))
+    return subject_data_response(data, with_audit=collection.access.has(Scope.AUDIT))
 
 
 @router.get("/{identity_id}/templates", summary="List the templates of an identity page by page")

@@ -95,6 +95,10 @@ async def list_jobs(
 
 @router.get("/{job_id}", summary="Read a job with its progress")
 async def read_job(job_id: uuid.UUID, state: State, collection: EnrolScope) -> JobDetail:
+    """Returns the job, the number of its rows by status, the rate of the last minute and the remaining time.
+
+    A key without the scopes `search` and `manage` can read only jobs that it started.
+    """
     return job_detail(*await state.jobs.read(_access(collection), job_id))
 
 
@@ -113,6 +117,11 @@ async def list_job_rows(
     cursor: Cursor = None,
     status: Annotated[RowStatus | None, Query(description="only rows with this status")] = None,
 ) -> JobRowsResponse:
+    """Returns rows in the order of their numbers, including rows that are not processed yet.
+
+    A row is one picture of an enrolment, or one identity of a re-embedding. A key without the scopes `search` and
+    `manage` can read only the rows of jobs that it started.
+    """
     number = decode_number(cursor)
     after = -1 if number is None else number
     items = await state.jobs.rows_page(_access(collection), job_id, limit + 1, after, status)
@@ -124,6 +133,10 @@ async def list_job_rows(
 async def download_job_rows_jsonl(
     job_id: uuid.UUID, state: State, collection: EnrolScope, status: Annotated[RowStatus | None, Query()] = None
 ) -> StreamingResponse:
+    """Returns one JSON object per row with the fields of `GET /jobs/{id}/rows`, in the order of the row numbers.
+
+    A key without the scopes `search` and `manage` can read only the rows of jobs that it started.
+    """
     rows = await state.jobs.all_rows(_access(collection), job_id, status)
     lines = (row_view(row).model_dump_json() + "\n" async for row in rows)
     return StreamingResponse(lines, media_type="application/x-ndjson")
@@ -133,6 +146,11 @@ async def download_job_rows_jsonl(
 async def download_job_rows_csv(
     job_id: uuid.UUID, state: State, collection: EnrolScope, status: Annotated[RowStatus | None, Query()] = None
 ) -> StreamingResponse:
+    """Returns a header line and one line per row with the fields of `GET /jobs/{id}/rows`; null is an empty value.
+
+    The order is that of the row numbers. A key without the scopes `search` and `manage` can read only the rows of jobs
+    that it started.
+    """
     rows = await state.jobs.all_rows(_access(collection), job_id, status)
 
     async def lines() -> AsyncIterator[str]:

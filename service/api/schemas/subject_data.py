@@ -1,7 +1,6 @@
 """The export of everything that is stored about an identity."""
 
 import base64
-import contextlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,8 +12,6 @@ from service.api.schemas.audit import EntryView, entry_view
 from service.api.schemas.corrections import CorrectionView
 from service.api.schemas.faces import embedding_text
 from service.api.schemas.identities import IdentityView, identity_view
-from service.errors import CropUnreadable
-from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.subject_data import SubjectData
 
 
@@ -54,21 +51,18 @@ class SubjectDataResponse(BaseModel):
     audit: list[EntryView] = Field(description="up to 10,000 entries, for keys with the scope `audit`")
 
 
-def subject_data_response(data: SubjectData, crop_cipher: CropCipher | None, with_audit: bool) -> SubjectDataResponse:
+def subject_data_response(data: SubjectData, with_audit: bool) -> SubjectDataResponse:
     """Returns the export.
 
     Args:
-        crop_cipher: decrypts the crops; None: the service has no key, and the crops are exported without their images.
         with_audit: include the entries of the audit trail.
     """
-    sources = {row["source_sha256"] for row in data.templates}
     return SubjectDataResponse(
         identity=identity_view(data.identity),
         templates=[_stored(row) for row in data.templates],
         centroids=[_stored(row) for row in data.centroids],
         corrections=[CorrectionView.model_validate(row) for row in data.corrections],
-        # Crops of corrections show other people.
-        crops=[_crop(row, crop_cipher) for row in data.crops if row["source_sha256"] in sources],
+        crops=[_crop(row) for row in data.crops],
         stored_responses=[
             {"key": row["key"], "response": row["response"], "at": row["created_at"]} for row in data.stored_responses
         ],
@@ -77,12 +71,8 @@ def subject_data_response(data: SubjectData, crop_cipher: CropCipher | None, wit
     )
 
 
-def _crop(row: Mapping[str, Any], crop_cipher: CropCipher | None) -> StoredCrop:
-    image = None
-    if crop_cipher is not None:
-        with contextlib.suppress(CropUnreadable):
-            file = crop_cipher.decrypt(row["encrypted"], row["source_sha256"])
-            image = base64.b64encode(file).decode()
+def _crop(row: Mapping[str, Any]) -> StoredCrop:
+    image = None if row["file"] is None else base64.b64encode(row["file"]).decode()
     return StoredCrop(source_sha256=row["source_sha256"].hex(), image=image, created_at=row["created_at"])
 
 

@@ -45,7 +45,7 @@ async def get(connection: AsyncConnection, job_ref: JobRef, lock: bool = False) 
     statement = select(job).where(job_ref.of_job)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
     if row is None:
-        raise JobNotFound(f"job {job_ref.id} does not exist in this collection")
+        raise JobNotFound(f"job {job_ref.id} does not exist")
     return _job(row)
 
 

@@ -1,15 +1,18 @@
 """Everything that is stored about one identity, for the data subject's right of access."""
 
+import contextlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import CropUnreadable
 from service.gallery.access import audit_log
 from service.gallery.access.audit_entries import Entry
 from service.gallery.people import identities
+from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.identities import Identity
 from service.gallery.storage.tables import centroid, correction, crop, idempotency, job_row, labelled, template
 
@@ -49,3 +52,19 @@ async def read(connection: AsyncConnection, collection_id: uuid.UUID, identity_i
         await rows(job_row, in_jobs),
         await audit_log.page(connection, collection_id, MAX_ENTRIES, identity_id=identity_id),
     )
+
+
+def decrypted(data: SubjectData, cipher: CropCipher | None) -> SubjectData:
+    """Returns the data with the crops of the identity's own templates; crops of corrections show other people.
+
+    Each row of a crop gets `file`, the encoded picture; None: there is no key, or the crop cannot be decrypted.
+    """
+    sources = {row["source_sha256"] for row in data.templates}
+    own = [row for row in data.crops if row["source_sha256"] in sources]
+    return replace(data, crops=[row | {"file": None if cipher is None else _file(cipher, row)} for row in own])
+
+
+def _file(cipher: CropCipher, row: dict[str, Any]) -> bytes | None:
+    with contextlib.suppress(CropUnreadable):
+        return cipher.decrypt(row["encrypted"], row["source_sha256"])
+    return None

@@ -1,0 +1,79 @@
+"""Lists the loaded models and reads their calibrations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import CalibrationNotFound, ModelNotFound
+from service.inference.calibration import Calibration, Precision
+from service.inference.manifest import EmbedderManifest
+from service.recognition.decision import DecisionResolver
+
+
+@dataclass(frozen=True)
+class LoadedBundle:
+    """The folder and the manifest of a loaded embedder."""
+
+    folder: Path
+    manifest: EmbedderManifest
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A loaded model.
+
+    Attributes:
+        calibrated: requests may name error rates; otherwise only thresholds.
+    """
+
+    id: str
+    dim: int
+    precision: Precision
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class ModelCatalogue:
+    """The use cases that read the loaded models.
+
+    Attributes:
+        bundles: by model id, the main one first.
+    """
+
+    bundles: Mapping[str, LoadedBundle]
+    resolver: DecisionResolver
+    precision: Precision
+
+    def list(self) -> list[LoadedModel]:
+        """Returns the loaded models, the main one first."""
+        return [
+            LoadedModel(
+                model_id,
+                bundle.manifest.embedding_dim,
+                self.precision,
+                self.resolver.policy_of(model_id).range is not None,
+            )
+            for model_id, bundle in self.bundles.items()
+        ]
+
+    def calibration(self, model_id: str) -> Calibration:
+        """Returns the calibration of a model. Raises ModelNotFound, CalibrationNotFound."""
+        calibration = self._bundle(model_id).manifest.calibration
+        if calibration is None:
+            raise CalibrationNotFound(
+                f"the bundle of the model {model_id!r} has no calibration; send a `threshold`, or measure a "
+                "calibration with `identity-trainer calibrate`"
+            )
+        return calibration
+
+    def det_curve(self, model_id: str) -> Path:
+        """Returns the SVG file of the DET curve. Raises ModelNotFound, CalibrationNotFound."""
+        picture = self.calibration(model_id).picture
+        if picture is None:
+            raise CalibrationNotFound(f"the bundle of the model {model_id!r} has no picture of its calibration")
+        return self._bundle(model_id).folder / picture
+
+    def _bundle(self, model_id: str) -> LoadedBundle:
+        if (bundle := self.bundles.get(model_id)) is None:
+            raise ModelNotFound(f"the model {model_id!r} is not loaded; GET /models lists the loaded models")
+        return bundle

@@ -1,0 +1,95 @@
+"""Initial weights and teachers of an embedder, from checkpoints and from graphs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from service.inference.embedder import FaceEmbedder
+from service.inference.graph import RuntimeOptions
+from service.runtime.settings import BUNDLES
+from trainer.configuration import ConfigError
+from trainer.embedder.aligned_crops import CENTRE_SIZE, load_aligned_crops
+from trainer.embedder.augmentation import centre_tensor
+from trainer.embedder.backbones import build_encoder
+from trainer.embedder.backbones.mobilefacenet import ConvUnit
+from trainer.embedder.checkpoints import load_encoder, load_initial
+from trainer.embedder.embedding import embed_crops
+from trainer.embedder.teacher import teacher_embeddings
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
+
+
+def test_published_weights_produce_the_published_embeddings(tmp_path: Path) -> None:
+    original = build_encoder("mobilefacenet", 32)
+    for module in original.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    pixels = torch.rand(1, 3, CENTRE_SIZE, CENTRE_SIZE)
+    published = tmp_path / "published.onnx"
+    torch.onnx.export(original.eval(), (pixels,), published, dynamo=False)  # folds the batch norms
+    encoder = build_encoder("mobilefacenet", 32)
+    load_initial(encoder, published)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder.eval()(pixels), original(pixels), atol=1e-4, rtol=1e-3)
+    with pytest.raises(ValueError, match="does not have the backbone's architecture"):
+        load_initial(build_encoder("mobilefacenet", 64), published)
+
+
+@pytest.mark.parametrize("name", ["embedder", "embedder-fairface"])
+def test_bundle_graph_serves_as_teacher_and_as_initial_weights(
+    identity_folder: Path, tmp_path: Path, name: str
+) -> None:
+    bundle = BUNDLES / name
+    crops = load_aligned_crops(identity_folder, None, tmp_path)
+    targets = teacher_embeddings(bundle / "model.onnx", crops, tmp_path)
+    served = embed_crops(FaceEmbedder(bundle, RuntimeOptions()), crops, list(range(len(crops))))[0]
+    assert (targets * served).sum(axis=1).min() > 0.9  # the teacher's embedding is the mean with the mirror picture
+    encoder = build_encoder("mobilefacenet", 128).eval()
+    load_initial(encoder, bundle / "model.onnx")
+    with torch.inference_mode():
+        pixels = centre_tensor(torch.from_numpy(np.asarray(crops.pictures)))
+        loaded = torch.nn.functional.normalize(encoder(pixels)).numpy()
+    assert (loaded * served).sum(axis=1).min() > 0.999
+
+
+def test_teacher_with_another_input_is_rejected(identity_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"does not accept \(1, 3, 112, 112\) input"):
+        teacher_embeddings(
+            BUNDLES / "detector" / "landmarks.onnx", load_aligned_crops(identity_folder, None, tmp_path), tmp_path
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 no zip"])
+def test_file_that_is_no_checkpoint_is_rejected(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(content)
+    for load in (
+        lambda: load_encoder(tmp_path / "weights.pt"),
+        lambda: load_initial(nn.Identity(), tmp_path / "weights.pt"),
+    ):
+        with pytest.raises(ConfigError, match="neither a checkpoint nor a state dict"):
+            load()
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(ConfigError, match="contains a list"):
+        load_encoder(tmp_path / "list.pt")
+
+
+def test_graph_with_other_activations_is_rejected(tmp_path: Path) -> None:
+    class Leaky(torch.nn.LeakyReLU):
+        def __init__(self) -> None:
+            super().__init__(0.3)
+
+    other = build_encoder("mobilefacenet", 32).eval()
+    for module in other.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.bias)
+        if isinstance(module, ConvUnit) and len(module) == 3:
+            module[2] = Leaky()
+    graph = tmp_path / "leaky.onnx"
+    torch.onnx.export(other, (torch.rand(1, 3, CENTRE_SIZE, CENTRE_SIZE),), graph, dynamo=False)
+    with pytest.raises(ValueError, match="computes something else"):
+        load_initial(build_encoder("mobilefacenet", 32), graph)
