@@ -92,7 +92,7 @@ bench: setup ## measure requests and their parts; YUNET= adds the YuNet detector
 	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")
 
 bench-gallery: setup ## measure 1:N search next to NumPy and FAISS; ENROLLED= identities, COLLECTIONS=
-	@$(RUN) -m pip install --quiet --disable-pip-version-check faiss-cpu
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/peers.lock
 	@$(RUN) -m tools.bench_gallery --people $(ENROLLED) --collections $(COLLECTIONS)
 
 lock: setup ## compile the lock files from pyproject.toml; UPGRADE=1 takes the newest versions

@@ -1,6 +1,8 @@
 """Command line of the identity registry: `identity-registry`, or `python -m service`."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -13,6 +15,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Self-hosted face identity registry.",
 )
+
+
+def _show_version(requested: bool) -> None:
+    if requested:
+        typer.echo(version("identity-registry"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Defines the options of the program itself."""
+
+
 app.command()(serve.serve)
 app.command()(serve.worker)
 app.command()(serve.jobs)

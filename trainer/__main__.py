@@ -15,6 +15,8 @@ Every command explains its options with --help. Settings are YAML files; example
 
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -42,6 +44,23 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 GROUPS = {"detector": detector, "landmarks": landmarks, "classifier": classifier, "shape": shape}
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help=__doc__)
+
+
+def _show_version(requested: bool) -> None:
+    if requested:
+        typer.echo(version("identity-registry"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Defines the options of the program itself."""
+
+
 for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)

@@ -34,6 +34,15 @@ def content_key(*parts: str | bytes | Path) -> str:
     return digest.hexdigest()[:KEY_LENGTH]
 
 
+def folder_key(folder: Path) -> str:
+    """Returns the content key of the files below a folder, with their relative paths.
+
+    Files `*.cache` are left out: Ultralytics writes them beside the labels that it reads.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".cache")
+    return content_key(*(part for path in files for part in (path.relative_to(folder).as_posix(), path)))
+
+
 @contextmanager
 def atomic_file(file: Path) -> Iterator[Path]:
     """Yields a temporary path beside `file`; renames it to `file` unless the block raises."""

@@ -18,7 +18,8 @@ def create(
         str, typer.Option(help="Purpose of the key; shown in lists, refusals and the audit trail.")
     ] = "first",
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="Scope of the key; repeatable. Default: all scopes.")
+        list[Scope] | None,
+        typer.Option(metavar="SCOPE", help=f"One of {', '.join(Scope)}; repeatable. Default: all scopes."),
     ] = None,
     collection: Annotated[str | None, typer.Option(help="The only collection that the key may access.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires. Default: never.")] = None,
@@ -26,10 +27,12 @@ def create(
     output: Annotated[Path | None, typer.Option(help="Write the key to this new file and do not print it.")] = None,
     if_none: Annotated[bool, typer.Option("--if-none", help="Create the key only if no valid key exists.")] = False,
 ) -> None:
-    """Create a key and print it once."""
-    from service.cli import key_operations
+    """Create a key and print it once. Standard error names the data folder or the database."""
+    from service.cli import key_operations, location
+    from service.runtime.settings import load_settings
 
     secret = key_operations.create(name, scope or list(Scope), collection, days, output, if_none, rate)
+    typer.echo(location.describe(load_settings()), err=True)
     if secret is None:
         typer.echo("a valid key exists; no key was created")
     elif output is None:
@@ -40,13 +43,16 @@ def create(
 
 @app.command("list")
 def list_keys() -> None:
-    """List every key with its state, scopes and collection."""
+    """List every key with its state, scopes, collection and expiry."""
     from service.cli import key_operations
 
+    typer.echo(f"{'id':36}  {'state':8} name  [scopes]  collection  expiry")
     for key in key_operations.list_all():
         state = "revoked" if key.revoked_at else "expired" if key.has_expired else "valid"
         scopes = " ".join(sorted(key.scopes))
-        typer.echo(f"{key.id}  {state:8} {key.name}  [{scopes}]  {key.collection or 'all collections'}")
+        collection = key.collection or "all collections"
+        expiry = "never" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M %Z}"
+        typer.echo(f"{key.id}  {state:8} {key.name}  [{scopes}]  {collection}  {expiry}")
 
 
 @app.command()

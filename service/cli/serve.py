@@ -13,31 +13,33 @@ import typer
 from service.errors import StartupError
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-Host = Annotated[str | None, typer.Option(help="Address to bind to.")]
-Port = Annotated[int | None, typer.Option(help="Port to bind to.")]
 
 
 def serve(
-    host: Host = None,
-    port: Port = None,
-    workers: Annotated[int | None, typer.Option(help="Number of processes.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind to. Default: the setting server.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind to. Default: the setting server.port.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes. Default: server.workers.")] = None,
 ) -> None:
     """Serve the HTTP API. Without a configured database it runs its own PostgreSQL below the data folder.
 
     Examples: `identity-registry serve`, `identity-registry serve --host 0.0.0.0 --workers 2`.
     """
+    from service.cli import location
     from service.runtime.settings import load_settings
 
     _set_environment("SERVER", HOST=host, PORT=port, WORKERS=workers)
     settings = load_settings()
     server = settings.server
     if settings.database.url is None and server.log_format == "text":
-        typer.echo(f"data folder: {settings.data_dir} (set REGISTRY_DATA_DIR to change it)", err=True)
+        typer.echo(location.describe(settings), err=True)
     with _shared_metrics(server.workers):
         _run("service.runtime.api:from_environment", server.host, server.port, server.workers)
 
 
-def worker(host: Host = None, port: Port = None) -> None:
+def worker(
+    host: Annotated[str | None, typer.Option(help="Address to bind to. Default: the setting worker.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind to. Default: the setting worker.port.")] = None,
+) -> None:
     """Run the models for APIs whose REGISTRY_INFERENCE__WORKER_URL names this worker. A worker needs no database."""
     from service.runtime.settings import load_settings
 

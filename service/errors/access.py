@@ -4,7 +4,7 @@ from service.errors.base import RegistryError
 
 
 class ForeignOrigin(RegistryError):
-    code, title, status = "foreign_origin", "The request comes from a web page of another site", 403
+    code, title, status = "foreign_origin", "The Host or Origin header belongs to another site", 403
 
 
 class Unauthorized(RegistryError):

@@ -89,25 +89,25 @@ async def _load(
     try:
         async with database.transaction() as connection:
             if problem := await schema_problem(connection, this_release()):
-                raise StartupError(f"The database is not ready: {problem}")
+                raise StartupError(f"the database is not ready: {problem}")
             collection = await collections.get(connection, name)
             model_id = collection.model_id
             if model_id not in policies:
                 raise StartupError(
                     f"collection {name!r} uses model {model_id!r}, and the configured bundles contain "
-                    f"{', '.join(policies)}; add the bundle of {model_id!r} to REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES."
+                    f"{', '.join(policies)}; add the bundle of {model_id!r} to REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES"
                 )
             rows = await templates.sample(connection, collection.id, model_id, MAXIMUM_TEMPLATES)
             size = await count(connection, collection.id, model_id)
             decision = DecisionResolver(policies).for_gallery(collection, size, requested)
     except RateNotCalibrated as error:
-        raise StartupError(f"{error.detail.rstrip('.')}. Set --threshold for this report.") from None
+        raise StartupError(f"{error.detail.rstrip('.')}; set --threshold for this report") from None
     except RegistryError as error:
         raise StartupError(error.detail) from None
     finally:
         await database.close()
     if not rows:
-        raise StartupError(f"collection {name!r} has no templates; enrol identities first.")
+        raise StartupError(f"collection {name!r} has no templates; enrol identities first")
     people = list(dict.fromkeys(row.external_id for row in rows))
     numbers = {person: number for number, person in enumerate(people)}
     owners = [numbers[row.external_id] for row in rows]

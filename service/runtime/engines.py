@@ -43,8 +43,8 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
         from service.vision.image import ImageLimits
     except ImportError as error:
         raise StartupError(
-            f"The packages that run models are not installed ({error}). Run `pip install '.[inference]'` in the "
-            "repository, or set REGISTRY_INFERENCE__WORKER_URL to the URL of a worker."
+            f"the packages that run models are not installed ({error}); run `pip install '.[inference]'` in the "
+            "repository, or set REGISTRY_INFERENCE__WORKER_URL to the URL of a worker"
         ) from None
     inference = settings.inference
     threads = inference.threads or max(1, min((os.cpu_count() or 1) // processes, MAX_THREADS))

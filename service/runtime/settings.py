@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -150,12 +151,18 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        problems = (f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
-        raise StartupError("The settings are invalid:\n  " + "\n  ".join(problems)) from None
+        raise StartupError("The settings are invalid:\n  " + "\n  ".join(map(_problem, error.errors()))) from None
     except yaml.YAMLError as error:
         raise StartupError(f"{_config_file()} is not valid YAML: {error}") from None
     except (SettingsError, TypeError, ValueError) as error:
         raise StartupError(f"The settings cannot be parsed: {error}") from None
+
+
+def _problem(item: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{name} is not a setting; check its spelling"
+    return f"{name}: {item['msg']}"
 
 
 def _config_file() -> Path | None:

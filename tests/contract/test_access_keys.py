@@ -22,7 +22,6 @@ from tests.contract.api_keys import new_key
 
 pytestmark = pytest.mark.usefixtures("database_url_variable")
 
-
 PUBLIC_PATHS = {"/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
 
 
@@ -106,9 +105,13 @@ def test_command_line_creates_lists_and_revokes_a_key() -> None:
 
     created = run("create", "--name", "kiosk", "--scope", "search", "--days", "30")
     assert created.stdout.startswith("ir_")
-    listed = next(line for line in run("list").stdout.splitlines() if "kiosk" in line)
+    assert created.stderr.startswith("database: ")
+    header, *lines = run("list").stdout.splitlines()
+    assert header.split() == ["id", "state", "name", "[scopes]", "collection", "expiry"]
+    listed = next(line for line in lines if "kiosk" in line)
     assert "valid" in listed
     assert "[search]  all collections" in listed
+    assert listed.endswith("UTC")
     key_id = listed.split()[0]
     assert run("revoke", key_id).returncode == 0
     assert "no valid key" in run("revoke", key_id).stderr

@@ -14,7 +14,6 @@ from tests.unit.test_image import _png_header
 
 NO_FACE = encoded(np.full((300, 300, 3), 120, np.uint8))
 
-
 BAD_IMAGES: list[tuple[str, bytes, int, str]] = [
     ("not an image", b"this is no picture at all", 422, "image_unreadable"),
     ("truncated JPEG", JPEG[: len(JPEG) // 2], 422, "image_truncated"),

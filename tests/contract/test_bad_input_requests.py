@@ -54,6 +54,9 @@ def test_malformed_form_field_or_repeated_picture_is_refused(client: httpx.Clien
 def test_unknown_paths_methods_and_identities_are_refused(client: httpx.Client) -> None:
     assert_problem(client.get("/nowhere"), 404, "not_found")
     assert_problem(client.get("/register"), 405, "method_not_allowed")
+    not_allowed = client.put("/collections/default")
+    assert not_allowed.json()["detail"] == "/collections/default does not support PUT; use DELETE, GET, PATCH"
+    assert not_allowed.headers["allow"] == "DELETE, GET, PATCH"
     unknown = "00000000-0000-4000-8000-000000000000"
     assert_problem(client.get(f"/identities/{unknown}"), 404, "identity_not_found")
     assert_problem(client.delete(f"/identities/{unknown}"), 404, "identity_not_found")

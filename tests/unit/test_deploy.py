@@ -98,7 +98,7 @@ def pins(lock: Path) -> dict[str, set[str]]:
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda file: file.name)
 def test_lock_files_contain_hashes_and_no_index(lock: Path) -> None:
     lines = [line for line in lock.read_text().splitlines() if line and not line.startswith((" ", "#"))]
-    assert len(lines) >= 3
+    assert lines
     assert all("==" in line for line in lines)
     assert lock.read_text().count("--hash=sha256:") >= len(lines)
     assert "://" not in lock.read_text()

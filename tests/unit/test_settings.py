@@ -59,7 +59,7 @@ def test_a_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("server: {prt: 1}", "server.prt"),
+        ("server: {prt: 1}", "server.prt is not a setting; check its spelling"),
         ("sever: {}", "sever"),
         ("sever:", "sever"),
         ("server: {port: many}", "server.port"),

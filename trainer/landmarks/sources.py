@@ -13,7 +13,7 @@ from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
-from trainer.cache import cached_arrays, content_key
+from trainer.cache import cached_arrays, content_key, folder_key
 from trainer.detector.median_landmarks import MedianLandmarkDetector
 from trainer.finders import YUNET_MIN_SCORE, YuNet
 from trainer.landmarks.faces import Faces, detected_faces, join, labelled_faces
@@ -31,8 +31,8 @@ PROPOSAL_SCORE = 0.02
 class Sources:
     """The sources of a run's training data.
 
-    Collecting the faces takes a quarter of an hour, so each part is cached. Its key contains the folder, the detector's
-    graph and YuNet's file. Delete the cache after the content of a folder has changed.
+    Collecting the faces takes a quarter of an hour, so each part is cached. Its key is computed from the files of the
+    folder, the detector's graph and YuNet's file.
 
     Attributes:
         cache: folder of collected faces.
@@ -57,10 +57,10 @@ class Sources:
         if (crops := self.crops) is not None:
             detector = MedianLandmarkDetector(YuNet(self.yunet, YUNET_MIN_SCORE / 2))
             collect = partial(detected_faces, crops, detector, CROP_MIN_SCORE, self.limit)
-            parts.append(self._cached("crops", f"{crops.resolve()} {self.limit}", collect))
+            parts.append(self._cached("crops", f"{folder_key(crops)} {self.limit}", collect))
         if (scenes := self.scenes) is not None:
             collect = partial(false_detections, scenes, self._first_stage())
-            parts.append(self._cached("scenes", str(scenes.resolve()), collect))
+            parts.append(self._cached("scenes", folder_key(scenes), collect))
         return join(parts)
 
     def validation_faces(self) -> Faces:
@@ -73,7 +73,7 @@ class Sources:
             proposed = proposals(self.data, split, self._first_stage(), YuNet(self.yunet, SUSPECTED_SCORE))
             return join([labelled, proposed])
 
-        return self._cached(split, str(self.data.resolve()), collect)
+        return self._cached(split, folder_key(self.data), collect)
 
     def _first_stage(self) -> "FirstStage":
         return FirstStage(YoloFaceDetector(self.bundle, RuntimeOptions(precision="auto")), PROPOSAL_SCORE)

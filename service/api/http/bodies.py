@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from service.api.http.problems import EMPTY_BODY
 from service.errors import InvalidFilter, MalformedBody, UnsupportedMediaType
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -46,6 +47,8 @@ async def read_body(request: Request, document: type[Body]) -> Body:
         return document.model_validate(await _read_form(request))
     if kind == JSON or kind.endswith("+json"):
         body = await request.body()
+        if not body:
+            raise MalformedBody(EMPTY_BODY)
         if len(body) < THREAD_FROM_BYTES:
             return document.model_validate_json(body)
         return await asyncio.to_thread(document.model_validate_json, body)

@@ -109,7 +109,10 @@ class SameOrigin:
         host = headers.get("host", "")
         if self._local_names is not None and _host_name(host) not in self._local_names:
             valid = ", ".join(sorted(self._local_names))
-            return f"the Host header is {host[:80]!r}; without API keys the service accepts only {valid}"
+            return (
+                f"the Host header is {host[:80]!r}; without API keys the service accepts only {valid}: "
+                "use a URL such as http://127.0.0.1:8000, or create keys and set server.require_keys=true"
+            )
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return (

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from service.errors import (
     InternalError,
@@ -27,6 +28,7 @@ from service.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 MAX_FAULTS, MAX_KEY = 20, 80
 """Maximum number of faults that a problem lists, and of characters of a key in a pointer."""
 DETAILS = {
@@ -34,6 +36,7 @@ DETAILS = {
     "extra_forbidden": "unknown field; /docs lists the fields of the operation",
 }
 """Replacements for pydantic's messages, which refer to Python."""
+EMPTY_BODY = "the body is empty; send JSON"
 COLLECTION_IN_BODY = "`collection` is a query parameter: add ?collection=… to the URL"
 CLIENT_CLOSED_REQUEST = 499
 log = logging.getLogger(__name__)
@@ -112,6 +115,8 @@ def from_validation(error: ValidationError | RequestValidationError) -> Registry
 def _detail(item: Any, location: Sequence[int | str]) -> str:
     if item["type"] == "extra_forbidden" and tuple(location) == ("collection",):
         return COLLECTION_IN_BODY
+    if item["type"] == "missing" and not location:
+        return EMPTY_BODY
     return DETAILS.get(item["type"], item["msg"])
 
 
@@ -119,6 +124,13 @@ def _pointer(location: Sequence[int | str]) -> str:
     """Returns a JSON pointer (RFC 6901). The empty string is the whole body."""
     parts = (str(part)[:MAX_KEY].replace("~", "~0").replace("/", "~1") for part in location)
     return "".join(f"/{part}" for part in parts)
+
+
+def _methods(request: Request) -> list[str]:
+    """Returns the methods that routes support at the path of the request."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    routes = request.app.routes
+    return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -137,12 +149,15 @@ def install_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> ProblemResponse:
         kinds: dict[int, type[RegistryError]] = {404: NotFound, 405: MethodNotAllowed}
         kind = kinds.get(error.status_code, MalformedBody if error.status_code < 500 else InternalError)
+        allowed = ", ".join(_methods(request)) if error.status_code == 405 else ""
         details = {
             404: f"{request.url.path} is not a path of this service; /docs lists the paths",
-            405: f"{request.url.path} does not support {request.method}",
+            405: f"{request.url.path} does not support {request.method}; use {allowed}",
         }
         response = problem(kind(details.get(error.status_code, HTTPStatus(error.status_code).phrase)), request)
         response.headers.update(error.headers or {})
+        if allowed:
+            response.headers["Allow"] = allowed
         return response
 
     @app.exception_handler(ClientGoneError)

@@ -39,6 +39,7 @@ async def list_collections(
 
 @router.get("/{name}", summary="Read a collection")
 async def read_collection(name: Named, state: State, access: ManageAccess) -> CollectionView:
+    """Returns the settings, the models and the number of identities with templates of the active model."""
     access.require_collection(name)
     return collection_view(*await state.collections.read(name))
 

@@ -85,7 +85,7 @@ async def create(connection: AsyncConnection, name: str, model_id: str, **settin
     )
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
-        raise CollectionExists(f"a collection {name!r} already exists", pointer="/name")
+        raise CollectionExists(f"a collection {name!r} already exists; choose another name", pointer="/name")
     return await _allowed(connection, row)
 
 
