@@ -48,6 +48,14 @@ def test_repeated_request_gets_the_stored_response(client: httpx.Client) -> None
     assert second.headers["idempotency-replayed"] == "true"
 
 
+def test_repeated_response_withholds_similarity_and_outlier(client: httpx.Client) -> None:
+    name, key = create_collection(client), str(uuid.uuid4())
+    register(client, name, "collins", COLLINS.read_bytes())
+    first, second = (register(client, name, "collins", HOPPER.read_bytes(), key=key).json() for _ in range(2))
+    assert first["images"][0]["outlier"] is True
+    assert (second["images"][0]["similarity"], second["images"][0]["outlier"]) == (None, None)
+
+
 def test_idempotency_key_is_valid_for_one_request_and_collection(client: httpx.Client) -> None:
     name, key = create_collection(client), str(uuid.uuid4())
     assert register(client, name, "collins", COLLINS.read_bytes(), key=key).status_code == 201

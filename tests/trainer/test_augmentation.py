@@ -30,6 +30,7 @@ def test_augmentation_stays_in_range_and_mirrors() -> None:
     torch.testing.assert_close(Augmentation(mirror)(crops), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
 def test_transforms_of_torchvision() -> None:
     pictures = torch.full((2, 160, 160, 3), 127, dtype=torch.uint8)
     recipe = [

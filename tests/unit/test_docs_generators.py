@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from tools.docs import links
+from tools.docs import hooks, links
 from tools.docs.model_tables import ROOT, cell, field_rows, type_text
 
 
@@ -40,6 +40,11 @@ def test_rows_contain_type_default_and_description() -> None:
         "second": ("path or unset", "unset", "Two paths."),
         "inner": ("[Inner](#inner)", "its defaults", ""),
     }
+
+
+def test_marker_includes_the_note_for_readers_of_the_repository() -> None:
+    page = "Text.\n\n<!-- generated: cli -->\nA note\nof two lines.\n\n## Next\n"
+    assert hooks.MARKER.sub("TABLE", page) == "Text.\n\nTABLE\n\n## Next\n"
 
 
 def test_types_of_lists() -> None:

@@ -79,10 +79,13 @@ class ImageOutcomeView(BaseModel):
     faces: list[FaceView] | None = Field(None, description="the detected faces, if none could be chosen")
     similarity: float | None = Field(
         None,
-        description="cosine similarity to the nearest other picture of the identity, for keys that may search; null: "
-        "there is none",
+        description="cosine similarity to the nearest other picture of the identity; null: there is none, the key may "
+        "not search, or the response is a repeated one",
     )
-    outlier: bool = Field(False, description="`similarity` is so low that the picture may show somebody else")
+    outlier: bool | None = Field(
+        None,
+        description="`similarity` is so low that the picture may show another person; null if `similarity` is null",
+    )
 
 
 class DuplicateCandidateView(BaseModel):
@@ -137,7 +140,7 @@ def register_response(enrolment: Enrolment, collection: str, may_identify: bool)
 
 
 def _outcome_view(outcome: ImageOutcome, may_identify: bool) -> ImageOutcomeView:
-    error = outcome.error
+    error, similarity = outcome.error, outcome.similarity if may_identify else None
     problem: dict[str, Any] = {} if error is None else {"code": error.code, "detail": error.detail, **error.extensions}
     faces = [{**face, "landmarks": None} for face in problem.pop("faces", [])]
     return ImageOutcomeView(
@@ -148,6 +151,6 @@ def _outcome_view(outcome: ImageOutcome, may_identify: bool) -> ImageOutcomeView
         detail=problem.get("detail"),
         reasons=problem.get("reasons") or list(outcome.overridden) or None,
         faces=[FaceView.model_validate(face) for face in faces] or None,
-        similarity=None if outcome.similarity is None or not may_identify else round(outcome.similarity, 6),
-        outlier=outcome.outlier and may_identify,
+        similarity=None if similarity is None else round(similarity, 6),
+        outlier=None if similarity is None else outcome.outlier,
     )

@@ -33,8 +33,9 @@ class ImageOutcome(Document):
         code: error code of a rejected picture.
         reasons: criteria of the quality gate that the face fails.
         faces: detected faces, if none of them could be chosen.
-        similarity: cosine similarity to the nearest of the identity's other pictures; None if there is none.
-        outlier: the similarity is so low that the picture may show another person.
+        similarity: cosine similarity to the nearest of the identity's other pictures; None if there is none, the key
+            may not search, or the response is a repeated one.
+        outlier: the similarity is so low that the picture may show another person; None if the similarity is None.
     """
 
     status: str
@@ -45,7 +46,7 @@ class ImageOutcome(Document):
     reasons: list[str] | None = None
     faces: list[Face] | None = None
     similarity: float | None = None
-    outlier: bool = False
+    outlier: bool | None = None
 
 
 class DuplicateCandidate(Document):
