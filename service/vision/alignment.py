@@ -47,23 +47,11 @@ def similarity_transform(source: Floats, target: Floats, weights: Floats | None 
     return np.column_stack([scale * rotation, shift]).astype(np.float32)
 
 
-def align(pixels: Pixels, landmarks: Floats, size: int = TEMPLATE_SIZE) -> Pixels:
-    """Returns the aligned crop of a face, (size, size, 3).
-
-    Args:
-        landmarks: (5, 2) points, or (5, 3) with confidences, which determine the weights of the points.
-
-    Raises:
-        ValueError: the landmarks coincide.
-    """
-    return align_with_margin(pixels, landmarks, size, 0)[0]
-
-
 def align_with_margin(pixels: Pixels, landmarks: Floats, size: int, margin: float) -> tuple[Pixels, Floats]:
     """Returns the aligned crop of a face with a margin, and the (2, 3) transform from the picture to the crop.
 
     Args:
-        landmarks: as in `align`.
+        landmarks: (5, 2) points, or (5, 3) with confidences, which determine the weights of the points.
         size: side of the crop in pixels, including the margin.
         margin: margin on each side, in pixels of a crop of 112 pixels without margin.
 
