@@ -17,8 +17,10 @@ async def embed(request: Request, state: State, engine: RequestEngine, collectio
     """Returns embeddings for clients that compare faces themselves. Nothing is stored.
 
     An embedding is biometric data: a face can be reconstructed from it. It can be sent to `/register`, `/verify` and
-    `/search` instead of a picture, with its `model_id`. `collection` names the audit trail that records the request; the
-    operation does not read the collection. The trail of `default` records requests with an unknown collection.
+    `/search` instead of a picture, with its `model_id`.
+
+    `collection` names the audit trail that records the request. The operation does not read the collection; the trail
+    of `default` records requests with an unknown collection.
     """
     body = await read_body(request, EmbedRequest)
     model_id = body.model_id or engine.model_id
