@@ -19,7 +19,7 @@ REGISTERED = {
 }
 SEARCHED = {
     "results": [{"candidates": []}],
-    "faces_found": 1,
+    "faces_detected": 1,
     "plan": "exact",
     "search_ms": 1.0,
     "threshold": 0.3,

@@ -7,7 +7,7 @@ similarities from -1 to 1.
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from service.strict_model import Strict
 
@@ -33,14 +33,14 @@ class IdentificationPoint(Strict):
 
     Attributes:
         gallery_size: number of people in the gallery, with one template each.
-        asked_fpir: the requested false positive identification rate.
+        requested_fpir: the requested false positive identification rate.
         fpir: the measured one; its interval is by bootstrap over the people who were searched for.
         fnir: measured false negative identification rate. A search counts as an error if the score of the right person
             is below the threshold or if another person has a higher score.
     """
 
     gallery_size: int = Field(ge=1)
-    asked_fpir: float = Field(gt=0, lt=1)
+    requested_fpir: float = Field(gt=0, lt=1, validation_alias=AliasChoices("requested_fpir", "asked_fpir"))
     threshold: float = Field(ge=-1, le=1)
     fpir: float = Field(ge=0, le=1)
     fpir_interval: Interval

@@ -139,4 +139,4 @@ def test_problem_lists_every_rejected_picture(client: httpx.Client, collection_n
 
 def test_small_faces_of_a_street_scene_are_detected(client: httpx.Client, collection_name: str) -> None:
     body = {"image": b64(BUS.read_bytes()), "face": "all", "threshold": 0.5}
-    assert client.post("/search", params={"collection": collection_name}, json=body).json()["faces_found"] >= 2
+    assert client.post("/search", params={"collection": collection_name}, json=body).json()["faces_detected"] >= 2

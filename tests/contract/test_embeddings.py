@@ -61,7 +61,7 @@ def test_embedding_round_trip_gives_the_same_scores(client: httpx.Client, collec
 
 def test_every_face_of_a_picture_is_embedded(client: httpx.Client) -> None:
     result = embed(client, BUS.read_bytes(), face="all")
-    assert len(result["faces"]) == result["faces_found"] >= 2
+    assert len(result["faces"]) == result["faces_detected"] >= 2
     refused = client.post("/embed", json={"image": b64(BUS.read_bytes()), "face": "only"})
     assert refused.json()["code"] == "several_faces"
 

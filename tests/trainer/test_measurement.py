@@ -87,7 +87,7 @@ def test_distractors_fill_larger_galleries() -> None:
     others, _ = people(960, 1, 0.8, seed=1)
     assert largest_gallery(People(embeddings, names, others)) == 50 + 960
     table = calibrate(Sample(embeddings, np.ones(len(names)), names), others, "f32", "test")
-    measured = {(point.gallery_size, point.asked_fpir): point for point in table.identification}
+    measured = {(point.gallery_size, point.requested_fpir): point for point in table.identification}
     assert 0.03 < measured[100, 0.1].fpir < 0.2
     assert (1000, 0.1) not in measured  # 44,000 pairs cannot measure 1.05e-4 per comparison
 

@@ -114,7 +114,7 @@ def test_every_operation_is_repeated_if_the_service_did_not_receive_it() -> None
 async def test_the_asynchronous_client_has_the_same_policy() -> None:
     network = Network(problem(503, "engine_busy", {"Retry-After": "0"}), httpx.ReadError(""), ok(SEARCHED))
     async with AsyncRegistry("http://registry.test", transport=httpx.MockTransport(network)) as registry:
-        assert (await registry.search(b"jpeg")).faces_found == 1
+        assert (await registry.search(b"jpeg")).faces_detected == 1
         network.steps = [httpx.ReadError("")]
         with pytest.raises(Unreachable):
             await registry.erase_identity(IDENTITY)

@@ -134,7 +134,7 @@ def measured_searches(calibration: Calibration, people: People, sizes: Iterable[
             points.append(
                 IdentificationPoint(
                     gallery_size=size,
-                    asked_fpir=asked,
+                    requested_fpir=asked,
                     threshold=round(threshold, 5),
                     fpir=round(errors.fpir, 5),
                     fpir_interval=errors.fpir_interval,

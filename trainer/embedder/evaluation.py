@@ -72,7 +72,7 @@ class EngineFigures:
     """
 
     photos: int
-    faces_found: int
+    faces_detected: int
     pairs: int
     accuracy: float
     accuracy_std: float
@@ -89,7 +89,7 @@ class EngineFigures:
         """Returns the figures for a manifest."""
         return {
             "photos": self.photos,
-            "face_found": round(self.faces_found / self.photos, 5),
+            "face_found": round(self.faces_detected / self.photos, 5),
             "pairs_accuracy_10_fold": round(self.accuracy, 4),
             "pairs_accuracy_std": round(self.accuracy_std, 4),
             "cross_genuine": len(self.cross.genuine),
@@ -125,7 +125,7 @@ def evaluate(
     points = [point for point in (calibration.points if calibration else []) if point.fmr in RATES]
     return EngineFigures(
         photos=len(photos),
-        faces_found=len(rows),
+        faces_detected=len(rows),
         pairs=len(scores),
         accuracy=accuracy,
         accuracy_std=deviation,

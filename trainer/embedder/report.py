@@ -65,7 +65,7 @@ def _verification(figures: EngineFigures, data: str) -> str:
         [
             "## Verification",
             f"The whole engine (decode, detect, align, embed) processed {figures.photos:,} photos of {data} and "
-            f"detected a face in {figures.faces_found:,}. Accuracy on {figures.pairs:,} listed pairs: "
+            f"detected a face in {figures.faces_detected:,}. Accuracy on {figures.pairs:,} listed pairs: "
             f"**{figures.accuracy:.4f} ± {figures.accuracy_std:.4f}** (10-fold). "
             f"All pairs of photos: {len(figures.cross.genuine):,} genuine, {len(figures.cross.impostor):,} impostor.",
             table(("false match rate", "true accept rate"), rows),
@@ -108,7 +108,7 @@ def _identification(figures: EngineFigures, closed_set: ClosedSet | None) -> str
 def _searches(searches: Sequence[IdentificationPoint]) -> str:
     rows = (
         (
-            f"{p.gallery_size:,}", f"{p.asked_fpir:g}", f"{p.threshold:.4f}", f"{p.fpir:.4f}",
+            f"{p.gallery_size:,}", f"{p.requested_fpir:g}", f"{p.threshold:.4f}", f"{p.fpir:.4f}",
             _interval(p.fpir_interval), f"{p.fnir:.4f}",
         )
         for p in searches

@@ -34,7 +34,7 @@ class EmbedResponse(BaseModel):
     dim: int
     precision: str
     faces: list[EmbeddedFaceView]
-    faces_found: int
+    faces_detected: int
 
 
 class PredictRequest(FaceSelection):
@@ -70,7 +70,7 @@ class PredictResponse(BaseModel):
     model_id: str
     people: int = Field(description="number of people of the classifier")
     faces: list[PredictedFaceView]
-    faces_found: int
+    faces_detected: int
 
 
 def embed_response(observation: Observation, model_id: str, dim: int, precision: str) -> EmbedResponse:
@@ -79,7 +79,7 @@ def embed_response(observation: Observation, model_id: str, dim: int, precision:
         for face in observation.faces
     ]
     return EmbedResponse(
-        model_id=model_id, dim=dim, precision=precision, faces=faces, faces_found=len(observation.detections)
+        model_id=model_id, dim=dim, precision=precision, faces=faces, faces_detected=len(observation.detections)
     )
 
 
@@ -100,5 +100,5 @@ def predict_response(observation: Observation, classifier: Classifier, top_k: in
         model_id=manifest.embedder,
         people=len(manifest.labels),
         faces=faces,
-        faces_found=len(observation.detections),
+        faces_detected=len(observation.detections),
     )

@@ -93,7 +93,7 @@ class FaceMatchesView(BaseModel):
 
 class SearchResponse(DecisionView):
     results: list[FaceMatchesView]
-    faces_found: int
+    faces_detected: int
     plan: SearchPlan = Field(
         description="exact: every centroid was compared; binary-codes: every binary code; hnsw: through an HNSW index"
     )
@@ -104,7 +104,7 @@ def search_response(identification: Identification, precision: str) -> SearchRes
     decision = identification.decision
     return SearchResponse(
         results=[_matches_view(matches, decision) for matches in identification.matches],
-        faces_found=len(identification.detections),
+        faces_detected=len(identification.detections),
         plan=identification.matches[0].result.plan,
         search_ms=round(identification.search_ms, 2),
         **decision_fields(decision.threshold, decision.fmr, decision.fpir, identification.model_id, precision),

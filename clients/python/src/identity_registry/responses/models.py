@@ -26,7 +26,7 @@ class IdentificationPoint(Document):
     """Error rates of searches in galleries of one size, at the threshold for a requested FPIR."""
 
     gallery_size: int
-    asked_fpir: float
+    requested_fpir: float
     threshold: float
     fpir: float
     fpir_interval: Interval

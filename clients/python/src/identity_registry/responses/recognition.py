@@ -188,13 +188,13 @@ class SearchResponse(Decision):
 
     Attributes:
         results: one entry for each probe; several only with `face="all"`.
-        faces_found: number of detected faces in all pictures.
+        faces_detected: number of detected faces in all pictures.
         plan: how the database searched: `exact`, `binary-codes` or `hnsw`.
         search_ms: milliseconds in the database.
     """
 
     results: list[FaceMatches]
-    faces_found: int
+    faces_detected: int
     plan: str
     search_ms: float
 
@@ -218,7 +218,7 @@ class EmbedResponse(Document):
     dim: int
     precision: str
     faces: list[EmbeddedFace]
-    faces_found: int
+    faces_detected: int
 
 
 class Guess(Document):
@@ -242,4 +242,4 @@ class PredictResponse(Document):
     model_id: str
     people: int
     faces: list[PredictedFace]
-    faces_found: int
+    faces_detected: int
