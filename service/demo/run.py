@@ -53,7 +53,7 @@ def run(photos: Path | None, output: Path) -> int:
         with progress("searching for everyone and for strangers"):
             demo.search(cast)
         with progress("drawing the faces"):
-            path = demo.draw(cast, output / "found.jpg")
+            path = demo.draw(cast, output / "detections.jpg")
     console.print()
     demo.report.show(console, "Decisions of the registry (“copy”: a changed copy of an enrolled picture)")
     console.print(f"annotated picture: {path}", soft_wrap=True)

@@ -19,7 +19,7 @@ def test_the_demo_decides_correctly_and_writes_an_annotated_picture(
     printed = capsys.readouterr().out
     assert "decisions are right" in printed
     assert "nobody" in printed
-    assert (tmp_path / "out" / "found.jpg").stat().st_size > 20_000
+    assert (tmp_path / "out" / "detections.jpg").stat().st_size > 20_000
     for phase in ("starting PostgreSQL", "loading the models", "enrolling 3 people", "searching"):
         assert re.search(rf"{phase}.* \.\.\. \d+\.\d s\n", printed), phase
     assert printed.rstrip().endswith("open http://127.0.0.1:8000/docs.")

@@ -107,7 +107,7 @@ def test_a_folder_is_prepared_as_a_data_set(detector: YoloFaceDetector, tmp_path
     with (tmp_path / "out" / "prepared.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 4
     assert yaml.safe_load((tmp_path / "out" / "dataset.yaml").read_text())["kpt_shape"] == [5, 3]
-    assert decode((tmp_path / "out" / "look.jpg").read_bytes(), ImageLimits()).shape[0] == 320
+    assert decode((tmp_path / "out" / "samples.jpg").read_bytes(), ImageLimits()).shape[0] == 320
     repeated = prepare(source, None, detector, tmp_path / "grown", 0.3, 0.5)
     assert [row.split for row in repeated] == [row.split for row in rows]
     with pytest.raises(ValueError, match="has no pictures"):

@@ -50,7 +50,7 @@ def test_photos_become_aligned_crops(photos: Path, tmp_path: Path) -> None:
     assert (result.written, result.cached) == (2, 0)
     assert [path.name for path, _ in result.failures] == ["2.jpg", "1.jpg"]
     assert "2 faces" in (tmp_path / "crops" / "failures.csv").read_text()
-    assert all((tmp_path / "crops" / name).stat().st_size > 1_000 for name in ("look.jpg", "failures.jpg"))
+    assert all((tmp_path / "crops" / name).stat().st_size > 1_000 for name in ("samples.jpg", "failures.jpg"))
     crops = load_aligned_crops(tmp_path / "crops", None, tmp_path / "cache")
     assert crops.identities == ["a", "b"]
     detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())

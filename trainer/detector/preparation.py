@@ -60,7 +60,7 @@ def prepare(
     labeller = _Labeller(human, detector, output, min_score, validation_share)
     for path in track(paths, description="labelling"):
         labeller.add(path, path.relative_to(pictures).as_posix())
-    save(sheet(labeller.tiles, size=320), output / "look.jpg")
+    save(sheet(labeller.tiles, size=320), output / "samples.jpg")
     _write_description(output)
     _write_table(output / "prepared.csv", labeller.rows)
     return labeller.rows

@@ -60,7 +60,7 @@ def prepare(
     """Writes the aligned crop of every source in which the detector detects a face.
 
     Results are stored by the content of the photo: a second or an interrupted run processes only new photos. The
-    output also contains `failures.csv` and the picture sheets `look.jpg` and `failures.jpg`.
+    output also contains `failures.csv` and the picture sheets `samples.jpg` and `failures.jpg`.
 
     Args:
         detector: Name and version of the detector; results of another one do not count.
@@ -159,7 +159,7 @@ def _write_overview(output: Path, failures: list[tuple[Path, str]], crops: list[
     with (output / "failures.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("photo", "reason"), *((str(path), reason) for path, reason in failures)])
     rows = np.random.default_rng(0).permutation(len(crops))[:MAX_SHOWN]
-    save(sheet(_readable([crops[row] for row in sorted(rows)]), size=CROP_SIZE), output / "look.jpg")
+    save(sheet(_readable([crops[row] for row in sorted(rows)]), size=CROP_SIZE), output / "samples.jpg")
     save(sheet(_readable([path for path, _ in failures[:MAX_SHOWN]])), output / "failures.jpg")
 
 

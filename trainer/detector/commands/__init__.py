@@ -12,7 +12,7 @@ HELP = """Train, measure and export the face detector.
 
 A detector of your own in four commands:
 
-1. identity-trainer detector prepare --pictures my-pictures --output my-faces (labels pictures; check look.jpg)
+1. identity-trainer detector prepare --pictures my-pictures --output my-faces (labels pictures; check samples.jpg)
 
 2. identity-trainer detector train --data my-faces --bundle service/bundles/detector --output runs/mine
 

@@ -12,7 +12,7 @@ from trainer.options import DETECTOR_BUNDLE, DetectorBundle, Unpacked
 def prepare(
     pictures: Annotated[Path, typer.Option(help="Folder of pictures, searched recursively.")],
     output: Annotated[
-        Path, typer.Option(help="Folder of the data set: images, labels, dataset.yaml, prepared.csv, look.jpg.")
+        Path, typer.Option(help="Folder of the data set: images, labels, dataset.yaml, prepared.csv, samples.jpg.")
     ],
     boxes: Annotated[
         Path | None,
@@ -29,7 +29,7 @@ def prepare(
     """Label a folder of pictures with a detector, keep the boxes that people drew, and split the set.
 
     --bundle labels the pictures unless --yunet or --checkpoint is set. Labels of a detector contain errors: check
-    look.jpg before you train on them. prepared.csv has one row per picture, with the reason if it was left out.
+    samples.jpg before you train on them. prepared.csv has one row per picture, with the reason if it was left out.
     """
     from trainer.detector import preparation
 
@@ -44,7 +44,7 @@ def prepare(
         f"{sum(row.human_boxes for row in used)} faces labelled by people, "
         f"{sum(row.machine_boxes for row in used)} by the detector, "
         f"{sum(row.with_landmarks for row in used)} with landmarks, {len(rows) - len(used)} pictures left out. "
-        f"Check {output / 'look.jpg'}; {output / 'prepared.csv'} lists all pictures."
+        f"Check {output / 'samples.jpg'}; {output / 'prepared.csv'} lists all pictures."
     )
 
 
