@@ -36,8 +36,8 @@ def prepare(
 ) -> None:
     """Detect and align the faces of your photos, as input of `train`.
 
-    `failures.csv` lists the photos without a crop and the reason; samples.jpg and failures.jpg show samples. Results are
-    cached by content: run the same command again after you add photos or after an interruption.
+    `failures.csv` lists the photos without a crop and the reason; `samples.jpg` and `failures.jpg` show samples.
+    Results are cached by content: run the same command again after you add photos or after an interruption.
 
     --clahe and --bilateral change the crops themselves. For a model that the service runs, set `filters` in the
     training YAML instead: training and service then both apply them.
