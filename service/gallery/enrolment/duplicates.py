@@ -18,8 +18,9 @@ NEAREST = 10
 """The number of candidates for each embedding."""
 MAX_STATEMENTS = 10
 RECENT_S = MAX_STATEMENTS * STATEMENT_TIMEOUT_S
-"""Maximum duration of an enrolment's transaction in seconds: it has at most 10 statements, each with a timeout. An
-identity that was not visible to an earlier statement of the current transaction was updated within this time."""
+"""Maximum time in seconds from the update of an identity's row to the commit of its enrolment, which executes at most
+10 statements in this time, each with a timeout. An identity that was not visible to an earlier statement of the current
+transaction was therefore updated at most this long before the transaction began."""
 
 
 async def find(

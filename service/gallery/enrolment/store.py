@@ -136,8 +136,10 @@ async def lock_or_create(
     changes = {name: value for name, value in updates.items() if value is not None}
     defaults = {"label": external_id, "metadata": {}}
     new = {"collection_id": collection_id, "id": uuid.uuid4(), "external_id": external_id, **defaults, **changes}
-    key, touched = ["collection_id", "external_id"], {"updated_at": sa.func.now(), **changes}
-    insertion = insert(identity).values(new).on_conflict_do_update(index_elements=key, set_=touched)
+    # Not now(), which is the start of the transaction: `duplicates.RECENT_S` bounds the time from here to the commit.
+    time = {"updated_at": sa.func.clock_timestamp()}
+    key = ["collection_id", "external_id"]
+    insertion = insert(identity).values(new | time).on_conflict_do_update(index_elements=key, set_=changes | time)
     statement = insertion.returning(identity, sa.literal_column("(xmax = 0)").label("created"))
     try:
         row = (await connection.execute(statement)).one()
