@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import NotFound
+from service.errors import CollectionNotFound, NotFound
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection, Lock
 from service.gallery.storage.database import Database
@@ -33,8 +33,8 @@ async def in_collection(
 
 
 def _named(error: NotFound, collection: str) -> NotFound:
-    """Returns the error with the name of the collection that was searched."""
-    if "collection" in error.extensions:
+    """Returns the error with the name of the collection that was searched; errors about a collection name their own."""
+    if isinstance(error, CollectionNotFound) or "collection" in error.extensions:
         return error
     detail = f"{error.detail} in the collection {collection!r}"
     return type(error)(detail, pointer=error.pointer, **error.extensions, collection=collection)
