@@ -37,6 +37,10 @@ pytestmark = [
 ]
 
 
+def both_workers_ready(registry: httpx.Client) -> bool:
+    return re.search(r"^registry_workers_ready\{.*\} 2\.0$", registry.get("/metrics").text, re.MULTILINE) is not None
+
+
 def test_requests_need_the_first_key_which_is_shown_once(stack: Stack, registry: httpx.Client) -> None:
     assert httpx.get(f"{stack.url}/models").status_code == 401
     assert registry.get("/models").status_code == 200
@@ -91,7 +95,7 @@ def test_a_bulk_enrolment_survives_a_crash_of_its_container(stack: Stack, regist
 
 def test_two_workers_share_the_work(stack: Stack, registry: httpx.Client) -> None:
     stack.up("--scale", "worker=2")
-    time.sleep(2)
+    wait_for(lambda: both_workers_ready(registry), 30)
     before = [stack.pictures_of_worker(index) for index in (1, 2)]
     with ThreadPoolExecutor(CLIENTS) as pool:
         for response in pool.map(lambda _: registry.post("/search", files={"image": COLLINS.read_bytes()}), range(60)):
@@ -113,20 +117,15 @@ def test_a_worker_killed_under_load_causes_no_error(stack: Stack, registry: http
             outcomes[registry.post("/verify", files=files).status_code] += 1
             times.append(time.monotonic() - started)
 
-    def all_ready() -> bool:
-        return (
-            re.search(r"^registry_workers_ready\{.*\} 2\.0$", registry.get("/metrics").text, re.MULTILINE) is not None
-        )
-
-    wait_for(all_ready, 30)
+    wait_for(lambda: both_workers_ready(registry), 30)
     with ThreadPoolExecutor(CLIENTS) as pool:
         clients = [pool.submit(send_requests) for _ in range(CLIENTS)]
         try:
             for index in (1, 2):
                 time.sleep(LOAD_S / 3)
                 stack.kill("worker", index)
-                wait_for(lambda: not all_ready(), 10)
-                wait_for(all_ready, 60)
+                wait_for(lambda: not both_workers_ready(registry), 10)
+                wait_for(lambda: both_workers_ready(registry), 60)
         finally:
             ended.set()
     for client in clients:
