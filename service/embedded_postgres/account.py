@@ -16,28 +16,28 @@ class Account:
     """An account of the operating system.
 
     Attributes:
-        is_ours: True if it is the account of this process.
+        is_current: True if it is the account of this process.
     """
 
     name: str
     uid: int
     gid: int
-    is_ours: bool
+    is_current: bool
 
     @property
     def switch(self) -> dict[str, object]:
         """The arguments that make `subprocess` run a program as this account."""
-        return {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return {} if self.is_current else {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: Path) -> None:
         """Sets the owner of a folder to the account and its mode to 0700."""
         path.chmod(0o700)
-        if not self.is_ours:
+        if not self.is_current:
             os.chown(path, self.uid, self.gid)
 
-    def require_way_to(self, path: Path) -> None:
+    def require_parents_accessible(self, path: Path) -> None:
         """Raises StartupError if the account lacks the permission to enter a parent folder of `path`."""
-        if self.is_ours:
+        if self.is_current:
             return
         for folder in reversed(path.resolve().parents):
             if not self._may_enter(folder):
@@ -59,13 +59,13 @@ class Account:
 def server_account() -> Account:
     """Returns the account of this process or, if that is root, `postgres` or `nobody`. Raises StartupError."""
     if os.geteuid() != 0:
-        return Account(str(os.geteuid()), os.geteuid(), os.getegid(), is_ours=True)
+        return Account(str(os.geteuid()), os.geteuid(), os.getegid(), is_current=True)
     for name in CANDIDATES:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(name, entry.pw_uid, entry.pw_gid, is_ours=False)
+        return Account(name, entry.pw_uid, entry.pw_gid, is_current=False)
     raise StartupError(
         "PostgreSQL does not run as root, and no account `postgres` or `nobody` exists. Create one of them, "
         "or start the service as an ordinary user."

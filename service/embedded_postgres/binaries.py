@@ -24,7 +24,7 @@ def install_programs(root: Path, account: Account) -> Path:
         StartupError: the wheel is not installed.
     """
     package = _package_folder()
-    if account.is_ours:
+    if account.is_current:
         return package / "pginstall" / "bin"
     copy = root / f"programs-{importlib.metadata.version(WHEEL)}"
     if not copy.exists():

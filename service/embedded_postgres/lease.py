@@ -76,14 +76,14 @@ class EmbeddedPostgres:
         account = server_account()
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            if not account.is_ours:
+            if not account.is_current:
                 self._root.chmod(0o711)
             probe = self._root / f".writable-{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError as error:
             raise StartupError(self._folder_problem(error)) from error
-        account.require_way_to(self._cluster.data)
+        account.require_parents_accessible(self._cluster.data)
 
     def _folder_problem(self, error: OSError) -> str:
         reason = {

@@ -77,7 +77,7 @@ def read_detector(folder: Path) -> DetectorManifest:
     """Reads and checks a detector bundle. Raises StartupError like `read_manifest`, or for another kind of bundle."""
     manifest = read_manifest(folder)
     if not isinstance(manifest, DetectorManifest):
-        raise StartupError(f"{folder} is a bundle of an {manifest.kind}; a detector is required")
+        raise StartupError(f"{folder} is a bundle of the kind {manifest.kind}; a detector is required")
     return manifest
 
 
@@ -85,5 +85,5 @@ def read_embedder(folder: Path) -> EmbedderManifest:
     """Reads and checks an embedder bundle. Raises StartupError like `read_manifest`, or for another kind of bundle."""
     manifest = read_manifest(folder)
     if not isinstance(manifest, EmbedderManifest):
-        raise StartupError(f"{folder} is a bundle of a {manifest.kind}; an embedder is required")
+        raise StartupError(f"{folder} is a bundle of the kind {manifest.kind}; an embedder is required")
     return manifest

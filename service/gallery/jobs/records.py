@@ -46,12 +46,12 @@ class JobRef:
 
     @property
     def of_job(self) -> Any:
-        """SQL condition on `job`."""
+        """SQL condition that selects the job."""
         return and_(job.c.collection_id == self.collection_id, job.c.id == self.id)
 
     @property
     def of_rows(self) -> Any:
-        """SQL condition on `job_row`."""
+        """SQL condition that selects the rows of the job."""
         return and_(job_row.c.collection_id == self.collection_id, job_row.c.job_id == self.id)
 
 

@@ -44,7 +44,7 @@ class GallerySize:
 
 
 class GallerySizes:
-    """Counts galleries. The count of a large gallery is expensive and is cached; the larger, the longer."""
+    """Counts galleries. The count of a large gallery is expensive and is cached: the larger the gallery, the longer."""
 
     def __init__(self) -> None:
         self._cache: dict[tuple[uuid.UUID, str], tuple[float, GallerySize]] = {}
