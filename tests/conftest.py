@@ -22,9 +22,9 @@ from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.storage import schema
 from service.gallery.storage.database import Database
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from service.runtime.api import create_app
-from service.runtime.engines import build_local
+from service.runtime.engines import build_pipeline
 from service.runtime.settings import Settings, load_settings
 from tests.photos import COLLINS, HOPPER, pixels
 
@@ -107,8 +107,8 @@ def settings(postgres_url: str, import_root: Path, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def engine(settings: Settings) -> LocalEngine:
-    return build_local(settings)
+def engine(settings: Settings) -> FacePipeline:
+    return build_pipeline(settings)
 
 
 @contextlib.contextmanager

@@ -21,9 +21,8 @@ from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice
 from service.inference.graph import RuntimeOptions, open_graph
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from service.runtime.settings import BUNDLES
-from service.vision.image import ImageLimits
 from trainer.archives import unpack
 from trainer.embedder.aligned_crops import CENTRE_SIZE, centre_crops, load_aligned_crops
 from trainer.embedder.calibration import held_out_rows
@@ -63,7 +62,7 @@ def main(
     for name, bundle in (("float32", BUNDLES / "embedder"), ("int8", output)):
         options = RuntimeOptions("onnxruntime", threads=1)
         detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
-        engine = LocalEngine(detector, [FaceEmbedder(bundle, options)], ImageLimits())
+        engine = FacePipeline(detector, [FaceEmbedder(bundle, options)])
         figures = evaluate(engine, folder, None, FaceChoice.STRONGEST)
         size = (bundle / "model.onnx").stat().st_size / 1e6
         tar = figures.tar_at_fmr[1e-3]

@@ -1,7 +1,7 @@
 """The errors that callers and operators see. Each error class has its own code.
 
 RegistryError                 returned over HTTP as application/problem+json (RFC 9457)
-├── InvalidRequest            400 / 413 / 415 / 422: the detail says what to change
+├── InvalidRequest            400 / 408 / 413 / 415 / 422: the detail says what to change
 ├── Unauthorized              401
 ├── ForeignOrigin, NotAllowed 403
 ├── NotFound                  404
@@ -22,6 +22,7 @@ from service.errors.availability import (
     EngineBusy,
     EngineUnavailable,
     InternalError,
+    ServerBusy,
     StorageFull,
     Unavailable,
 )
@@ -52,7 +53,9 @@ from service.errors.missing import (
     TemplateNotFound,
 )
 from service.errors.pictures import (
+    AdditionRejected,
     FaceRejected,
+    ImageTooCostly,
     ImageTooLarge,
     ImageTooSmall,
     ImageTruncated,
@@ -60,6 +63,8 @@ from service.errors.pictures import (
     NoFace,
     NoImageAccepted,
     SeveralFaces,
+    TemplateNotKept,
+    TooManyFaces,
 )
 from service.errors.requests import (
     ArchiveUnreadable,
@@ -72,11 +77,14 @@ from service.errors.requests import (
     MalformedBody,
     MethodNotAllowed,
     RateNotCalibrated,
+    RequestTimeout,
+    ResponseTooLarge,
     UnsupportedMediaType,
     UrlUnreachable,
 )
 
 __all__ = [
+    "AdditionRejected",
     "ArchiveUnreadable",
     "BodyTooLarge",
     "CalibrationNotFound",
@@ -96,6 +104,7 @@ __all__ = [
     "IdempotencyKeyReused",
     "IdentityExists",
     "IdentityNotFound",
+    "ImageTooCostly",
     "ImageTooLarge",
     "ImageTooSmall",
     "ImageTruncated",
@@ -120,10 +129,15 @@ __all__ = [
     "OtherModel",
     "RateNotCalibrated",
     "RegistryError",
+    "RequestTimeout",
+    "ResponseTooLarge",
+    "ServerBusy",
     "SeveralFaces",
     "StartupError",
     "StorageFull",
     "TemplateNotFound",
+    "TemplateNotKept",
+    "TooManyFaces",
     "TooManyRequests",
     "Unauthorized",
     "Unavailable",

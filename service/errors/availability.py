@@ -10,6 +10,10 @@ class Unavailable(RegistryError):
     retry_after_s: ClassVar[int] = 1
 
 
+class ServerBusy(Unavailable):
+    code, title, status = "server_busy", "The service is processing too many requests", 503
+
+
 class EngineBusy(Unavailable):
     code, title, status = "engine_busy", "The inference queue is full", 503
 

@@ -15,6 +15,14 @@ class ImageTooLarge(InvalidRequest):
     code, title, status = "image_too_large", "The image exceeds the limit on pixels or bytes", 413
 
 
+class ImageTooCostly(InvalidRequest):
+    code, title, status = "image_too_costly", "Decoding the image takes too much time or memory", 422
+
+
+class TooManyFaces(InvalidRequest):
+    code, title, status = "too_many_faces", "The picture shows too many faces", 422
+
+
 class ImageTooSmall(InvalidRequest):
     code, title, status = "image_too_small", "The image is too small to contain a face", 422
 
@@ -29,6 +37,14 @@ class SeveralFaces(InvalidRequest):
 
 class FaceRejected(InvalidRequest):
     code, title, status = "face_rejected", "The face fails the quality gate", 422
+
+
+class AdditionRejected(InvalidRequest):
+    code, title, status = "addition_rejected", "The picture does not match the existing identity", 422
+
+
+class TemplateNotKept(InvalidRequest):
+    code, title, status = "template_not_kept", "The identity's other templates represent it better", 422
 
 
 class NoImageAccepted(InvalidRequest):

@@ -19,6 +19,14 @@ class BodyTooLarge(InvalidRequest):
     code, title, status = "body_too_large", "The request body exceeds the size limit", 413
 
 
+class ResponseTooLarge(InvalidRequest):
+    code, title, status = "response_too_large", "The response would exceed the size limit", 422
+
+
+class RequestTimeout(InvalidRequest):
+    code, title, status = "request_timeout", "The request body arrived too slowly", 408
+
+
 class InvalidBase64(InvalidRequest):
     code, title, status = "invalid_base64", "An image is not valid Base64", 422
 

@@ -1,19 +1,24 @@
-"""Collects items of concurrent callers into batches, with a bounded queue."""
+"""Collects items of concurrent callers into batches."""
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from service.errors import EngineBusy
-from service.telemetry.metrics import BATCHES, REFUSED, WAITING
+from service.telemetry.metrics import BATCHES
 
 BACKGROUND_INTERVAL = 4
 """While items of requests are waiting, every fourth batch consists of background items."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class BatchFailedError(Exception):
+    """The function that processes batches raised an exception, which is the cause."""
 
 
 @dataclass(slots=True)
@@ -30,7 +35,6 @@ class Batcher(Generic[Item, Result]):
     Args:
         run: function that maps a batch to its results, in the same order.
         max_batch: maximum number of items in a batch.
-        max_queued: maximum number of waiting items; background items are counted separately from the others.
         is_background: returns True for items that give way to the others. A batch never contains both kinds.
     """
 
@@ -38,12 +42,10 @@ class Batcher(Generic[Item, Result]):
         self,
         run: Callable[[Sequence[Item]], Sequence[Result]],
         max_batch: int,
-        max_queued: int,
         is_background: Callable[[Item], bool] = lambda _: False,
     ) -> None:
         self._run, self._is_background = run, is_background
         self._max_batch = max_batch
-        self._max_queued = max_queued
         self._queue: list[_Entry[Item, Result]] = []
         self._has_items = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
@@ -61,30 +63,22 @@ class Batcher(Generic[Item, Result]):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._stopped = True
-        _fail(self._queue, EngineBusy("the service is shutting down; try again later"))
+        _fail(self._queue, _stopped)
         self._queue.clear()
         await asyncio.to_thread(self._thread.shutdown)
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
         """Returns the results of all items, in their order.
 
-        A single call may exceed `max_queued` if nothing else is waiting.
-
         Raises:
-            EngineBusy: the queue has no room for all of the items, and none was queued; or the batcher was stopped.
+            EngineBusy: the batcher was stopped.
+            BatchFailedError: the function raised an exception, which is the cause.
         """
         if self._stopped:
-            raise EngineBusy("the service is shutting down; try again later")
-        if self._is_full(items):
-            # Entries of cancelled callers do not count.
-            self._queue = [entry for entry in self._queue if not entry.result.done()]
-        if self._is_full(items):
-            REFUSED.inc(len(items))
-            raise EngineBusy(f"{len(self._queue)} pictures are waiting in the queue; try again later")
+            raise _stopped()
         loop = asyncio.get_running_loop()
         entries = [_Entry[Item, Result](item, loop.create_future()) for item in items]
         self._queue += entries
-        WAITING.set(len(self._queue))
         self._has_items.set()
         try:
             return list(await asyncio.gather(*(entry.result for entry in entries)))
@@ -92,12 +86,6 @@ class Batcher(Generic[Item, Result]):
             for entry in entries:
                 entry.result.cancel()
             raise
-
-    def _is_full(self, items: Sequence[Item]) -> bool:
-        """Returns True if the items do not fit into the queue of their kind."""
-        background = any(map(self._is_background, items))
-        ahead = sum(self._is_background(entry.item) == background for entry in self._queue)
-        return ahead > 0 and ahead + len(items) > self._max_queued
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -113,11 +101,11 @@ class Batcher(Generic[Item, Result]):
                     if not entry.result.done():
                         entry.result.set_result(result)
             except asyncio.CancelledError:
-                _fail(batch, EngineBusy("the service is shutting down; try again later"))
+                _fail(batch, _stopped)
                 raise
             except Exception as error:
                 # The callers of this batch get the error; the loop continues with the next batch.
-                _fail(batch, error)
+                _fail(batch, partial(_batch_failed, error))
 
     def _next_batch(self) -> list[_Entry[Item, Result]]:
         """Removes the next batch from the queue and returns it."""
@@ -130,13 +118,23 @@ class Batcher(Generic[Item, Result]):
         batch = (urgent or background)[: self._max_batch]
         removed = set(map(id, batch))
         self._queue = [entry for entry in waiting if id(entry) not in removed]
-        WAITING.set(len(self._queue))
         if not self._queue:
             self._has_items.clear()
         return batch
 
 
-def _fail(entries: "Sequence[_Entry[Item, Result]]", error: Exception) -> None:
+def _fail(entries: "Sequence[_Entry[Item, Result]]", error: Callable[[], Exception]) -> None:
+    """Raises an exception of its own in each caller: a shared one would collect the tracebacks of all of them."""
     for entry in entries:
         if not entry.result.done():
-            entry.result.set_exception(error)
+            entry.result.set_exception(error())
+
+
+def _stopped() -> EngineBusy:
+    return EngineBusy("the service is shutting down; try again later")
+
+
+def _batch_failed(cause: Exception) -> BatchFailedError:
+    failure = BatchFailedError(f"{type(cause).__name__}: {cause}")
+    failure.__cause__ = cause
+    return failure

@@ -14,9 +14,11 @@ from service.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from service.inference.local import LocalEngine
+    from service.inference.pipeline import FacePipeline
 
 MAX_THREADS = 8
 """Maximum number of threads: more of them do not reduce the time of a single picture."""
+MAX_DECODERS = 4
 
 
 def build_engine(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:
@@ -27,7 +29,7 @@ def build_engine(settings: Settings, manifests: Sequence[EmbedderManifest]) -> H
 
 
 def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
-    """Loads the models.
+    """Loads the models. The returned engine starts its decoder processes when it is started.
 
     Args:
         processes: number of processes that share the cores of the machine.
@@ -35,12 +37,28 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
     Raises:
         StartupError: the extra `inference` is not installed, or a bundle is invalid.
     """
+    pipeline = build_pipeline(settings, processes)
+    from service.inference.decoding.client import DecoderLimits
+    from service.inference.decoding.pool import DecoderPool
+    from service.inference.local import LocalEngine
+    from service.vision.image import ImageLimits
+
+    inference, limits = settings.inference, settings.limits
+    image_limits = ImageLimits(limits.max_image_bytes, limits.max_image_pixels)
+    decoders = DecoderPool(
+        inference.decoders or max(1, min((os.cpu_count() or 1) // processes, MAX_DECODERS)),
+        DecoderLimits(image_limits, limits.max_decode_seconds, limits.max_decode_memory_mb * 1024**2),
+    )
+    return LocalEngine(pipeline, decoders, inference.max_batch, inference.max_queued)
+
+
+def build_pipeline(settings: Settings, processes: int = 1) -> "FacePipeline":
+    """Loads the models like `build_local`, without an engine around them."""
     try:
         from service.inference.detector import YoloFaceDetector
         from service.inference.embedder import FaceEmbedder
         from service.inference.graph import RuntimeOptions
-        from service.inference.local import LocalEngine
-        from service.vision.image import ImageLimits
+        from service.inference.pipeline import FacePipeline
     except ImportError as error:
         raise StartupError(
             f"the packages that run models are not installed ({error}); run `pip install '.[inference]'` in the "
@@ -58,8 +76,7 @@ def build_local(settings: Settings, processes: int = 1) -> "LocalEngine":
         chosen.tiling,
     )
     embedders = [FaceEmbedder(bundle, options) for bundle in settings.embedder.bundles]
-    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
-    return LocalEngine(detector, embedders, limits, inference.max_batch, inference.max_queued)
+    return FacePipeline(detector, embedders, settings.limits.max_faces)
 
 
 def build_remote(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:

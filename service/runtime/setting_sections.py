@@ -207,6 +207,9 @@ class InferenceSettings(Strict):
     )
     max_batch: int = Field(8, ge=1, description="pictures that are processed together")
     max_queued: int = Field(64, ge=1, description="pictures that may wait; a request beyond that gets 503")
+    decoders: int | None = Field(
+        None, ge=1, description="processes that decode pictures; default: one for each core, at most 4"
+    )
 
     @field_validator("worker_url")
     @classmethod

@@ -79,3 +79,10 @@ class LimitSettings(Strict):
     max_image_pixels: int = Field(
         50_000_000, ge=1024, description="maximum number of pixels of a picture, checked before decoding"
     )
+    max_decode_seconds: float = Field(
+        2.0, gt=0, description="maximum CPU time for decoding a picture in seconds; the decoding process is then killed"
+    )
+    max_decode_memory_mb: int = Field(
+        1024, ge=64, description="maximum memory for decoding a picture in MiB; 50 megapixels need 350, as WebP 750"
+    )
+    max_faces: int = Field(64, ge=1, description="maximum number of faces of a picture that are embedded")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from service.errors import ImageTooLarge, ImageTooSmall, ImageTruncated, ImageUnreadable
+from service.errors import ImageTooCostly, ImageTooLarge, ImageTooSmall, ImageTruncated, ImageUnreadable
 
 Pixels = npt.NDArray[np.uint8]
 """(height, width, 3) RGB."""
@@ -18,8 +18,13 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "HEIF")
 MIN_SIDE = 16
 """Minimum width and height of a picture in pixels."""
+JPEG_START, JPEG_SCAN = b"\xff\xd8", b"\xff\xda"
+MAX_SCANS = 100
+"""Maximum number of scans of a progressive JPEG. Encoders write about ten; each one costs a pass over all pixels."""
+STRIP_ROWS = 256
+"""Rows that are converted at the same time, so that a conversion needs little memory."""
 
-Image.MAX_IMAGE_PIXELS = None  # `decode` checks the number of pixels itself, for all formats.
+Image.MAX_IMAGE_PIXELS = None  # `load` checks the number of pixels itself, for all formats.
 pi_heif.register_heif_opener()
 
 
@@ -37,11 +42,22 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
     Raises:
         ImageTooLarge: the file has too many bytes or its header declares too many pixels.
         ImageTooSmall: a side has fewer than `MIN_SIDE` pixels.
+        ImageTooCostly: the file has too many scans, or decoding it needs more memory than the process may use.
         ImageTruncated: the file ends before the last pixel.
         ImageUnreadable: the file has another format or is damaged.
     """
+    picture = load(data, limits)
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    copy_pixels(picture, pixels)
+    return pixels
+
+
+def load(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decodes a file like `decode`, and returns an upright picture in the colour mode of the file."""
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed: compress it")
+    if data.startswith(JPEG_START) and (scans := data.count(JPEG_SCAN)) > MAX_SCANS:
+        raise ImageTooCostly(f"the JPEG has {scans} scans; at most {MAX_SCANS} are allowed: save it as baseline JPEG")
     picture = _open(data)
     width, height = picture.size
     if width * height > limits.max_pixels:
@@ -52,7 +68,21 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         raise ImageTooSmall(
             f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE}: send a larger picture"
         )
-    return _to_rgb(_upright(_load(picture)))
+    _load(picture)
+    _turn_upright(picture)
+    return picture
+
+
+def copy_pixels(picture: Image.Image, target: Pixels) -> None:
+    """Writes a picture as RGB into `target`, (height, width, 3). Raises ImageTooCostly, ImageUnreadable."""
+    try:
+        for top in range(0, picture.height, STRIP_ROWS):
+            bottom = min(top + STRIP_ROWS, picture.height)
+            target[top:bottom] = _to_rgb(picture.crop((0, top, picture.width, bottom)))
+    except MemoryError:
+        raise _needs_memory() from None
+    except (ValueError, OSError, SyntaxError) as error:
+        raise _damaged(error) from None
 
 
 def encode(pixels: Pixels) -> bytes:
@@ -62,15 +92,6 @@ def encode(pixels: Pixels) -> bytes:
     return file.getvalue()
 
 
-def declared_pixels(data: bytes) -> int:
-    """Returns the number of pixels according to the file's header; 0 if the header is unreadable. Decodes no pixels."""
-    try:
-        width, height = _open(data).size
-    except ImageUnreadable:
-        return 0
-    return width * height
-
-
 def _open(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
@@ -78,31 +99,34 @@ def _open(data: bytes) -> Image.Image:
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise ImageUnreadable("the file is none of JPEG, PNG, WebP, BMP and HEIC; convert it to JPEG") from None
+    except MemoryError:
+        raise _needs_memory() from None
     except Exception as error:  # Decoders raise any kind of exception on a damaged header.
         raise ImageUnreadable(
             f"the file's header is damaged ({type(error).__name__}); send another copy of the file"
         ) from None
 
 
-def _load(picture: Image.Image) -> Image.Image:
+def _load(picture: Image.Image) -> None:
     try:
         picture.load()
+    except MemoryError:
+        raise _needs_memory() from None
     except Exception as error:  # Decoders raise any kind of exception on damaged content.
         if "truncated" in str(error).lower() or isinstance(error, EOFError | struct.error):
             raise ImageTruncated(
                 "the file ends before the last pixel; the upload may be incomplete, send the file again"
             ) from None
-        raise ImageUnreadable(
-            f"the file's content is damaged ({type(error).__name__}); send another copy of the file"
-        ) from None
-    return picture
+        raise _damaged(error) from None
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _turn_upright(picture: Image.Image) -> None:
     try:
-        return ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)
+    except MemoryError:
+        raise _needs_memory() from None
     except Exception:  # Without readable EXIF data the pixels are used as they are stored.
-        return picture
+        return
 
 
 def _to_rgb(picture: Image.Image) -> Pixels:
@@ -110,3 +134,13 @@ def _to_rgb(picture: Image.Image) -> Pixels:
         grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)  # From 16 to 8 bits.
         return np.repeat(grey[..., None], 3, axis=2)
     return np.asarray(picture.convert("RGB"))
+
+
+def _needs_memory() -> ImageTooCostly:
+    return ImageTooCostly(
+        "decoding the picture needs more memory than limits.max_decode_memory_mb allows; scale it down"
+    )
+
+
+def _damaged(error: Exception) -> ImageUnreadable:
+    return ImageUnreadable(f"the file's content is damaged ({type(error).__name__}); send another copy of the file")

@@ -21,7 +21,7 @@ from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, Picture
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import EnrolmentRequest
@@ -59,11 +59,11 @@ def recorded_statements() -> Iterator[list[tuple[str, bool]]]:
 class Direct:
     """The session's engine without its queue. Its own files are behind the `Engine` protocol and are not counted."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, engine: FacePipeline) -> None:
         self.model_id, self.dims, self._engine = engine.model_id, engine.dims, engine
 
     async def observe(self, images):
-        return await asyncio.to_thread(self._engine.observe_now, images)
+        return await asyncio.to_thread(self._engine.observe_files, images)
 
 
 class Trace:
@@ -117,7 +117,7 @@ def _layer(file: str) -> str:
 
 
 @pytest.fixture
-def parts(postgres_url: str, engine: LocalEngine) -> Callable[[], dict[str, Any]]:
+def parts(postgres_url: str, engine: FacePipeline) -> Callable[[], dict[str, Any]]:
     def build() -> dict[str, Any]:
         policy = DecisionPolicy(read_embedder(BUNDLES / "embedder").calibration, "f32", OperatingPoint("fmr", 1e-3))
         database, audit_trail = Database(postgres_url), AuditTrail(b"k" * 32)

@@ -13,10 +13,9 @@ from service.errors import StartupError
 from service.inference.bundle import read_embedder
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Observation, Picture
+from service.inference.engine import Picture
 from service.inference.graph import RuntimeOptions
-from service.inference.local import LocalEngine
-from service.runtime.engines import build_local
+from service.runtime.engines import build_pipeline
 from service.runtime.settings import BUNDLES, EmbedderSettings, Settings
 from service.vision.image import Pixels
 from tests.photos import BUS, COLLINS, HOPPER, TRAINER, brighter, pixels
@@ -74,21 +73,6 @@ def test_box_does_not_depend_on_its_batch(precision: Literal["f32", "auto"]) -> 
         np.testing.assert_allclose([face.score for face in faces], [face.score for face in alone], atol=1e-4)
 
 
-def test_large_pictures_are_processed_in_parts(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from service.inference import local
-
-    images = [Picture(path.read_bytes()) for path in (COLLINS, HOPPER, BUS)] + [Picture(b"no picture")]
-    together = engine.observe_now(images)
-    monkeypatch.setattr(local, "MAX_PART_PIXELS", 300_000)
-    assert [len(part) for part in local._parts(images)] == [1, 1, 1, 1]
-    apart = engine.observe_now(images)
-    for one, other in zip(together[:3], apart[:3], strict=True):
-        assert isinstance(one, Observation)
-        assert isinstance(other, Observation)
-        assert float(one.faces[0].embedding @ other.faces[0].embedding) > 0.9999
-    assert getattr(apart[3], "code", None) == "image_unreadable"
-
-
 @pytest.mark.parametrize("size", [320, 640])
 def test_fixed_input_size_is_used(size: int, settings: Settings) -> None:
     detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), image_size=size)
@@ -140,9 +124,9 @@ def test_file_that_is_not_a_graph_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bundle", ["embedder", "embedder-fairface"])
 def test_shipped_embedders_separate_people_at_their_thresholds(bundle: str, settings: Settings) -> None:
-    engine = build_local(settings.model_copy(update={"embedder": EmbedderSettings(bundle=BUNDLES / bundle)}))
+    engine = build_pipeline(settings.model_copy(update={"embedder": EmbedderSettings(bundle=BUNDLES / bundle)}))
     photos = [COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes(), brighter(HOPPER, 1.2)]
-    observations = engine.observe_now([Picture(photo) for photo in photos])
+    observations = engine.observe_files([Picture(photo) for photo in photos])
     faces = [observation.faces[0] for observation in observations]  # type: ignore[union-attr]
     calibration = read_embedder(BUNDLES / bundle).calibration
     assert calibration is not None
@@ -156,9 +140,9 @@ def test_openvino_telemetry_is_not_loaded() -> None:
     """OpenVINO's Python package depends on a telemetry package that sends usage data by default."""
     program = (
         "import sys\n"
-        "from service.runtime.engines import build_local\n"
+        "from service.runtime.engines import build_pipeline\n"
         "from service.runtime.settings import load_settings\n"
-        "build_local(load_settings())\n"
+        "build_pipeline(load_settings())\n"
         "assert 'openvino' in sys.modules\n"
         "print([name for name in sys.modules if 'telemetry' in name and sys.modules[name] and 'stub' not in name])"
     )

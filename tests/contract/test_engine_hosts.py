@@ -10,7 +10,7 @@ import pytest
 from service.errors import FaceRejected, ImageTooSmall, ImageUnreadable, RegistryError, error_class
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, HostedEngine, Observation, Picture
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from service.runtime.engines import build_remote
 from service.runtime.settings import BUNDLES, Settings, load_settings
 from tests.photos import BUS, COLLINS, HOPPER, TRAINER, encoded
@@ -116,14 +116,14 @@ async def test_concurrent_requests_get_their_own_results(hosted: HostedEngine) -
         assert float(observed(result).faces[0].embedding @ alone[path].faces[0].embedding) >= 0.9999
 
 
-async def test_remote_results_equal_local_results(worker: RunningWorker, engine: LocalEngine) -> None:
+async def test_remote_results_equal_local_results(worker: RunningWorker, engine: FacePipeline) -> None:
     """Results of the same batch are bit-identical: the wire format does not round."""
     images = [Picture(path.read_bytes(), FaceChoice.ALL) for path in (COLLINS, HOPPER, BUS)]
     remote = build_remote(remote_settings(worker.url), [read_embedder(BUNDLES / "embedder")])
     await remote.start()
     remote_results = await remote.observe(images)
     await remote.stop()
-    for local_result, remote_result in zip(engine.observe_now(images), remote_results, strict=True):
+    for local_result, remote_result in zip(engine.observe_files(images), remote_results, strict=True):
         local, far = observed(local_result), observed(remote_result)
         assert (local.width, local.height) == (far.width, far.height)
         assert len(local.faces) == len(far.faces) > 0

@@ -15,7 +15,7 @@ from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import FaceChoice, Picture
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
@@ -31,11 +31,11 @@ EXPIRE = text("UPDATE idempotency SET created_at = now() - interval '25 hours' W
 class SynchronousEngine:
     """Runs a local engine on the calling thread."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, engine: FacePipeline) -> None:
         self.model_id, self.dims, self._engine = engine.model_id, engine.dims, engine
 
     async def observe(self, images):
-        return self._engine.observe_now(images)
+        return self._engine.observe_files(images)
 
 
 def test_repeated_request_gets_the_stored_response(client: httpx.Client) -> None:
@@ -96,7 +96,7 @@ def test_erasure_deletes_the_stored_response(client: httpx.Client) -> None:
 
 @pytest.mark.anyio
 async def test_stored_response_survives_a_crash_after_commit(
-    client: httpx.Client, database: Database, engine: LocalEngine
+    client: httpx.Client, database: Database, engine: FacePipeline
 ) -> None:
     """The first process commits and stops before it responds. A second process returns the stored response."""
     name = create_collection(client)
@@ -138,7 +138,7 @@ def test_concurrent_requests_with_one_key_take_effect_once(client: httpx.Client)
 
 @pytest.mark.anyio
 async def test_conflict_if_the_stored_response_is_erased_meanwhile(
-    client: httpx.Client, database: Database, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, database: Database, engine: FacePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The identity of the first request is erased between the check of the key and the read of its response."""
     from service.gallery.people import idempotency

@@ -19,7 +19,7 @@ from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import Observation, Picture
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest
@@ -131,7 +131,7 @@ def test_model_migration_under_traffic(multi_model: httpx.Client) -> None:
 class ActivatingEngine:
     """A local engine that activates the secondary model of a collection during its first call."""
 
-    def __init__(self, engine: LocalEngine, client: httpx.Client, name: str) -> None:
+    def __init__(self, engine: FacePipeline, client: httpx.Client, name: str) -> None:
         self.model_id, self.dims = engine.model_id, engine.dims
         self._engine, self._client, self._name, self.calls = engine, client, name, 0
 
@@ -141,7 +141,7 @@ class ActivatingEngine:
             path = f"/collections/{self._name}/model-migration/activate"
             response = await asyncio.to_thread(self._client.post, path, json={"force": True})
             assert response.status_code == 200, response.text
-        return self._engine.observe_now(images)
+        return self._engine.observe_files(images)
 
 
 @pytest.mark.anyio

@@ -12,10 +12,9 @@ from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, Picture
 from service.inference.graph import RuntimeOptions
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from service.vision.alignment import align_with_margin
 from service.vision.heatmaps import six_points
-from service.vision.image import ImageLimits
 from tests.photos import COLLINS, pixels
 from tests.trainer.landmark_channels import VARIANTS, run_config
 from trainer.configuration import ConfigError
@@ -50,8 +49,8 @@ def test_service_serves_a_model_with_landmark_channels(
     embedder = FaceEmbedder(tmp_path / "bundle", RuntimeOptions())
     encoder, _ = load_encoder(best)
     # The engine's embedding of a photo equals the encoder's embedding of the crop with its heatmaps.
-    engine = LocalEngine(detector, [embedder], ImageLimits())
-    [observation] = engine.observe_now([Picture(COLLINS.read_bytes(), FaceChoice.LARGEST, keep_crop=True)])
+    engine = FacePipeline(detector, [embedder])
+    [observation] = engine.observe_files([Picture(COLLINS.read_bytes(), FaceChoice.LARGEST, keep_crop=True)])
     (face,) = observation.faces
     assert face.detection.landmarks is not None
     crop = cv2.imdecode(np.frombuffer(face.crop, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
@@ -63,7 +62,7 @@ def test_service_serves_a_model_with_landmark_channels(
     # A submitted crop has no landmarks and is embedded without them.
     ok, stored = cv2.imencode(".png", crop[..., ::-1])
     assert ok
-    [alone] = engine.observe_now([Picture(stored.tobytes(), cropped=True)])
+    [alone] = engine.observe_files([Picture(stored.tobytes(), cropped=True)])
     assert float(eager(encoder, config, crop, np.zeros((6, 3), np.float32)) @ alone.faces[0].embedding) > 0.9999
     # Calibration embeds aligned crops with the landmarks that the service would find.
     embedded, _ = embed_crops(embedder, crops, [0, 13])

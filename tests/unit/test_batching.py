@@ -1,4 +1,4 @@
-"""Batches of inference requests, the limit of the queue, and background items."""
+"""Batches of inference requests, and background items."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.errors import EngineBusy
-from service.inference.batching import Batcher
+from service.inference.batching import Batcher, BatchFailedError
 
 pytestmark = pytest.mark.anyio
 
@@ -30,10 +30,8 @@ class Recorder:
 
 
 @asynccontextmanager
-async def running(
-    run: Callable[[Sequence[int]], list[int]], max_batch: int = 4, max_queued: int = 6
-) -> AsyncIterator[Batcher[int, int]]:
-    batcher: Batcher[int, int] = Batcher(run, max_batch, max_queued)
+async def running(run: Callable[[Sequence[int]], list[int]], max_batch: int = 4) -> AsyncIterator[Batcher[int, int]]:
+    batcher: Batcher[int, int] = Batcher(run, max_batch)
     await batcher.start()
     try:
         yield batcher
@@ -66,25 +64,6 @@ async def test_waiting_requests_share_a_batch() -> None:
     assert recorder.batches == [[0], [1, 2, 3]]
 
 
-async def test_full_queue_refuses_all_items_of_a_request() -> None:
-    recorder = Recorder()
-    async with running(recorder) as batcher:
-        first = await blocked(batcher, recorder)
-        waiting = asyncio.create_task(batcher.submit([1, 2, 3, 4]))
-        await asyncio.sleep(0.05)
-        with pytest.raises(EngineBusy):
-            await batcher.submit([5, 6, 7])
-        recorder.gate.set()
-        await asyncio.gather(first, waiting)
-        assert await batcher.submit([8]) == [16]
-    assert all(5 not in batch for batch in recorder.batches)
-
-
-async def test_request_larger_than_the_queue_runs_if_nothing_waits() -> None:
-    async with running(Recorder()) as batcher:
-        assert await batcher.submit(list(range(12))) == [2 * number for number in range(12)]
-
-
 async def test_items_of_cancelled_callers_are_dropped() -> None:
     recorder = Recorder()
     async with running(recorder) as batcher:
@@ -103,14 +82,28 @@ async def test_items_of_cancelled_callers_are_dropped() -> None:
 
 async def test_failed_batch_does_not_affect_the_next() -> None:
     async with running(Recorder()) as batcher:
-        with pytest.raises(RuntimeError, match="unlucky"):
+        with pytest.raises(BatchFailedError, match="unlucky"):
             await batcher.submit([13])
         assert await batcher.submit([1]) == [2]
 
 
+async def test_every_caller_of_a_failed_batch_gets_its_own_exception() -> None:
+    recorder = Recorder()
+    async with running(recorder) as batcher:
+        first = await blocked(batcher, recorder)
+        waiting = [asyncio.create_task(batcher.submit([number])) for number in (13, 1)]
+        await asyncio.sleep(0.05)
+        recorder.gate.set()
+        await first
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(error, BatchFailedError) for error in errors)
+    assert errors[0] is not errors[1]
+    assert isinstance(errors[0].__cause__, RuntimeError)  # type: ignore[union-attr]
+
+
 async def test_stop_raises_engine_busy_in_waiting_callers() -> None:
     recorder = Recorder()
-    batcher: Batcher[int, int] = Batcher(recorder, 1, 6)
+    batcher: Batcher[int, int] = Batcher(recorder, 1)
     await batcher.start()
     first = await blocked(batcher, recorder)
     waiting = asyncio.create_task(batcher.submit([1]))
@@ -127,7 +120,7 @@ async def test_stop_raises_engine_busy_in_waiting_callers() -> None:
 async def test_background_items_give_way_to_requests() -> None:
     """Background items run when no request waits, and never in one batch with items of requests."""
     run = Recorder()
-    batcher: Batcher[int, int] = Batcher(run, 4, 100, lambda item: item >= 100)
+    batcher: Batcher[int, int] = Batcher(run, 4, lambda item: item >= 100)
     await batcher.start()
     run.gate.clear()
     background = [asyncio.create_task(batcher.submit([100 + number])) for number in range(6)]
@@ -146,7 +139,7 @@ async def test_background_items_give_way_to_requests() -> None:
 async def test_background_items_progress_under_constant_load() -> None:
     """Every fourth batch consists of background items while requests wait."""
     run = Recorder()
-    batcher: Batcher[int, int] = Batcher(run, 2, 1000, lambda item: item >= 100)
+    batcher: Batcher[int, int] = Batcher(run, 2, lambda item: item >= 100)
     await batcher.start()
     run.gate.clear()
     tasks = [asyncio.create_task(batcher.submit([number])) for number in [*range(40, 80), 100, 102, 104]]
@@ -157,24 +150,3 @@ async def test_background_items_progress_under_constant_load() -> None:
     kinds = "".join("b" if batch[0] >= 100 else "u" for batch in run.batches)
     assert kinds.startswith("uuubuuub")
     assert all(len({item >= 100 for item in batch}) == 1 for batch in run.batches)
-
-
-async def test_background_items_do_not_fill_the_queue_of_requests() -> None:
-    run = Recorder()
-    batcher: Batcher[int, int] = Batcher(run, 2, 4, lambda item: item >= 100)
-    await batcher.start()
-    run.gate.clear()
-    first = asyncio.create_task(batcher.submit([100, 101]))
-    await asyncio.sleep(0.05)
-    background = asyncio.create_task(batcher.submit([102, 103, 104, 105]))
-    await asyncio.sleep(0.05)
-    with pytest.raises(EngineBusy):
-        await batcher.submit([106])
-    urgent = asyncio.create_task(batcher.submit([1, 2, 3, 4]))
-    await asyncio.sleep(0.05)
-    with pytest.raises(EngineBusy):
-        await batcher.submit([5])
-    run.gate.set()
-    assert await urgent == [2, 4, 6, 8]
-    assert [await first, await background] == [[200, 202], [204, 206, 208, 210]]
-    await batcher.stop()

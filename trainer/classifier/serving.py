@@ -8,9 +8,8 @@ from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, Picture
 from service.inference.graph import RuntimeOptions
-from service.inference.local import LocalEngine
 from service.inference.manifest import EmbedderManifest
-from service.vision.image import ImageLimits
+from service.inference.pipeline import FacePipeline
 from trainer.configuration import ConfigError
 
 
@@ -35,7 +34,7 @@ class Predictor:
         embedder = FaceEmbedder(bundle, RuntimeOptions())
         self._classifier = open_classifier(classifier, embedder.manifest)
         finder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
-        self._engine = LocalEngine(finder, [embedder], ImageLimits())
+        self._engine = FacePipeline(finder, [embedder])
 
     def predict(self, photo: bytes, top_k: int) -> list[list[tuple[str, float]]]:
         """Returns for each face the `top_k` most probable people with their probabilities.
@@ -43,7 +42,7 @@ class Predictor:
         Raises:
             ConfigError: The photo cannot be decoded or shows no face.
         """
-        [observation] = self._engine.observe_now([Picture(photo, FaceChoice.ALL)])
+        [observation] = self._engine.observe_files([Picture(photo, FaceChoice.ALL)])
         if isinstance(observation, RegistryError):
             raise ConfigError(observation.detail)
         if not observation.faces:

@@ -14,7 +14,7 @@ from service.errors import RegistryError
 from service.inference.calibration import Calibration, IdentificationPoint, rate_of_one
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, Picture
-from service.inference.local import LocalEngine
+from service.inference.pipeline import FacePipeline
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.calibration import GALLERY_SIZES, measured_searches
 from trainer.embedder.embedding import embed_crops
@@ -101,7 +101,7 @@ class EngineFigures:
 
 
 def evaluate(
-    engine: LocalEngine,
+    engine: FacePipeline,
     folder: Path,
     calibration: Calibration | None,
     choice: FaceChoice = FaceChoice.STRONGEST,
@@ -180,12 +180,12 @@ def several_templates(embeddings: Floats, names: list[str], calibration: Calibra
     return figures
 
 
-def embed_photos(engine: LocalEngine, photos: Sequence[Path], choice: FaceChoice) -> list[Floats | None]:
+def embed_photos(engine: FacePipeline, photos: Sequence[Path], choice: FaceChoice) -> list[Floats | None]:
     """Returns the normalised embedding of each photo's chosen face; None if the photo shows no face."""
     embeddings: list[Floats | None] = []
     for start in track(range(0, len(photos), BATCH), description="embedding photos"):
         images = [Picture(path.read_bytes(), choice) for path in photos[start : start + BATCH]]
-        for result in engine.observe_now(images):
+        for result in engine.observe_files(images):
             has_face = not isinstance(result, RegistryError) and bool(result.faces)
             embeddings.append(result.faces[0].embedding if has_face else None)  # type: ignore[union-attr]
     return embeddings

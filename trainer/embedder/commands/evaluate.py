@@ -42,8 +42,7 @@ def evaluate(
     from service.inference.embedder import FaceEmbedder
     from service.inference.engine import FaceChoice, FaceFinder
     from service.inference.graph import RuntimeOptions
-    from service.inference.local import LocalEngine
-    from service.vision.image import ImageLimits
+    from service.inference.pipeline import FacePipeline
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
     from trainer.embedder import evaluation, plots, report
@@ -59,7 +58,7 @@ def evaluate(
     pair_list = next(unpack([pairs], work / "pairs").rglob("pairs.csv"), None)
     if pair_list is None:
         raise ConfigError(f"{pairs} has no pairs.csv; add one with the columns image_a, image_b and same (0 or 1)")
-    engine = LocalEngine(finder, [embedder], ImageLimits())
+    engine = FacePipeline(finder, [embedder])
     figures = evaluation.evaluate(engine, pair_list.parent, calibration, FaceChoice(face))
     held_out = _measure_held_out(embedder, identities, config, work)
     by_group = []

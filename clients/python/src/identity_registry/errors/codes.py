@@ -59,6 +59,30 @@ class ImageTooLarge(InvalidRequest):
     code = "image_too_large"
 
 
+class ImageTooCostly(InvalidRequest):
+    code = "image_too_costly"
+
+
+class TooManyFaces(InvalidRequest):
+    code = "too_many_faces"
+
+
+class AdditionRejected(InvalidRequest):
+    code = "addition_rejected"
+
+
+class TemplateNotKept(InvalidRequest):
+    code = "template_not_kept"
+
+
+class RequestTimeout(InvalidRequest):
+    code = "request_timeout"
+
+
+class ResponseTooLarge(InvalidRequest):
+    code = "response_too_large"
+
+
 class ImageTooSmall(InvalidRequest):
     code = "image_too_small"
 
@@ -161,6 +185,10 @@ class ModelNotLoaded(Conflict):
 
 class WorkerModelMismatch(Conflict):
     code = "worker_model_mismatch"
+
+
+class ServerBusy(Unavailable):
+    code = "server_busy"
 
 
 class EngineBusy(Unavailable):

@@ -1,0 +1,154 @@
+"""The parent's side of one decoder process."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from service.errors import ImageTooCostly, ImageUnreadable, RegistryError, error_class
+from service.inference.decoding.buffers import SharedBuffer, create_file
+from service.inference.decoding.process import REQUEST
+from service.vision.image import ImageLimits, Pixels
+
+BUFFERS = 2
+"""Buffers of one process: it decodes a picture while the previous one is recognised."""
+LOWEST_PRIORITY = 19
+MAX_ANSWER_BYTES = 4096
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(96 * 1024**2)}
+"""Settings of glibc: memory of up to 96 MB is used again for the next picture, which saves its first accesses."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLimits:
+    """Limits of one picture: of its file, the CPU time of decoding in seconds, and the memory in bytes."""
+
+    image: ImageLimits = field(default_factory=ImageLimits)
+    cpu_s: float = 2.0
+    memory_bytes: int = 1024**3
+
+
+class DecoderProcess:
+    """One decoder process, which decodes one picture at a time.
+
+    Attributes:
+        is_busy: a picture was sent to the process, and it has not answered.
+    """
+
+    def __init__(self, limits: DecoderLimits) -> None:
+        self._limits = limits
+        self.is_busy = False
+        self._connection, theirs = socket.socketpair()
+        size = limits.image.max_pixels * 3
+        files = [create_file(size) for _ in range(BUFFERS)]
+        self._buffers = [SharedBuffer(file, size) for file in files]
+        self._free, self._used = list(range(BUFFERS)), 0
+        passed = [theirs.fileno(), *files]
+        numbers = limits.image.max_bytes, limits.image.max_pixels, limits.cpu_s, limits.memory_bytes, *passed
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service.inference.decoding.process", *map(str, numbers)],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+            )
+        finally:
+            theirs.close()
+            for file in files:
+                os.close(file)
+
+    @property
+    def has_free_buffer(self) -> bool:
+        return bool(self._free)
+
+    def start(self, data: bytes) -> None:
+        """Sends a file to the process. Raises RegistryError if the process has ended."""
+        self.is_busy, self._used = True, self._free.pop()
+        try:
+            self._connection.sendall(REQUEST.pack(self._used, len(data)))
+            self._connection.sendall(data)
+        except OSError:
+            raise self._failure() from None
+
+    def is_done(self, timeout_s: float) -> bool:
+        """Waits up to `timeout_s` seconds for the answer; returns True if there is one or the process has ended."""
+        return bool(select.select([self._connection], [], [], timeout_s)[0])
+
+    def result(self, on_release: Callable[[], None]) -> Pixels:
+        """Returns the pixels, (height, width, 3) RGB, without a copy.
+
+        Args:
+            on_release: called when nothing refers to the pixels any more, so that their buffer is free again.
+
+        Raises:
+            RegistryError: the error of the picture.
+            ImageTooCostly: the kernel has killed the process because of the picture.
+        """
+        number = self._used
+        answer = self._receive()
+        self.is_busy = False
+        if "code" in answer:
+            self._free.append(number)
+            raise error_class(answer["code"])(answer["detail"])
+
+        def release() -> None:
+            self._free.append(number)
+            on_release()
+
+        return self._buffers[number].lend(answer["height"], answer["width"], release)
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            message = self._connection.recv(MAX_ANSWER_BYTES)
+        except OSError:
+            message = b""
+        if not message.endswith(b"\n"):
+            raise self._failure()
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of the process so far in seconds; 0 where the system does not report it."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def lower_priority(self) -> None:
+        """Gives every other process precedence. The process cannot regain its priority."""
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY)
+
+    def close(self) -> None:
+        """Kills the process, which holds no state, and waits for its end."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _failure(self) -> RegistryError:
+        """Returns the error of a picture whose process has ended without an answer."""
+        status = self._process.wait()
+        if status == -signal.SIGPROF:
+            return ImageTooCostly(
+                f"decoding the picture takes more than {self._limits.cpu_s:g} s of CPU time "
+                "(limits.max_decode_seconds); scale it down, or save it as baseline JPEG"
+            )
+        if status in (-signal.SIGKILL, -signal.SIGTERM):  # the system is out of memory, or an operator stopped it
+            return ImageTooCostly("the process that decoded the picture was killed; scale the picture down")
+        return ImageUnreadable("the picture makes its decoder fail; convert it to baseline JPEG")
+
+
+def _environment() -> dict[str, str]:
+    """Returns the environment of a decoder: the import path, and no setting, which could be a secret."""
+    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
+    one_thread = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    return {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **one_thread, **KEPT_MEMORY}
