@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from service.api.http.disconnect import DisconnectAwareEngine
 from service.api.http.rate_limits import KeyRateLimiter
+from service.background_tasks import BackgroundTasks
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.access.keyring import KeyRing
 from service.gallery.enrolment.store import EnrolmentStore
@@ -45,6 +46,7 @@ class AppState:
 
     Attributes:
         owner: connections with the rights of the tables' owner; requests do not use them.
+        reserved: connections for API keys and readiness, which requests cannot occupy.
         bundles: the loaded models by id, the main one first.
         crop_cipher: None: there is no key to encrypt crops.
         keys_required: False: a caller without a key may do everything.
@@ -67,6 +69,8 @@ class AppState:
     uploads: Uploads
     import_root: Path | None
     rate_limiter: KeyRateLimiter
+    background: BackgroundTasks
+    reserved: Database
     keys: KeyRing
     keys_required: bool
     classifier: ClassifierSetup | None = None
@@ -122,7 +126,7 @@ class AppState:
 
     @property
     def readiness(self) -> Readiness:
-        return Readiness(self.database, self.release)
+        return Readiness(self.reserved, self.release)
 
     @property
     def monitoring(self) -> Monitoring:

@@ -103,10 +103,12 @@ def _shared_metrics(processes: int) -> Iterator[None]:
 def _run(factory: str, host: str, port: int, processes: int = 1, **options: Any) -> None:
     import uvicorn
 
+    from service.api.http.protocol import bounded_protocol
     from service.runtime.settings import load_settings
     from service.telemetry.logs import configuration
 
     _require_free(host, port)
+    settings = load_settings()
     uvicorn.run(
         factory,
         factory=True,
@@ -115,7 +117,8 @@ def _run(factory: str, host: str, port: int, processes: int = 1, **options: Any)
         workers=processes,
         timeout_graceful_shutdown=30,
         server_header=False,
-        log_config=configuration(load_settings().server.log_format),
+        http=bounded_protocol(settings.limits.headers_timeout_s),
+        log_config=configuration(settings.server.log_format),
         **options,
     )
 

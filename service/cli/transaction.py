@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import RegistryError, StartupError
 from service.gallery.storage import row_security, schema
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import BACKGROUND_S, Database
 from service.gallery.storage.server import database_url
 from service.runtime.settings import load_settings
 
@@ -34,7 +34,7 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot
     async def run(url: str) -> Result:
         database = Database(url)
         try:
-            async with database.transaction() as connection:
+            async with database.transaction(timeout_s=BACKGROUND_S) as connection:
                 if snapshot:
                     await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
                 await row_security.allow_all_collections(connection)

@@ -1,13 +1,13 @@
 """Collects items of concurrent callers into batches."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from service.background_tasks import cancel
 from service.errors import EngineBusy
 from service.telemetry.metrics import BATCHES
 
@@ -56,12 +56,15 @@ class Batcher(Generic[Item, Result]):
     async def start(self) -> None:
         self._task = asyncio.create_task(self._serve(), name="batcher")
 
+    @property
+    def failure(self) -> str | None:
+        """The reason why no batch will be processed any more, or None."""
+        return "the batch task has ended; restart the process" if self._task is not None and self._task.done() else None
+
     async def stop(self) -> None:
         """Raises EngineBusy in all waiting callers, and returns when the current batch is complete."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await cancel(self._task)
         self._stopped = True
         _fail(self._queue, _stopped)
         self._queue.clear()

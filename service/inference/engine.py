@@ -153,3 +153,8 @@ class HostedEngine(Engine, Protocol):
     def problem(self) -> str | None:
         """Reason why the engine cannot process pictures at present, or None."""
         ...
+
+    @property
+    def failure(self) -> str | None:
+        """Reason why the process must be restarted, or None."""
+        ...

@@ -51,7 +51,11 @@ class LocalEngine:
 
     @property
     def problem(self) -> str | None:
-        return None
+        return self.failure
+
+    @property
+    def failure(self) -> str | None:
+        return self._batcher.failure
 
     async def observe(self, images: Sequence[Picture]) -> list[Observation | RegistryError]:
         with self._waiting.places(images):

@@ -78,6 +78,10 @@ class RemoteEngine:
             )
         return "no worker can be reached"
 
+    @property
+    def failure(self) -> str | None:
+        return self._workers.failure
+
     async def observe(self, images: Sequence[Picture]) -> Results:
         if not images:
             return []

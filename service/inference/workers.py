@@ -5,13 +5,13 @@ would always use the same worker, and workers that are added later would get no 
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from service.background_tasks import cancel
 from service.telemetry.metrics import WORKERS
 
 REFRESH_INTERVAL_S = 0.5
@@ -61,9 +61,13 @@ class Workers:
 
     async def stop(self) -> None:
         if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+            await cancel(self._watcher)
+
+    @property
+    def failure(self) -> str | None:
+        """The reason why workers are not watched any more, or None."""
+        ended = self._watcher is not None and self._watcher.done()
+        return "the task that watches the workers has ended; restart the process" if ended else None
 
     @property
     def ready(self) -> list[Worker]:

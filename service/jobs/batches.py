@@ -12,14 +12,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import InternalError, JobNotFound, RegistryError, Unavailable
 from service.gallery.jobs import jobs
 from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import UNFINISHED, Job, JobRef, JobRow, JobState, RowResult, RowsTakenError, RowStatus
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import BACKGROUND_S, Database
 from service.jobs.queue import BATCH, PREPARE, Queue, task_arguments
 from service.telemetry.metrics import JOB_ROWS
 
@@ -90,11 +89,11 @@ class Jobs:
         await self._finish_if_done(job, job_ref)  # a job may have no row to process
 
     async def _start(self, job_ref: JobRef, write_rows: RowWriter) -> None:
-        async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+        scope = self.database.transaction(collection_id=job_ref.collection_id, timeout_s=BACKGROUND_S)
+        async with scope as connection:
             job = await jobs.get(connection, job_ref, lock=True)
             if job.state is not JobState.WAITING:
                 return
-            await connection.execute(text("SET LOCAL statement_timeout = 0"))
             total = await write_rows(connection, job_ref)
             await jobs.start(connection, job_ref, total)
             await enqueue_batches(self.queue, connection, job, 0, total - 1)

@@ -17,7 +17,7 @@ from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import Job, JobRef, JobState
 from service.gallery.people import collections, erasure, idempotency, model_coverage, model_migration
 from service.gallery.people.collections import Collection
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import BACKGROUND_S, Database
 from service.jobs.batches import enqueue_batches, enqueue_preparation
 from service.jobs.queue import QUEUE, Queue
 from service.jobs.reembedding import KIND
@@ -67,23 +67,23 @@ class Maintenance:
 
     async def _delete_responses(self) -> None:
         """Deletes expired responses of idempotent requests."""
-        async with self.database.transaction(all_collections=True) as connection:
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             await idempotency.purge(connection)
 
     async def _delete_jobs(self) -> None:
         """Fails abandoned jobs, and deletes finished jobs that are older than `keep_days`."""
-        async with self.database.transaction(all_collections=True) as connection:
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             await jobs.fail_abandoned(connection)
         deleted = 1
         while deleted:
-            async with self.database.transaction(all_collections=True) as connection:
+            async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
                 deleted = await jobs.purge(connection, self.keep_days)
 
     async def _fill_codes(self) -> None:
         """Computes missing binary codes of centroids, for example of those that an older release stored."""
         filled = 1
         while filled:
-            async with self.database.transaction(all_collections=True) as connection:
+            async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
                 filled = await centroids.fill_codes(connection)
 
     async def _maintain_indexes(self) -> None:
@@ -91,7 +91,7 @@ class Maintenance:
 
     async def _activate_models(self) -> None:
         """Activates secondary models that have `auto_activate` set, cover every identity and have their index."""
-        async with self.database.transaction(all_collections=True) as connection:
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             names = await model_migration.awaiting_activation(connection)
         for name in names:
             try:
@@ -100,9 +100,7 @@ class Maintenance:
                 log.info("the secondary model of collection %r is not activated yet: %s", name, error.detail)
 
     async def _activate(self, name: str) -> None:
-        async with self.database.transaction(all_collections=True) as connection:
-            # Counting the identities of a large collection may take longer than the statement timeout.
-            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             collection = await collections.get(connection, name)
             if not await self._is_ready(connection, collection):
                 return
@@ -128,17 +126,17 @@ class Maintenance:
     async def _erase_expired(self) -> None:
         """Erases identities whose `retain_until` has passed."""
         while True:
-            async with self.database.transaction(all_collections=True) as connection:
+            async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
                 expired = await erasure.expired(connection)
             for collection_id, identity_id in expired:
-                async with self.database.transaction(all_collections=True) as connection:
+                async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
                     await erasure.expire(connection, self.audit_trail, collection_id, identity_id)
             if len(expired) < erasure.EXPIRED_BATCH:
                 return
 
     async def _resume_jobs(self) -> None:
         """Enqueues tasks of unfinished jobs that have none. Backups contain the jobs, but not the queue."""
-        async with self.database.transaction(all_collections=True) as connection:
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             queued = await _queued(connection)
             for job in await jobs.unfinished(connection):
                 if job.id not in queued:
@@ -146,7 +144,7 @@ class Maintenance:
 
     async def sweep(self) -> None:
         """Deletes archives that no unfinished job needs. Every process does this for its own upload folder."""
-        async with self.database.transaction(all_collections=True) as connection:
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             unfinished = await jobs.unfinished(connection)
         await asyncio.to_thread(self.uploads.sweep, {job.id for job in unfinished}, ORPHAN_AGE_S)
 

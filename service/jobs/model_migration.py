@@ -15,7 +15,7 @@ from service.gallery.people import model_coverage, model_migration
 from service.gallery.people.collections import Collection
 from service.gallery.people.identities import Identity
 from service.gallery.people.model_coverage import Coverage
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import LONG_S, Database
 from service.gallery.storage.paging import PageCursor
 from service.jobs.batches import enqueue_preparation
 from service.jobs.queue import Queue
@@ -51,7 +51,10 @@ class ModelMigration:
 
     async def read(self, name: str) -> MigrationState:
         """Returns the state; takes about a second for a million identities. Raises CollectionNotFound."""
-        async with in_collection(self.database, name, "/name") as (connection, collection):
+        async with in_collection(self.database, name, "/name", timeout_s=LONG_S) as (
+            connection,
+            collection,
+        ):
             return await _state(connection, collection)
 
     async def start(self, name: str, model_id: str, auto_activate: bool, actor: Actor) -> Job:
@@ -60,7 +63,10 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict, ModelNotLoaded, RateNotCalibrated
         """
-        async with in_collection(self.database, name, "/name", lock="update") as (connection, collection):
+        async with in_collection(self.database, name, "/name", "update", LONG_S) as (
+            connection,
+            collection,
+        ):
             self._require_usable(collection, model_id)
             collection = await model_migration.start(connection, collection, model_id, auto_activate)
             job = await jobs.last(connection, collection.id, KIND, model_id)
@@ -78,7 +84,10 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict
         """
-        async with in_collection(self.database, name, "/name") as (connection, collection):
+        async with in_collection(self.database, name, "/name", timeout_s=LONG_S) as (
+            connection,
+            collection,
+        ):
             return await model_coverage.people_missing(connection, collection, limit, after)
 
     async def activate(self, name: str, model_id: str | None, force: bool, actor: Actor) -> MigrationState:
@@ -87,7 +96,10 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict, ModelIncomplete, ModelNotLoaded, RateNotCalibrated
         """
-        async with in_collection(self.database, name, "/name", lock="update") as (connection, collection):
+        async with in_collection(self.database, name, "/name", "update", LONG_S) as (
+            connection,
+            collection,
+        ):
             if model_id is None or model_id != collection.model_id:
                 _require_secondary(collection, model_id)
                 self._require_usable(collection, model_coverage.required(collection))
@@ -103,7 +115,10 @@ class ModelMigration:
         Raises:
             CollectionNotFound, Conflict, ModelIncomplete
         """
-        async with in_collection(self.database, name, "/name", lock="update") as (connection, collection):
+        async with in_collection(self.database, name, "/name", "update", LONG_S) as (
+            connection,
+            collection,
+        ):
             _require_secondary(collection, model_id)
             secondary = model_coverage.required(collection)
             deleted = await model_migration.drop(connection, collection, force)

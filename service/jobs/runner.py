@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from service.background_tasks import cancel
 from service.errors import Unavailable
 from service.jobs.queue import OUTAGES, Queue
 
@@ -41,10 +42,8 @@ async def _work(queue: Queue, interval_s: float, local_maintenance: Callable[[],
             task.result()
     finally:
         for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+            with contextlib.suppress(Exception):  # `_work` raises the error of the task that ended first
+                await cancel(task)
 
 
 async def _maintain(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:

@@ -8,23 +8,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CollectionNotFound, NotFound
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection, Lock
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import TRANSACTION_TIMEOUT_S, Database
 
 
 @asynccontextmanager
 async def in_collection(
-    database: Database, name: str, pointer: str = "/collection", lock: Lock | None = None
+    database: Database,
+    name: str,
+    pointer: str = "/collection",
+    lock: Lock | None = None,
+    timeout_s: float = TRANSACTION_TIMEOUT_S,
 ) -> AsyncIterator[tuple[AsyncConnection, Collection]]:
     """Opens a transaction and reads the collection. A NotFound error of the block gets the collection's name.
 
     Args:
         pointer: JSON pointer of the collection's name in the request.
         lock: lock the collection's row until the transaction ends; None: do not lock it.
+        timeout_s: time limit of the transaction in seconds.
 
     Raises:
         CollectionNotFound, DatabaseUnavailable
     """
-    async with database.transaction() as connection:
+    async with database.transaction(timeout_s=timeout_s) as connection:
         collection = await collections.get(connection, name, pointer, lock)
         try:
             yield connection, collection

@@ -10,7 +10,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections, crops
 from service.gallery.people.collections import Collection
 from service.gallery.search.search import count
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import LONG_S, Database
 from service.recognition.decision import DecisionResolver
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.policies import DuplicatePolicy
@@ -65,7 +65,7 @@ class CollectionAdministration:
         Raises:
             CollectionNotFound, ModelNotLoaded, RateNotCalibrated, CropsUnavailable
         """
-        async with self.database.transaction() as connection:
+        async with self.database.transaction(timeout_s=LONG_S) as connection:
             collection = await collections.get(connection, name, "/name", lock="update")
             for model_id in filter(None, (collection.model_id, collection.secondary_model_id)):
                 self._require_supported(settings, model_id)

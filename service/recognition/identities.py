@@ -17,7 +17,7 @@ from service.gallery.people.identities import Identity
 from service.gallery.people.subject_data import SubjectData
 from service.gallery.people.templates import StoredTemplate
 from service.gallery.search.filters import condition_of
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import LONG_S, Database
 from service.gallery.storage.paging import PageCursor
 from service.recognition.collection_access import in_collection
 from service.recognition.read_audit import ReadAuditBuffer
@@ -67,13 +67,13 @@ class IdentityAdministration:
 
     async def erase(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> Receipt:
         """Deletes an identity with everything that is stored about it. Raises IdentityNotFound."""
-        async with in_collection(self.database, collection) as (connection, current):
+        async with in_collection(self.database, collection, timeout_s=LONG_S) as (connection, current):
             return await erasure.erase(connection, self.audit_trail, current.id, identity_id, actor)
 
     async def export(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> SubjectData:
         """Returns everything that is stored about an identity, with decrypted crops. Raises IdentityNotFound."""
         await self.read_audit.flush()
-        async with in_collection(self.database, collection) as (connection, current):
+        async with in_collection(self.database, collection, timeout_s=LONG_S) as (connection, current):
             data = await subject_data.read(connection, current.id, identity_id)
             await self.audit_trail.append(connection, current.id, [Event(Action.EXPORT, actor, identity_id)])
         return await asyncio.to_thread(subject_data.decrypted, data, self.crop_cipher)
@@ -94,7 +94,7 @@ class IdentityAdministration:
         Raises:
             IdentityNotFound, TemplateNotFound
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, current):
+        async with in_collection(self.database, collection, lock="share", timeout_s=LONG_S) as (connection, current):
             await identities.lock(connection, current.id, identity_id)
             remaining = await templates.remove(connection, current.id, identity_id, template_id)
             event = Event(Action.DELETE_TEMPLATE, actor, identity_id, {"left": remaining})
@@ -109,7 +109,7 @@ class IdentityAdministration:
         Raises:
             IdentityNotFound
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, current):
+        async with in_collection(self.database, collection, lock="share", timeout_s=LONG_S) as (connection, current):
             moved = await merge_split_move.merge(connection, current.id, target, sources)
             merged = await identities.get(connection, current.id, target)
             event = Event(Action.MERGE, actor, target, {"identities": sorted(map(str, sources))})
@@ -131,7 +131,7 @@ class IdentityAdministration:
         Raises:
             IdentityNotFound, IdentityExists, TemplateNotFound, NoTemplateLeft
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, current):
+        async with in_collection(self.database, collection, lock="share", timeout_s=LONG_S) as (connection, current):
             scope = connection, current, source, template_ids
             created = await merge_split_move.split(*scope, external_id, label, metadata)
             event = Event(Action.SPLIT, actor, source, {"identity": str(created)})
@@ -145,7 +145,7 @@ class IdentityAdministration:
             CollectionNotFound, IdentityNotFound, IdentityExists
             OtherModel: the active models of the collections differ.
         """
-        async with in_collection(self.database, collection, lock="share") as (connection, current):
+        async with in_collection(self.database, collection, lock="share", timeout_s=LONG_S) as (connection, current):
             destination = await gallery_collections.get(connection, target, "/to", lock="share")
             if destination.model_id != current.model_id:
                 raise OtherModel(

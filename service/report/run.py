@@ -10,7 +10,7 @@ import numpy as np
 from service.errors import RateNotCalibrated, RegistryError, StartupError
 from service.gallery.people import collections, templates
 from service.gallery.search.search import count
-from service.gallery.storage.database import Database
+from service.gallery.storage.database import BACKGROUND_S, Database
 from service.gallery.storage.schema import schema_problem, this_release
 from service.recognition.decision import OUTLIER_FMR, Decision, DecisionPolicy, DecisionResolver
 from service.recognition.operating_point import Comparisons, OperatingPoint
@@ -87,7 +87,7 @@ async def _load(
 ) -> Loaded:
     database = Database(url, pool_size=1)
     try:
-        async with database.transaction() as connection:
+        async with database.transaction(timeout_s=BACKGROUND_S) as connection:
             if problem := await schema_problem(connection, this_release()):
                 raise StartupError(f"the database is not ready: {problem}")
             collection = await collections.get(connection, name)

@@ -1,6 +1,5 @@
 """Composition root of the API: routes, middleware, and the lifespan that opens and closes the long-lived parts."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -10,9 +9,12 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
+from service.api.http.admission import Admission, AdmissionLimits
 from service.api.http.middleware import BodyLimit, RequestId, RequestMetrics, SameOrigin
+from service.api.http.open_access import OpenAccess
 from service.api.http.problems import install_handlers
 from service.api.http.query_parameters import refuse_unknown_parameters
+from service.api.http.security_headers import SecurityHeaders
 from service.api.openapi import install_openapi, operation_id
 from service.api.routes import (
     audit,
@@ -31,7 +33,7 @@ from service.api.routes import (
     verification,
 )
 from service.runtime.jobs import run_jobs
-from service.runtime.parts import cancel, open_state
+from service.runtime.parts import open_state
 from service.runtime.settings import Settings, load_settings
 from service.runtime.startup import StartupFailureMessage
 from service.runtime.tracing import Tracing
@@ -64,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with contextlib.AsyncExitStack() as stack:
             state = await stack.enter_async_context(open_state(settings))
             if settings.jobs.in_api:
-                stack.push_async_callback(cancel, asyncio.create_task(run_jobs(settings, state)))
+                state.background.start(run_jobs(settings, state), "job runner")
             stack.enter_context(tracing.of(state.database, state.owner))
             app.state.registry = state
             yield
@@ -94,11 +96,21 @@ def from_environment() -> ASGIApp:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    archives = {f"{jobs.router.prefix}{jobs.ENROLMENTS}": settings.limits.max_archive_bytes}
-    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, archives=archives)
+    limits, server = settings.limits, settings.server
+    uploads = f"{jobs.router.prefix}{jobs.ENROLMENTS}"
+    admitted = AdmissionLimits(
+        limits.max_concurrent_requests, limits.max_bytes_in_flight, limits.body_timeout_s, limits.idle_timeout_s
+    )
+    # The middleware that is added last sees a request first.
+    app.add_middleware(Admission, limits=admitted, streamed=frozenset({(uploads, jobs.ZIP)}))
+    sizes = {"max_bytes": limits.max_body_bytes, "max_json_bytes": limits.max_json_bytes}
+    app.add_middleware(BodyLimit, **sizes, archives={uploads: limits.max_archive_bytes})
+    if not server.keys_required:
+        app.add_middleware(OpenAccess, behind_proxy=server.allow_unauthenticated)
     # Without keys every page in a local browser could use the service; then the Host header is checked as well.
-    is_open = settings.server.on_loopback and not settings.server.keys_required
+    is_open = server.on_loopback and not server.keys_required
     app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if is_open else None)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     app.add_middleware(RequestMetrics)
 

@@ -18,14 +18,16 @@ from service.inference.bundle import embedding_fingerprint
 from service.inference.manifest import EmbedderManifest
 from service.runtime.settings import Settings
 
+RESERVED_CONNECTIONS, RESERVED_TIMEOUT_S = 2, 2.0
 log = logging.getLogger(__name__)
 
 
-async def open_databases(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Database, Database]:
+async def open_databases(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Database, Database, Database]:
     """Opens the database and migrates the schema if the settings require it.
 
     Returns:
-        Connections of the tables' owner, for building indexes, and connections with the rights of the service's role.
+        Connections of the tables' owner, for building indexes; connections with the rights of the service's role; and
+        two more of these, which are reserved for API keys and readiness.
 
     Raises:
         StartupError: the database is unreachable, or the schema cannot be migrated.
@@ -38,25 +40,33 @@ async def open_databases(settings: Settings, stack: contextlib.AsyncExitStack) -
     try:
         if settings.migrates_on_start:
             await asyncio.to_thread(schema.upgrade, owner_url, "head", settings.app_password)
-        database = await _restricted(settings, owner)
+        database, reserved = await _restricted(settings, owner)
     except (DatabaseUnavailable, OperationalError) as error:
         raise StartupError(f"The database is unreachable: {error.__cause__ or error}") from error
-    stack.push_async_callback(database.close)
-    return owner, database
+    for pool in (database, reserved):
+        stack.push_async_callback(pool.close)
+    return owner, database, reserved
 
 
-async def _restricted(settings: Settings, owner: Database) -> Database:
-    """Returns connections to which row-level security applies: `database.url`, or the service's role."""
-    size = settings.database.pool_size, settings.database.pool_timeout_s
+async def _restricted(settings: Settings, owner: Database) -> tuple[Database, Database]:
+    """Returns the two pools to which row-level security applies: that of requests, and the reserved one."""
+    url, role = await _restricted_login(settings, owner)
+    timeout_s = settings.database.pool_timeout_s
+    requests = Database(url, settings.database.pool_size, timeout_s, role)
+    return requests, Database(url, RESERVED_CONNECTIONS, min(timeout_s, RESERVED_TIMEOUT_S), role)
+
+
+async def _restricted_login(settings: Settings, owner: Database) -> tuple[str, str | None]:
+    """Returns the URL of `database.url` or of the service's role, and the role to assume after the login."""
     if settings.database.owner_url is not None:
-        return Database(settings.database_url or owner.url, *size)
+        return settings.database_url or owner.url, None
     async with owner.transaction() as connection:
         has_role = await row_security.exists(connection)
     if not has_role:
-        return Database(owner.url, *size)
+        return owner.url, None
     if settings.database_url is None:
-        return Database(row_security.app_role_url(owner.url), *size)
-    return Database(owner.url, *size, role=APP_ROLE)
+        return row_security.app_role_url(owner.url), None
+    return owner.url, APP_ROLE
 
 
 async def prepare_gallery(

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from service.api.state import AppState
+from service.background_tasks import cancel
 from service.errors import DatabaseUnavailable, StorageFull
 from service.gallery.jobs.records import Job
 from service.jobs import bulk_enrolment, reembedding, runner
@@ -18,7 +19,7 @@ from service.jobs.maintenance import Maintenance
 from service.jobs.queue import BATCH, MAINTAIN, PREPARE, Queue, Work
 from service.jobs.reembedding import Reembedding
 from service.jobs.sources import Archive, Folder, PictureSource
-from service.runtime.parts import cancel, open_state
+from service.runtime.parts import open_state
 from service.runtime.settings import Settings
 
 TOUCH_INTERVAL_S = 5
@@ -39,8 +40,9 @@ async def serve_jobs(settings: Settings, alive: Path | None = None) -> None:
         running = asyncio.create_task(run_jobs(settings, state))
         touching = asyncio.create_task(_touch(state, alive))
         stopping = asyncio.create_task(stopped.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (touching, stopping, running):
+        watched = {running, stopping} if alive is None else {running, stopping, touching}
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, touching, running):
             await cancel(task)
 
 

@@ -5,10 +5,10 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from service.api.http.rate_limits import KeyRateLimiter
 from service.api.state import AppState
+from service.background_tasks import BackgroundTasks
 from service.errors import DatabaseUnavailable, StartupError
 from service.gallery.access.keyring import KeyRing
 from service.gallery.search.search import GallerySizes
@@ -51,7 +51,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         # The models load while the database starts; each takes about a second.
         loading = asyncio.create_task(asyncio.to_thread(build_engine, settings, manifests))
         try:
-            owner, database = await open_databases(settings, stack)
+            owner, database, reserved = await open_databases(settings, stack)
             engine: HostedEngine = await loading
         finally:
             loading.cancel()
@@ -62,7 +62,9 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         audit_trail = open_audit_trail(settings)
         read_audit = ReadAuditBuffer(database, audit_trail)
         stack.push_async_callback(_flush, read_audit)
-        stack.push_async_callback(cancel, asyncio.create_task(read_audit.run()))
+        background = BackgroundTasks()
+        stack.push_async_callback(background.stop)
+        background.start(read_audit.run(), "audit of read operations")
         precision = settings.inference.precision
         policies = _policies(manifests, precision, settings.recognition.fmr)
         yield AppState(
@@ -81,18 +83,13 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             queue=Queue(database.url),
             uploads=Uploads(settings.uploads_folder),
             import_root=settings.jobs.import_root,
-            rate_limiter=KeyRateLimiter(settings.server.rate_limit),
-            keys=KeyRing(database),
+            rate_limiter=KeyRateLimiter(settings.server.rate_limit, settings.limits.max_concurrent_requests_per_key),
+            background=background,
+            reserved=reserved,
+            keys=KeyRing(reserved),
             keys_required=settings.server.keys_required,
             classifier=_classifier(settings, manifests),
         )
-
-
-async def cancel(task: "asyncio.Task[Any]") -> None:
-    """Cancels a task and waits for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 async def _flush(read_audit: ReadAuditBuffer) -> None:

@@ -71,7 +71,35 @@ class JobSettings(Strict):
 class LimitSettings(Strict):
     """Limits of requests."""
 
-    max_body_bytes: int = Field(32 * 1024**2, ge=1024, description="maximum size of a request's body in bytes")
+    max_body_bytes: int = Field(
+        32 * 1024**2, ge=1024, description="maximum size in bytes of a request's body that contains pictures"
+    )
+    max_json_bytes: int = Field(
+        1024**2, ge=1024, description="maximum size in bytes of a request's body without pictures"
+    )
+    max_bytes_in_flight: int = Field(
+        64 * 1024**2,
+        ge=1024,
+        description="maximum size in bytes of all bodies that a process receives or holds at the same time; a request "
+        "beyond that gets 503. A body takes up to four times its size in memory while it is parsed",
+    )
+    max_concurrent_requests: int = Field(
+        64, ge=1, description="concurrent requests of a process, except health checks; a request beyond that gets 503"
+    )
+    max_concurrent_requests_per_key: int = Field(
+        32, ge=1, description="concurrent requests of an API key in a process; a request beyond that gets 503"
+    )
+    headers_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="seconds in which the headers of a request must arrive; the connection is then closed",
+    )
+    body_timeout_s: float = Field(
+        60.0, gt=0, description="seconds in which the body of a request must arrive, except archives"
+    )
+    idle_timeout_s: float = Field(
+        20.0, gt=0, description="seconds without progress after which a request is ended that sends or reads too slowly"
+    )
     max_image_bytes: int = Field(20 * 1024**2, ge=1024, description="maximum size of a picture in bytes")
     max_archive_bytes: int = Field(
         4 * 1024**3, ge=1024, description="maximum size of a bulk enrolment's zip archive in bytes"
@@ -86,3 +114,9 @@ class LimitSettings(Strict):
         1024, ge=64, description="maximum memory for decoding a picture in MiB; 50 megapixels need 350, as WebP 750"
     )
     max_faces: int = Field(64, ge=1, description="maximum number of faces of a picture that are embedded")
+    max_candidates: int = Field(
+        2000, ge=1, description="maximum number of candidates of a search: faces of the picture times `top_k`"
+    )
+    max_response_bytes: int = Field(
+        8 * 1024**2, ge=1024, description="maximum size in bytes of a response, except exports and downloads of jobs"
+    )

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from service.api.http.disconnect import DisconnectAwareEngine
 from service.api.http.middleware import BodyLimit, RequestId
 from service.api.http.problems import install_handlers
-from service.errors import MalformedBody, StartupError, Unauthorized, WorkerModelMismatch
+from service.errors import EngineUnavailable, MalformedBody, StartupError, Unauthorized, WorkerModelMismatch
 from service.inference.bundle import read_embedder
 from service.inference.engine import Engine
 from service.inference.wire import MEDIA_TYPE, MODELS_HEADER, OBSERVE_PATH, pack_results, unpack_images
@@ -106,6 +106,8 @@ async def healthz() -> Alive:
 @router.get("/readyz", dependencies=[Depends(require_token)])
 async def readyz(request: Request) -> dict[str, str]:
     """Reports that the models are loaded. A caller that names models gets 409 if one is missing."""
+    if (failure := request.app.state.engine.failure) is not None:
+        raise EngineUnavailable(failure)
     if MODELS_HEADER in request.headers:
         require_models(request)
     return {"status": "ready", "models": request.app.state.models}

@@ -1,7 +1,7 @@
 """Authenticates requests by API keys and checks their permissions."""
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from service.errors import NotAllowed, Unauthorized
 from service.gallery.access.api_keys import ApiKey
 from service.gallery.access.audit_entries import Actor
 from service.gallery.access.scopes import Scope
+from service.gallery.storage.connection_shares import CALLER
 
 HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
 BEARER = HTTPBearer(auto_error=False)
@@ -71,30 +72,35 @@ class Access:
             )
 
 
-def require(scope: Scope | None) -> Callable[..., Awaitable[Access]]:
+def require(scope: Scope | None) -> Callable[..., AsyncIterator[Access]]:
     """Returns a FastAPI dependency that requires a key with the scope; None: any key.
 
     The dependency runs before the body is read. It checks every key that is sent, even if the service requires none. It
-    raises Unauthorized, TooManyRequests or NotAllowed.
+    raises Unauthorized, TooManyRequests, ServerBusy or NotAllowed.
     """
 
     async def access(
+        request: Request,
         state: State,
         header: Annotated[str | None, Depends(HEADER)],
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
-    ) -> Access:
+    ) -> AsyncIterator[Access]:
         secret = header or (bearer.credentials if bearer is not None else None)
         if secret is None:
             if not state.keys_required:
-                return Access(None)
+                yield Access(None)
+                return
             raise Unauthorized("send an API key as `X-API-Key: ir_…` or `Authorization: Bearer ir_…`")
         if (key := await state.keys.find(secret)) is None:
             raise Unauthorized("the API key is unknown, has expired or was revoked")
+        request.scope["key_id"] = str(key.id)
         state.rate_limiter.check(key)
         access = Access(key)
         if scope is not None:
             access.require_scope(scope)
-        return access
+        with state.rate_limiter.running(key):
+            CALLER.set(key.id)
+            yield access
 
     return access
 

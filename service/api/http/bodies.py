@@ -1,6 +1,7 @@
 """Reads the body of a request, JSON or multipart, into one document."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -9,6 +10,7 @@ from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from service.api.http.json_limits import count_elements, read_json, require_few
 from service.api.http.problems import EMPTY_BODY
 from service.errors import InvalidFilter, MalformedBody, UnsupportedMediaType
 
@@ -20,8 +22,10 @@ JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b", "filter", "embeddin
 THREAD_FROM_BYTES = 256 * 1024
 """A larger JSON body is parsed on another thread, so that the event loop stays responsive."""
 MAX_PARTS = 128
-MAX_FIELD = 1024**3
+MAX_FIELD = 4 * 1024**2
 """Bytes of a text field. `limits.max_body_bytes` limits the whole body before it is parsed."""
+_PARSER = ThreadPoolExecutor(1, thread_name_prefix="parse")
+"""Parses large bodies one at a time: each takes up to three times its size in memory."""
 
 
 class _InMemoryParser(MultiPartParser):
@@ -46,12 +50,12 @@ async def read_body(request: Request, document: type[Body]) -> Body:
     if kind == MULTIPART:
         return document.model_validate(await _read_form(request))
     if kind == JSON or kind.endswith("+json"):
-        body = await request.body()
+        body = await read_json(request)
         if not body:
             raise MalformedBody(EMPTY_BODY)
         if len(body) < THREAD_FROM_BYTES:
             return document.model_validate_json(body)
-        return await asyncio.to_thread(document.model_validate_json, body)
+        return await asyncio.get_running_loop().run_in_executor(_PARSER, document.model_validate_json, body)
     if not kind and not await request.body():
         return document.model_validate({})
     raise UnsupportedMediaType(
@@ -101,7 +105,9 @@ async def _values(form: FormData) -> dict[str, Any]:
 
 
 def _from_json(name: str, value: str | bytes) -> Any:
+    text = value.encode() if isinstance(value, str) else value
+    require_few(count_elements(text))
     try:
-        return from_json(value)
+        return from_json(text)
     except ValueError:
         raise MalformedBody(f"the form's field {name!r} must contain JSON", pointer=f"/{name}") from None

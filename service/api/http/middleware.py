@@ -17,6 +17,8 @@ from service.telemetry.metrics import REQUESTS
 
 REQUEST_ID = "x-request-id"
 METHODS = {"GET", "POST", "PATCH", "DELETE"}
+PICTURE_PATHS = re.compile(r"/(register|verify|search|embed|predict|identities/[^/]+/corrections)")
+"""Paths of the operations whose bodies may contain pictures."""
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -78,9 +80,11 @@ class RequestMetrics:
             seconds = time.perf_counter() - started
             REQUESTS.labels(operation, status).observe(seconds)
             milliseconds, request_id = round(seconds * 1000, 1), scope.get("request_id")
+            key_id = scope.get("key_id")
             fields = {"operation": operation, "status": status, "ms": milliseconds, "request_id": request_id}
-            text = "%s %s in %.1f ms, request %s"
-            logs.access.info(text, operation, status, milliseconds, request_id, extra=fields)
+            text = "%s %s in %.1f ms, request %s, key %s"
+            extra = fields | {"key_id": key_id}
+            logs.access.info(text, operation, status, milliseconds, request_id, key_id or "none", extra=extra)
 
 
 class SameOrigin:
@@ -130,13 +134,16 @@ class BodyLimit:
     """Refuses a request whose body exceeds a limit, by its Content-Length or by the bytes that arrive.
 
     Args:
-        max_bytes: limit for all bodies except archives.
+        max_bytes: limit of bodies with pictures.
+        max_json_bytes: limit of all other bodies, except archives.
         archives: limits in bytes for zip files, by path. The routes of these paths write the zip file to disk in parts.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, archives: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, max_json_bytes: int | None = None, archives: Mapping[str, int] | None = None
+    ) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._max_bytes, self._max_json_bytes = max_bytes, max_json_bytes
         self._archives = archives or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,8 +171,10 @@ class BodyLimit:
 
     def _limit(self, path: str, headers: Headers) -> tuple[int, str]:
         """Returns the limit in bytes and the advice for a larger body."""
-        if path not in self._archives:
+        if self._max_json_bytes is None or PICTURE_PATHS.fullmatch(path):
             return self._max_bytes, "send fewer or smaller pictures, or raise limits.max_body_bytes"
+        if path not in self._archives:
+            return self._max_json_bytes, "send less, or raise limits.max_json_bytes"
         if headers.get("content-type", "").partition(";")[0].strip().lower() == "application/zip":
             return self._archives[path], "split it into several archives, or raise limits.max_archive_bytes"
-        return self._max_bytes, "send an archive as the body, with Content-Type application/zip"
+        return self._max_json_bytes, "send an archive as the body, with Content-Type application/zip"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from service.api.http.access import MetricsAccess
 from service.api.state import State
+from service.errors import Unavailable
 from service.telemetry import exposition
 
 router = APIRouter(tags=["health"])
@@ -36,6 +37,8 @@ async def readyz(state: State) -> Ready:
 
     A service without a reachable worker is ready: identities can be read and erased, but pictures get 503.
     """
+    if (problem := state.background.problem or state.engine.failure) is not None:
+        raise Unavailable(problem)
     revision = await state.readiness.check()
     problem = state.engine.problem or "ready"
     return Ready(model_id=state.engine.model_id, schema_revision=revision, inference=problem)

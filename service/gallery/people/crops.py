@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, select, text, tuple_, update
+from sqlalchemy import exists, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,7 +52,6 @@ async def delete(
 
 async def delete_all(connection: AsyncConnection, collection_id: uuid.UUID) -> int:
     """Deletes all crops of a collection and returns their number."""
-    await connection.execute(text("SET LOCAL statement_timeout = 0"))
     return (await connection.execute(sql_delete(crop).where(crop.c.collection_id == collection_id))).rowcount
 
 

@@ -1,6 +1,6 @@
 """Model migration: a secondary model beside a collection's active one, and the exchange of the two."""
 
-from sqlalchemy import delete, exists, func, select, text
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import Conflict, ModelIncomplete
@@ -44,7 +44,6 @@ async def activate(connection: AsyncConnection, collection: Collection, force: b
         ModelIncomplete
     """
     model_id = required(collection)
-    await connection.execute(text("SET LOCAL statement_timeout = 0"))
     covered = await coverage(connection, collection)
     if not (covered.complete or force):
         raise ModelIncomplete(
@@ -74,7 +73,6 @@ async def drop(connection: AsyncConnection, collection: Collection, force: bool 
         ModelIncomplete
     """
     model_id = required(collection)
-    await connection.execute(text("SET LOCAL statement_timeout = 0"))
     if not force and (count := await _known_only_to_secondary(connection, collection, model_id)):
         raise ModelIncomplete(
             f"{count} identities have templates of the model {model_id!r} only, and no search would return them; "

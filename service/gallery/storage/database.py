@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from sqlalchemy import AsyncAdaptedQueuePool, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -11,9 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from service.errors import DatabaseUnavailable
 from service.gallery.storage import row_security
+from service.gallery.storage.connection_shares import ConnectionShares
+from service.gallery.storage.deadlines import DeadlineConnection, deadline
 
 CONNECT_TIMEOUT_S = 3
-STATEMENT_TIMEOUT_S = 30
+STATEMENT_TIMEOUT_S = 5
+"""Time limit that the server enforces for each statement of an ordinary transaction."""
+TRANSACTION_TIMEOUT_S = 8.0
+"""Time limit that the client enforces for the statements of an ordinary transaction together."""
+LONG_S = 120.0
+"""Time limit of transactions that may change all templates of an identity or all identities of a collection."""
+BACKGROUND_S = 6 * 3600.0
+"""Time limit of transactions that no request waits for."""
 OUTAGE_CLASSES = {"08", "40", "53", "55", "57"}
 """SQLSTATE classes: connection exception, rollback, insufficient resources, lock, operator intervention."""
 
@@ -21,12 +30,16 @@ OUTAGE_CLASSES = {"08", "40", "53", "55", "57"}
 class Database:
     """A pool of connections to one PostgreSQL database.
 
+    One API key uses at most half of the connections at the same time.
+
     Args:
         role: every connection assumes the rights of this role (`SET role`).
     """
 
     def __init__(self, url: str, pool_size: int = 10, pool_timeout_s: float = 5.0, role: str | None = None) -> None:
         self.url = url
+        self._pool_timeout_s = pool_timeout_s
+        self._shares = ConnectionShares(max(1, pool_size // 2))
         options = f"-c statement_timeout={STATEMENT_TIMEOUT_S}s" + (f" -c role={role}" if role else "")
         self.engine: AsyncEngine = create_async_engine(
             url,
@@ -36,10 +49,11 @@ class Database:
             # Replaces a connection that broke while it was idle before a request uses it.
             pool_pre_ping=True,
             connect_args={
+                "async_creator_fn": DeadlineConnection.connect,
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "identity-registry",
-                # Bounds how long a client waits for a server that no longer answers.
-                "tcp_user_timeout": STATEMENT_TIMEOUT_S * 1000,
+                # Bounds how long a connection waits for a machine that is gone, for operations without a deadline.
+                "tcp_user_timeout": 30_000,
                 "options": options,
             },
             hide_parameters=True,
@@ -47,13 +61,17 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, collection_id: uuid.UUID | None = None, all_collections: bool = False
+        self,
+        collection_id: uuid.UUID | None = None,
+        all_collections: bool = False,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> AsyncIterator[AsyncConnection]:
         """Opens one transaction, commits it at the end of the block, and rolls it back if the block raises.
 
         Args:
             collection_id: row-level security shows the rows of this collection. `collections.get` adds others.
             all_collections: row-level security shows the rows of all collections.
+            timeout_s: time limit of the whole transaction in seconds. It holds even if the server does not respond.
 
         Raises:
             DatabaseUnavailable: no connection is free or can be opened, the connection broke, or the server lacks
@@ -61,15 +79,13 @@ class Database:
         """
         committing = False
         try:
-            async with self.engine.connect() as connection, connection.begin():
+            async with self._begin(timeout_s) as connection:
                 if collection_id is not None:
                     await row_security.allow_collection(connection, collection_id)
                 if all_collections:
                     await row_security.allow_all_collections(connection)
                 yield connection
                 committing = True
-        except (PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable("all database connections are in use, or no connection can be opened") from error
         except DBAPIError as error:
             if not _is_outage(error):
                 raise
@@ -79,6 +95,23 @@ class Database:
                 else "changed nothing"
             )
             raise DatabaseUnavailable(f"the database is unreachable or overloaded; the request {outcome}") from error
+
+    @asynccontextmanager
+    async def _begin(self, timeout_s: float) -> AsyncIterator[AsyncConnection]:
+        """Opens a transaction. Only errors of this function, and not those of the block, mean an outage."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._shares.share(self._pool_timeout_s))
+                stack.enter_context(deadline(timeout_s))
+                connection = await stack.enter_async_context(self.engine.connect())
+                await stack.enter_async_context(connection.begin())
+                if timeout_s > TRANSACTION_TIMEOUT_S:
+                    await connection.execute(text(f"SET LOCAL statement_timeout = '{timeout_s:.0f}s'"))
+            except (PoolTimeout, OSError) as error:
+                raise DatabaseUnavailable(
+                    "all database connections are in use, or no connection can be opened"
+                ) from error
+            yield connection
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:
