@@ -4,11 +4,14 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.enrolment import store as enrolment
 from service.gallery.enrolment.records import AddedTemplate, NewTemplate
 from service.gallery.people.collections import Collection
+from service.gallery.search.nearest import SearchOptions, nearest
+from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.storage.database import Database
 
 DIM = 16
@@ -25,8 +28,9 @@ async def create_identity(
     connection: AsyncConnection, collection_id: uuid.UUID, external_id: str, **values: object
 ) -> uuid.UUID:
     """Inserts or locks an identity and returns its id."""
-    row, _ = await enrolment.lock_or_create(connection, collection_id, external_id, **values)
-    return row.id
+    locked = await enrolment.lock_or_create(connection, collection_id, external_id, **values)
+    assert locked is not None
+    return locked[0].id
 
 
 async def add_templates(
@@ -79,3 +83,16 @@ def _templates(model_id: str, embeddings: np.ndarray, sources: Sequence[bytes]) 
         NewTemplate(model_id, source, embedding, BOX, 0.9, 0.5)
         for source, embedding in zip(sources, embeddings, strict=True)
     ]
+
+
+async def nearest_to(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    probe: np.ndarray,
+    top_k: int,
+    condition: ColumnElement[bool] | None = None,
+    plan: SearchPlan | None = None,
+) -> SearchResult:
+    """Searches with one probe of the model `tiny`."""
+    [result] = await nearest(connection, collection_id, "tiny", [probe], SearchOptions(top_k), condition, plan)
+    return result

@@ -27,7 +27,7 @@ from service.embedded_postgres.lease import EmbeddedPostgres
 from service.gallery.index import hnsw
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection
-from service.gallery.search.search import nearest
+from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.storage import row_security, schema
 from service.gallery.storage.database import Database
 from tools.bulk_load import MODEL, copy_people
@@ -130,7 +130,7 @@ async def _run_searches(
         collection = collection_of(row)
         started = time.perf_counter()
         async with database.transaction(collection_id=collection.id) as connection:
-            result = await nearest(connection, collection.id, MODEL, probe, TOP_K)
+            [result] = await nearest(connection, collection.id, MODEL, [probe], SearchOptions(TOP_K))
         times.append(time.perf_counter() - started)
         plan = result.plan
         for rank, candidate in enumerate(result.candidates):

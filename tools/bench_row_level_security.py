@@ -26,7 +26,7 @@ from service.gallery.index import hnsw
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.search.filters import condition_of
-from service.gallery.search.search import nearest
+from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.storage import row_security, schema
 from service.gallery.storage.database import Database
 from tools.bulk_load import MODEL, copy_people
@@ -87,7 +87,7 @@ async def _search_ms(
 ) -> float:
     started = time.perf_counter()
     async with database.transaction(collection_id=collection.id) as connection:
-        await nearest(connection, collection.id, MODEL, probe, TOP_K, condition)
+        await nearest(connection, collection.id, MODEL, [probe], SearchOptions(TOP_K), condition)
     return 1000 * (time.perf_counter() - started)
 
 

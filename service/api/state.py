@@ -25,6 +25,7 @@ from service.jobs.monitoring import Monitoring
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
 from service.recognition.audit_queries import AuditQueries
+from service.recognition.candidates import ResponseLimits
 from service.recognition.collections import CollectionAdministration
 from service.recognition.corrections import Corrector
 from service.recognition.decision import DecisionResolver
@@ -50,6 +51,7 @@ class AppState:
         bundles: the loaded models by id, the main one first.
         crop_cipher: None: there is no key to encrypt crops.
         keys_required: False: a caller without a key may do everything.
+        max_templates: maximum number of templates of an identity under a model.
         classifier: None: no classifier is configured.
     """
 
@@ -73,6 +75,8 @@ class AppState:
     reserved: Database
     keys: KeyRing
     keys_required: bool
+    response_limits: ResponseLimits
+    max_templates: int
     classifier: ClassifierSetup | None = None
 
     @property
@@ -80,14 +84,14 @@ class AppState:
         return GallerySearch(self.database, self.sizes)
 
     def enroller(self, engine: Engine) -> Enroller:
-        store = EnrolmentStore(self.database, self.audit_trail, self.sizes)
+        store = EnrolmentStore(self.database, self.audit_trail, self.sizes, self.max_templates)
         return Enroller(store, engine, self.limits, self.resolver, self.resolver.outliers_below, self.crop_cipher)
 
     def verifier(self, engine: Engine) -> Verifier:
         return Verifier(self.search, engine, self.resolver, self.read_audit)
 
     def identifier(self, engine: Engine) -> Identifier:
-        return Identifier(self.search, engine, self.resolver, self.read_audit)
+        return Identifier(self.search, engine, self.resolver, self.read_audit, self.response_limits)
 
     def embedder(self, engine: Engine) -> Embedder:
         return Embedder(engine, self.resolver, self.read_audit)
@@ -100,7 +104,8 @@ class AppState:
 
     @property
     def identities(self) -> IdentityAdministration:
-        return IdentityAdministration(self.database, self.audit_trail, self.read_audit, self.crop_cipher)
+        parts = self.database, self.audit_trail, self.read_audit, self.response_limits, self.max_templates
+        return IdentityAdministration(*parts, self.crop_cipher)
 
     @property
     def models(self) -> ModelCatalogue:

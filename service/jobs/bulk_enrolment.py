@@ -161,6 +161,7 @@ class EnrolmentSession:
             next((row.metadata for row in rows if row.metadata is not None), None),
             [Picture(data, choice, cropped=cropped, background=True) for _, data in readable],
             force=job.request["force"],
+            may_manage=job.request.get("manages", False),
             may_identify=False,  # the stored detail of a row must not name other people: it may outlast their erasure
             actor=Actor.from_json(job.request["actor"]),
             record=record,

@@ -18,7 +18,6 @@ import numpy as np
 
 from service.errors import ModelNotLoaded, RateNotCalibrated
 from service.gallery.people.collections import Collection
-from service.gallery.search.results import Candidate
 from service.gallery.search.search import GallerySize
 from service.inference.calibration import Calibration, Interval, Precision, rate_of_many, rate_of_one
 from service.recognition.operating_point import (
@@ -83,10 +82,6 @@ class Decision:
     def accepts(self, score: float, templates: int = 1) -> bool:
         """Returns True if a score is a match. Raises RateNotCalibrated."""
         return score >= self.threshold_at(score, templates)
-
-    def matches(self, candidate: Candidate) -> bool:
-        """Returns True if the candidate is a match that no correction overrules. Raises RateNotCalibrated."""
-        return self.accepts(candidate.score, candidate.template_count) and not candidate.overruled
 
     def fmr_against(self, templates: int) -> Rate | None:
         """Returns the false match rate against an identity with this number of templates; None: it is unknown."""

@@ -1,17 +1,26 @@
 """The decision whether a new identity is a duplicate of another one, and the error that refuses it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.errors import DuplicatePerson, RateNotCalibrated
 from service.gallery.people.collections import Collection
 from service.gallery.search.results import Candidate
 from service.gallery.search.search import GallerySize
+from service.recognition.candidates import decide
 from service.recognition.decision import Decision, DecisionResolver
 from service.recognition.enrolment_records import EnrolmentRequest
 from service.recognition.operating_point import Comparisons, OperatingPoint
 
 
-def decision(resolver: DecisionResolver, collection: Collection, size: GallerySize, pictures: int) -> Decision:
+def predicate(
+    resolver: DecisionResolver, collection: Collection, size: GallerySize, pictures: int
+) -> Callable[[Candidate], bool]:
+    """Returns the function that returns True for duplicates. Raises RateNotCalibrated, ModelNotLoaded."""
+    decision = _decision(resolver, collection, size, pictures)
+    return lambda candidate: decide(decision, candidate).match
+
+
+def _decision(resolver: DecisionResolver, collection: Collection, size: GallerySize, pictures: int) -> Decision:
     """Returns the decision: at the FPIR `duplicate_fpir` if it is calibrated, else at the lowest measured FMR.
 
     Each of the new identity's pictures is compared with the whole gallery, and one match is enough.

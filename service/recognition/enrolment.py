@@ -17,7 +17,7 @@ from service.gallery.people.collections import Collection
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.idempotency import StoredResponse
 from service.inference.engine import Detection, Engine, Face, Floats, Observation, Picture, Sample
-from service.recognition import duplicates, samples
+from service.recognition import additions, duplicates, samples
 from service.recognition.decision import DecisionResolver
 from service.recognition.enrolment_records import (
     Enrolment,
@@ -141,6 +141,8 @@ class Enroller:
             encrypted_crops=encrypted_crops,
             duplicate_check=self._duplicate_check(collection, request, probes),
             actor=request.actor,
+            may_change=request.may_manage,
+            accepts=None if request.may_manage else additions.acceptance(self.resolver, collection),
             forced=request.force,
             rejected=sum(outcome.status == "rejected" for outcome in outcomes),
             idempotency_key=None if idempotency is None else idempotency.key,
@@ -166,7 +168,7 @@ class Enroller:
             return None
         return DuplicateCheck(
             probes=probes,
-            decide=lambda size: duplicates.decision(self.resolver, collection, size, len(probes)).matches,
+            decide=lambda size: duplicates.predicate(self.resolver, collection, size, len(probes)),
             refuse=(lambda candidates: duplicates.duplicate_person(request, candidates))
             if policy is DuplicatePolicy.REJECT
             else None,
@@ -183,6 +185,8 @@ class Enroller:
         return Enrolment(result.identity, result.created, images, result.duplicates)
 
     def _added(self, collection: Collection, outcome: ImageOutcome, added: AddedTemplate) -> ImageOutcome:
+        if added.rejection is not None:
+            return replace(outcome, status="rejected", error=added.rejection)
         return replace(
             outcome,
             status="duplicate" if added.id is None else "accepted",

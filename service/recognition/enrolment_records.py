@@ -81,6 +81,7 @@ class EnrolmentRequest:
     Attributes:
         force: enrol faces that the quality limits refuse.
         may_identify: the caller may learn which identities look alike.
+        may_manage: the caller may change existing identities, and add pictures that do not match them.
         record: writes additional rows in the transaction of the enrolment.
     """
 
@@ -91,6 +92,7 @@ class EnrolmentRequest:
     samples: Sequence[Sample]
     force: bool = False
     may_identify: bool = True
+    may_manage: bool = True
     idempotency: IdempotencyRequest | None = None
     retain_until: datetime | None = None
     actor: Actor = SERVICE

@@ -9,10 +9,12 @@ import numpy as np
 
 from service.gallery.access.audit_entries import SERVICE, Action, Actor, Event
 from service.gallery.index.centroids import centroid_of
+from service.gallery.search.nearest import SearchOptions
 from service.gallery.search.results import SearchResult
 from service.gallery.search.search import GallerySearch
 from service.inference.engine import Detection, Engine, Face, FaceChoice, Floats, Observation, Picture, Sample
 from service.recognition import samples
+from service.recognition.candidates import ResponseLimits, decide
 from service.recognition.decision import Decision, DecisionResolver
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.read_audit import ReadAuditBuffer
@@ -58,6 +60,7 @@ class IdentificationRequest:
     Attributes:
         samples: pictures of one person, which are fused into one probe.
         metadata_filter: as `service.gallery.search.filters` defines it.
+        with_metadata: return the metadata of the candidates.
         explain: include PostgreSQL's plan.
         is_list: the caller sent a list of pictures, to whose items the pointers of errors refer.
     """
@@ -67,6 +70,7 @@ class IdentificationRequest:
     requested: OperatingPoint | None
     top_k: int
     metadata_filter: Mapping[str, Any] | None = None
+    with_metadata: bool = True
     explain: bool = False
     is_list: bool = False
     actor: Actor = SERVICE
@@ -80,6 +84,7 @@ class Identifier:
     engine: Engine
     resolver: DecisionResolver
     read_audit: ReadAuditBuffer
+    limits: ResponseLimits
 
     async def identify(self, request: IdentificationRequest) -> Identification:
         """Returns the nearest identities of the chosen face, or of every face. Nothing is stored except audit events.
@@ -101,11 +106,13 @@ class Identifier:
             for result, pointer in zip(observed, _pointers(request), strict=True)
         ]
         faces = _probes(request, observations)
+        self.limits.require_candidates(len(faces), request.top_k)
         fused = [_fuse(group) for group in faces]
         started = time.perf_counter()
         probes = [probe for probe, _ in fused]
-        scope = collection, size, probes, request.top_k, request.metadata_filter
-        results = await self.search.run(*scope, request.explain)
+        options = SearchOptions(request.top_k, request.metadata_filter, request.with_metadata, request.explain)
+        results = await self.search.run(collection, size, probes, options)
+        self.limits.require_bytes(candidate.metadata for result in results for candidate in result.candidates)
         outliers_below = self.resolver.outliers_below[collection.model_id]
         elapsed_ms = (time.perf_counter() - started) * 1000
         matches = [
@@ -120,7 +127,7 @@ class Identifier:
         decision, matched = identification.decision, 0
         for match in identification.matches:
             candidates = match.result.candidates
-            is_match = any(map(decision.matches, candidates))
+            is_match = any(decide(decision, candidate).match for candidate in candidates)
             matched += is_match
             DECISIONS.labels("search", str(is_match).lower()).inc()
             if candidates:

@@ -3,14 +3,14 @@
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.errors import OtherModel
 from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections as gallery_collections
-from service.gallery.people import erasure, identities, merge_split_move, subject_data, templates
+from service.gallery.people import erasure, identities, merge_split_move, pruning, subject_data, templates
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.erasure import Receipt
 from service.gallery.people.identities import Identity
@@ -19,17 +19,22 @@ from service.gallery.people.templates import StoredTemplate
 from service.gallery.search.filters import condition_of
 from service.gallery.storage.database import LONG_S, Database
 from service.gallery.storage.paging import PageCursor
+from service.recognition.candidates import ResponseLimits
 from service.recognition.collection_access import in_collection
 from service.recognition.read_audit import ReadAuditBuffer
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityFilter:
-    """Selects the identities of a list by label, external id and metadata. None: the attribute is not compared."""
+    """Selects the identities of a list by label, external id and metadata. None: the attribute is not compared.
+
+    `with_metadata`: the response contains the metadata, so that its size is limited.
+    """
 
     label: str | None = None
     external_id: str | None = None
     metadata: Mapping[str, Any] | None = None
+    with_metadata: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class IdentityAdministration:
     database: Database
     audit_trail: AuditTrail
     read_audit: ReadAuditBuffer
+    limits: ResponseLimits
+    max_templates: int
     crop_cipher: CropCipher | None = None
 
     async def page(
@@ -48,7 +55,10 @@ class IdentityAdministration:
         condition = None if chosen.metadata is None else condition_of(chosen.metadata)
         async with in_collection(self.database, collection) as (connection, current):
             scope = connection, current.id, limit, after
-            return await identities.page(*scope, chosen.label, chosen.external_id, condition)
+            page = await identities.page(*scope, chosen.label, chosen.external_id, condition)
+        if chosen.with_metadata:
+            self.limits.require_bytes(item.metadata for item in page)
+        return page
 
     async def read(self, collection: str, identity_id: uuid.UUID) -> Identity:
         """Returns an identity. Raises CollectionNotFound, IdentityNotFound."""
@@ -112,6 +122,9 @@ class IdentityAdministration:
         async with in_collection(self.database, collection, lock="share", timeout_s=LONG_S) as (connection, current):
             moved = await merge_split_move.merge(connection, current.id, target, sources)
             merged = await identities.get(connection, current.id, target)
+            if merged.template_count > self.max_templates:
+                await pruning.prune(connection, current.id, target, current.model_id, self.max_templates)
+                merged = replace(merged, template_count=self.max_templates)
             event = Event(Action.MERGE, actor, target, {"identities": sorted(map(str, sources))})
             await self.audit_trail.append(connection, current.id, [event])
             return merged, moved

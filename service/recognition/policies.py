@@ -28,6 +28,15 @@ class DuplicatePolicy(StrEnum):
     """The identity is not enrolled, and the problem lists the duplicate candidates."""
 
 
+class AdditionPolicy(StrEnum):
+    """The pictures that a key without the scope `manage` may add to an existing identity."""
+
+    MATCH = "match"
+    """Those that match the identity at the collection's false match rate, or at the service's without one."""
+    ANY = "any"
+    """All pictures."""
+
+
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
     """The limits of each measure of `service.vision.sample.Quality`."""

@@ -20,6 +20,7 @@ from service.inference.engine import HostedEngine
 from service.inference.manifest import EmbedderManifest
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
+from service.recognition.candidates import ResponseLimits
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.models import LoadedBundle
 from service.recognition.operating_point import OperatingPoint
@@ -88,6 +89,8 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             reserved=reserved,
             keys=KeyRing(reserved),
             keys_required=settings.server.keys_required,
+            max_templates=settings.recognition.max_templates,
+            response_limits=ResponseLimits(settings.limits.max_candidates, settings.limits.max_response_bytes),
             classifier=_classifier(settings, manifests),
         )
 

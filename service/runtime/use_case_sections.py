@@ -11,6 +11,12 @@ class RecognitionSettings(Strict):
     """Decisions and the quality of enrolled faces."""
 
     fmr: float = Field(1e-3, gt=0, lt=1, description="false match rate of requests and collections without a rate")
+    max_templates: int = Field(
+        64,
+        ge=1,
+        description="maximum number of templates of an identity under a model; the templates that represent it best "
+        "are kept, by quality and diversity",
+    )
     duplicate_fpir: float = Field(
         0.01,
         gt=0,

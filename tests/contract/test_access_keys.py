@@ -118,10 +118,11 @@ def test_command_line_creates_lists_and_revokes_a_key() -> None:
 
 
 @pytest.mark.anyio
-async def test_known_key_is_accepted_while_the_database_is_unavailable(
+async def test_key_is_accepted_for_five_seconds_while_the_database_is_unavailable(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret, unknown = await asyncio.to_thread(new_key, Scope.METRICS), "ir_unknown"
+    """Nobody can tell during an outage whether a key was revoked."""
+    secret, unknown = await asyncio.to_thread(new_key, Scope.METRICS), f"ir_{'x' * 43}"
     available, unavailable = (
         Database(postgres_url),
         Database("postgresql+psycopg://u:p@127.0.0.1:1/x", pool_timeout_s=0.2),
@@ -129,13 +130,38 @@ async def test_known_key_is_accepted_while_the_database_is_unavailable(
     ring = keyring.KeyRing(available)
     key = await ring.find(secret)
     assert key is not None
-    monkeypatch.setattr(keyring, "CACHED_S", 0)
     ring._database = unavailable
     assert await ring.find(secret) == key
     with pytest.raises(DatabaseUnavailable):
         await ring.find(unknown)
-    monkeypatch.setattr(keyring, "CACHED_IN_OUTAGE_S", 0)
+    later = time.monotonic() + keyring.CACHED_S
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     with pytest.raises(DatabaseUnavailable):
         await ring.find(secret)
+    monkeypatch.undo()
     await available.close()
     await unavailable.close()
+
+
+@pytest.mark.anyio
+async def test_malformed_unknown_and_concurrent_secrets_cause_few_queries(postgres_url: str) -> None:
+    secret = await asyncio.to_thread(new_key, Scope.SEARCH)
+    database = Database(postgres_url)
+    ring, queries = keyring.KeyRing(database), []
+    transaction = database.transaction
+
+    def counted(**options: float) -> object:
+        queries.append(options)
+        return transaction(**options)
+
+    database.transaction = counted  # type: ignore[method-assign, assignment]
+    for malformed in ("", "ir_", "ir_short", f"xx_{'x' * 43}", f"ir_{'x' * 44}", f"ir_{'/' * 43}", "\udcff" * 46):
+        assert await ring.find(malformed) is None
+    assert queries == []
+    found = await asyncio.gather(*(ring.find(secret) for _ in range(20)))
+    assert {key.id for key in found if key is not None} == {found[0].id}  # type: ignore[union-attr]
+    assert len(queries) == 1
+    for _ in range(5):
+        assert await ring.find(f"ir_{'x' * 43}") is None
+    assert len(queries) == 2
+    await database.close()

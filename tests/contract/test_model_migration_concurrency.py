@@ -27,7 +27,7 @@ from service.recognition.identification import IdentificationRequest, Identifier
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.read_audit import ReadAuditBuffer
-from service.runtime.engines import build_local
+from service.runtime.engines import build_pipeline
 from service.runtime.settings import Settings
 from tests.contract.model_migration import (
     FIRST_MODEL,
@@ -149,7 +149,7 @@ async def test_request_is_repeated_if_the_active_model_changes(
     multi_model: httpx.Client, multi_model_settings: Settings, database: Database
 ) -> None:
     """Embeddings of the former model are neither compared with those of the new one nor lost."""
-    local = build_local(multi_model_settings)
+    local = build_pipeline(multi_model_settings)
     manifests = [read_embedder(folder) for folder in multi_model_settings.embedder.bundles]
     default = OperatingPoint("fmr", 1e-3)
     policies = {item.model_id: DecisionPolicy(item.calibration, "f32", default) for item in manifests}

@@ -11,20 +11,20 @@ from service.gallery.index import centroids, hnsw
 from service.gallery.index.centroids import centroid_of
 from service.gallery.people import collections, identities
 from service.gallery.people.collections import Collection
-from service.gallery.search import planning, search
-from service.gallery.search.explain import explain
+from service.gallery.search import planning
 from service.gallery.search.filters import condition_of
+from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.search.results import SearchPlan
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, identity
-from tests.gallery_rows import enrol, unit
+from tests.gallery_rows import enrol, nearest_to, unit
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_search_of_an_empty_gallery_has_no_candidates(database: Database, collection: Collection) -> None:
     async with database.transaction() as connection:
-        near = await search.nearest(connection, collection.id, "tiny", unit(np.random.default_rng(0)), 5)
+        near = await nearest_to(connection, collection.id, unit(np.random.default_rng(0)), 5)
     assert (near.candidates, near.plan) == ([], SearchPlan.EXACT)
 
 
@@ -37,7 +37,7 @@ async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centr
         await enrol(database, collection, name, embeddings)
     probe = people["p7"][1]
     async with database.transaction() as connection:
-        near = await search.nearest(connection, collection.id, "tiny", probe, 20)
+        near = await nearest_to(connection, collection.id, probe, 20)
     candidates = near.candidates
     best = {name: float((embeddings @ probe).max()) for name, embeddings in people.items()}
     assert [candidate.external_id for candidate in candidates] == sorted(best, key=lambda name: -best[name])
@@ -70,7 +70,7 @@ async def test_a_filtered_search_returns_every_matching_identity(
         monkeypatch.setattr(planning, "FILTERED_EXACTLY", compared_exactly)
         for probe in unit(rng, 10):
             async with database.transaction() as connection:
-                near = await search.nearest(connection, collection.id, "tiny", probe, 20, condition)
+                near = await nearest_to(connection, collection.id, probe, 20, condition)
             best = sorted(range(7, 400, 20), key=lambda number, probe=probe: -float(people[number] @ probe))
             assert near.plan is plan
             assert [candidate.external_id for candidate in near.candidates] == [f"p{number}" for number in best]
@@ -92,7 +92,7 @@ async def test_a_search_by_binary_codes_returns_the_candidates_of_an_exact_searc
         lists = []
         for search_condition in (None, condition):
             async with database.transaction() as connection:
-                near = await search.nearest(connection, collection.id, "tiny", probe, 5, search_condition)
+                near = await nearest_to(connection, collection.id, probe, 5, search_condition)
             assert near.plan is plan
             lists.append([candidate.external_id for candidate in near.candidates])
         return lists
@@ -150,8 +150,9 @@ async def test_a_search_by_binary_codes_reads_the_codes_from_the_index_only(
     async with database.transaction() as connection:
         for setting in ("enable_seqscan", "enable_bitmapscan"):
             await connection.execute(text(f"SET LOCAL {setting} = off"))
-        shortlist = search._code_shortlist(collection.id, "tiny", unit(rng, 1)[0], 10, None)
-        steps = await explain(connection, select(shortlist))
+        scope = connection, collection.id, "tiny", list(unit(rng, 2)), SearchOptions(10, explained=True)
+        [one, _] = await nearest(*scope, plan=SearchPlan.BINARY_CODES)
+        steps = one.nodes or []
     assert ("Index Only Scan", "ix_centroid_coded") in {(step.node, step.index) for step in steps}
 
 
@@ -161,6 +162,6 @@ async def test_a_collection_does_not_show_identities_of_another(database: Databa
     embeddings = unit(np.random.default_rng(5), 1)
     identity_id = await enrol(database, collection, "a", embeddings)
     async with database.transaction() as connection:
-        assert (await search.nearest(connection, other.id, "tiny", embeddings[0], 5)).candidates == []
+        assert (await nearest_to(connection, other.id, embeddings[0], 5)).candidates == []
         with pytest.raises(IdentityNotFound):
             await identities.get(connection, other.id, identity_id)

@@ -13,11 +13,10 @@ from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection
-from service.gallery.search import search
 from service.gallery.storage import row_security
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import identity, metadata, template
-from tests.gallery_rows import enrol, unit
+from tests.gallery_rows import enrol, nearest_to, unit
 
 pytestmark = pytest.mark.anyio
 PROTECTED_TABLES = sorted(
@@ -88,8 +87,8 @@ async def test_a_search_in_a_collection_that_is_not_allowed_has_no_result(
     await enrol_three_each(database, collection, other)
     probe = unit(np.random.default_rng(1))
     async with app.transaction(collection_id=collection.id) as connection:
-        assert len((await search.nearest(connection, collection.id, "tiny", probe, 10)).candidates) == 3
-        assert (await search.nearest(connection, other.id, "tiny", probe, 10)).candidates == []
+        assert len((await nearest_to(connection, collection.id, probe, 10)).candidates) == 3
+        assert (await nearest_to(connection, other.id, probe, 10)).candidates == []
 
 
 async def test_the_allowed_collection_is_reset_at_the_end_of_the_transaction(

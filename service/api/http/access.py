@@ -44,6 +44,10 @@ class Access:
         """Returns True if the caller may learn which identities are enrolled."""
         return self.key is None or bool(self.key.scopes & {Scope.SEARCH, Scope.MANAGE})
 
+    def may_manage(self) -> bool:
+        """Returns True if the caller may change existing identities."""
+        return self.has(Scope.MANAGE)
+
     def has(self, scope: Scope) -> bool:
         return self.key is None or scope in self.key.scopes
 

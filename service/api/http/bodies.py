@@ -17,7 +17,7 @@ from service.errors import InvalidFilter, MalformedBody, UnsupportedMediaType
 Body = TypeVar("Body", bound=BaseModel)
 JSON, MULTIPART = "application/json", "multipart/form-data"
 LIST_FIELDS = {"images"}
-JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b", "filter", "embeddings"}
+JSON_FIELDS = {"metadata", "boxes", "box", "box_a", "box_b", "filter", "embeddings", "fields"}
 """Form fields that hold JSON text."""
 THREAD_FROM_BYTES = 256 * 1024
 """A larger JSON body is parsed on another thread, so that the event loop stays responsive."""

@@ -45,11 +45,13 @@ async def register(
     enrolment_request = EnrolmentRequest(
         collection.name,
         body.key,
-        body.label,
+        # A label without an external id is the id; it is not a new label for an identity whose label was changed.
+        None if body.external_id is None else body.label,
         body.metadata,
         Inputs(engine, collection.access).of_register(body),
         body.force,
         may_identify,
+        collection.access.may_manage(),
         _idempotency(idempotency_key, body, collection.name),
         retain_until=body.retain_until,
         actor=collection.actor,

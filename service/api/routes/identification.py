@@ -31,6 +31,7 @@ async def search(request: Request, state: State, engine: RequestEngine, collecti
             body.operating_point,
             body.top_k,
             body.filter,
+            "metadata" in body.fields,
             body.explain,
             body.images is not None,
             collection.actor,

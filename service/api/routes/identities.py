@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from service.api.http.bodies import metadata_filter
 from service.api.http.collection_scope import ManageScope
 from service.api.http.cursors import Cursor, Limit, decode, encode, split_page
-from service.api.schemas.fields import ModelId, Name
+from service.api.schemas.fields import FIELDS, Fields, ModelId, Name
 from service.api.schemas.identities import (
     ErasureResponse,
     IdentitiesResponse,
@@ -36,15 +36,19 @@ async def list_identities(
     cursor: Cursor = None,
     label: Annotated[Name | None, Query(description="only identities with exactly this label")] = None,
     external_id: Annotated[Name | None, Query(description="only the identity with this external id")] = None,
+    fields: Annotated[Fields | None, Query(description=FIELDS)] = None,
     filter: Annotated[  # noqa: A002  the name of the same filter in a search
         str | None, Query(max_length=16_384, description="only identities whose metadata fulfil this JSON filter")
     ] = None,
 ) -> IdentitiesResponse:
     """Returns identities in the order of their creation."""
-    chosen = IdentityFilter(label, external_id, None if filter is None else metadata_filter(filter))
+    with_metadata = fields is None or "metadata" in fields
+    conditions = None if filter is None else metadata_filter(filter)
+    chosen = IdentityFilter(label, external_id, conditions, with_metadata)
     items = await state.identities.page(collection.name, limit + 1, decode(cursor), chosen)
     page, next_cursor = split_page(items, limit, encode)
-    return IdentitiesResponse(identities=[identity_view(item) for item in page], next_cursor=next_cursor)
+    views = [identity_view(item, with_metadata) for item in page]
+    return IdentitiesResponse(identities=views, next_cursor=next_cursor)
 
 
 @router.get("/{identity_id}", summary="Read an identity")

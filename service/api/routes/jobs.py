@@ -67,6 +67,7 @@ async def start_enrolment_job(
     if face in (FaceChoice.ALL, FaceChoice.BOX):
         raise InvalidRequest("a job uses one face of each picture; send strongest, largest or only", pointer="/face")
     options = {"face": face.value, "detector": detector, "force": force, "named": collection.access.may_identify()}
+    options["manages"] = collection.access.may_manage()
     kind = media_type(request)
     if kind == ZIP:
         job = await state.jobs.enrol_archive(collection.name, request.stream(), options, collection.actor)

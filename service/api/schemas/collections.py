@@ -7,12 +7,16 @@ from pydantic import BaseModel, Field
 
 from service.api.schemas.fields import CollectionName, LoadedModel, RateSelection
 from service.gallery.people.collections import Collection
-from service.recognition.policies import DuplicatePolicy, QualityMode
+from service.recognition.policies import AdditionPolicy, DuplicatePolicy, QualityMode
 
 QUALITY = "quality that enrolled faces must have: `off`: any; `standard`: the service's settings; `strict`: portraits"
 DUPLICATES = (
     "reaction to a new identity that looks like another one: `allow`: no search; `warn`: the response lists the "
     "candidates; `reject`: the identity is not enrolled"
+)
+ADDITIONS = (
+    "pictures that a key without the scope `manage` may add to an existing identity: `match`: those that match it at "
+    "the collection's FMR, or at the service's; `any`: all"
 )
 STORE_CROPS = "store encrypted, aligned crops of the faces, which a model migration embeds with another model"
 
@@ -23,6 +27,7 @@ class CollectionCreateRequest(RateSelection):
     name: CollectionName
     quality: QualityMode = Field(QualityMode.STANDARD, description=QUALITY)
     duplicates: DuplicatePolicy = Field(DuplicatePolicy.ALLOW, description=DUPLICATES)
+    additions: AdditionPolicy = Field(AdditionPolicy.MATCH, description=ADDITIONS)
     store_crops: bool = Field(False, description=STORE_CROPS)
     model_id: LoadedModel | None = None
 
@@ -37,12 +42,13 @@ class CollectionUpdateRequest(RateSelection):
 
     quality: QualityMode | None = Field(None, description=QUALITY)
     duplicates: DuplicatePolicy | None = Field(None, description=DUPLICATES)
+    additions: AdditionPolicy | None = Field(None, description=ADDITIONS)
     store_crops: bool | None = Field(None, description=STORE_CROPS + "; false deletes the stored crops")
 
     @property
     def settings(self) -> dict[str, Any]:
         """The columns to set."""
-        chosen = {name: getattr(self, name) for name in ("quality", "duplicates")}
+        chosen = {name: getattr(self, name) for name in ("quality", "duplicates", "additions")}
         changes: dict[str, Any] = {name: value.value for name, value in chosen.items() if value is not None}
         if self.store_crops is not None:
             changes["store_crops"] = self.store_crops
@@ -58,6 +64,7 @@ class CollectionView(BaseModel):
     fpir: float | None = Field(description="default false positive identification rate")
     quality: QualityMode = Field(description=QUALITY)
     duplicates: DuplicatePolicy = Field(description=DUPLICATES)
+    additions: AdditionPolicy = Field(description=ADDITIONS)
     store_crops: bool = Field(description=STORE_CROPS)
     secondary_model_id: str | None = Field(description="model that embeds every new face as well; null: none")
     identity_count: int
@@ -82,6 +89,7 @@ def collection_view(collection: Collection, identities: int) -> CollectionView:
         fpir=collection.fpir,
         quality=QualityMode(collection.quality),
         duplicates=DuplicatePolicy(collection.duplicates),
+        additions=AdditionPolicy(collection.additions),
         store_crops=collection.store_crops,
         secondary_model_id=collection.secondary_model_id,
         identity_count=identities,

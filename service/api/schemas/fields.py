@@ -132,6 +132,8 @@ ModelId = Annotated[str, Field(min_length=1, max_length=256)]
 EmbeddingModel = Annotated[ModelId, Field(description="model of the embedding; required with an embedding")]
 LoadedModel = Annotated[ModelId, Field(description="one of GET /models; default: the service's main model")]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Fields = Annotated[list[Literal["label", "metadata"]], Field(max_length=2)]
+FIELDS = "fields of free content in the response; `label` alone omits the metadata, which may be long"
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 RetainUntil = Annotated[
     AwareDatetime,

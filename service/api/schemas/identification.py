@@ -9,10 +9,12 @@ from pydantic_core import PydanticCustomError
 from service.api.schemas.decisions import DecisionView, decision_fields
 from service.api.schemas.faces import FaceView, face_view
 from service.api.schemas.fields import (
+    FIELDS,
     BoxCorners,
     DecisionFields,
     EmbeddingBytes,
     EmbeddingModel,
+    Fields,
     ImageBytes,
     Metadata,
     require_box,
@@ -20,6 +22,7 @@ from service.api.schemas.fields import (
 from service.gallery.search.explain import PlanNode
 from service.gallery.search.results import Candidate, SearchPlan, SearchResult
 from service.inference.engine import FaceChoice
+from service.recognition.candidates import decide
 from service.recognition.decision import Decision
 from service.recognition.identification import FaceMatches, Identification
 
@@ -38,6 +41,7 @@ class SearchRequest(DecisionFields):
     model_id: EmbeddingModel | None = None
     box: BoxCorners | None = None
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
+    fields: Fields = Field(["label", "metadata"], description=FIELDS)
     filter: Metadata | None = Field(None, description="only identities whose metadata fulfil this filter")
     explain: bool = Field(False, description="include PostgreSQL's query plan; the search runs twice")
 
@@ -62,14 +66,18 @@ class CandidateView(BaseModel):
     identity_id: uuid.UUID
     external_id: str
     label: str
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None = Field(description="null: `fields` omits it")
     match: bool
+    undecided: str | None = Field(
+        description="reason why there is no decision, for example more templates than the calibration supports; "
+        "`match` is then false"
+    )
     overruled_by_correction: bool = Field(
         description="the probe is nearer to a corrected face of the identity than to its templates; so it is no match"
     )
     score: float = Field(description="cosine similarity to the nearest template, -1 to 1; the threshold applies to it")
-    threshold: float = Field(
-        description="threshold for this identity: with `fmr` it depends on the number of templates"
+    threshold: float | None = Field(
+        description="threshold for this identity: with `fmr` it depends on the number of templates; null: undecided"
     )
     centroid_score: float = Field(description="cosine similarity to the centroid")
     template_count: int
@@ -124,15 +132,17 @@ def _matches_view(matches: FaceMatches, decision: Decision) -> FaceMatchesView:
 
 
 def _candidate_view(candidate: Candidate, decision: Decision) -> CandidateView:
+    decided = decide(decision, candidate)
     return CandidateView(
         identity_id=candidate.id,
         external_id=candidate.external_id,
         label=candidate.label,
         metadata=candidate.metadata,
-        match=decision.matches(candidate),
+        match=decided.match,
+        undecided=decided.undecided,
         overruled_by_correction=candidate.overruled,
         score=round(candidate.score, 6),
-        threshold=decision.threshold_at(candidate.score, candidate.template_count),
+        threshold=decided.threshold,
         centroid_score=round(candidate.centroid_score, 6),
         template_count=candidate.template_count,
     )

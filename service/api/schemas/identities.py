@@ -20,7 +20,7 @@ class IdentityView(BaseModel):
     id: uuid.UUID
     external_id: str
     label: str
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None = Field(description="null: `fields` omits it")
     template_count: int
     created_at: datetime
     updated_at: datetime
@@ -117,8 +117,9 @@ class ErasureResponse(BaseModel):
     receipt: ReceiptView | None = Field(description="null: the service keeps no audit trail")
 
 
-def identity_view(identity: Identity) -> IdentityView:
-    return IdentityView.model_validate(identity, from_attributes=True)
+def identity_view(identity: Identity, with_metadata: bool = True) -> IdentityView:
+    view = IdentityView.model_validate(identity, from_attributes=True)
+    return view if with_metadata else view.model_copy(update={"metadata": None})
 
 
 def template_view(template: StoredTemplate) -> TemplateView:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from sqlalchemy import ColumnElement, func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.search.results import Candidate, SearchPlan
-from service.gallery.search.search import nearest
 from service.gallery.storage.database import STATEMENT_TIMEOUT_S
 from service.gallery.storage.tables import identity
 
@@ -65,9 +65,7 @@ async def _find(
     condition: ColumnElement[bool] | None,
     plan: SearchPlan | None,
 ) -> list[Candidate]:
-    matches: list[Candidate] = []
-    for probe in probes:
-        result = await nearest(connection, collection_id, model_id, probe, NEAREST, condition, plan=plan)
-        plan = result.plan
-        matches += [item for item in result.candidates if not item.overruled and is_duplicate(item)]
+    options = SearchOptions(NEAREST, with_metadata=False)
+    results = await nearest(connection, collection_id, model_id, probes, options, condition, plan)
+    matches = [item for result in results for item in result.candidates if not item.overruled and is_duplicate(item)]
     return merge(matches, [])

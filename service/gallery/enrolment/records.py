@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import RegistryError
 from service.gallery.access.audit_entries import Actor
 from service.gallery.people.collections import Collection
 from service.gallery.people.identities import Identity
@@ -45,11 +46,13 @@ class AddedTemplate:
         id: None if the same face is already stored under this model.
         similarity: cosine to the nearest other template of the identity, stored or of the request; None: no other.
         template_count: templates of the identity under this model afterwards.
+        rejection: why the template was not stored, or not kept.
     """
 
     id: uuid.UUID | None
     similarity: float | None
     template_count: int
+    rejection: RegistryError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,9 @@ class NewEnrolment:
         templates: of every accepted picture, under the active model first, then under the secondary model.
         encrypted_crops: by `source_sha256`.
         actor: who enrols, for the audit trail.
+        may_change: the caller may change an existing identity's label, metadata and retention time.
+        accepts: returns True if a face may be added to an existing identity, by the highest cosine to its templates and
+            their number; None: every face may.
         forced: the request overrides the quality limits (`force`).
         rejected: the number of pictures that were not accepted.
         response: returns the response to store under `idempotency_key`.
@@ -91,12 +97,19 @@ class NewEnrolment:
     encrypted_crops: dict[bytes, bytes]
     duplicate_check: DuplicateCheck | None
     actor: Actor
+    may_change: bool = True
+    accepts: Callable[[float, int], bool] | None = None
     forced: bool = False
     rejected: int = 0
     idempotency_key: str | None = None
     request_sha256: bytes = b""
     response: Callable[["EnrolmentResult"], dict[str, Any]] | None = None
     record: Callable[[AsyncConnection, "EnrolmentResult"], Awaitable[None]] | None = None
+
+    @property
+    def changes(self) -> list[str]:
+        """The names of the values that the enrolment sets."""
+        return [name for name in ("label", "metadata", "retain_until") if getattr(self, name) is not None]
 
 
 @dataclass(frozen=True, slots=True)

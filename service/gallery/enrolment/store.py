@@ -2,35 +2,30 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from pgvector.sqlalchemy import Vector
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import CollectionNotFound, Conflict
+from service.errors import CollectionNotFound, Conflict, NotAllowed
 from service.gallery.access.audit_entries import Action, Event
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.enrolment import duplicates
+from service.gallery.enrolment import additions, duplicates
 from service.gallery.enrolment.records import AddedTemplate, EnrolmentResult, NewEnrolment, NewTemplate
-from service.gallery.index import centroids
-from service.gallery.index.centroids import Centroid
-from service.gallery.people import collections, crops, idempotency
+from service.gallery.enrolment.templates import add_templates
+from service.gallery.people import collections, crops, erasure, idempotency, pruning
 from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.idempotency import StoredResponse
 from service.gallery.people.identities import Identity
+from service.gallery.people.retention import IS_RETAINED
 from service.gallery.search.results import Candidate
 from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
-from service.gallery.storage.tables import identity, template
-
-_INPUT: dict[str, Any] = dict.fromkeys(("model_id", "vector"), sa.Text)
-_INPUT |= dict.fromkeys(("detection_score", "quality"), sa.REAL)
-_INPUT |= {"position": sa.Integer, "id": sa.Uuid, "source_sha256": sa.LargeBinary, "box": sa.ARRAY(sa.REAL)}
+from service.gallery.storage.tables import identity
 
 
 class _ResponseExistsError(Exception): ...
@@ -38,11 +33,16 @@ class _ResponseExistsError(Exception): ...
 
 @dataclass(frozen=True)
 class EnrolmentStore:
-    """Reads and stores enrolments, each in one transaction."""
+    """Reads and stores enrolments, each in one transaction.
+
+    Attributes:
+        max_templates: maximum number of templates of an identity under a model.
+    """
 
     database: Database
     audit_trail: AuditTrail
     sizes: GallerySizes
+    max_templates: int = 64
 
     async def begin(self, collection: str, idempotency_key: str | None) -> tuple[Collection, StoredResponse | None]:
         """Reads the collection and the response stored under the key. Raises CollectionNotFound."""
@@ -78,21 +78,69 @@ class EnrolmentStore:
         if (collection.id, collection.models) != (enrolment.collection.id, enrolment.collection.models):
             raise ModelsChangedError
         candidates = await self._duplicates(connection, enrolment)
-        values = enrolment.label, enrolment.metadata, enrolment.retain_until
-        row, created = await lock_or_create(connection, collection.id, enrolment.external_id, *values)
+        row, created = await self._identity_row(connection, enrolment)
         others = [candidate for candidate in candidates if candidate.id != row.id]
         if others and created and enrolment.duplicate_check and enrolment.duplicate_check.refuse:
             raise enrolment.duplicate_check.refuse(others)
-        added = await add_templates(connection, collection.id, row.id, enrolment.templates)
-        if enrolment.encrypted_crops:
-            await crops.store(connection, collection.id, row.id, enrolment.encrypted_crops)
-        identity_row = _identity(row, collection.model_id, enrolment.templates, added)
-        result = EnrolmentResult(identity_row, created, added, others)
+        accepted = enrolment if created else await additions.matching(connection, row.id, enrolment)
+        added = await add_templates(connection, collection.id, row.id, accepted.templates)
+        if accepted.encrypted_crops:
+            await crops.store(connection, collection.id, row.id, accepted.encrypted_crops)
+        added = await self._pruned(connection, collection.id, row.id, accepted.templates, added)
+        results = _in_order(enrolment.templates, accepted.templates, added)
+        identity_row = _identity(row, collection.model_id, enrolment.templates, results)
+        result = EnrolmentResult(identity_row, created, results, others)
         if enrolment.record is not None:
             await enrolment.record(connection, result)
         await self._store_response(connection, enrolment, result)
         await self.audit_trail.append(connection, collection.id, [_event(enrolment, result)])
         return result
+
+    async def _identity_row(self, connection: AsyncConnection, enrolment: NewEnrolment) -> tuple[Any, bool]:
+        """Returns the locked row of the identity, and True if it is new. An identity past its retention time is erased.
+
+        Raises:
+            NotAllowed: the enrolment may not change the existing identity, and has other values.
+        """
+        collection_id, external_id = enrolment.collection.id, enrolment.external_id
+        locked = await self._lock(connection, enrolment)
+        if locked is None:
+            await erasure.expire_external_id(connection, self.audit_trail, collection_id, external_id)
+            locked = await self._lock(connection, enrolment)
+            assert locked is not None  # the external id of the erased identity is free
+        row, created = locked
+        if not created and not enrolment.may_change:
+            _require_unchanged(row, enrolment)
+        return row, created
+
+    async def _lock(self, connection: AsyncConnection, enrolment: NewEnrolment) -> tuple[Any, bool] | None:
+        return await lock_or_create(
+            connection,
+            enrolment.collection.id,
+            enrolment.external_id,
+            enrolment.label,
+            enrolment.metadata,
+            enrolment.retain_until,
+            enrolment.may_change,
+        )
+
+    async def _pruned(
+        self,
+        connection: AsyncConnection,
+        collection_id: uuid.UUID,
+        identity_id: uuid.UUID,
+        templates: Sequence[NewTemplate],
+        added: list[AddedTemplate],
+    ) -> list[AddedTemplate]:
+        """Deletes the least representative templates of an identity that has too many under the active model."""
+        if added[0].template_count <= self.max_templates:
+            return added
+        scope = connection, collection_id, identity_id, templates[0].model_id
+        kept = await pruning.prune(*scope, self.max_templates)
+        return [
+            item if new.source_sha256 in kept else replace(item, id=None, rejection=pruning.not_kept())
+            for new, item in zip(templates, added, strict=True)
+        ]
 
     async def _duplicates(self, connection: AsyncConnection, enrolment: NewEnrolment) -> list[Candidate]:
         """Searches the collection without the enrolment lock, and the recently changed identities again under it."""
@@ -123,11 +171,16 @@ async def lock_or_create(
     label: str | None = None,
     metadata: dict[str, Any] | None = None,
     retain_until: datetime | None = None,
-) -> tuple[Any, bool]:
+    may_change: bool = True,
+) -> tuple[Any, bool] | None:
     """Inserts the identity or updates the existing one; its row stays locked until the transaction ends.
 
     The lock serialises concurrent enrolments of one identity, so that each computes the centroid from all templates.
-    None leaves an existing identity's value unchanged. Returns the row, and True if it is new.
+    None leaves an existing identity's value unchanged. Returns the row, and True if it is new; None if an identity past
+    its retention time has this external id.
+
+    Args:
+        may_change: set the values of an existing identity.
 
     Raises:
         CollectionNotFound: the collection was deleted while the pictures were observed.
@@ -139,109 +192,54 @@ async def lock_or_create(
     # Not now(), which is the start of the transaction: `duplicates.RECENT_S` bounds the time from here to the commit.
     time = {"updated_at": sa.func.clock_timestamp()}
     key = ["collection_id", "external_id"]
-    insertion = insert(identity).values(new | time).on_conflict_do_update(index_elements=key, set_=changes | time)
+    insertion = insert(identity).values(new | time)
+    updated = changes | time if may_change else time
+    insertion = insertion.on_conflict_do_update(index_elements=key, set_=updated, where=IS_RETAINED)
     statement = insertion.returning(identity, sa.literal_column("(xmax = 0)").label("created"))
     try:
-        row = (await connection.execute(statement)).one()
+        row = (await connection.execute(statement)).one_or_none()
     except IntegrityError as error:
         raise CollectionNotFound("the collection was deleted during the request", pointer="/collection") from error
-    return row, row.created
+    return None if row is None else (row, row.created)
 
 
-async def add_templates(
-    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]
+def _require_unchanged(row: Any, enrolment: NewEnrolment) -> None:
+    """Raises NotAllowed if the enrolment has other values than the existing identity."""
+    for name in enrolment.changes:
+        if getattr(enrolment, name) != getattr(row, name):
+            raise NotAllowed(
+                f"an identity with this external_id exists, and changing its `{name}` requires the scope `manage`; "
+                f"omit `{name}`, or send a key with this scope",
+                pointer=f"/{name}",
+            )
+
+
+def _in_order(
+    templates: Sequence[NewTemplate], accepted: Sequence[NewTemplate], added: Sequence[AddedTemplate]
 ) -> list[AddedTemplate]:
-    """Stores templates of a locked identity and its centroids, in two statements.
-
-    The first statement inserts the templates that are not stored yet, compares each with the stored ones, and computes
-    the normalised mean of all templates of each model. The second stores the means with their binary codes.
-    """
-    if not templates:
-        return []
-    rows = (await connection.execute(_insertion(collection_id, identity_id, templates))).all()
-    means: dict[str, Centroid] = {}
-    for row, new in zip(rows, templates, strict=True):
-        if row.id is not None and new.model_id not in means:
-            means[new.model_id] = await centroids.from_mean(connection, collection_id, identity_id, row)
-    await centroids.store(connection, collection_id, list(means.values()))
-    return [
-        AddedTemplate(row.id, _highest(row.stored_similarity, templates, index), row.template_count)
-        for index, row in enumerate(rows)
-    ]
-
-
-def _insertion(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]) -> Any:
-    """Returns the first statement of `add_templates`; its rows are in the order of `templates`."""
-    new = _input(templates)
-    embedding = sa.cast(new.c.vector, Vector())
-    target: dict[str, Any] = {
-        "collection_id": sa.literal(collection_id),
-        "identity_id": sa.literal(identity_id),
-        "dim": sa.func.vector_dims(embedding),
-        "embedding": embedding,
-        **{name: new.c[name] for name in _INPUT if name not in {"position", "vector"}},
-    }
-    inserted = (
-        insert(template)
-        .from_select(list(target), sa.select(*target.values()))
-        .on_conflict_do_nothing()
-        .returning(template.c.id, template.c.model_id, template.c.embedding)
-        .cte("inserted")
-    )
-    stored = (
-        sa.select(template.c.model_id, template.c.embedding)
-        .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
-        .where(template.c.model_id.in_({item.model_id for item in templates}))
-        .cte("stored")
-    )
-    both = sa.union_all(sa.select(stored), sa.select(inserted.c.model_id, inserted.c.embedding)).subquery("both")
-    means = centroids.means_of(both).cte("means")
-    cosine = -stored.c.embedding.max_inner_product(embedding)
-    similarity = sa.select(sa.func.max(cosine)).where(stored.c.model_id == new.c.model_id)
-    return (
-        sa.select(inserted.c.id, similarity.scalar_subquery().label("stored_similarity"), means)
-        .select_from(new.outerjoin(inserted, inserted.c.id == new.c.id).join(means, means.c.model_id == new.c.model_id))
-        .order_by(new.c.position)
-    )
-
-
-def _input(templates: Sequence[NewTemplate]) -> sa.CTE:
-    """Returns the templates as a table from one JSON parameter: SQLAlchemy cannot cache a VALUES of several rows."""
-    rows = [
-        {
-            "position": position,
-            "id": str(uuid.uuid4()),
-            "model_id": one.model_id,
-            "vector": str(one.embedding.tolist()),
-            "source_sha256": f"\\x{one.source_sha256.hex()}",
-            "box": one.box,
-            "detection_score": one.detection_score,
-            "quality": one.quality,
-        }
-        for position, one in enumerate(templates)
-    ]
-    columns = [sa.column(name, kind) for name, kind in _INPUT.items()]
-    table = sa.func.jsonb_to_recordset(sa.literal(rows, JSONB)).table_valued(*columns, name="input")
-    return sa.select(table.render_derived(with_types=True)).cte("new")
+    """Returns one result for each of the templates; those that were not accepted do not match the identity."""
+    if len(accepted) == len(templates):
+        return list(added)
+    sources, results = {item.source_sha256 for item in accepted}, iter(added)
+    count = added[0].template_count
+    rejected = AddedTemplate(None, None, count, additions.addition_rejected())
+    return [next(results) if item.source_sha256 in sources else rejected for item in templates]
 
 
 def _event(enrolment: NewEnrolment, result: EnrolmentResult) -> Event:
     """Returns the audit event. The active model's templates come first, one for each accepted picture."""
-    active = enrolment.collection.model_id
+    model_id = enrolment.collection.model_id
     pairs = zip(enrolment.templates, result.templates, strict=True)
-    ids = [added.id for new, added in pairs if new.model_id == active]
-    counts = {"accepted": len(ids) - ids.count(None), "duplicate": ids.count(None), "rejected": enrolment.rejected}
-    details = {"created": result.created, "forced": enrolment.forced}
+    active = [added for new, added in pairs if new.model_id == model_id]
+    rejected = sum(item.rejection is not None for item in active)
+    accepted = sum(item.id is not None for item in active)
+    counts = {"accepted": accepted, "duplicate": len(active) - accepted - rejected}
+    counts["rejected"] = enrolment.rejected + rejected
+    details: dict[str, Any] = {"created": result.created, "forced": enrolment.forced}
+    if not result.created and enrolment.may_change and enrolment.changes:
+        details["changed"] = enrolment.changes
     present = {status: count for status, count in counts.items() if count}
     return Event(Action.ENROL, enrolment.actor, result.identity.id, details | present)
-
-
-def _highest(stored: float | None, templates: Sequence[NewTemplate], index: int) -> float | None:
-    """Returns the highest cosine of a template to the stored ones and to the others of the request."""
-    new = templates[index]
-    others = [item for position, item in enumerate(templates) if position != index and item.model_id == new.model_id]
-    scores = [float(item.embedding @ new.embedding) for item in others]
-    return max(scores if stored is None else [*scores, stored], default=None)
 
 
 def _identity(row: Any, model_id: str, templates: Sequence[NewTemplate], added: Sequence[AddedTemplate]) -> Identity:

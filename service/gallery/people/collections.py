@@ -33,6 +33,7 @@ class Collection:
 
     Attributes:
         secondary_model_id: model that embeds every new face in addition to `model_id`, so that it can replace it.
+        additions: `match`: pictures that a caller without the scope `manage` adds to an identity must match it.
         auto_activate: the secondary model becomes the active one as soon as it has embedded every identity.
     """
 
@@ -47,6 +48,7 @@ class Collection:
     secondary_model_id: str | None = None
     auto_activate: bool = False
     store_crops: bool = False
+    additions: str = "match"
 
     @property
     def models(self) -> tuple[str, str | None, bool]:

@@ -43,8 +43,8 @@ async def erase(
     Raises:
         IdentityNotFound
     """
-    await identities.lock(connection, collection_id, identity_id)
-    erased = await identities.get(connection, collection_id, identity_id)
+    await identities.lock(connection, collection_id, identity_id, with_expired=True)
+    erased = await identities.get(connection, collection_id, identity_id, with_expired=True)
     deleted = {
         name: (await connection.execute(statement)).scalar_one()
         for name, statement in _counts(collection_id, identity_id, erased.external_id).items()
@@ -64,6 +64,17 @@ async def expired(connection: AsyncConnection) -> list[tuple[uuid.UUID, uuid.UUI
         .limit(EXPIRED_BATCH)
     )
     return [(row.collection_id, row.id) for row in await connection.execute(statement)]
+
+
+async def expire_external_id(
+    connection: AsyncConnection, audit_trail: AuditTrail, collection_id: uuid.UUID, external_id: str
+) -> None:
+    """Erases the identity with this external id if its retention time has passed."""
+    statement = select(identity.c.id).where(
+        identity.c.collection_id == collection_id, identity.c.external_id == external_id
+    )
+    if (identity_id := (await connection.execute(statement)).scalar()) is not None:
+        await expire(connection, audit_trail, collection_id, identity_id)
 
 
 async def expire(

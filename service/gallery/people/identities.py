@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import IdentityNotFound
 from service.gallery.jobs import rows as job_rows
+from service.gallery.people.retention import IS_RETAINED
 from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import collection, identity, template
 
@@ -29,35 +30,46 @@ class Identity:
     template_count: int
 
 
-async def get(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> Identity:
-    """Reads an identity by its id. Raises IdentityNotFound."""
-    statement = _with_count(collection_id).where(identity.c.id == identity_id)
+async def get(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, with_expired: bool = False
+) -> Identity:
+    """Reads an identity by its id. Raises IdentityNotFound.
+
+    Args:
+        with_expired: also an identity whose retention time has passed.
+    """
+    statement = _with_count(collection_id).where(identity.c.id == identity_id, _is_visible(with_expired))
     return await _read(connection, statement, f"the identity {identity_id} does not exist")
 
 
 async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UUID, external_id: str) -> Identity:
     """Reads an identity by the client's id. Raises IdentityNotFound."""
-    statement = _with_count(collection_id).where(identity.c.external_id == external_id)
+    statement = _with_count(collection_id).where(identity.c.external_id == external_id, IS_RETAINED)
     return await _read(connection, statement, f"no identity has the external_id {external_id!r}")
 
 
-async def lock(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+async def lock(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, with_expired: bool = False
+) -> None:
     """Locks an identity until the transaction ends; its templates must be changed under this lock only.
 
     Raises:
         IdentityNotFound
     """
-    if not await lock_all(connection, collection_id, [identity_id]):
+    if not await lock_all(connection, collection_id, [identity_id], with_expired):
         raise _not_found(f"the identity {identity_id} does not exist")
 
 
 async def lock_all(
-    connection: AsyncConnection, collection_id: uuid.UUID, identity_ids: Collection[uuid.UUID]
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_ids: Collection[uuid.UUID],
+    with_expired: bool = False,
 ) -> set[uuid.UUID]:
     """Locks several identities in the order of their ids, which prevents deadlocks; returns those that exist."""
     statement = (
         select(identity.c.id)
-        .where(identity.c.collection_id == collection_id, identity.c.id.in_(identity_ids))
+        .where(identity.c.collection_id == collection_id, identity.c.id.in_(identity_ids), _is_visible(with_expired))
         .order_by(identity.c.id)
         .with_for_update()
     )
@@ -70,7 +82,7 @@ async def change(
     """Sets columns of an identity. No row with an embedding is rewritten. Raises IdentityNotFound."""
     if changes:
         statement = update(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
-        await connection.execute(statement.values(**changes, updated_at=func.now()))
+        await connection.execute(statement.where(IS_RETAINED).values(**changes, updated_at=func.now()))
     return await get(connection, collection_id, identity_id)
 
 
@@ -90,7 +102,7 @@ async def page(
         external_id: only the identity with this external id.
         condition: a condition on `identity`.
     """
-    statement = _with_count(collection_id)
+    statement = _with_count(collection_id).where(IS_RETAINED)
     if label is not None:
         statement = statement.where(identity.c.label == label)
     if external_id is not None:
@@ -109,12 +121,16 @@ async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity
     Raises:
         IdentityNotFound
     """
-    row = await get(connection, collection_id, identity_id)
+    row = await get(connection, collection_id, identity_id, with_expired=True)
     await job_rows.delete_person_rows(connection, collection_id, identity_id, row.external_id)
     statement = delete(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
     if (await connection.execute(statement)).rowcount == 0:  # a concurrent request deleted it first
         raise _not_found(f"the identity {identity_id} does not exist")
     return row.template_count
+
+
+def _is_visible(with_expired: bool) -> ColumnElement[bool]:
+    return true() if with_expired else IS_RETAINED
 
 
 def _with_count(collection_id: uuid.UUID) -> Select[Any]:

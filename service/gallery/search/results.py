@@ -24,6 +24,7 @@ class Candidate:
     """An identity near the probe.
 
     Attributes:
+        metadata: None: the search omits it.
         score: cosine similarity, -1 to 1, to the nearest template; thresholds apply to it.
         centroid_score: cosine similarity to the centroid, by which the shortlist is sorted.
         counter_score: cosine similarity to the nearest corrected face; None: the identity has no corrections.
@@ -33,7 +34,7 @@ class Candidate:
     id: uuid.UUID
     external_id: str
     label: str
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None
     score: float
     centroid_score: float
     template_count: int

@@ -62,9 +62,13 @@ collection = Table(
     Column("standby_model_id", Text, ForeignKey("model.id"), key="secondary_model_id", nullable=True),
     Column("standby_activates", Boolean, key="auto_activate", nullable=False, server_default="false"),
     Column("store_crops", Boolean, nullable=False, server_default="false"),
+    Column("additions", Text, nullable=False, server_default="match"),
+    # The collection has been renamed, and its identities are being deleted.
+    Column("deleted_at", DateTime(timezone=True), nullable=True),
     CheckConstraint("num_nonnulls(fmr, fpir) <= 1", name="one_default_rate"),
     CheckConstraint("quality IN ('off', 'standard', 'strict')", name="known_quality"),
     CheckConstraint("duplicates IN ('allow', 'warn', 'reject')", name="known_duplicates"),
+    CheckConstraint("additions IN ('match', 'any')", name="known_additions"),
     CheckConstraint("standby_model_id <> model_id", name="another_model"),
 )
 

@@ -1,0 +1,104 @@
+"""The statements that insert the templates of an identity and compute its centroids."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from pgvector.sqlalchemy import Vector
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.enrolment.records import AddedTemplate, NewTemplate
+from service.gallery.index import centroids
+from service.gallery.index.centroids import Centroid
+from service.gallery.storage.tables import template
+
+_INPUT: dict[str, Any] = dict.fromkeys(("model_id", "vector"), sa.Text)
+_INPUT |= dict.fromkeys(("detection_score", "quality"), sa.REAL)
+_INPUT |= {"position": sa.Integer, "id": sa.Uuid, "source_sha256": sa.LargeBinary, "box": sa.ARRAY(sa.REAL)}
+
+
+async def add_templates(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]
+) -> list[AddedTemplate]:
+    """Stores templates of a locked identity and its centroids, in two statements.
+
+    The first statement inserts the templates that are not stored yet, compares each with the stored ones, and computes
+    the normalised mean of all templates of each model. The second stores the means with their binary codes.
+    """
+    if not templates:
+        return []
+    rows = (await connection.execute(_insertion(collection_id, identity_id, templates))).all()
+    means: dict[str, Centroid] = {}
+    for row, new in zip(rows, templates, strict=True):
+        if row.id is not None and new.model_id not in means:
+            means[new.model_id] = await centroids.from_mean(connection, collection_id, identity_id, row)
+    await centroids.store(connection, collection_id, list(means.values()))
+    return [
+        AddedTemplate(row.id, _highest(row.stored_similarity, templates, index), row.template_count)
+        for index, row in enumerate(rows)
+    ]
+
+
+def _insertion(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]) -> Any:
+    """Returns the first statement of `add_templates`; its rows are in the order of `templates`."""
+    new = _input(templates)
+    embedding = sa.cast(new.c.vector, Vector())
+    target: dict[str, Any] = {
+        "collection_id": sa.literal(collection_id),
+        "identity_id": sa.literal(identity_id),
+        "dim": sa.func.vector_dims(embedding),
+        "embedding": embedding,
+        **{name: new.c[name] for name in _INPUT if name not in {"position", "vector"}},
+    }
+    inserted = (
+        insert(template)
+        .from_select(list(target), sa.select(*target.values()))
+        .on_conflict_do_nothing()
+        .returning(template.c.id, template.c.model_id, template.c.embedding)
+        .cte("inserted")
+    )
+    stored = (
+        sa.select(template.c.model_id, template.c.embedding)
+        .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
+        .where(template.c.model_id.in_({item.model_id for item in templates}))
+        .cte("stored")
+    )
+    both = sa.union_all(sa.select(stored), sa.select(inserted.c.model_id, inserted.c.embedding)).subquery("both")
+    means = centroids.means_of(both).cte("means")
+    cosine = -stored.c.embedding.max_inner_product(embedding)
+    similarity = sa.select(sa.func.max(cosine)).where(stored.c.model_id == new.c.model_id)
+    return (
+        sa.select(inserted.c.id, similarity.scalar_subquery().label("stored_similarity"), means)
+        .select_from(new.outerjoin(inserted, inserted.c.id == new.c.id).join(means, means.c.model_id == new.c.model_id))
+        .order_by(new.c.position)
+    )
+
+
+def _input(templates: Sequence[NewTemplate]) -> sa.CTE:
+    """Returns the templates as a table from one JSON parameter: SQLAlchemy cannot cache a VALUES of several rows."""
+    rows = [
+        {
+            "position": position,
+            "id": str(uuid.uuid4()),
+            "model_id": one.model_id,
+            "vector": str(one.embedding.tolist()),
+            "source_sha256": f"\\x{one.source_sha256.hex()}",
+            "box": one.box,
+            "detection_score": one.detection_score,
+            "quality": one.quality,
+        }
+        for position, one in enumerate(templates)
+    ]
+    columns = [sa.column(name, kind) for name, kind in _INPUT.items()]
+    table = sa.func.jsonb_to_recordset(sa.literal(rows, JSONB)).table_valued(*columns, name="input")
+    return sa.select(table.render_derived(with_types=True)).cte("new")
+
+
+def _highest(stored: float | None, templates: Sequence[NewTemplate], index: int) -> float | None:
+    """Returns the highest cosine of a template to the stored ones and to the others of the request."""
+    new = templates[index]
+    others = [item for position, item in enumerate(templates) if position != index and item.model_id == new.model_id]
+    scores = [float(item.embedding @ new.embedding) for item in others]
+    return max(scores if stored is None else [*scores, stored], default=None)
