@@ -85,7 +85,9 @@ class AppState:
 
     def enroller(self, engine: Engine) -> Enroller:
         store = EnrolmentStore(self.database, self.audit_trail, self.sizes, self.max_templates)
-        return Enroller(store, engine, self.limits, self.resolver, self.resolver.outliers_below, self.crop_cipher)
+        outliers_below = self.resolver.outliers_below
+        parts = self.limits, self.resolver, outliers_below, self.read_audit, self.crop_cipher
+        return Enroller(store, engine, *parts)
 
     def verifier(self, engine: Engine) -> Verifier:
         return Verifier(self.search, engine, self.resolver, self.read_audit)

@@ -15,7 +15,14 @@ from service.gallery.index import centroids, hnsw
 from service.gallery.jobs import jobs
 from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import Job, JobRef, JobState
-from service.gallery.people import collections, erasure, idempotency, model_coverage, model_migration
+from service.gallery.people import (
+    collection_deletion,
+    collections,
+    erasure,
+    idempotency,
+    model_coverage,
+    model_migration,
+)
 from service.gallery.people.collections import Collection
 from service.gallery.storage.database import BACKGROUND_S, Database
 from service.jobs.batches import enqueue_batches, enqueue_preparation
@@ -56,14 +63,14 @@ class Maintenance:
             self._delete_jobs,
             self._resume_jobs,
             self._fill_codes,
-            self._maintain_indexes,
             self._activate_models,
+            self._delete_collections,
         ):
             try:
                 await step()
             except Exception as error:
                 name = step.__name__.strip("_")
-                log.warning("maintenance: %s failed: %s", name, str(error).partition("\n")[0])
+                log.warning("maintenance: %s failed: %s", name, _first_line(error))
 
     async def _delete_responses(self) -> None:
         """Deletes expired responses of idempotent requests."""
@@ -86,7 +93,11 @@ class Maintenance:
             async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
                 filled = await centroids.fill_codes(connection)
 
-    async def _maintain_indexes(self) -> None:
+    async def maintain_indexes(self) -> None:
+        """Builds and drops indexes. A build takes long, and one process at a time does it, so it is no step of a task.
+
+        Does nothing while another process builds.
+        """
         await hnsw.maintain(self.owner, self.hnsw_min_identities, self.hnsw_min_identities // 2, self.hnsw_memory_mb)
 
     async def _activate_models(self) -> None:
@@ -124,15 +135,31 @@ class Maintenance:
         return not large or await hnsw.is_ready(connection, collection.id, model_coverage.required(collection))
 
     async def _erase_expired(self) -> None:
-        """Erases identities whose `retain_until` has passed."""
+        """Erases identities whose `retain_until` has passed. One that cannot be erased does not prevent the others."""
+        failed: set[uuid.UUID] = set()
         while True:
             async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
-                expired = await erasure.expired(connection)
-            for collection_id, identity_id in expired:
-                async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
-                    await erasure.expire(connection, self.audit_trail, collection_id, identity_id)
-            if len(expired) < erasure.EXPIRED_BATCH:
+                expired = await erasure.expired(connection, failed)
+            if not expired:
                 return
+            for collection_id, identity_id in expired:
+                try:
+                    await self._erase(collection_id, identity_id)
+                except Exception as error:
+                    failed.add(identity_id)
+                    log.error("the expired identity %s cannot be erased: %s", identity_id, _first_line(error))
+
+    async def _erase(self, collection_id: uuid.UUID, identity_id: uuid.UUID) -> None:
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
+            await erasure.expire(connection, self.audit_trail, collection_id, identity_id)
+
+    async def _delete_collections(self) -> None:
+        """Deletes the rows of deleted collections."""
+        async with self.database.transaction(all_collections=True) as connection:
+            pending = await collection_deletion.pending(connection)
+        for collection_id in pending:
+            deleted = await collection_deletion.delete_rows(self.database, collection_id)
+            log.info("collection %s is deleted, with %d identities in the background", collection_id, deleted)
 
     async def _resume_jobs(self) -> None:
         """Enqueues tasks of unfinished jobs that have none. Backups contain the jobs, but not the queue."""
@@ -156,6 +183,10 @@ class Maintenance:
             await enqueue_batches(self.queue, connection, job, *numbers)
         else:
             await jobs.finish_if_done(connection, job_ref)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 async def _queued(connection: AsyncConnection) -> set[uuid.UUID]:

@@ -13,18 +13,24 @@ RECONNECT_DELAY_S = 2.0
 log = logging.getLogger(__name__)
 
 
-async def run(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:
+async def run(
+    queue: Queue,
+    interval_s: float,
+    local_maintenance: Callable[[], Awaitable[None]],
+    index_maintenance: Callable[[], Awaitable[None]],
+) -> None:
     """Executes tasks until cancelled.
 
     Args:
         interval_s: seconds between two rounds of maintenance.
+        index_maintenance: builds indexes, which takes long and must delay neither tasks nor other maintenance.
         local_maintenance: maintenance of this process alone, such as of its folder of uploads. The maintenance that
             one process performs for all is a task of the queue.
     """
     while True:
         try:
             async with queue.connected():
-                await _work(queue, interval_s, local_maintenance)
+                await _work(queue, interval_s, local_maintenance, index_maintenance)
         except (*OUTAGES, Unavailable) as error:
             log.warning("the job queue is unreachable: %s", str(error).partition("\n")[0])
         except Exception:
@@ -32,9 +38,19 @@ async def run(queue: Queue, interval_s: float, local_maintenance: Callable[[], A
         await asyncio.sleep(RECONNECT_DELAY_S)
 
 
-async def _work(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:
+async def _work(
+    queue: Queue,
+    interval_s: float,
+    local_maintenance: Callable[[], Awaitable[None]],
+    index_maintenance: Callable[[], Awaitable[None]],
+) -> None:
     """Runs until a loop ends, for example because the database connection breaks, or until cancelled."""
-    loops = (queue.run(), queue.run_maintenance(), _maintain(queue, interval_s, local_maintenance))
+    loops = (
+        queue.run(),
+        queue.run_maintenance(),
+        _maintain(queue, interval_s, local_maintenance),
+        _repeat(interval_s, index_maintenance),
+    )
     tasks = {asyncio.create_task(loop) for loop in loops}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -52,4 +68,13 @@ async def _maintain(queue: Queue, interval_s: float, local_maintenance: Callable
             log.warning("%d tasks of dead workers are delivered again", stalled)
         await queue.enqueue_maintenance()
         await local_maintenance()
+        await asyncio.sleep(interval_s)
+
+
+async def _repeat(interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            log.warning("maintenance of indexes failed: %s", str(error).partition("\n")[0])
         await asyncio.sleep(interval_s)

@@ -1,5 +1,6 @@
 """Lists, creates, changes and deletes collections."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 from service.errors import CropsUnavailable
 from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.people import collections, crops
+from service.gallery.people import collection_deletion, collections, crops
 from service.gallery.people.collections import Collection
 from service.gallery.search.search import count
 from service.gallery.storage.database import LONG_S, Database
 from service.recognition.decision import DecisionResolver
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.policies import DuplicatePolicy
+
+DELETION_S = 3.0
+"""Time that a request spends on deleting rows; the maintenance deletes the rest."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,22 @@ class CollectionAdministration:
             await self.audit_trail.append(connection, collection.id, [event])
             return changed, size.people
 
-    async def delete(self, name: str, actor: Actor) -> int:
-        """Deletes a collection with its identities and returns their number. Its audit trail remains.
+    async def delete(self, name: str, actor: Actor) -> tuple[int, int]:
+        """Deletes a collection with its identities. Its audit trail remains.
+
+        Returns:
+            The number of its identities, and how many of them the maintenance will delete.
 
         Raises:
             CollectionNotFound, Conflict
         """
         async with self.database.transaction() as connection:
-            collection_id, deleted = await collections.remove(connection, name)
-            event = Event(Action.COLLECTION_DELETE, actor, details={"name": name, "identities": deleted})
+            collection_id, identities = await collection_deletion.mark_deleted(connection, name)
+            event = Event(Action.COLLECTION_DELETE, actor, details={"name": name, "identities": identities})
             await self.audit_trail.append(connection, collection_id, [event])
-            return deleted
+        until = time.monotonic() + DELETION_S
+        deleted = await collection_deletion.delete_rows(self.database, collection_id, until)
+        return identities, identities - deleted
 
     def _require_supported(self, settings: Mapping[str, Any], model_id: str) -> None:
         """Raises RateNotCalibrated, ModelNotLoaded or CropsUnavailable for settings that the model cannot keep."""

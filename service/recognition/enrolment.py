@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from service.errors import FaceRejected, IdempotencyKeyReused, NoImageAccepted, RegistryError
+from service.errors import IdempotencyKeyReused
+from service.gallery.access.audit_entries import Action
 from service.gallery.enrolment.records import (
     AddedTemplate,
     DuplicateCheck,
@@ -16,8 +17,8 @@ from service.gallery.enrolment.store import EnrolmentStore
 from service.gallery.people.collections import Collection
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.idempotency import StoredResponse
-from service.inference.engine import Detection, Engine, Face, Floats, Observation, Picture, Sample
-from service.recognition import additions, duplicates, samples
+from service.inference.engine import Detection, Engine, Face, Floats, Picture
+from service.recognition import additions, duplicates, picture_outcomes, samples
 from service.recognition.decision import DecisionResolver
 from service.recognition.enrolment_records import (
     Enrolment,
@@ -27,6 +28,7 @@ from service.recognition.enrolment_records import (
     ImageOutcome,
 )
 from service.recognition.policies import DuplicatePolicy, QualityLimits, QualityMode
+from service.recognition.read_audit import ReadAuditBuffer
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Enroller:
 
     Attributes:
         outliers_below: for each model the similarity below which two pictures probably show different people.
+        read_audit: records refused enrolments, whose transaction is rolled back.
         crop_cipher: None: crops cannot be stored.
     """
 
@@ -43,6 +46,7 @@ class Enroller:
     limits: Mapping[QualityMode, QualityLimits | None]
     resolver: DecisionResolver
     outliers_below: Mapping[str, float]
+    read_audit: ReadAuditBuffer
     crop_cipher: CropCipher | None = None
 
     async def enrol(self, request: EnrolmentRequest) -> Enrolment | IdempotentReplay:
@@ -56,7 +60,8 @@ class Enroller:
             DuplicatePerson: the collection rejects duplicates; nothing was stored.
             RegistryError: no picture was accepted; nothing was stored.
         """
-        return await samples.retry_on_model_change(lambda: self._enrol(request))
+        with self.read_audit.rejections(request.collection, Action.ENROL, request.actor):
+            return await samples.retry_on_model_change(lambda: self._enrol(request))
 
     async def _enrol(self, request: EnrolmentRequest) -> Enrolment | IdempotentReplay:
         idempotency = request.idempotency
@@ -80,10 +85,10 @@ class Enroller:
         results = await samples.observe(self.engine, request.samples, collection.model_id, keep_crops)
         limits = self.limits[QualityMode(collection.quality)]
         outcomes = [
-            _outcome(limits, sample, result, f"/images/{index}", request.force)
+            picture_outcomes.outcome(limits, sample, result, f"/images/{index}", request.force)
             for index, (sample, result) in enumerate(zip(request.samples, results, strict=True))
         ]
-        _require_any(outcomes)
+        picture_outcomes.require_any(outcomes)
         if secondary is None:
             return outcomes
         background = any(isinstance(item, Picture) and item.background for item in request.samples)
@@ -204,43 +209,7 @@ def _replay(request: IdempotencyRequest | None, stored: StoredResponse) -> Idemp
     return IdempotentReplay(stored.response)
 
 
-def _outcome(
-    limits: QualityLimits | None, sample: Sample, result: Observation | RegistryError, pointer: str, force: bool
-) -> ImageOutcome:
-    try:
-        face = samples.subject_face(sample, result, pointer)
-    except RegistryError as error:
-        return ImageOutcome("rejected", error=error.with_pointer(pointer))
-    refusal = None if limits is None else _no_picture() if face.supplied else samples.refusal(face, limits)
-    if refusal is None or (force and face.supplied):
-        return ImageOutcome("accepted", face)
-    if force:
-        return ImageOutcome("accepted", face, overridden=tuple(refusal.extensions["reasons"]))
-    return ImageOutcome("rejected", error=refusal.with_pointer(pointer))
-
-
-def _no_picture() -> FaceRejected:
-    return FaceRejected(
-        "the collection checks the quality of faces, and an embedding has no picture; send `force`, or set the "
-        "collection's `quality` to `off`",
-        reasons=["unseen"],
-    )
-
-
 def _template(model_id: str, source: bytes, face: Face, detection: Detection | None = None) -> NewTemplate:
     """Returns the template. `detection`: that of the picture, if `face` was embedded from an aligned crop."""
     detection = detection or face.detection
     return NewTemplate(model_id, source, face.embedding, detection.box, detection.score, face.quality.score)
-
-
-def _require_any(outcomes: list[ImageOutcome]) -> None:
-    """Raises the error of a single picture, or NoImageAccepted with the errors of several."""
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if len(errors) < len(outcomes):
-        return
-    if len(errors) == 1:
-        raise errors[0]
-    raise NoImageAccepted(
-        f"none of the {len(errors)} pictures was accepted; `images` contains the error of each picture",
-        images=[{"code": error.code, "detail": error.detail, **error.extensions} for error in errors],
-    )

@@ -92,7 +92,8 @@ class Identifier:
         Raises:
             CollectionNotFound, ModelNotLoaded, RateNotCalibrated, InvalidFilter, NoFace, SeveralFaces, RegistryError
         """
-        identification = await samples.retry_on_model_change(lambda: self._identify(request))
+        with self.read_audit.rejections(request.collection, Action.SEARCH, request.actor):
+            identification = await samples.retry_on_model_change(lambda: self._identify(request))
         self._record(request, identification)
         return identification
 

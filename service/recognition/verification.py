@@ -71,10 +71,11 @@ class Verifier:
         Raises:
             CollectionNotFound, IdentityNotFound, ModelNotLoaded, RateNotCalibrated, RegistryError
         """
-        if request.sample_b is not None:
-            verification = await self._compare_pictures(request, request.sample_b)
-        else:
-            verification = await samples.retry_on_model_change(lambda: self._compare_identity(request))
+        with self.read_audit.rejections(request.collection, Action.VERIFY, request.actor):
+            if request.sample_b is not None:
+                verification = await self._compare_pictures(request, request.sample_b)
+            else:
+                verification = await samples.retry_on_model_change(lambda: self._compare_identity(request))
         identity_id = None if verification.identity is None else verification.identity.id
         event = Event(Action.VERIFY, request.actor, identity_id, {"match": verification.match})
         self.read_audit.record(request.collection, event)

@@ -87,7 +87,8 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     except StorageFull as error:
         log.warning("the folder of uploads is unusable, so jobs with an archive do not run (jobs.uploads): %s", error)
     queue = Queue(state.database.url, capabilities, work, tasks.retries_exhausted)
-    await runner.run(queue, settings.database.maintenance_interval_s, maintenance.sweep)
+    interval_s = settings.database.maintenance_interval_s
+    await runner.run(queue, interval_s, maintenance.sweep, maintenance.maintain_indexes)
 
 
 async def _touch(state: AppState, file: Path | None) -> None:

@@ -78,10 +78,14 @@ def test_every_operation_is_audited(client: httpx.Client, collection_name: str) 
     assert [entry["number"] for entry in entries] == list(range(1, len(entries) + 1))
 
 
-def test_refused_requests_are_not_audited(client: httpx.Client, collection_name: str) -> None:
+def test_rejected_pictures_are_audited(client: httpx.Client, collection_name: str) -> None:
     register(client, collection_name, "Nobody", b"not a picture")
+    client.post("/search", params={"collection": collection_name}, json={"image": b64(b"not a picture")})
     client.delete(f"/identities/{uuid.uuid4()}", params={"collection": collection_name})
-    assert [entry["action"] for entry in audit_entries(client, collection_name)] == ["collection-create"]
+    entries = audit_entries(client, collection_name)
+    assert [entry["action"] for entry in entries] == ["collection-create", "enrol", "search"]
+    assert [entry["details"] for entry in entries[1:]] == [{"rejected": "image_unreadable"}] * 2
+    assert all(entry["identity_id"] is None for entry in entries)
 
 
 def test_erasure_leaves_audit_entries_only(client: httpx.Client, settings: Settings) -> None:
@@ -185,6 +189,7 @@ def test_identity_is_erased_after_its_retention_period(settings: Settings) -> No
         wait_for(lambda: client.get(f"/identities/{first}", params={"collection": name}).status_code == 404, 30)
         remaining = client.get("/identities", params={"collection": name}).json()["identities"]
         assert {identity["label"] for identity in remaining} == {"kept", "later"}
+        wait_for(lambda: any(item["action"] == "expire" for item in audit_entries(client, name)), 30)
         [entry] = [item for item in audit_entries(client, name) if item["action"] == "expire"]
         assert (entry["identity_id"], entry["key_name"]) == (first, "service")
         refused = client.post(

@@ -35,7 +35,7 @@ from tests.photos import COLLINS, HOPPER, b64, brighter
 
 ROOT = Path(service.__file__).parent
 LAYERS = {"recognition": 2, "gallery": 1, "inference": 1}
-MAX_FILES, MAX_RETURNS = {"registration": 8, "search": 9}, 2
+MAX_FILES, MAX_RETURNS = {"registration": 10, "search": 9}, 2
 STORAGE = "gallery/storage"
 """The files of this folder, which open a transaction, count as one."""
 ENGINE = "inference/engine.py"
@@ -132,7 +132,9 @@ def parts(postgres_url: str, engine: FacePipeline) -> Callable[[], dict[str, Any
         store, search = (EnrolmentStore(database, audit_trail, GallerySizes()), GallerySearch(database, GallerySizes()))
         direct = Direct(engine)
         return {
-            "enroller": Enroller(store, direct, by_mode, resolver, resolver.outliers_below),
+            "enroller": Enroller(
+                store, direct, by_mode, resolver, resolver.outliers_below, ReadAuditBuffer(database, audit_trail)
+            ),
             "identifier": Identifier(
                 search, direct, resolver, ReadAuditBuffer(database, audit_trail), ResponseLimits()
             ),

@@ -21,6 +21,7 @@ from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest, IdempotencyRequest, IdempotentReplay
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.policies import QualityLimits, QualityMode
+from service.recognition.read_audit import ReadAuditBuffer
 from service.runtime.settings import BUNDLES
 from tests.contract.enrolment import count, create_collection, register
 from tests.photos import COLLINS, HOPPER, brighter, encoded
@@ -110,7 +111,14 @@ async def test_stored_response_survives_a_crash_after_commit(
 
     def enroller() -> Enroller:
         store = EnrolmentStore(database, AuditTrail(None), GallerySizes())
-        return Enroller(store, SynchronousEngine(engine), limits_by_mode, resolver, resolver.outliers_below)
+        return Enroller(
+            store,
+            SynchronousEngine(engine),
+            limits_by_mode,
+            resolver,
+            resolver.outliers_below,
+            ReadAuditBuffer(database, AuditTrail(None)),
+        )
 
     picture = Picture(COLLINS.read_bytes(), FaceChoice.ONLY)
     key = IdempotencyRequest("k", b"\x01" * 32, render)

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import CollectionNotFound
 from service.gallery.index.centroids import centroid_of
-from service.gallery.people import collections, identities, templates
+from service.gallery.people import collection_deletion, identities, templates
 from service.gallery.people.collections import Collection
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, template
@@ -119,7 +119,11 @@ def test_deleting_a_collection_deletes_its_identities(client: httpx.Client) -> N
     client.post("/collections", json={"name": name})
     enrol(client, name, "1", COLLINS.read_bytes())
     enrol(client, name, "2", HOPPER.read_bytes())
-    assert client.delete(f"/collections/{name}").json() == {"name": name, "identities_deleted": 2}
+    assert client.delete(f"/collections/{name}").json() == {
+        "name": name,
+        "identities_deleted": 2,
+        "identities_remaining": 0,
+    }
     assert client.delete(f"/collections/{name}").json()["code"] == "collection_not_found"
     assert client.get("/identities", params={"collection": name}).status_code == 404
     refused = client.delete("/collections/default")
@@ -159,7 +163,8 @@ async def test_enrolment_fails_if_the_collection_is_deleted_meanwhile(
     database: Database, collection: Collection
 ) -> None:
     async with database.transaction() as connection:
-        await collections.remove(connection, collection.name)
+        collection_id, _ = await collection_deletion.mark_deleted(connection, collection.name)
+    await collection_deletion.delete_rows(database, collection_id)
     with pytest.raises(CollectionNotFound, match="deleted during the request"):
         async with database.transaction() as connection:
             await create_identity(connection, collection.id, "p")

@@ -20,6 +20,7 @@ from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
 from service.inference.engine import Observation, Picture
 from service.inference.pipeline import FacePipeline
+from service.recognition.candidates import ResponseLimits
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest
@@ -163,7 +164,15 @@ async def test_request_is_repeated_if_the_active_model_changes(
 
     engine = ActivatingEngine(local, multi_model, name)
     store = EnrolmentStore(database, audit_trail, sizes)
-    enroller = Enroller(store, engine, limits_by_mode, resolver, resolver.outliers_below, CropCipher([KEY.encode()]))
+    enroller = Enroller(
+        store,
+        engine,
+        limits_by_mode,
+        resolver,
+        resolver.outliers_below,
+        ReadAuditBuffer(database, audit_trail),
+        CropCipher([KEY.encode()]),
+    )
     enrolment = await enroller.enrol(EnrolmentRequest(name, "hopper", None, None, [Picture(HOPPER.read_bytes())]))
     assert isinstance(enrolment, Enrolment)
     state = migration(multi_model, name)
@@ -172,6 +181,8 @@ async def test_request_is_repeated_if_the_active_model_changes(
     engine = ActivatingEngine(local, multi_model, name)
     request = IdentificationRequest(name, [Picture(COLLINS.read_bytes())], None, 5)
     read_audit = ReadAuditBuffer(database, audit_trail)
-    identification = await Identifier(GallerySearch(database, sizes), engine, resolver, read_audit).identify(request)
+    identification = await Identifier(
+        GallerySearch(database, sizes), engine, resolver, read_audit, ResponseLimits()
+    ).identify(request)
     assert (identification.model_id, engine.calls) == (FIRST_MODEL, 2)
     assert identification.matches[0].result.candidates[0].score > 0.999

@@ -38,7 +38,8 @@ def test_register_verify_search_delete(client: httpx.Client, collection_name: st
     ).json()
     assert by_id["match"]
     assert not by_key["match"]
-    assert by_key["identity"]["label"] == "Hopper"
+    assert by_id["identity"]["label"] == "Collins"
+    assert by_key["identity"] is None  # a probe of another person reveals nothing about the identity
 
     address = f"/identities/{identity['identity_id']}?collection={collection_name}"
     assert client.get(address).json()["label"] == "Collins"

@@ -1,8 +1,8 @@
 """Routes of /collections."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.api.http.access import ManageAccess
 from service.api.http.cursors import Cursor, Limit, decode_text, encode_text, split_page
@@ -18,6 +18,9 @@ from service.api.schemas.fields import CollectionName
 from service.api.state import State
 
 router = APIRouter(prefix="/collections", tags=["collections"])
+IN_BACKGROUND: dict[int | str, dict[str, Any]] = {
+    202: {"model": CollectionDeletionResponse, "description": "The remaining identities are deleted in the background"}
+}
 Named = Annotated[CollectionName, Path(description="name of the collection")]
 
 
@@ -63,11 +66,17 @@ async def update_collection(
     return collection_view(*await state.collections.change(name, body.settings, access.actor(request)))
 
 
-@router.delete("/{name}", summary="Delete a collection with all its identities")
+@router.delete("/{name}", summary="Delete a collection with all its identities", responses=IN_BACKGROUND)
 async def delete_collection(
-    request: Request, name: Named, state: State, access: ManageAccess
+    request: Request, response: Response, name: Named, state: State, access: ManageAccess
 ) -> CollectionDeletionResponse:
-    """Deletes the collection with its identities. Its audit trail remains."""
+    """Deletes the collection with its identities. Its audit trail remains.
+
+    The collection disappears at once. If it is large, the status is 202, and the service deletes the remaining rows in
+    the background.
+    """
     access.require_collection(name)
-    deleted = await state.collections.delete(name, access.actor(request))
-    return CollectionDeletionResponse(name=name, identities_deleted=deleted)
+    identities, remaining = await state.collections.delete(name, access.actor(request))
+    response.status_code = 202 if remaining else 200
+    deleted = identities - remaining
+    return CollectionDeletionResponse(name=name, identities_deleted=deleted, identities_remaining=remaining)

@@ -79,6 +79,7 @@ class CollectionsResponse(BaseModel):
 class CollectionDeletionResponse(BaseModel):
     name: str
     identities_deleted: int
+    identities_remaining: int = Field(description="identities that the service deletes in the background")
 
 
 def collection_view(collection: Collection, identities: int) -> CollectionView:

@@ -69,7 +69,7 @@ class VerifyResponse(DecisionView):
     )
     face_a: FaceView | None
     face_b: FaceView | None = None
-    identity: IdentityView | None = None
+    identity: IdentityView | None = Field(None, description="the identity, if it matches")
 
 
 def verify_response(verification: Verification, precision: str) -> VerifyResponse:
@@ -80,6 +80,13 @@ def verify_response(verification: Verification, precision: str) -> VerifyRespons
         overruled_by_correction=verification.overruled,
         face_a=face_view(verification.face_a),
         face_b=None if verification.face_b is None else face_view(verification.face_b),
-        identity=None if verification.identity is None else identity_view(verification.identity),
+        identity=_matched(verification),
         **decision_fields(verification.threshold, verification.fmr, decision.fpir, verification.model_id, precision),
     )
+
+
+def _matched(verification: Verification) -> IdentityView | None:
+    """Returns the identity only if it matches: a probe of another person must not reveal data about the identity."""
+    if verification.identity is None or not verification.match:
+        return None
+    return identity_view(verification.identity)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, delete, exists, func, select, update
+from sqlalchemy import Row, Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import CollectionExists, CollectionNotFound, Conflict, StartupError
+from service.errors import CollectionExists, CollectionNotFound, StartupError
 from service.gallery.storage import row_security
 from service.gallery.storage.tables import collection, identity, model
 
@@ -107,7 +107,8 @@ async def get(
 
 async def get_by_id(connection: AsyncConnection, collection_id: uuid.UUID, lock: Lock | None = None) -> Collection:
     """Reads a collection like `get`, but by its id. Raises CollectionNotFound."""
-    return await _read(connection, _SELECTION.where(collection.c.id == collection_id), lock, str(collection_id), None)
+    statement = _SELECTION.where(collection.c.id == collection_id, collection.c.deleted_at.is_(None))
+    return await _read(connection, statement, lock, str(collection_id), None)
 
 
 async def names(connection: AsyncConnection) -> dict[uuid.UUID, str]:
@@ -137,25 +138,6 @@ async def lock_enrolment(connection: AsyncConnection, collection_id: uuid.UUID) 
     await connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-async def remove(connection: AsyncConnection, name: str) -> tuple[uuid.UUID, int]:
-    """Deletes a collection with its identities.
-
-    Returns:
-        The collection's id and the number of deleted identities.
-
-    Raises:
-        CollectionNotFound
-        Conflict: it is the default collection, which always exists.
-    """
-    if name == DEFAULT:
-        raise Conflict(f"the collection {DEFAULT!r} always exists; delete the identities in it", pointer="/name")
-    # A concurrent enrolment waits for this lock and then gets CollectionNotFound.
-    locked = await get(connection, name, "/name", lock="update")
-    deleted = (await connection.execute(delete(identity).where(identity.c.collection_id == locked.id))).rowcount
-    await connection.execute(delete(collection).where(collection.c.id == locked.id))
-    return locked.id, deleted
-
-
 async def page(
     connection: AsyncConnection,
     limit: int,
@@ -172,7 +154,7 @@ async def page(
         only: the page contains this collection only.
         prefix: the page contains only names with this prefix.
     """
-    statement = select(*_COLUMNS).order_by(collection.c.name).limit(limit)
+    statement = select(*_COLUMNS).where(collection.c.deleted_at.is_(None)).order_by(collection.c.name).limit(limit)
     if after is not None:
         statement = statement.where(collection.c.name > after)
     if only is not None:

@@ -1,6 +1,7 @@
 """Erases identities with everything that is stored about them."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +56,17 @@ async def erase(
     return Receipt(identity_id, deleted, entries[-1] if entries else None)
 
 
-async def expired(connection: AsyncConnection) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Returns (collection id, identity id) of up to 200 identities whose retention time has passed."""
+async def expired(
+    connection: AsyncConnection, except_for: Collection[uuid.UUID] = ()
+) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Returns (collection id, identity id) of up to 200 identities whose retention time has passed.
+
+    Args:
+        except_for: ids of identities that are left out.
+    """
     statement = (
         select(identity.c.collection_id, identity.c.id)
-        .where(identity.c.retain_until <= func.now())
+        .where(identity.c.retain_until <= func.now(), identity.c.id.not_in(except_for))
         .order_by(identity.c.retain_until)
         .limit(EXPIRED_BATCH)
     )

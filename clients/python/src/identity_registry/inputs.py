@@ -21,6 +21,7 @@ FaceChoice = Literal["strongest", "largest", "only", "box", "all"]
 """The face of a picture that an operation uses."""
 
 Detector = Literal["yolo", "none"]
+Field = Literal["label", "metadata"]
 """`none`: the pictures are cropped faces already, and the service runs no detector."""
 
 DEFAULT_COLLECTION: Final = "default"

@@ -17,6 +17,7 @@ from identity_registry.responses.jobs import Job
 
 Quality = Literal["off", "standard", "strict"]
 Duplicates = Literal["allow", "warn", "reject"]
+Additions = Literal["match", "any"]
 
 
 class Collections:
@@ -40,6 +41,7 @@ class Collections:
         fpir: float | None = None,
         quality: Quality | None = None,
         duplicates: Duplicates | None = None,
+        additions: Additions | None = None,
         store_crops: bool | None = None,
         model_id: str | None = None,
     ) -> Request[Collection]:
@@ -49,6 +51,7 @@ class Collections:
             fmr, fpir: at most one of them; default rate of requests that name none.
             quality: quality gate of registrations.
             duplicates: what the service does if a new identity matches an enrolled one.
+            additions: pictures that keys without the scope `manage` may add: those that match the identity, or any.
             store_crops: store encrypted crops, so that another model can embed them later.
             model_id: one of the loaded models; the service's default is its first model.
         """
@@ -58,6 +61,7 @@ class Collections:
             fpir=fpir,
             quality=quality,
             duplicates=duplicates,
+            additions=additions,
             store_crops=store_crops,
             model_id=model_id,
         )
@@ -72,6 +76,7 @@ class Collections:
         fpir: float | Unset | None = UNSET,
         quality: Quality | Unset = UNSET,
         duplicates: Duplicates | Unset = UNSET,
+        additions: Additions | Unset = UNSET,
         store_crops: bool | Unset = UNSET,
     ) -> Request[Collection]:
         """Changes the rules of a collection. An absent argument leaves its value as it is.
@@ -80,12 +85,16 @@ class Collections:
             fmr, fpir: at most one of them; None removes the rate, and the default of the service applies.
             store_crops: False also deletes the stored crops.
         """
-        body = Body(without_unset(fmr=fmr, fpir=fpir, quality=quality, duplicates=duplicates, store_crops=store_crops))
+        rules = {"quality": quality, "duplicates": duplicates, "additions": additions, "store_crops": store_crops}
+        body = Body(without_unset(fmr=fmr, fpir=fpir, **rules))
         return Request("PATCH", path_of("collections", name), Collection.model_validate_json, body=body)
 
     @operation
     def delete_collection(self, name: str) -> Request[CollectionDeletion]:
-        """Deletes a collection with all its identities. Its audit trail remains."""
+        """Deletes a collection with all its identities; the service deletes many in the background.
+
+        Its audit trail remains.
+        """
         path = path_of("collections", name)
         return Request("DELETE", path, CollectionDeletion.model_validate_json, repeatable=False)
 

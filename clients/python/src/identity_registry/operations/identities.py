@@ -14,6 +14,7 @@ from identity_registry.inputs import (
     Detector,
     Embedding,
     FaceChoice,
+    Field,
     Picture,
     Unset,
     as_base64,
@@ -45,6 +46,7 @@ class Identities:
         label: str | None = None,
         external_id: str | None = None,
         metadata_filter: Mapping[str, Any] | None = None,
+        fields: Field | None = None,
         page_size: int | None = None,
     ) -> Listing[Identity]:
         """Iterates over the identities of a collection in the order of their enrolment.
@@ -52,10 +54,16 @@ class Identities:
         Args:
             label, external_id: only identities with exactly this value.
             metadata_filter: only identities whose metadata fulfils this condition, as for `search`.
+            fields: `label` omits the metadata.
         """
         condition = None if metadata_filter is None else json.dumps(metadata_filter)
         query = without_none(
-            collection=collection, label=label, external_id=external_id, filter=condition, limit=page_size
+            collection=collection,
+            label=label,
+            external_id=external_id,
+            filter=condition,
+            fields=fields,
+            limit=page_size,
         )
         return Listing(Request("GET", "/identities", Page[Identity].model_validate_json, query))
 

@@ -12,6 +12,7 @@ from identity_registry.inputs import (
     Detector,
     Embedding,
     FaceChoice,
+    Field,
     Picture,
     as_base64,
     as_pictures,
@@ -144,6 +145,7 @@ class Recognition:
         box: Box | None = None,
         detector: Detector | None = None,
         metadata_filter: Mapping[str, Any] | None = None,
+        fields: Sequence[Field] | None = None,
         explain: bool | None = None,
     ) -> Request[SearchResponse]:
         """Searches for the enrolled identities that are most similar to a face. The service stores nothing.
@@ -155,6 +157,7 @@ class Recognition:
             fmr, fpir, threshold: at most one of them decides, as for `verify`.
             face: which face of the picture; `all` searches for each face.
             metadata_filter: only identities whose metadata fulfils this condition, such as {"floor": {"$gte": 3}}.
+            fields: `["label"]` omits the metadata of the candidates.
             explain: return the query plan of the database; the search takes twice the time.
         """
         probes = as_pictures(pictures)
@@ -170,6 +173,7 @@ class Recognition:
                 box=box,
                 detector=detector,
                 filter=metadata_filter,
+                fields=None if fields is None else list(fields),
                 explain=explain,
             ),
             [("image" if len(probes) == 1 else "images", picture) for picture in probes],

@@ -16,6 +16,7 @@ class Collection(Document):
         fpir: default false positive identification rate of requests that name no rate.
         quality: quality gate of registrations: `off`, `standard` or `strict`.
         duplicates: check of new identities: `allow`, `warn` or `reject`.
+        additions: pictures that keys without the scope `manage` may add: `match` or `any`.
         store_crops: the service stores encrypted crops, so that another model can embed them later.
         secondary_model_id: model of a running model migration; it embeds each new face as well.
     """
@@ -26,6 +27,7 @@ class Collection(Document):
     fpir: float | None = None
     quality: str
     duplicates: str
+    additions: str
     store_crops: bool
     secondary_model_id: str | None = None
     identity_count: int
@@ -33,10 +35,11 @@ class Collection(Document):
 
 
 class CollectionDeletion(Document):
-    """Result of the deletion of a collection."""
+    """Result of the deletion of a collection. `identities_remaining`: those that are deleted in the background."""
 
     name: str
     identities_deleted: int
+    identities_remaining: int
 
 
 class Coverage(Document):

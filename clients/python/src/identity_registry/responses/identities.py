@@ -21,7 +21,7 @@ class Identity(Document):
     id: uuid.UUID
     external_id: str
     label: str
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None = None
     template_count: int
     created_at: datetime
     updated_at: datetime

@@ -122,6 +122,8 @@ class Candidate(Document):
     """An enrolled identity that is similar to the probe.
 
     Attributes:
+        metadata: None if the request omits it.
+        undecided: reason why there is no decision and no `threshold`; `match` is then False.
         score: cosine similarity to the nearest template; the decision compares it with `threshold`.
         overruled_by_correction: the score is a match, but a correction says that the face is another person's.
         centroid_score: cosine similarity to the mean of the identity's templates.
@@ -130,11 +132,12 @@ class Candidate(Document):
     identity_id: uuid.UUID
     external_id: str
     label: str
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] | None = None
     match: bool
+    undecided: str | None = None
     overruled_by_correction: bool
     score: float
-    threshold: float
+    threshold: float | None = None
     centroid_score: float
     template_count: int
 
