@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.cli.transaction import in_transaction
 from service.errors import StartupError
 from service.gallery.access import audit_log
-from service.gallery.access.audit_entries import ChainBrokenError, Head
+from service.gallery.access.audit_entries import AnotherKeyError, ChainBrokenError, Head
 from service.gallery.people import collections
 from service.runtime.secret_keys import open_audit_trail
 from service.runtime.settings import load_settings
@@ -24,12 +24,14 @@ class Verdict:
         collection: name of the collection; None: it was deleted.
         entries: number of entries of an intact chain, or the first affected entry.
         problem: None: the chain is intact.
+        another_key: the chain, or a part of it, was made with another key, and is complete.
     """
 
     collection_id: uuid.UUID
     collection: str | None
     entries: int
     problem: str | None
+    another_key: bool = False
 
 
 def verify(heads: Path | None) -> list[Verdict]:
@@ -41,7 +43,7 @@ def verify(heads: Path | None) -> list[Verdict]:
     Raises:
         StartupError: there is no key, or the file is invalid.
     """
-    audit_trail = open_audit_trail(load_settings())
+    audit_trail = open_audit_trail(load_settings(), create_key=False)
     if not audit_trail.enabled:
         raise StartupError("the audit trail cannot be verified without its key; set audit.key")
     exported = [] if heads is None else _read(heads)
@@ -57,7 +59,8 @@ def verify(heads: Path | None) -> list[Verdict]:
                 entries = await audit_trail.verify(connection, collection_id, of_chain)
                 verdicts.append(Verdict(collection_id, name, entries, None))
             except ChainBrokenError as error:
-                verdicts.append(Verdict(collection_id, name, error.number, str(error)))
+                another_key = isinstance(error, AnotherKeyError)
+                verdicts.append(Verdict(collection_id, name, error.number, str(error), another_key))
         return verdicts
 
     return in_transaction(act, snapshot=True)

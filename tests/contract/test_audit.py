@@ -143,13 +143,13 @@ def test_command_line_verifies_every_chain(
     assert verification("--heads", str(heads_file)) == f"{chain}  {collection_name}  intact, 2 entries"
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         connection.execute("UPDATE audit SET key_name = 'x' WHERE collection_id = %s", [chain])
-    assert "BROKEN: entry 1" in verification()
+    assert "ALTERED: entry 1" in verification()
     assert run_service(settings, "audit", "verify").returncode == 1
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:
         connection.execute("DELETE FROM audit WHERE collection_id = %s", [chain])
         connection.execute("DELETE FROM audit_head WHERE collection_id = %s", [chain])
     assert verification() == ""
-    assert "BROKEN: the chain ends at entry 0 and had 2" in verification("--heads", str(heads_file))
+    assert "ALTERED: the chain ends at entry 0 and had 2" in verification("--heads", str(heads_file))
 
 
 def test_export_has_all_data_of_the_identity(client: httpx.Client, collection_name: str) -> None:

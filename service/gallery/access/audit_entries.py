@@ -17,6 +17,10 @@ class ChainBrokenError(Exception):
         self.number = number
 
 
+class AnotherKeyError(ChainBrokenError):
+    """Entries of a chain were authenticated with another key, so that this key cannot verify them."""
+
+
 class Action(StrEnum):
     """The kind of an event. An entry contains ids and counts only, and no data about a face."""
 
@@ -104,9 +108,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a chain. `mac`: that of the last entry. `head_mac`: HMAC-SHA256 over collection, number and `mac`."""
+    """The end of a chain.
+
+    Attributes:
+        mac: that of the last entry.
+        head_mac: HMAC-SHA256 over collection, number and `mac`.
+        mac_key_id: id of the key of both MACs; None: a release before 0.3 appended the last entry.
+    """
 
     collection_id: uuid.UUID
     number: int
     mac: bytes
     head_mac: bytes
+    mac_key_id: bytes | None = None

@@ -3,7 +3,7 @@
 The MAC of an entry covers the entry and the MAC of the entry before it (as the signed logs of RFC 5848 do). The key is
 outside the database. Without the key nobody can alter, remove or insert an entry so that the MACs of the later entries
 still match. The head's MAC detects a chain that was cut off at its end. If an older head was restored with a cut chain,
-only the comparison with exported heads detects it.
+only the comparison with exported heads detects it. The head names the key by an id that does not reveal it.
 """
 
 import hashlib
@@ -11,20 +11,23 @@ import hmac
 import json
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.access import audit_log
-from service.gallery.access.audit_entries import SERVICE, Action, ChainBrokenError, Entry, Event, Head
+from service.gallery.access.audit_entries import SERVICE, Action, Entry, Event, Head
+from service.gallery.access.audit_verification import FIRST_MAC, ChainVerification
 from service.gallery.storage.tables import audit, audit_head, labelled
 
-FIRST_MAC = bytes(32)
+KEY_ID_BYTES = 8
 _HEAD = select(*labelled(audit_head))
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class AuditTrail:
 
     def __init__(self, key: bytes | None) -> None:
         self._key = key
+        self._key_id = None if key is None else audit_key_id(key)
 
     @property
     def enabled(self) -> bool:
@@ -56,7 +60,7 @@ class AuditTrail:
         if not hmac.compare_digest(head.head_mac, self._head_mac(collection_id, head.number, head.mac)):
             # A new head MAC without an entry would hide that the chain's end was cut off.
             log.error("the audit chain of collection %s was altered, or audit.key has changed", collection_id)
-            events = [Event(Action.HEAD_TAMPERED, SERVICE, details={"number": head.number}), *events]
+            events = [self._head_tampered(head), *events]
         entries: list[Entry] = []
         number, mac = head.number, head.mac
         for event in events:
@@ -68,7 +72,8 @@ class AuditTrail:
         appended = insert(audit).values(rows[0] if len(rows) == 1 else rows).cte("appended")  # see centroids.store
         new_head = update(audit_head).where(audit_head.c.collection_id == collection_id)
         head_mac = self._head_mac(collection_id, number, mac)
-        await connection.execute(new_head.values(number=number, mac=mac, head_mac=head_mac).add_cte(appended))
+        values = new_head.values(number=number, mac=mac, head_mac=head_mac, mac_key_id=self._key_id)
+        await connection.execute(values.add_cte(appended))
         return entries
 
     async def verify(self, connection: AsyncConnection, collection_id: uuid.UUID, exported: Sequence[Head] = ()) -> int:
@@ -78,37 +83,26 @@ class AuditTrail:
             exported: heads of the chain that were exported earlier.
 
         Raises:
+            AnotherKeyError: the chain, or a part of it, was made with another key and is complete.
             ChainBrokenError: an entry was altered, removed or inserted, or the chain's end is missing.
         """
-        number, mac = 0, FIRST_MAC
-        expected = {head.number: head.mac for head in exported}
+        verification = ChainVerification(self._key_id, exported)
         async for entry in audit_log.read_all(connection, collection_id):
-            self._verify_entry(entry, number, mac)
-            number, mac = entry.number, entry.mac
-            if expected.pop(number, mac) != mac:
-                raise ChainBrokenError(f"entry {number} differs from the exported head", number=number)
-        head = await audit_log.find_head(connection, collection_id)
-        self._verify_end(head or self._first_head(collection_id), number, mac, expected)
-        return number
+            verification.add(entry, hmac.compare_digest(self._entry_mac(entry, verification.mac), entry.mac))
+        head = await audit_log.find_head(connection, collection_id) or self._first_head(collection_id)
+        head_mac = self._head_mac(collection_id, head.number, head.mac)
+        verification.finish(head, hmac.compare_digest(head.head_mac, head_mac))
+        return verification.number
 
-    def _verify_entry(self, entry: Entry, number: int, mac: bytes) -> None:
-        if entry.number != number + 1:
-            raise ChainBrokenError(f"entry {number + 1} is missing", number=number + 1)
-        if not hmac.compare_digest(self._entry_mac(entry, mac), entry.mac):
-            raise ChainBrokenError(f"entry {entry.number} or an earlier entry was altered", number=entry.number)
-        if entry.action == Action.HEAD_TAMPERED:
-            raise ChainBrokenError(f"the chain was altered before entry {entry.number}", number=entry.number)
-
-    def _verify_end(self, head: Head, number: int, mac: bytes, expected: Mapping[int, bytes]) -> None:
-        if (head.number, head.mac) != (number, mac) or expected:
-            longest = max([head.number, *expected])
-            detail = f"had {longest} entries" if longest > number else "its head does not match"
-            raise ChainBrokenError(f"the chain ends at entry {number} and {detail}", number=number)
-        if not hmac.compare_digest(head.head_mac, self._head_mac(head.collection_id, number, mac)):
-            raise ChainBrokenError(f"the chain was cut off at entry {number}: the head's MAC is wrong", number=number)
+    def _head_tampered(self, head: Head) -> Event:
+        """Returns the event that states that the head's MAC does not match this key, and the id of the former key."""
+        details: dict[str, Any] = {"number": head.number}
+        if head.mac_key_id is not None and head.mac_key_id != self._key_id:
+            details["mac_key_id"] = head.mac_key_id.hex()
+        return Event(Action.HEAD_TAMPERED, SERVICE, details=details)
 
     def _first_head(self, collection_id: uuid.UUID) -> Head:
-        return Head(collection_id, 0, FIRST_MAC, self._head_mac(collection_id, 0, FIRST_MAC))
+        return Head(collection_id, 0, FIRST_MAC, self._head_mac(collection_id, 0, FIRST_MAC), self._key_id)
 
     async def _locked_head(self, connection: AsyncConnection, collection_id: uuid.UUID) -> Head:
         statement = _HEAD.where(audit_head.c.collection_id == collection_id).with_for_update()
@@ -141,6 +135,11 @@ class AuditTrail:
         """Returns the HMAC. All parts except the last have a fixed length, so that the encoding is unambiguous."""
         assert self._key is not None
         return hmac.digest(self._key, b"".join((kind, b"\x00", *parts)), hashlib.sha256)
+
+
+def audit_key_id(key: bytes) -> bytes:
+    """Returns the id of a key (8 bytes), which does not reveal the key (HKDF, RFC 5869)."""
+    return HKDF(hashes.SHA256(), KEY_ID_BYTES, salt=None, info=b"identity-registry audit key id").derive(key)
 
 
 def _entry(collection_id: uuid.UUID, number: int, event: Event) -> Entry:

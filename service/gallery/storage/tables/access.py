@@ -51,6 +51,8 @@ audit_head = Table(
     Column("number", BigInteger, nullable=False),
     Column("code", LargeBinary, key="mac", nullable=False),
     Column("seal", LargeBinary, key="head_mac", nullable=False),
+    # Derived from the key of both MACs. NULL: written by a release before migration 0024.
+    Column("mac_key_id", LargeBinary, nullable=True),
     PrimaryKeyConstraint("collection_id"),
 )
 
