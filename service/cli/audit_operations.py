@@ -45,7 +45,7 @@ def verify(heads: Path | None) -> list[Verdict]:
     """
     audit_trail = open_audit_trail(load_settings(), create_key=False)
     if not audit_trail.enabled:
-        raise StartupError("the audit trail cannot be verified without its key; set audit.key")
+        raise StartupError("the audit trail cannot be verified without its key; set audit.key, or restore its file")
     exported = [] if heads is None else _read(heads)
 
     async def act(connection: AsyncConnection) -> list[Verdict]:

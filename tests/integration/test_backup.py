@@ -55,7 +55,7 @@ async def filled(postgres_url: str) -> str:
 
 
 async def test_a_restored_backup_has_the_same_rows(filled: str, postgres_url: str, tmp_path: Path) -> None:
-    file = tmp_path / "backups" / "registry.dump"
+    file = tmp_path / "registry.dump"
     assert backup.backup(filled, file) == file.stat().st_size > 1000
     assert file.stat().st_mode & 0o077 == 0
     target = create_database(postgres_url, "restored")
@@ -92,6 +92,8 @@ async def test_a_failed_backup_leaves_no_file(postgres_url: str, tmp_path: Path)
     empty = create_database(postgres_url, "restored")
     with pytest.raises(StartupError, match="contains no registry"):
         backup.backup(empty, tmp_path / "x.dump")
+    with pytest.raises(StartupError, match=r"backups does not exist; mount or create it"):
+        backup.backup(empty, tmp_path / "backups" / "x.dump")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,16 +23,17 @@ def backup(url: str, output: Path) -> int:
     """Writes a consistent dump of the registry's tables. The registry can be used during the backup.
 
     Args:
-        output: a new file, created with mode 0600.
+        output: a new file in an existing folder, created with mode 0600.
 
     Returns:
         The size of the dump in bytes.
 
     Raises:
-        StartupError: the file exists or cannot be written, or pg_dump fails. No incomplete file remains.
+        StartupError: the folder is missing, the file exists or cannot be written, or pg_dump fails. No incomplete file
+            remains.
     """
+    require_new_file(output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
     except OSError as error:
         raise StartupError(f"The backup cannot be written to {output}: {error}") from None
@@ -45,10 +46,22 @@ def backup(url: str, output: Path) -> int:
         _run("pg_dump", url, "--format=custom", "--no-owner", "--no-privileges", *tables, f"--file={partial}")
         os.link(partial, output)  # unlike a rename, a link never replaces an existing file
     except FileExistsError:
-        raise StartupError(f"{output} already exists; name a new file") from None
+        raise StartupError(_exists(output)) from None
     finally:
         partial.unlink(missing_ok=True)
     return output.stat().st_size
+
+
+def require_new_file(file: Path) -> None:
+    """Raises StartupError: the file exists, or its folder does not, for example because a disk is not mounted."""
+    if not file.parent.is_dir():
+        raise StartupError(f"The folder {file.parent} does not exist; mount or create it, or name another folder.")
+    if file.exists():
+        raise StartupError(_exists(file))
+
+
+def _exists(file: Path) -> str:
+    return f"{file} already exists; name a new file"
 
 
 def restore(url: str, dump: Path, replace: bool = False) -> None:

@@ -52,6 +52,11 @@ class CropCipher:
             raise CropUnreadable("a stored crop was altered; register a new picture") from None
 
 
+def crop_key_id(secret: bytes) -> bytes:
+    """Returns the id with which the crops of a key begin (4 bytes)."""
+    return _derive(secret)[0]
+
+
 def _derive(secret: bytes) -> tuple[bytes, bytes]:
     """Returns key id and key; neither reveals the other (HKDF, RFC 5869)."""
     length = KEY_ID_BYTES + KEY_BYTES
