@@ -1,7 +1,8 @@
 """Reads and writes model bundles: a folder with a model's graph and a manifest that describes it.
 
-The reader refuses unknown keys and files whose SHA-256 differs from the manifest. The classes that open a graph refuse
-inputs and outputs of another shape than the manifest's.
+The reader refuses unknown keys, files outside the folder, files that the manifest does not list, and files whose
+SHA-256 differs from the manifest. The classes that open a graph refuse inputs and outputs of another shape than the
+manifest's.
 """
 
 import hashlib
@@ -11,14 +12,19 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from service.errors import StartupError
+from service.inference.bundle_files import contained, file_sha256, read_listed, require_self_contained
 from service.inference.manifest import MANIFEST_ADAPTER, DetectorManifest, EmbedderManifest
 
+__all__ = [
+    "embedding_fingerprint",
+    "equivalent_fingerprints",
+    "file_sha256",
+    "read_detector",
+    "read_embedder",
+    "read_manifest",
+    "write_manifest",
+]
 MANIFEST = "manifest.json"
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def embedding_fingerprint(manifest: EmbedderManifest) -> str:
@@ -49,22 +55,19 @@ def read_manifest(folder: Path) -> DetectorManifest | EmbedderManifest:
     """Reads the manifest of a bundle and checks the files that it names.
 
     Raises:
-        StartupError: there is no manifest, the manifest is invalid, or a file is missing or has another SHA-256.
+        StartupError: there is no manifest, the manifest is invalid, or a file is missing, is outside the folder, is not
+            listed, or has another SHA-256.
     """
+    if not (folder / MANIFEST).is_file():
+        raise StartupError(f"{folder} is not a model bundle: it has no {MANIFEST}")
     try:
-        manifest = MANIFEST_ADAPTER.validate_json((folder / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        raise StartupError(f"{folder} is not a model bundle: it has no {MANIFEST}") from None
+        manifest = MANIFEST_ADAPTER.validate_json(contained(folder, MANIFEST).read_bytes())
     except ValidationError as error:
         raise StartupError(f"{folder / MANIFEST}: {error}") from None
-    if manifest.graph not in manifest.files:
-        raise StartupError(f"{folder / MANIFEST}: `files` has no hash of the graph {manifest.graph!r}")
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            raise StartupError(f"{folder}: the manifest names the file {name!r}, which is not in the bundle")
-        if file_sha256(path) != expected:
-            raise StartupError(f"{path} is not the file that the manifest describes (its SHA-256 differs)")
+    for name in dict.fromkeys((*manifest.graphs, *manifest.other_files, *manifest.files)):
+        content = read_listed(folder, manifest.files, name)
+        if name in manifest.graphs:
+            require_self_contained(folder, name, content)
     return manifest
 
 

@@ -1,6 +1,5 @@
 """Classifies faces into a closed set of people with a linear layer on the embeddings of an embedder."""
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +8,8 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from service.errors import StartupError
-from service.inference.bundle import equivalent_fingerprints, file_sha256
+from service.inference.bundle import equivalent_fingerprints
+from service.inference.bundle_files import contained, file_sha256, read_listed
 from service.inference.manifest import EmbedderManifest
 from service.strict_model import Strict
 
@@ -80,20 +80,19 @@ def read_classifier(folder: Path) -> ClassifierManifest:
     """Reads the manifest of a classifier and checks the weights' file.
 
     Raises:
-        StartupError: a file is missing, the manifest is invalid, or the SHA-256 of the weights differs.
+        StartupError: a file is missing or is a link that leaves the folder, the manifest is invalid, or the SHA-256 of
+            the weights differs.
     """
-    try:
-        manifest = ClassifierManifest.model_validate_json((folder / MANIFEST).read_bytes())
-        differs = file_sha256(folder / WEIGHTS) != manifest.weights_sha256
-    except FileNotFoundError as error:
+    if missing := next((name for name in (MANIFEST, WEIGHTS) if not (folder / name).is_file()), None):
         raise StartupError(
-            f"{folder} is not a classifier: it has no {Path(error.filename).name}. Run `identity-trainer classifier "
-            "fit` to create a classifier."
-        ) from None
+            f"{folder} is not a classifier: it has no {missing}. Run `identity-trainer classifier fit` to create a "
+            "classifier."
+        )
+    try:
+        manifest = ClassifierManifest.model_validate_json(contained(folder, MANIFEST).read_bytes())
     except ValidationError as error:
         raise StartupError(f"{folder / MANIFEST}: {error}") from None
-    if differs:
-        raise StartupError(f"{folder / WEIGHTS} is not the file that the manifest describes (its SHA-256 differs)")
+    read_listed(folder, {WEIGHTS: manifest.weights_sha256}, WEIGHTS)
     return manifest
 
 
@@ -125,7 +124,7 @@ def write_classifier(
         embedder=embedder,
         embedder_fingerprint=fingerprint,
         labels=labels,
-        weights_sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        weights_sha256=file_sha256(folder / WEIGHTS),
         evaluation=evaluation,
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")

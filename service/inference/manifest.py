@@ -3,9 +3,9 @@
 The service derives no pre- or post-processing from file or node names.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter
 
 from service.inference.calibration import Calibration
 from service.strict_model import Strict
@@ -47,6 +47,16 @@ class _Manifest(Strict):
     provenance: Provenance
     evaluation: dict[str, float] = Field(default_factory=dict)
 
+    @property
+    def graphs(self) -> list[str]:
+        """Names of the files that a runtime executes."""
+        return [self.graph]
+
+    @property
+    def other_files(self) -> list[str]:
+        """Names of the other files that the service reads."""
+        return []
+
 
 class LandmarkStage(Strict):
     """A graph for landmark refinement and, if `verifies` is set, face verification.
@@ -77,11 +87,9 @@ class DetectorManifest(_Manifest):
     max_iou: float = Field(gt=0, lt=1, description="overlap above which the box with the lower score is dropped")
     landmark_stage: LandmarkStage | None = None
 
-    @model_validator(mode="after")
-    def _has_its_landmark_graph(self) -> Self:
-        if self.landmark_stage is not None and self.landmark_stage.graph not in self.files:
-            raise ValueError(f"`files` has no hash of the graph {self.landmark_stage.graph!r}")
-        return self
+    @property
+    def graphs(self) -> list[str]:
+        return [self.graph] if self.landmark_stage is None else [self.graph, self.landmark_stage.graph]
 
 
 class EmbedderManifest(_Manifest):
@@ -112,6 +120,10 @@ class EmbedderManifest(_Manifest):
     def channels(self) -> int:
         """Number of channels of the graph's input."""
         return 3 if self.landmark_channels is None else 3 + self.landmark_channels.count
+
+    @property
+    def other_files(self) -> list[str]:
+        return [] if self.calibration is None or self.calibration.picture is None else [self.calibration.picture]
 
 
 Manifest = Annotated[DetectorManifest | EmbedderManifest, Field(discriminator="kind")]

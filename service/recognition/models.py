@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.errors import CalibrationNotFound, ModelNotFound
+from service.errors import CalibrationNotFound, ModelNotFound, StartupError
+from service.inference.bundle_files import read_listed
 from service.inference.calibration import Calibration, Precision
 from service.inference.manifest import EmbedderManifest
 from service.recognition.decision import DecisionResolver
@@ -66,12 +67,21 @@ class ModelCatalogue:
             )
         return calibration
 
-    def det_curve(self, model_id: str) -> Path:
-        """Returns the SVG file of the DET curve. Raises ModelNotFound, CalibrationNotFound."""
+    def det_curve(self, model_id: str) -> bytes:
+        """Returns the DET curve as SVG. Raises ModelNotFound, CalibrationNotFound.
+
+        The file is compared with its SHA-256 again, because it may have been replaced since the start.
+        """
         picture = self.calibration(model_id).picture
         if picture is None:
             raise CalibrationNotFound(f"the bundle of the model {model_id!r} has no picture of its calibration")
-        return self._bundle(model_id).folder / picture
+        bundle = self._bundle(model_id)
+        try:
+            return read_listed(bundle.folder, bundle.manifest.files, picture)
+        except (StartupError, OSError):
+            raise CalibrationNotFound(
+                f"the picture of the calibration of {model_id!r} has changed since the start of the service; restart it"
+            ) from None
 
     def _bundle(self, model_id: str) -> LoadedBundle:
         if (bundle := self.bundles.get(model_id)) is None:

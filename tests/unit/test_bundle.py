@@ -106,7 +106,7 @@ def test_shipped_embedders_supersede_the_files_of_release_0_1() -> None:
         ({"format_version": 2}, "format_version"),
         ({"kind": "oracle"}, "kind"),
         ({"model_id": "../../etc"}, "model_id"),
-        ({"files": {}}, "has no hash of the graph"),
+        ({"files": {}}, "has no hash of 'model.onnx'"),
         ({"files": {"model.onnx": "0" * 64}}, "SHA-256 differs"),
         ({"graph": "other.onnx", "files": {"other.onnx": "0"}}, "not in the bundle"),
         ({"files": {"../embedder/model.onnx": "0"}, "graph": "../embedder/model.onnx"}, "not in the bundle"),

@@ -1,9 +1,10 @@
 """Routes of /models: the loaded models and their calibrations."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 
 from service.api.http.access import AnyAccess
 from service.api.schemas.models import CalibrationResponse, ModelsResponse, ModelView
@@ -32,9 +33,7 @@ async def read_calibration(model_id: str, state: State, _: AnyAccess) -> Calibra
     return CalibrationResponse(model_id=model_id, calibration=calibration, picture=path)
 
 
-@router.get(
-    "/{model_id}/calibration/det.svg", summary="Read the DET curve", response_class=FileResponse, responses=PICTURE
-)
+@router.get("/{model_id}/calibration/det.svg", summary="Read the DET curve", response_class=Response, responses=PICTURE)
 async def read_det_curve(model_id: str, state: State, _: AnyAccess) -> Response:
     """Returns the detection error trade-off (ISO/IEC 19795-1) of the calibration data as a picture."""
-    return FileResponse(state.models.det_curve(model_id), media_type=SVG)
+    return Response(await asyncio.to_thread(state.models.det_curve, model_id), media_type=SVG)
