@@ -1,9 +1,11 @@
 """Training of the landmark refiner: samples, loss, training and export."""
 
 import math
+import re
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +76,40 @@ def test_a_file_that_is_not_a_checkpoint_is_rejected(faces: Faces, tmp_path: Pat
     config = LandmarkConfig(input_size=32, width=4, batch_size=2)
     with pytest.raises(ConfigError, match=r"wrong\.ckpt is not a checkpoint of `identity-trainer landmarks train`"):
         training.train(config, faces, faces, tmp_path / "run", tmp_path / "wrong.ckpt")
+
+
+def test_loading_a_checkpoint_executes_no_code(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "executed",)
+
+    torch.save({"state_dict": Attack()}, tmp_path / "hostile.ckpt")
+    with pytest.raises(ConfigError, match="is not a checkpoint"):
+        training.load_weights(tmp_path / "hostile.ckpt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_only_ultralytics_checkpoints_are_loaded_as_objects() -> None:
+    """Every other call of `torch.load` has `weights_only=True`, so that a checkpoint cannot execute code."""
+    root = Path(training.__file__).parents[2]
+    sources = {file: file.read_text() for folder in ("trainer", "tools") for file in (root / folder).rglob("*.py")}
+    loads = {
+        (file.relative_to(root).as_posix(), call)
+        for file, source in sources.items()
+        for call in re.findall(r"(?:torch\.load|load_from_checkpoint|ckpt_path=)[^\n]*", source)
+    }
+    unsafe = {(name, call) for name, call in loads if "weights_only=True" not in call}
+    assert {name for name, _ in unsafe} == {"trainer/detector/export.py"}, unsafe
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_restored_without_executing_it(faces: Faces, tmp_path: Path) -> None:
+    config = LandmarkConfig(input_size=32, width=4, epochs=1, batch_size=8, workers=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        training.train(config, faces, faces, tmp_path)
+        training.train(config, faces, faces, tmp_path, resume=True)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
 
 
 @pytest.mark.slow

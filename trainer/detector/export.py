@@ -64,7 +64,11 @@ def export(
 
 
 def _as_plain_checkpoint(checkpoint: Path, plain: Path) -> None:
-    """Writes a copy of a checkpoint with Ultralytics' class in place of the trainer's subclass."""
+    """Writes a copy of a checkpoint with Ultralytics' class in place of the trainer's subclass.
+
+    An Ultralytics checkpoint contains a pickled model, so loading it executes code that the file contains: use only
+    files that you trust.
+    """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
     model = saved.get("ema") or saved["model"]
     model.__class__ = PoseModel

@@ -114,7 +114,8 @@ def train(
     if initial is not None:
         module.load_state_dict(load_weights(initial))
     validation_loader = DataLoader(Samples(validation, config, augmented=False), config.batch_size)
-    trainer.fit(module, _training_loader(faces, config), validation_loader, ckpt_path=last if resume else None)
+    loader = _training_loader(faces, config)
+    trainer.fit(module, loader, validation_loader, ckpt_path=last if resume else None, weights_only=True)
     return Path(best.best_model_path)
 
 
@@ -147,7 +148,7 @@ def load_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
         ConfigError: the file is not a checkpoint of a refiner.
     """
     try:
-        weights: dict[str, torch.Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+        weights: dict[str, torch.Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         raise ConfigError(f"{checkpoint} is not a checkpoint of `identity-trainer landmarks train`: {error}") from None
     return weights
