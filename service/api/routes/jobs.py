@@ -34,6 +34,7 @@ from service.jobs.administration import JobAccess
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 ZIP = "application/zip"
 ENROLMENTS = "/enrolments"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 DOCUMENTS[FolderRequest.__name__] = FolderRequest
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -149,6 +150,8 @@ async def download_job_rows_csv(
 ) -> StreamingResponse:
     """Returns a header line and one line per row with the fields of `GET /jobs/{id}/rows`; null is an empty value.
 
+    Values that a spreadsheet program would evaluate as a formula (they begin with `=`, `+`, `-`, `@`, a tab or a
+    carriage return) have an apostrophe before them.
     The order is that of the row numbers. A key without the scopes `search` and `manage` can read only the rows of jobs
     that it started.
     """
@@ -158,13 +161,19 @@ async def download_job_rows_csv(
         yield _csv_line(list(JobRowView.model_fields))
         async for row in rows:
             values = row_view(row).model_dump(mode="json").values()
-            yield _csv_line(["" if value is None else str(value) for value in values])
+            yield _csv_line([_csv_cell(value) for value in values])
 
     return StreamingResponse(lines(), media_type="text/csv; charset=utf-8")
 
 
 def _access(collection: CollectionScope) -> JobAccess:
     return JobAccess(collection.name, collection.access.own_jobs_only)
+
+
+def _csv_cell(value: object) -> str:
+    """Returns the text of a value. Text from files and names of people must not become a formula (CWE-1236)."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA_STARTS) else text
 
 
 def _csv_line(values: list[str]) -> str:
