@@ -40,7 +40,8 @@ class Maintenance:
     """Builds indexes, deletes expired data, resumes lost jobs and activates migrated models.
 
     Attributes:
-        owner: database connection of the owner of the tables, the only account that may build indexes.
+        owner: database connection that builds indexes; without the account of the tables' owner, another process
+            builds them (`identity-registry db indexes`).
         hnsw_min_identities: collections of this size get an HNSW index.
         hnsw_memory_mb: maintenance_work_mem while an index is built; None: the server's setting.
         keep_days: days for which finished jobs are kept.

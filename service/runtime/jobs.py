@@ -1,16 +1,13 @@
 """Composition root of the job runner, which runs in the API's process or in a separate process."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from pathlib import Path
 
-from sqlalchemy import text
-
 from service.api.state import AppState
 from service.background_tasks import cancel
-from service.errors import DatabaseUnavailable, StorageFull
+from service.errors import StorageFull
 from service.gallery.jobs.records import Job
 from service.jobs import bulk_enrolment, reembedding, runner
 from service.jobs.batches import JobKind, Jobs, model_need
@@ -19,10 +16,10 @@ from service.jobs.maintenance import Maintenance
 from service.jobs.queue import BATCH, MAINTAIN, PREPARE, Queue, Work
 from service.jobs.reembedding import Reembedding
 from service.jobs.sources import Archive, Folder, PictureSource
+from service.runtime.alive import touch
 from service.runtime.parts import open_state
 from service.runtime.settings import Settings
 
-TOUCH_INTERVAL_S = 5
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +35,7 @@ async def serve_jobs(settings: Settings, alive: Path | None = None) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with open_state(settings) as state:
         running = asyncio.create_task(run_jobs(settings, state))
-        touching = asyncio.create_task(_touch(state, alive))
+        touching = asyncio.create_task(touch(state.database, alive))
         stopping = asyncio.create_task(stopped.wait())
         watched = {running, stopping} if alive is None else {running, stopping, touching}
         await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -89,12 +86,3 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     queue = Queue(state.database.url, capabilities, work, tasks.retries_exhausted)
     interval_s = settings.database.maintenance_interval_s
     await runner.run(queue, interval_s, maintenance.sweep, maintenance.maintain_indexes)
-
-
-async def _touch(state: AppState, file: Path | None) -> None:
-    while file is not None:
-        with contextlib.suppress(DatabaseUnavailable):
-            async with state.database.transaction() as connection:
-                await connection.execute(text("SELECT 1"))
-            await asyncio.to_thread(file.touch)
-        await asyncio.sleep(TOUCH_INTERVAL_S)

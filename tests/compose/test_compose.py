@@ -245,4 +245,4 @@ def test_both_profiles_contain_all_services() -> None:
         result = subprocess.run(
             command, env=os.environ | {"COMPOSE_PROFILES": profile}, capture_output=True, text=True, check=True
         )
-        assert set(result.stdout.split()) == {"secrets", "db", "migrate", "api", "jobs", worker}
+        assert set(result.stdout.split()) == {"secrets", "db", "migrate", "api", "jobs", "admin", worker}

@@ -61,8 +61,8 @@ async def maintain(
 ) -> list[str]:
     """Builds missing indexes of large collections, and drops invalid ones and those of collections that have shrunk.
 
-    Does nothing if another process is maintaining the indexes. A build that was interrupted leaves an INVALID index,
-    which this function drops.
+    Does nothing if another process is maintaining the indexes, or if the account does not own the table. A build that
+    was interrupted leaves an INVALID index, which this function drops.
 
     Args:
         build_from: number of identities from which a collection gets an index.
@@ -75,6 +75,8 @@ async def maintain(
     """
     changed: list[str] = []
     async with database.autocommit() as connection:
+        if not await _owns_table(connection):
+            return changed
         if not (await connection.execute(select(func.pg_try_advisory_lock(LOCK)))).scalar():
             return changed
         try:
@@ -97,6 +99,17 @@ async def maintain(
             await connection.execute(text("RESET maintenance_work_mem"))
             await connection.execute(select(func.pg_advisory_unlock(LOCK)))
     return changed
+
+
+async def may_build(database: Database) -> bool:
+    """Returns True if the account owns the table of centroids. PostgreSQL lets only owners create indexes."""
+    async with database.transaction() as connection:
+        return await _owns_table(connection)
+
+
+async def _owns_table(connection: AsyncConnection) -> bool:
+    query = text("SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class WHERE oid = 'centroid'::regclass")
+    return bool((await connection.execute(query)).scalar())
 
 
 async def _existing(connection: AsyncConnection) -> dict[str, bool]:
