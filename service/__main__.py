@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import api_keys, audit, database, gallery, serve
+from service.cli import api_keys, audit, crops, database, gallery, serve
 from service.errors import StartupError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command()(serve.demo)
 app.add_typer(database.app, name="db")
 app.add_typer(api_keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.add_typer(crops.app, name="crops")
 app.add_typer(gallery.app, name="gallery")
 
 

@@ -1,4 +1,4 @@
-"""Runs an administrative action in one transaction on the configured database."""
+"""Runs an administrative action on the configured database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,16 +29,31 @@ def in_transaction(act: Callable[[AsyncConnection], Awaitable[Result]], snapshot
     Raises:
         StartupError: the settings are invalid, the role lacks rights, or `act` raised a RegistryError.
     """
+
+    async def run(database: Database) -> Result:
+        async with database.transaction(timeout_s=BACKGROUND_S) as connection:
+            if snapshot:
+                await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            await row_security.allow_all_collections(connection)
+            return await act(connection)
+
+    return with_database(run)
+
+
+def with_database(act: Callable[[Database], Awaitable[Result]]) -> Result:
+    """Runs `act` on the configured database and returns the result, for actions with several transactions.
+
+    It first migrates the schema if the service would do so at its start.
+
+    Raises:
+        StartupError: the settings are invalid, the role lacks rights, or `act` raised a RegistryError.
+    """
     settings = load_settings()
 
     async def run(url: str) -> Result:
         database = Database(url)
         try:
-            async with database.transaction(timeout_s=BACKGROUND_S) as connection:
-                if snapshot:
-                    await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-                await row_security.allow_all_collections(connection)
-                return await act(connection)
+            return await act(database)
         except RegistryError as error:
             raise StartupError(error.detail) from error
         except ProgrammingError as error:

@@ -9,12 +9,12 @@ import logging
 import signal
 from pathlib import Path
 
+from service.background_tasks import cancel
 from service.errors import RegistryError, StartupError
 from service.gallery.index import hnsw
 from service.gallery.storage.database import Database
 from service.gallery.storage.server import database_url
 from service.runtime.alive import touch
-from service.runtime.parts import cancel
 from service.runtime.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -95,8 +95,8 @@ class DatabaseSettings(Strict):
     )
     owner_url: SecretStr | None = Field(
         None,
-        description="role that migrates the schema and builds indexes (`identity-registry db indexes`); default: `url`, "
-        "whose connections then assume the role registry_app for everything else",
+        description="role that migrates the schema and builds indexes (`identity-registry db indexes`); default: "
+        "`url`, whose connections then assume the role registry_app for everything else",
     )
     pool_size: int = Field(10, ge=1, description="maximum number of connections of a process")
     pool_timeout_s: float = Field(5.0, gt=0, description="seconds that a request waits for a connection")

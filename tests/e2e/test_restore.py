@@ -118,3 +118,21 @@ def test_a_restore_without_the_keys_says_which_are_missing(saved: Saved, data_fo
     restored = command(data_folder, *arguments, "--replace-keys", IDENTITY_REGISTRY_PASSPHRASE=PASSPHRASE)
     assert restored.returncode == 0, restored.stderr
     assert command(data_folder, "audit", "verify").returncode == 0
+
+
+def test_a_new_key_of_crops_replaces_the_former_one(saved: Saved, data_folder: Path) -> None:
+    environment = {"IDENTITY_REGISTRY_PASSPHRASE": PASSPHRASE}
+    assert (
+        command(data_folder, "db", "restore", str(saved.dump), "--keys", str(saved.keys), **environment).returncode == 0
+    )
+    (data_folder / "crops.key").rename(data_folder / "former.key")
+    lost = command(data_folder, "crops", "reencrypt")
+    assert (lost.returncode, "not decrypted: 1" in lost.stdout) == (1, True)
+    assert "crops.old_keys" in lost.stderr
+    (data_folder / "former.key").rename(data_folder / "crops.old_keys")
+    done = command(data_folder, "crops", "reencrypt")
+    assert (done.returncode, "encrypted again: 1 crops; not decrypted: 0" in done.stdout) == (0, True)
+    (data_folder / "crops.old_keys").unlink()
+    cipher = open_crop_cipher(load_settings(data_dir=data_folder))
+    assert cipher is not None
+    assert len(decrypted_crops(data_folder, cipher)) == 1

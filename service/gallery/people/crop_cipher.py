@@ -29,6 +29,11 @@ class CropCipher:
             key_id, key = _derive(secret)
             self._ciphers.setdefault(key_id, AESGCM(key))
 
+    @property
+    def current_key_id(self) -> bytes:
+        """The id of the key that encrypts."""
+        return next(iter(self._ciphers))
+
     def encrypt(self, file: bytes, source_sha256: bytes) -> bytes:
         """Encrypts a crop's file; `source_sha256` identifies the face and must be the same for decryption."""
         key_id, cipher = next(iter(self._ciphers.items()))
