@@ -62,7 +62,8 @@ async def _repeat(settings: Settings, database: Database, alive: Path | None) ->
     building = asyncio.create_task(_maintain_repeatedly(settings, database))
     touching = asyncio.create_task(touch(database, alive))
     stopping = asyncio.create_task(stopped.wait())
-    await asyncio.wait({building, touching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    watched = {building, stopping} if alive is None else {building, stopping, touching}
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     for task in (touching, stopping, building):
         await cancel(task)
 
