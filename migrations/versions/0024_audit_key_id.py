@@ -4,13 +4,13 @@ The column is nullable: a release that does not write it works with the migrated
 have no id. `schema_serves` does not change.
 
 Revision ID: 0024
-Revises: 0022
+Revises: 0023
 """
 
 from alembic import op
 
 revision = "0024"
-down_revision = "0022"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

@@ -214,11 +214,15 @@ def _request_options(worker: Worker) -> dict[str, Any]:
 
 def _error(status: int, content: bytes) -> RegistryError:
     """Returns the error of a worker's problem document (RFC 9457). Raises ValueError for any other content."""
-    document = json.loads(content)
-    if not isinstance(document, dict) or "code" not in document:
+    try:
+        document = json.loads(content)
+    except RecursionError:
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("code"), str):
         raise ValueError(f"the response with status {status} has no problem document")
     detail = str(document.get("detail", ""))
     kind = error_class(document["code"])
     if kind is InternalError:
         detail += f" (from a worker; its request id is {document.get('request_id')})"
-    return kind(detail, pointer=document.get("pointer"))
+    pointer = document.get("pointer")
+    return kind(detail, pointer=pointer if isinstance(pointer, str) else None)

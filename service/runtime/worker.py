@@ -27,6 +27,8 @@ from service.telemetry import exposition
 
 PACKING_BYTES = 64 * 1024
 """Allowance for the encoding around the pictures of the largest request that an API accepts."""
+MAX_SHOWN = 1000
+"""Maximum number of characters of a caller's text that an error repeats."""
 router = APIRouter()
 
 
@@ -81,7 +83,8 @@ def require_models(request: Request) -> None:
     """Raises WorkerModelMismatch unless the worker has every model that the API expects; it may have more."""
     expected, loaded = request.headers.get(MODELS_HEADER, ""), request.app.state.models
     if not set(expected.split(",")) <= set(loaded.split(",")):
-        raise WorkerModelMismatch(f"the worker runs {loaded}; the API expects {expected or 'another protocol'}")
+        shown = expected[:MAX_SHOWN] or "another protocol"
+        raise WorkerModelMismatch(f"the worker runs {loaded}; the API expects {shown}")
 
 
 def get_engine(request: Request) -> Engine:
@@ -93,7 +96,7 @@ async def observe(request: Request, engine: Annotated[Engine, Depends(get_engine
     """Detects and embeds the faces of pictures. `service.inference.wire` defines both bodies."""
     images = unpack_images(await request.body())
     if unknown := {image.model_id for image in images} - {None, *engine.dims}:
-        raise MalformedBody(f"the worker has no model {unknown.pop()!r}")
+        raise MalformedBody(f"the worker has no model {str(unknown.pop())[:MAX_SHOWN]!r}")
     results = await engine.observe(images)
     return Response(pack_results(results), media_type=MEDIA_TYPE)
 

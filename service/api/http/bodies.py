@@ -66,9 +66,9 @@ async def read_body(request: Request, document: type[Body]) -> Body:
 def metadata_filter(text: str) -> dict[str, Any]:
     """Parses a filter in a query parameter. Raises InvalidFilter."""
     try:
-        value = from_json(text)
-    except ValueError:
-        value = None
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidFilter(f"the filter is not JSON: {error}", pointer="/filter") from None
     if not isinstance(value, dict):
         raise InvalidFilter("the filter must be a JSON object", pointer="/filter")
     return value

@@ -4,7 +4,7 @@ import base64
 import binascii
 import uuid
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Protocol, TypeVar
 
 from fastapi import Query
@@ -84,8 +84,8 @@ def _number(text: str) -> int:
 
 
 def _page_cursor(text: str) -> PageCursor:
-    created_at, _, identity = text.partition(" ")
-    cursor = PageCursor(datetime.fromisoformat(created_at), uuid.UUID(identity))
-    if cursor.created_at.tzinfo is None:
+    text_of_time, _, identity = text.partition(" ")
+    created_at = datetime.fromisoformat(text_of_time)
+    if created_at.tzinfo is None:
         raise ValueError
-    return cursor
+    return PageCursor(created_at.astimezone(UTC), uuid.UUID(identity))

@@ -19,6 +19,8 @@ REQUEST_ID = "x-request-id"
 METHODS = {"GET", "POST", "PATCH", "DELETE"}
 PICTURE_PATHS = re.compile(r"/(register|verify|search|embed|predict|identities/[^/]+/corrections)")
 """Paths of the operations whose bodies may contain pictures."""
+VALID_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?")
+"""Host and port of RFC 3986, 3.2.2. `urlsplit` raises ValueError for other names, or reads a part of them as a path."""
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -111,14 +113,19 @@ class SameOrigin:
     def _problem(self, headers: Headers) -> str | None:
         """Returns the reason to refuse the request, or None."""
         host = headers.get("host", "")
-        if self._local_names is not None and _host_name(host) not in self._local_names:
+        name = _host_name(host)
+        if name is None:
+            return (
+                f"the Host header is {host[:80]!r}; send the host name or address, and the port, of the service's URL"
+            )
+        if self._local_names is not None and name not in self._local_names:
             valid = ", ".join(sorted(self._local_names))
             return (
                 f"the Host header is {host[:80]!r}; without API keys the service accepts only {valid}: "
                 "use a URL such as http://127.0.0.1:8000, or create keys and set server.require_keys=true"
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _origin_host(origin) != host:
             return (
                 f"the Origin header is {origin[:80]!r} and the Host header is {host[:80]!r}: pages of other sites must "
                 "not use this service, and a proxy must pass the Host header unchanged"
@@ -126,8 +133,20 @@ class SameOrigin:
         return None
 
 
-def _host_name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or ""
+def _host_name(host: str) -> str | None:
+    """Returns the name in a Host header, in lower case and without the port; None if the header is malformed."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "") if VALID_HOST.fullmatch(host) else None
+    except ValueError:  # an invalid address in brackets
+        return None
+
+
+def _origin_host(origin: str) -> str | None:
+    """Returns host and port of an Origin header; None if it is malformed or `null`."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 class BodyLimit:

@@ -150,9 +150,10 @@ def install_handlers(app: FastAPI) -> None:
         kinds: dict[int, type[RegistryError]] = {404: NotFound, 405: MethodNotAllowed}
         kind = kinds.get(error.status_code, MalformedBody if error.status_code < 500 else InternalError)
         allowed = ", ".join(_methods(request)) if error.status_code == 405 else ""
+        path = request.scope["path"]  # `request.url` raises ValueError for a malformed Host header
         details = {
-            404: f"{request.url.path} is not a path of this service; /docs lists the paths",
-            405: f"{request.url.path} does not support {request.method}; use {allowed}",
+            404: f"{path} is not a path of this service; /docs lists the paths",
+            405: f"{path} does not support {request.method}; use {allowed}",
         }
         response = problem(kind(details.get(error.status_code, HTTPStatus(error.status_code).phrase)), request)
         response.headers.update(error.headers or {})

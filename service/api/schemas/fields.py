@@ -4,7 +4,6 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -22,11 +21,16 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from service.inference.engine import FaceChoice
+from service.json_values import is_storable, problem_of
 from service.recognition.operating_point import OperatingPoint
 
 MAX_DIM = 4096
 MAX_METADATA_CHARS = 16_384
 MAX_FIELDS = 50
+MAX_COORDINATE = 1e9
+"""Limit in pixels. The square of a larger coordinate overflows in single precision."""
+MAX_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+"""A later time can exceed the range of Python's datetime after its conversion to another time zone."""
 
 
 def _image_bytes(value: object) -> object:
@@ -68,39 +72,30 @@ def _embedding_bytes(value: object) -> object:
 
 def _storable(text: str) -> str:
     """Returns the text. Raises PydanticCustomError for NUL and unpaired surrogates, which PostgreSQL cannot store."""
-    if "\x00" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+    if not is_storable(text):
         raise PydanticCustomError("not_text", "must not contain NUL or unpaired surrogates")
     return text
 
 
 def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("not_json", "must be JSON without NaN and infinity") from None
-    if len(text) > MAX_METADATA_CHARS:
+    if (problem := problem_of(value)) is not None:
+        raise PydanticCustomError("not_json", "{problem}", {"problem": problem})
+    if len(json.dumps(value)) > MAX_METADATA_CHARS:
         raise PydanticCustomError("too_long", "must not be longer than 16,384 characters as JSON")
-    for part in _strings(value):
-        _storable(part)
     return value
 
 
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _strings(key)
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-
-
 def _future(moment: datetime) -> datetime:
-    if moment <= datetime.now(UTC):
+    """Returns the time in UTC. Raises PydanticCustomError for a time in the past or after `MAX_TIME`."""
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("out_of_range", "must be a time before the year 9999 in UTC") from None
+    if utc <= datetime.now(UTC):
         raise PydanticCustomError("past", "must be in the future; DELETE erases an identity immediately")
-    return moment
+    if utc >= MAX_TIME:
+        raise PydanticCustomError("out_of_range", "must be a time before the year 9999 in UTC")
+    return utc
 
 
 ImageBytes = Annotated[
@@ -128,7 +123,7 @@ EmbeddingBytes = Annotated[
     ),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
-ModelId = Annotated[str, Field(min_length=1, max_length=256)]
+ModelId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
 EmbeddingModel = Annotated[ModelId, Field(description="model of the embedding; required with an embedding")]
 LoadedModel = Annotated[ModelId, Field(description="one of GET /models; default: the service's main model")]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
@@ -140,7 +135,7 @@ RetainUntil = Annotated[
     AfterValidator(_future),
     Field(description="the service erases the identity after this time (ISO 8601 with a time zone)"),
 ]
-Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE, allow_inf_nan=False)]
 BoxCorners = Annotated[
     tuple[Coordinate, Coordinate, Coordinate, Coordinate],
     Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture"),

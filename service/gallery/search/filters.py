@@ -19,15 +19,21 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from service.errors import InvalidFilter
 from service.gallery.storage.tables import identity
+from service.json_values import problem_of
 
 MAX_DEPTH = 6
 MAX_CONDITIONS = 64
+MAX_PARTS, MAX_NAME = 16, 512
+"""Maximum number of parts and of characters of a dotted name. A function of PostgreSQL has at most 100 arguments."""
 Scalar = str | int | float | bool | None
 Condition = ColumnElement[bool]
 
 
 def condition_of(metadata_filter: Mapping[str, Any]) -> Condition:
     """Returns the filter as a condition on the table `identity`. Raises InvalidFilter."""
+    # Each level of a combination consists of an object and a list; the operators and their lists add two levels.
+    if (problem := problem_of(metadata_filter, 2 * MAX_DEPTH + 4)) is not None:
+        raise _invalid(problem, "")
     return _Translator().all_of(metadata_filter, "", 0)
 
 
@@ -67,6 +73,8 @@ class _Translator:
     def _conditions_on(self, path: list[str], value: object, pointer: str) -> Condition:
         if not all(path):
             raise _invalid("the name of a field must not be empty", pointer)
+        if len(path) > MAX_PARTS or sum(map(len, path)) > MAX_NAME:
+            raise _invalid(f"the name of a field may have at most {MAX_PARTS} parts and {MAX_NAME} characters", pointer)
         if not isinstance(value, Mapping):
             return _equal(path, _scalar(value, pointer))
         if not value:
