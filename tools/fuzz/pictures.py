@@ -1,0 +1,38 @@
+"""Mutated pictures for the decoder."""
+
+import random
+
+import numpy as np
+
+from service.errors import RegistryError
+from service.vision.image import MIN_SIDE, ImageLimits, declared_pixels, decode
+from tools.fuzz.mutations import mutate
+from tools.fuzz.originals import choose
+
+LIMITS = ImageLimits()
+
+
+def make(seed: int, number: int) -> bytes:
+    """Returns the mutated picture with this number. The same seed and number give the same picture."""
+    rng = random.Random(f"picture {seed} {number}")  # noqa: S311  repeatable, not secret
+    return mutate(rng, *choose(rng))
+
+
+def check(data: bytes) -> str:
+    """Decodes a picture. Returns "decoded" or the code of the refusal.
+
+    Raises:
+        AssertionError: the pixels violate the contract of `decode`.
+        Exception: any other exception than RegistryError is a fault of the decoder.
+    """
+    declared = declared_pixels(data)
+    try:
+        pixels = decode(data, LIMITS)
+    except RegistryError as error:
+        return error.code
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
+    assert min(pixels.shape[:2]) >= MIN_SIDE
+    assert pixels.shape[0] * pixels.shape[1] == declared <= LIMITS.max_pixels
+    return "decoded"
