@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable, InvalidRequest
 from service.gallery.jobs.records import NewRow, RowStatus
+from service.json_values import problem_of
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif"}
 MANIFEST = "people.csv"
@@ -199,10 +200,12 @@ def _manifest_row(line: dict[str, Any]) -> NewRow:
         return row
     try:
         metadata = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         metadata = None
-    if not isinstance(metadata, dict) or "\\u0000" in text:
+    if not isinstance(metadata, dict):
         return _rejected(row, "`metadata` is not a JSON object")
+    if (problem := problem_of(metadata)) is not None:
+        return _rejected(row, f"`metadata` {problem}")
     return NewRow(row.source, row.external_id, row.label, metadata)
 
 

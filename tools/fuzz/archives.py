@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.errors import RegistryError
 from service.jobs.sources import MANIFEST, Archive, list_rows
+from service.json_values import problem_of
 from tools.fuzz.mutations import mutate
 from tools.fuzz.originals import choose
 
@@ -76,7 +77,7 @@ def check(data: bytes) -> str:
         finally:
             refusals = [_read(archive, name) for name in archive.names()[:READ]]
             archive.close()
-        assert all(row.external_id.isprintable() or row.external_id for row in rows)
+        assert all(problem_of([row.source, row.external_id, row.label, row.metadata]) is None for row in rows)
         return "listed" if not any(refusals) else "listed, some unreadable"
 
 

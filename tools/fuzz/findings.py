@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from tools.fuzz.processes import Part, Subject
+
 ALLOWED = {503, 507}
 """Statuses of the range 5xx that a client may cause: the service is busy, or its disk is full."""
 MAX_STORED = 40
@@ -60,6 +62,21 @@ class Findings:
         section.outcomes[outcome] += 1
         if seconds > section.slowest_s:
             section.slowest_s, section.slowest = seconds, description
+
+    def add(self, subject: Subject, seed: int, part: Part) -> None:
+        """Counts the results of a process and stores its failed inputs, which are made again from their numbers."""
+        section = self.section(subject.name)
+        section.tried += part.tried
+        section.outcomes += part.outcomes
+        seconds, slowest = part.slowest
+        if seconds > section.slowest_s:
+            section.slowest_s, section.slowest = seconds, f"number {slowest}"
+        for number, kind, problem in part.failures:
+            if kind == "crash":
+                section.crashes += 1
+            else:
+                section.exceptions += 1
+            self.store(subject.name, problem, f"number {number}", subject.make(seed, number))
 
     def respond(self, name: str, status: int | None, seconds: float, request: bytes, description: str) -> None:
         """Counts a request. `status`: None: the service closed the connection, or waits for more bytes."""

@@ -63,7 +63,7 @@ class _Lane:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.receiver, sender = context.Pipe(duplex=False)
-        self._shared[NUMBER], self._shared[STARTED] = self._next, time.monotonic_ns()
+        self._shared[NUMBER], self._shared[STARTED] = self._next, 0
         arguments = (self._subject, self._seed, range(self._next, self._stop), self._shared, sender)
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         if not self.done:
@@ -86,12 +86,15 @@ class _Lane:
                 self.done = True
             else:
                 yield from self._crash(f"the process ended with status {self._process.exitcode}")
-        if not self.done and (time.monotonic_ns() - self._shared[STARTED]) / 1e9 > HANG_S:
+        started = self._shared[STARTED]
+        if not self.done and started and (time.monotonic_ns() - started) / 1e9 > HANG_S:
             self._process.kill()
             self._process.join()
             yield from self._crash(f"the input was not processed within {HANG_S:g} s")
 
     def _crash(self, problem: str) -> Iterator[Part]:
+        if not self._shared[STARTED]:
+            raise RuntimeError(f"a process does not start: {problem}")
         number = self._shared[NUMBER]
         yield Part(number + 1 - self._next, Counter(crash=1), failures=[(number, "crash", problem)])
         self._next = number + 1

@@ -1,5 +1,6 @@
 """Splits picture files and archives into their segments, so that mutations can move whole segments."""
 
+import itertools
 import re
 import struct
 import zlib
@@ -27,7 +28,7 @@ def split(data: bytes) -> list[bytes]:
 
 
 def with_checksums(data: bytes) -> bytes:
-    """Returns a PNG file with correct checksums of its chunks: a decoder refuses a wrong one before it reads a chunk."""
+    """Returns a PNG file with correct checksums of its chunks, because a decoder ignores chunks with a wrong one."""
     if not data.startswith(PNG):
         return data
     parts, position = [PNG], 8
@@ -47,7 +48,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 def _cut(data: bytes, offsets: list[int]) -> list[bytes]:
     bounds = sorted({0, len(data), *(offset for offset in offsets if offset < len(data))})
-    return [data[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def _chunk_offsets(data: bytes, position: int, order: str, place: int, header: int) -> list[int]:

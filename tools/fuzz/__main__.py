@@ -1,0 +1,139 @@
+"""`python -m tools.fuzz`: sends generated and mutated input to the service and reports what it cannot handle."""
+
+import functools
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from tools.folders import database_folder
+from tools.fuzz import archives, pictures
+from tools.fuzz.findings import Findings
+from tools.fuzz.over_http import HttpRun
+from tools.fuzz.processes import Subject, run
+from tools.fuzz.schema import SchemaRun
+from tools.fuzz.services import running_services
+
+CONSOLE = Console(width=170)
+
+
+class Kind(StrEnum):
+    """The kinds of input, in the order of the run."""
+
+    PICTURES = "pictures"
+    ARCHIVES = "archives"
+    SCHEMA = "schema"
+    REQUESTS = "requests"
+    RAW = "raw"
+    WORKER = "worker"
+
+
+SHARES = {Kind.SCHEMA: 0.35, Kind.REQUESTS: 0.35, Kind.RAW: 0.15, Kind.WORKER: 0.15}
+"""Shares of the requests."""
+TIME = {Kind.PICTURES: 0.3, Kind.ARCHIVES: 0.1} | {kind: 0.6 * share for kind, share in SHARES.items()}
+"""Shares of the time limit."""
+
+
+def main(
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures, archives and raw requests.")] = 1,
+    requests: Annotated[int, typer.Option(help="Number of HTTP requests.")] = 2_000,
+    picture_count: Annotated[int, typer.Option("--pictures", help="Number of pictures to decode.")] = 20_000,
+    archive_count: Annotated[int, typer.Option("--archives", help="Number of zip archives to read.")] = 2_000,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this time. Default: no limit.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that decode pictures and read archives.")] = 2,
+    first: Annotated[int, typer.Option(help="Number of the first picture and archive, to repeat one.")] = 0,
+    only: Annotated[list[Kind] | None, typer.Option(help="Run this kind of input only; repeatable.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for failed inputs and report.json.")] = Path("fuzz-findings"),
+) -> None:
+    """Try to make the service fail with generated and mutated input.
+
+    pictures: mutated JPEG, PNG, WebP, BMP and HEIC files, for the decoder. archives: mutated zip files and people.csv,
+    for the reader of bulk enrolments. schema: requests of Schemathesis that conform to the OpenAPI document or violate
+    it in one place. requests: requests of Hypothesis with hostile values, mutated pictures and archives. raw: errors in
+    the HTTP syntax. worker: MessagePack bodies for a worker.
+
+    The requests go to a real API with the embedded PostgreSQL, with and without keys, and to a real worker. All data is
+    in a temporary folder. A failure is a response with a status of 500 or more (except 503 and 507), an exception that
+    the code does not handle, or a process that ends or hangs. The exit status is 1 if there is a failure. Each failed
+    input is stored with a text that names the problem; repeat a picture with --only pictures --first NUMBER --pictures
+    1, and a request with `nc HOST PORT < FILE`.
+    """
+    chosen = only or list(Kind)
+    findings = Findings(output, seed)
+    started = time.monotonic()
+    counts = {Kind.PICTURES: picture_count, Kind.ARCHIVES: archive_count}
+    counts |= {kind: int(requests * share) for kind, share in SHARES.items()}
+    plan = {kind: counts[kind] for kind in Kind if kind in chosen and counts[kind] > 0}
+    columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal) as progress:
+        tasks = {kind: progress.add_task(kind, total=count, start=False) for kind, count in plan.items()}
+        deadlines = _deadlines(plan, started, minutes)
+        for kind, module in ((Kind.PICTURES, pictures), (Kind.ARCHIVES, archives)):
+            if kind in plan:
+                progress.start_task(tasks[kind])
+                subject = Subject(kind.value, module.make, module.check)
+                numbers = range(first, first + plan[kind])
+                for part in run(subject, seed, numbers, processes, deadlines[kind]):
+                    findings.add(subject, seed, part)
+                    progress.advance(tasks[kind], part.tried)
+                _say(findings, kind, started)
+        if set(plan) & set(SHARES):
+            _send_requests(plan, findings, seed, deadlines, progress, tasks, started)
+    findings.write()
+    CONSOLE.print(findings.table())
+    CONSOLE.print(f"{time.monotonic() - started:,.0f} s, {findings.failures} failures")
+    if findings.failures:
+        CONSOLE.print(f"failed inputs: {output}")
+    sys.exit(1 if findings.failures else 0)
+
+
+def _send_requests(
+    plan: dict[Kind, int],
+    findings: Findings,
+    seed: int,
+    deadlines: dict[Kind, float | None],
+    progress: Progress,
+    tasks: dict[Kind, TaskID],
+    started: float,
+) -> None:
+    with database_folder() as folder, running_services(folder) as services:
+        http = HttpRun(services, findings, seed, lambda name: progress.advance(tasks[Kind(name)]))
+        steps = {Kind.REQUESTS: http.requests, Kind.RAW: http.raw, Kind.WORKER: http.protocol}
+        for kind in SHARES:
+            if kind not in plan:
+                continue
+            progress.start_task(tasks[kind])
+            if kind is Kind.SCHEMA:
+                schema = SchemaRun(services, findings, seed, http)
+                schema.send(kind, plan[kind], deadlines[kind], functools.partial(progress.advance, tasks[kind]))
+            else:
+                steps[kind](kind, plan[kind], deadlines[kind])
+            _say(findings, kind, started)
+        http.logs("logs")
+
+
+def _deadlines(plan: dict[Kind, int], started: float, minutes: float | None) -> dict[Kind, float | None]:
+    """Returns the time at which each kind ends: a kind that ends early leaves its time to the next ones."""
+    whole, used = sum(TIME[kind] for kind in plan), 0.0
+    deadlines: dict[Kind, float | None] = {}
+    for kind in plan:
+        used += TIME[kind]
+        deadlines[kind] = None if minutes is None else started + 60 * minutes * used / whole
+    return deadlines
+
+
+def _say(findings: Findings, kind: Kind, started: float) -> None:
+    """Prints a line for a log file, in which the progress bar does not appear."""
+    section = findings.section(kind)
+    seconds = time.monotonic() - started
+    CONSOLE.print(f"{seconds:8,.0f} s  {kind}: {section.tried:,} inputs, {section.failures} failures", highlight=False)
+    findings.write()
+
+
+if __name__ == "__main__":
+    typer.run(main)
