@@ -12,6 +12,10 @@ TESTS ?= tests
 WORKERS ?= 2
 COVERED ?= tests/unit tests/contract tests/integration tests/e2e
 LOAD_S ?= 15
+SEED ?= 1
+REQUESTS ?= 2000
+PICTURES ?= 20000
+MINUTES ?=
 IDENTITIES ?=
 UNLABELLED ?=
 UNLABELLED_FOLDER ?= .
@@ -24,7 +28,7 @@ PROVENANCE ?= configs/provenance-own.yaml
 SOURCES = $(foreach source,$(IDENTITIES),--identities $(source))
 INSTALLED_FROM := pyproject.toml clients/python/pyproject.toml tools/environment.sh tools/virtualenv.sh
 
-.PHONY: help demo serve setup test coverage compose-test check docs train bench bench-gallery lock clean
+.PHONY: help demo serve setup test coverage compose-test fuzz check docs train bench bench-gallery lock clean
 
 help: ## list the commands
 	@echo 'identity registry'; echo
@@ -63,6 +67,10 @@ coverage: setup ## measure which lines of service/ its tests run
 
 compose-test: setup ## test docker compose: start, kill, recover, scale, stop; LOAD_S= seconds of load
 	@COMPOSE_TEST=1 LOAD_S=$(LOAD_S) $(RUN) -m pytest -s tests/compose
+
+fuzz: setup ## try to make the service fail with generated input; SEED=, REQUESTS=, PICTURES=, MINUTES=
+	@$(RUN) -m tools.fuzz --seed $(SEED) --requests $(REQUESTS) --pictures $(PICTURES) \
+		$(if $(MINUTES),--minutes $(MINUTES))
 
 # Vulture reports fields that libraries set by name as unused, so its reports of variables and attributes are ignored.
 check: setup ## check format, lint, types, imports, spelling, dead code, dependencies, documentation

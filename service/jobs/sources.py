@@ -56,7 +56,8 @@ class Archive:
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        return [item.filename for item in self._zip.infolist() if not item.is_dir()]
+        # Not `is_dir`, which raises IndexError for an entry without a name.
+        return [item.filename for item in self._zip.infolist() if not item.filename.endswith("/")]
 
     def read(self, name: str, max_bytes: int) -> bytes:
         try:

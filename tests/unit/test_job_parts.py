@@ -58,6 +58,41 @@ def test_an_archive_with_too_many_entries_is_not_opened(
         Archive(file)
 
 
+def test_an_entry_without_a_name_is_no_picture(tmp_path: Path) -> None:
+    file = tmp_path / "nameless.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x", b"data")
+        archive.writestr("ann/1.jpg", b"data")
+    # `ZipFile.writestr` refuses to write such an entry.
+    source = Archive(file)
+    source._zip.infolist()[0].filename = ""
+    assert [row.source for row in sources.list_rows(source)] == ["ann/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "[" * 100_000,
+        '{"a": NaN}',
+        '{"a": 1e400}',
+        r'{"a": "\ud800"}',
+        r'{"a": "\u0000"}',
+        '{"a":' * 50 + "1" + "}" * 50,
+    ],
+    ids=range(6),
+)
+def test_metadata_that_cannot_be_stored_reject_their_line_only(tmp_path: Path, metadata: str) -> None:
+    quoted = metadata.replace('"', '""')
+    lines = f'file,external_id,metadata\n1.jpg,ann,"{quoted}"\n2.jpg,ben,"{{}}"\n'
+    file = tmp_path / "archive.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in (("people.csv", lines), ("1.jpg", "x"), ("2.jpg", "x")):
+            archive.writestr(name, data)
+    rejected, accepted = sources.list_rows(Archive(file))
+    assert (rejected.status, rejected.code) == ("rejected", "invalid_request")
+    assert (accepted.status, accepted.metadata) == (None, {})
+
+
 @pytest.mark.parametrize("length", [0, 20, -10])
 def test_a_truncated_archive_is_refused(tmp_path: Path, length: int) -> None:
     file = tmp_path / "truncated.zip"

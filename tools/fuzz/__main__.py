@@ -48,7 +48,7 @@ def main(
     processes: Annotated[int, typer.Option(min=1, help="Processes that decode pictures and read archives.")] = 2,
     first: Annotated[int, typer.Option(help="Number of the first picture and archive, to repeat one.")] = 0,
     only: Annotated[list[Kind] | None, typer.Option(help="Run this kind of input only; repeatable.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder for failed inputs and report.json.")] = Path("fuzz-findings"),
+    output: Annotated[Path, typer.Option(help="Folder for failed inputs and report.json.")] = Path("runs/fuzz"),
 ) -> None:
     """Try to make the service fail with generated and mutated input.
 

@@ -91,7 +91,7 @@ class Findings:
         if self._stored[name] > MAX_STORED:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{name.replace(' ', '-')}-{self._stored[name]:03}"
+        stem = f"seed{self._seed}-{name}-{self._stored[name]:03}"
         (self._folder / f"{stem}.bin").write_bytes(data)
         text = f"seed: {self._seed}\nsection: {name}\ninput: {description}\nproblem: {problem}\n"
         (self._folder / f"{stem}.txt").write_text(text, errors="backslashreplace")

@@ -7,6 +7,7 @@ import httpx
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import seed as hypothesis_seed
 from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from tools.fuzz import protocol, raw_http
 from tools.fuzz.connection import RESPONSE_S, send
@@ -47,20 +48,24 @@ class HttpRun:
                 pool.fill(client)
             builder = RequestBuilder(operations, pool, self._services.key)
             requests = builder.requests(_host(process), process is self._services.guarded)
+            self._send_round(name, process, requests, min(ROUND, count - number), number)
 
-            @hypothesis_seed(self._seed * 1_000_003 + number)
-            @hypothesis_settings(
-                max_examples=min(ROUND, count - number),
-                deadline=None,
-                database=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(requests)
-            def send_each(request: tuple[str, bytes], process: Process = process) -> None:
-                self._send(name, process, request[1], request[0], RESPONSE_S)
+    def _send_round(
+        self, name: str, process: Process, requests: st.SearchStrategy[tuple[str, bytes]], count: int, number: int
+    ) -> None:
+        @hypothesis_seed(self._seed * 1_000_003 + number)
+        @hypothesis_settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(requests)
+        def send_each(request: tuple[str, bytes]) -> None:
+            self._send(name, process, request[1], request[0], RESPONSE_S)
 
-            send_each()
+        send_each()
 
     def raw(self, name: str, count: int, deadline: float | None) -> None:
         """Sends requests with errors in the HTTP syntax to the three processes."""
