@@ -3,11 +3,13 @@
 import functools
 import sys
 import time
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from hypothesis.errors import HypothesisWarning
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -63,6 +65,7 @@ def main(
     input is stored with a text that names the problem; repeat a picture with --only pictures --first NUMBER --pictures
     1, and a request with `nc HOST PORT < FILE`.
     """
+    warnings.simplefilter("ignore", HypothesisWarning)  # about long representations of values
     chosen = only or list(Kind)
     findings = Findings(output, seed)
     started = time.monotonic()
