@@ -62,6 +62,28 @@ class Pool:
         known = self.ids.get(name)
         return rng.choice(known) if known and rng.random() < 0.8 else rng.choice((*TEXTS, str(uuid.UUID(int=1))))
 
+    def valid_document(self, path: str) -> dict[str, Any] | None:
+        """Returns a body that the operation accepts; None: the operation has no body, or needs none."""
+        picture = b64(originals.face())
+        documents: dict[str, dict[str, Any]] = {
+            "/register": {"label": "Grace", "images": [picture]},
+            "/verify": {"image_a": picture, "image_b": picture},
+            "/search": {"image": picture, "face": "all"},
+            "/embed": {"image": picture},
+            "/predict": {"image": picture},
+            "/identities/{identity_id}": {"label": "Ada"},
+            "/identities/{identity_id}/merge": {"identities": self.ids.get("identity_id", [])[:1]},
+            "/identities/{identity_id}/split": {
+                "template_ids": self.ids.get("template_id", [])[:1],
+                "external_id": "b",
+            },
+            "/identities/{identity_id}/move": {"to": "staff"},
+            "/identities/{identity_id}/corrections": {"image": picture},
+            "/collections": {"name": "visitors"},
+            "/collections/{name}/model-migration": {"model_id": self.ids["model_id"][0]},
+        }
+        return documents.get(path)
+
     def sampled(self, name: str) -> st.SearchStrategy[str]:
         """Returns a strategy of existing and other values."""
         return st.one_of(st.sampled_from(self.ids.get(name) or [""]), st.uuids().map(str), texts)

@@ -1,6 +1,7 @@
 """Hypothesis builds requests to every operation: paths, query strings, headers, and JSON, multipart and zip bodies."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,8 @@ from tools.fuzz.values import (
     texts,
 )
 
+Values = Mapping[str, st.SearchStrategy[Any]]
+"""Strategies of plausible values by the name of the field or parameter."""
 BOUNDARY = b"boundary-of-the-fuzzer"
 FILES = ("image", "image_a", "image_b", "images")
 METHODS = ("GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS")
@@ -58,7 +61,7 @@ class RequestBuilder:
             operation = draw(st.sampled_from(self._operations))
             content_type, body = draw(self._body(operation))
             method = operation.method if draw(st.integers(0, 30)) else draw(st.sampled_from(METHODS))
-            target = draw(self._target(operation))
+            target = draw(_target(operation, self._pool, self._values))
             lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close"]
             if with_key and draw(st.integers(0, 20)):
                 lines.append(f"X-API-Key: {self._key}")
@@ -70,31 +73,10 @@ class RequestBuilder:
 
         return request()
 
-    @st.composite
-    def _target_of(draw: st.DrawFn, self: "RequestBuilder", operation: Operation) -> str:  # noqa: N805  Hypothesis's order
-        rng = draw(st.randoms(use_true_random=False))
-        path = operation.path
-        for name in operation.parameters:
-            path = path.replace(f"{{{name}}}", quote(encode(self._pool.path_value(rng, name))[:200], safe=""))
-        # A request with an invalid parameter reaches nothing else, so most parameters are absent.
-        chosen = [name for name in operation.queries if draw(st.integers(0, 2)) == 0]
-        pairs = [(name, draw(self._query_value(name))) for name in chosen]
-        if draw(st.integers(0, 40)) == 0:
-            pairs.append((draw(names), draw(texts)))
-        query = "&".join(f"{quote(encode(name)[:100])}={quote(encode(value)[:16_000])}" for name, value in pairs)
-        return path + ("?" + query if query else "")
-
-    def _target(self, operation: Operation) -> st.SearchStrategy[str]:
-        return RequestBuilder._target_of(self, operation)
-
-    def _query_value(self, name: str) -> st.SearchStrategy[str]:
-        values = self._values.get(name, texts)
-        return values.map(lambda value: value if isinstance(value, str) else render(value))
-
     def _body(self, operation: Operation) -> st.SearchStrategy[tuple[str | None, bytes]]:
         kinds: list[st.SearchStrategy[tuple[str | None, bytes]]] = []
         if MULTIPART in operation.media_types:
-            kinds.append(self._form(operation))
+            kinds.append(_form(operation, self._values))
         if JSON in operation.media_types:
             kinds += [self._json(operation)] * 2
         if ZIP in operation.media_types:
@@ -113,23 +95,14 @@ class RequestBuilder:
         plausible = {name: self._values.get(name, texts) for name in operation.fields}
         some = st.lists(st.sampled_from(operation.fields), max_size=6, unique=True)
         fields = some.flatmap(lambda chosen: st.fixed_dictionaries({name: plausible[name] for name in chosen}))
+        # A valid document in which one field is replaced reaches more code than fields that do not fit together.
+        if (valid := self._pool.valid_document(operation.path)) is not None:
+            replaced = st.sampled_from(operation.fields).flatmap(lambda name: st.tuples(st.just(name), plausible[name]))
+            fields = st.one_of(fields, replaced.map(lambda pair: {**valid, pair[0]: pair[1]}))
         wrong = st.dictionaries(st.one_of(st.sampled_from(operation.fields), names), json_values, max_size=2)
-        return st.builds(lambda valid, other: {**valid, **other}, fields, st.one_of(st.just({}), st.just({}), wrong))
-
-    @st.composite
-    def _form_of(draw: st.DrawFn, self: "RequestBuilder", operation: Operation) -> tuple[str, bytes]:  # noqa: N805
-        parts = []
-        for name in draw(st.lists(st.sampled_from(operation.fields), max_size=6)):
-            if name in FILES:
-                parts.append(_part(name, draw(image_files), 'filename="x"'))
-            else:
-                value = draw(self._values.get(name, texts))
-                parts.append(_part(name, encode(value if isinstance(value, str) else render(value))))
-        body = b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + b"--\r\n"
-        return f"{MULTIPART}; boundary={BOUNDARY.decode()}", body
-
-    def _form(self, operation: Operation) -> st.SearchStrategy[tuple[str | None, bytes]]:
-        return RequestBuilder._form_of(self, operation)
+        return st.builds(
+            lambda document, other: {**document, **other}, fields, st.one_of(st.just({}), st.just({}), wrong)
+        )
 
 
 _extra_headers: st.SearchStrategy[list[tuple[str, str]]] = st.one_of(
@@ -137,6 +110,39 @@ _extra_headers: st.SearchStrategy[list[tuple[str, str]]] = st.one_of(
     st.just([]),
     st.lists(st.tuples(st.sampled_from(HEADERS), st.sampled_from(HEADER_VALUES)), max_size=3),
 )
+
+
+@st.composite
+def _target(draw: st.DrawFn, operation: Operation, pool: Pool, values: Values) -> str:
+    """Returns path and query string."""
+    rng = draw(st.randoms(use_true_random=False))
+    path = operation.path
+    for name in operation.parameters:
+        path = path.replace(f"{{{name}}}", quote(encode(pool.path_value(rng, name))[:200], safe=""))
+    # A request with an invalid parameter reaches nothing else, so most parameters are absent.
+    chosen = [name for name in operation.queries if draw(st.integers(0, 2)) == 0]
+    pairs = [(name, _text_of(draw(values.get(name, texts)))) for name in chosen]
+    if draw(st.integers(0, 40)) == 0:
+        pairs.append((draw(names), draw(texts)))
+    query = "&".join(f"{quote(encode(name)[:100])}={quote(encode(value)[:16_000])}" for name, value in pairs)
+    return path + ("?" + query if query else "")
+
+
+@st.composite
+def _form(draw: st.DrawFn, operation: Operation, values: Values) -> tuple[str | None, bytes]:
+    """Returns the media type with the boundary, and a multipart body."""
+    parts = []
+    for name in draw(st.lists(st.sampled_from(operation.fields), max_size=6)):
+        if name in FILES:
+            parts.append(_part(name, draw(image_files), 'filename="x"'))
+        else:
+            parts.append(_part(name, encode(_text_of(draw(values.get(name, texts))))))
+    body = b"".join(b"--" + BOUNDARY + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + BOUNDARY + b"--\r\n"
+    return f"{MULTIPART}; boundary={BOUNDARY.decode()}", body
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else render(value)
 
 
 def _part(name: str, data: bytes, more: str = "") -> bytes:
