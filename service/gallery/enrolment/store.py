@@ -137,9 +137,10 @@ class EnrolmentStore:
             return added
         scope = connection, collection_id, identity_id, templates[0].model_id
         kept = await pruning.prune(*scope, self.max_templates)
+        pruned = [replace(item, template_count=min(item.template_count, self.max_templates)) for item in added]
         return [
             item if new.source_sha256 in kept else replace(item, id=None, rejection=pruning.not_kept())
-            for new, item in zip(templates, added, strict=True)
+            for new, item in zip(templates, pruned, strict=True)
         ]
 
     async def _duplicates(self, connection: AsyncConnection, enrolment: NewEnrolment) -> list[Candidate]:
