@@ -2,10 +2,11 @@
 keys of the audit trail and of the stored crops.
 
 Each container mounts only the folder that it needs. An operator can supply a secret as a file of one of these names
-below /supplied: `database-password`, `app-password`, `worker-token`, `audit-key`, `crops-key`. Secrets that exist are
-kept.
+below /supplied: `database-password`, `app-password`, `worker-token`, `audit-key`, `crops-key`, and `crops-old-keys`
+with one key per line. Secrets that exist are kept.
 """
 
+import json
 import secrets
 import sys
 from pathlib import Path
@@ -26,6 +27,13 @@ def secret(name: str, stored: Path) -> str:
     return secrets.token_hex(32)
 
 
+def old_keys(stored: Path) -> str:
+    """Returns the former keys of crops as JSON: the supplied ones, else the stored ones, else none."""
+    if (SUPPLIED / "crops-old-keys").is_file():
+        return json.dumps((SUPPLIED / "crops-old-keys").read_text().split())
+    return stored.read_text() if stored.is_file() else "[]"
+
+
 def database_url(user: str, password: str) -> str:
     return URL.format(user=user, password=quote(password, safe=""))
 
@@ -41,6 +49,7 @@ def main() -> None:
         "registry_inference__worker_token": token,
         "registry_audit__key": audit_key,
         "registry_crops__key": crops_key,
+        "registry_crops__old_keys": old_keys(STORED / "api" / "registry_crops__old_keys"),
     }
     # Only the containers that migrate, build indexes and create keys know the account that owns the tables.
     owner = api | {"registry_database__owner_url": database_url("registry", password), "app-password": app_password}

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from pydantic import SecretStr
+
+from service.runtime.settings import load_settings
 
 REPOSITORY = Path(__file__).parents[2]
 OWNER_PROCESSES = {"migrate", "admin"}
@@ -37,20 +40,47 @@ def test_administration_has_no_port_and_reaches_the_database_only() -> None:
     assert admin["networks"] == ["gallery"]
 
 
-def test_the_secrets_of_the_api_do_not_contain_the_password_of_the_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("db", "api", "owner", "worker"):
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns the folder of the secrets that compose has created."""
+    for name in ("supplied", "db", "api", "owner", "worker"):
         (tmp_path / name).mkdir()
+    make_secrets(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def make_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = runpy.run_path(str(REPOSITORY / "deploy" / "compose" / "make_secrets.py"))
-    monkeypatch.setitem(script["main"].__globals__, "STORED", tmp_path)
+    for name, value in {"STORED": folder, "SUPPLIED": folder / "supplied"}.items():
+        monkeypatch.setitem(script["main"].__globals__, name, value)
     script["main"]()
-    password = (tmp_path / "db" / "password").read_text()
-    readable = {file.name: file.read_text() for name in ("api", "worker") for file in (tmp_path / name).iterdir()}
+
+
+def test_the_key_of_crops_is_rotated(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings read the secret files; the worker, which decodes pictures of clients, has no key of crops."""
+    monkeypatch.setenv("REGISTRY_SECRETS_DIR", str(stored / "api"))
+    before = load_settings().crops
+    assert (before.key is not None, before.old_keys) == (True, [])
+    assert before.key is not None
+    (stored / "supplied" / "crops-key").write_text("n" * 32 + "\n")
+    (stored / "supplied" / "crops-old-keys").write_text(before.key.get_secret_value() + "\n")
+    make_secrets(stored, monkeypatch)
+    after = load_settings().crops
+    assert (after.key, after.old_keys) == (SecretStr("n" * 32), [before.key])
+    for name in ("crops-key", "crops-old-keys"):
+        (stored / "supplied" / name).unlink()
+    make_secrets(stored, monkeypatch)
+    assert load_settings().crops == after
+    assert {file.name for file in (stored / "worker").iterdir()} == {"registry_inference__worker_token"}
+
+
+def test_the_secrets_of_the_api_do_not_contain_the_password_of_the_owner(stored: Path) -> None:
+    password = (stored / "db" / "password").read_text()
+    readable = {file.name: file.read_text() for name in ("api", "worker") for file in (stored / name).iterdir()}
     assert len(readable) >= 4
     assert not any(password in content for content in readable.values())
     assert urlsplit(readable["registry_database__url"]).username == "registry_app"
-    assert password in (tmp_path / "owner" / "registry_database__owner_url").read_text()
+    assert password in (stored / "owner" / "registry_database__owner_url").read_text()
 
 
 def test_kubernetes_gives_the_owner_to_migrations_and_administration_only() -> None:
