@@ -15,6 +15,9 @@ from service.inference.waiting import WaitingPictures
 from service.telemetry.metrics import STAGES
 from service.vision.image import Pixels
 
+LARGE = 3 * 16_000_000
+"""Values of a picture, three for each pixel, from which it gives way to smaller ones, as pictures of jobs do."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
@@ -36,7 +39,7 @@ class LocalEngine:
         self._waiting = WaitingPictures(max_queued)
         self._background = asyncio.Semaphore(max(1, decoders.size - 1))
         self._batcher: Batcher[_Decoded, Observation | RegistryError] = Batcher(
-            self._run, max_batch, lambda item: item.picture.background
+            self._run, max_batch, lambda item: item.picture.background or item.pixels.size > LARGE
         )
 
     async def start(self) -> None:

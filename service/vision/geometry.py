@@ -27,6 +27,10 @@ class Letterbox:
         return ((points - np.array([self.left, self.top], np.float32)) / np.float32(self.scale)).astype(np.float32)
 
 
+MIN_AVERAGED = 4
+"""Pixels of a side that a scaled-down pixel is the mean of, at least, where a large picture has more of them."""
+
+
 def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
     """Scales a picture up or down to fit a square of `size` pixels and centres it on grey."""
     height, width = pixels.shape[:2]
@@ -34,6 +38,8 @@ def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     if (new_width, new_height) != (width, height):
         method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        step = max(1, int(1 / scale / MIN_AVERAGED))
+        pixels = pixels[::step, ::step]
         pixels = cv2.resize(pixels, (new_width, new_height), interpolation=method)  # type: ignore[assignment]
     left, top = (size - new_width) // 2, (size - new_height) // 2
     square = np.full((size, size, 3), PADDING_GREY, np.uint8)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Header
 
 from service.api.schemas.enrolment import RegisterRequest
+from service.gallery.access.api_keys import ApiKey
 
 IdempotencyKey = Annotated[
     str | None,
@@ -17,6 +18,11 @@ IdempotencyKey = Annotated[
         description="unique name of this request, for example a UUID; a repeated request returns the first response",
     ),
 ]
+
+
+def stored_key(key: str, caller: ApiKey | None) -> str:
+    """Returns the name under which a response is stored: each API key has its own names."""
+    return key if caller is None else f"{caller.id}/{key}"
 
 
 def digest(body: RegisterRequest) -> bytes:

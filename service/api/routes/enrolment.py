@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from service.api.http.bodies import read_body
-from service.api.http.collection_scope import EnrolScope
+from service.api.http.collection_scope import CollectionScope, EnrolScope
 from service.api.http.forms import body_of
-from service.api.http.idempotency import IdempotencyKey, digest
+from service.api.http.idempotency import IdempotencyKey, digest, stored_key
 from service.api.http.inputs import Inputs
 from service.api.schemas.enrolment import RegisterRequest, RegisterResponse, register_response
 from service.api.state import RequestEngine, State
@@ -52,7 +52,7 @@ async def register(
         body.force,
         may_identify,
         collection.access.may_manage(),
-        _idempotency(idempotency_key, body, collection.name),
+        _idempotency(idempotency_key, body, collection),
         retain_until=body.retain_until,
         actor=collection.actor,
     )
@@ -66,12 +66,12 @@ async def register(
     return document
 
 
-def _idempotency(key: str | None, body: RegisterRequest, collection: str) -> IdempotencyRequest | None:
+def _idempotency(key: str | None, body: RegisterRequest, collection: CollectionScope) -> IdempotencyRequest | None:
     """Returns None without a key. The stored response does not name other identities, because it may outlast them."""
     if key is None:
         return None
     return IdempotencyRequest(
-        key,
+        stored_key(key, collection.access.key),
         digest(body),
-        lambda enrolment: register_response(enrolment, collection, may_identify=False).model_dump(mode="json"),
+        lambda enrolment: register_response(enrolment, collection.name, may_identify=False).model_dump(mode="json"),
     )

@@ -46,7 +46,11 @@ async def readyz(state: State) -> Ready:
 
 @router.get("/metrics", summary="Read the metrics in Prometheus' text format", response_class=PlainTextResponse)
 async def read_metrics(state: State, access: MetricsAccess) -> Response:
-    """Returns latencies, queues, batches, decisions, scores, sizes and workers. No metric identifies a person."""
-    await state.monitoring.update(with_gallery=access.collection is None)
-    content, content_type = exposition.render()
+    """Returns latencies, queues, batches, decisions, scores, sizes and workers. No metric identifies a person.
+
+    A key that is restricted to one collection gets no metric that adds up data of all collections.
+    """
+    everything = access.collection is None
+    await state.monitoring.update(with_gallery=everything)
+    content, content_type = exposition.render(everything)
     return Response(content, media_type=content_type)

@@ -102,8 +102,9 @@ class Database:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._shares.share(self._pool_timeout_s))
+                with deadline(CONNECT_TIMEOUT_S):  # the test of a pooled connection, which may have broken
+                    connection = await stack.enter_async_context(self.engine.connect())
                 stack.enter_context(deadline(timeout_s))
-                connection = await stack.enter_async_context(self.engine.connect())
                 await stack.enter_async_context(connection.begin())
                 if timeout_s > TRANSACTION_TIMEOUT_S:
                     await connection.execute(text(f"SET LOCAL statement_timeout = '{timeout_s:.0f}s'"))

@@ -3,6 +3,7 @@
 A buffer is mapped once and used for many pictures, because the first access to each page of new memory is slow.
 """
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -15,6 +16,8 @@ import numpy as np
 
 from service.vision.image import Pixels
 
+MADV_POPULATE_READ = 22
+"""Linux 5.14; Python has no name for it."""
 KEPT_BYTES = 36 * 1024**2
 """Bytes of a buffer that stay allocated between two pictures: those of 12 megapixels."""
 
@@ -41,9 +44,16 @@ class SharedBuffer:
             ValueError: the buffer is smaller.
         """
         size = height * width * 3
+        if size > KEPT_BYTES:
+            self._populate(size)
         owner = (ctypes.c_uint8 * size).from_buffer(self._memory)
         weakref.finalize(owner, self._release, size, release).atexit = False
         return np.frombuffer(memoryview(owner), np.uint8).reshape(height, width, 3)
+
+    def _populate(self, size: int) -> None:
+        """Maps the pages of a large picture at once: the thread that reads them first would wait for each page."""
+        with contextlib.suppress(OSError, ValueError):  # the kernel is older than 5.14
+            self._memory.madvise(MADV_POPULATE_READ, 0, size)
 
     def _release(self, used: int, release: Callable[[], None]) -> None:
         if used > KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
