@@ -19,7 +19,7 @@ from service.gallery.storage.paging import PageCursor
 from service.jobs.batches import enqueue_preparation
 from service.jobs.bulk_enrolment import KIND
 from service.jobs.queue import Queue
-from service.jobs.sources import Archive, allowed_folder
+from service.jobs.sources.folder import allowed_folder
 from service.jobs.uploads import Uploads
 from service.recognition.collection_access import in_collection
 
@@ -45,18 +45,26 @@ class JobAdministration:
     import_root: Path | None
 
     async def enrol_archive(
-        self, collection: str, archive: AsyncIterator[bytes], request: dict[str, Any], actor: Actor
+        self,
+        collection: str,
+        archive: AsyncIterator[bytes],
+        size: int | None,
+        request: dict[str, Any],
+        actor: Actor,
     ) -> Job:
         """Stores a zip archive and starts a job that enrols its pictures.
 
+        Args:
+            size: size of the archive in bytes that the client has declared; None: unknown.
+
         Raises:
-            CollectionNotFound, ArchiveUnreadable, StorageFull
+            CollectionNotFound, ArchiveUnreadable, StorageFull, RequestTimeout
         """
         async with in_collection(self.database, collection):  # refuses an unknown collection before the upload
             job_id = uuid.uuid4()
         try:
-            file = await self.uploads.receive(job_id, archive)
-            await asyncio.to_thread(lambda: Archive(file).close())
+            await self.uploads.receive(job_id, archive, size)
+            await asyncio.to_thread(lambda: self.uploads.open(job_id).close())
             return await self._start(collection, job_id, request | {"uploads": self.uploads.name}, actor)
         except BaseException:
             self.uploads.drop(job_id)

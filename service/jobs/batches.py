@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +20,7 @@ from service.gallery.jobs import jobs
 from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import UNFINISHED, Job, JobRef, JobRow, JobState, RowResult, RowsTakenError, RowStatus
 from service.gallery.storage.database import BACKGROUND_S, Database
+from service.jobs.deliveries import Deliveries, DeliveriesExhausted
 from service.jobs.queue import BATCH, PREPARE, Queue, task_arguments
 from service.telemetry.metrics import JOB_ROWS
 
@@ -70,10 +72,30 @@ class Jobs:
     database: Database
     queue: Queue
     kinds: Mapping[str, JobKind]
+    deliveries: Deliveries
 
     async def prepare(self, collection_id: str, job_id: str) -> None:
         """Inserts the rows of a waiting job and enqueues its batches."""
         job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
+        await self._deliver(job_ref, "prepare", partial(self._prepare, job_ref))
+
+    async def batch(self, collection_id: str, job_id: str, first: int, last: int) -> None:
+        """Processes the waiting rows from `first` to `last`. The task that processes the last row finishes the job."""
+        job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
+        await self._deliver(job_ref, f"batch {first}-{last}", partial(self._batch, job_ref, first, last))
+
+    async def _deliver(self, job_ref: JobRef, task: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Executes a task, or fails its job if its deliveries are exhausted."""
+        try:
+            await self.deliveries.run(job_ref, task, work)
+        except DeliveriesExhausted as error:
+            async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
+                await jobs.fail(connection, job_ref, str(error))
+                kind = (await jobs.get(connection, job_ref)).kind
+            if kind in self.kinds:
+                await self.kinds[kind].finished(job_ref)
+
+    async def _prepare(self, job_ref: JobRef) -> None:
         if (job := await self._in_state(job_ref, JobState.WAITING)) is None:
             return
         kind = self.kinds[job.kind]
@@ -98,9 +120,7 @@ class Jobs:
             await jobs.start(connection, job_ref, total)
             await enqueue_batches(self.queue, connection, job, 0, total - 1)
 
-    async def batch(self, collection_id: str, job_id: str, first: int, last: int) -> None:
-        """Processes the waiting rows from `first` to `last`. The task that processes the last row finishes the job."""
-        job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
+    async def _batch(self, job_ref: JobRef, first: int, last: int) -> None:
         if (job := await self._in_state(job_ref, JobState.RUNNING)) is None:
             return
         try:
@@ -127,12 +147,6 @@ class Jobs:
                 delays = _retry_delays()
             else:
                 await asyncio.sleep(next(delays))
-
-    async def retries_exhausted(self, collection_id: str, job_id: str, **_: int) -> None:
-        """Sets the job of a task that has failed `MAX_ATTEMPTS` times to FAILED."""
-        job_ref = JobRef(uuid.UUID(collection_id), uuid.UUID(job_id))
-        async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
-            await jobs.fail(connection, job_ref, "an internal error occurred repeatedly; see the log of the service")
 
     async def _in_state(self, job_ref: JobRef, state: JobState) -> Job | None:
         try:

@@ -17,7 +17,8 @@ from service.gallery.people import collections
 from service.gallery.storage.database import Database
 from service.inference.engine import FaceChoice, Picture
 from service.jobs.batches import RowWriter, count, fail_rows, finish
-from service.jobs.sources import PictureSource, list_rows
+from service.jobs.sources.pictures import PictureSource
+from service.jobs.sources.rows import list_rows
 from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest, ImageOutcome
 
@@ -39,6 +40,7 @@ class BulkEnrolment:
         open_source: opens the pictures of a job.
         drop_source: deletes the archive of the job with this id.
         max_bytes: maximum size of a picture file.
+        max_rows: maximum number of rows of a job.
         parallel: number of people that one task enrols concurrently.
         isolated: rows (job id, number) whose pictures were part of a request that crashed workers. Each is sent
             alone, which identifies the picture that causes the crash.
@@ -49,6 +51,7 @@ class BulkEnrolment:
     open_source: Callable[[Job], PictureSource]
     drop_source: Callable[[uuid.UUID], None]
     max_bytes: int
+    max_rows: int
     parallel: int = 4
     isolated: set[tuple[uuid.UUID, int]] = field(default_factory=set)
 
@@ -64,7 +67,7 @@ class BulkEnrolment:
     def _list(self, job: Job) -> list[NewRow]:
         source = self.open_source(job)
         try:
-            return list_rows(source)
+            return list_rows(source, self.max_rows)
         finally:
             source.close()
 

@@ -22,9 +22,6 @@ from service.gallery.storage import queue_schema
 PREPARE, BATCH, MAINTAIN = "prepare", "portion", "maintain"
 QUEUE, MAINTENANCE_QUEUE = "registry", "registry-house"
 
-MAX_ATTEMPTS = 10
-MAX_DELIVERIES = 50
-"""Deliveries after which a task without a result is assumed to crash its process and is not executed again."""
 MAX_RETRY_DELAY_S = 60
 CONCURRENCY = 2
 SHUTDOWN_GRACE_S = 5.0
@@ -39,14 +36,15 @@ Work = Callable[..., Awaitable[None]]
 
 
 class _RetryStrategy(BaseRetryStrategy):
-    """Retries with exponentially growing delays, and at once if the process was stopped."""
+    """Retries with exponentially growing delays, and at once if the process was stopped.
 
-    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision | None:
+    There is no maximum: `service.jobs.deliveries` counts the deliveries that failed and ends the job.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision:
         if not isinstance(exception, Exception) or isinstance(exception, JobAborted):
             return RetryDecision(retry_in={"seconds": 0})
-        if job.attempts >= MAX_ATTEMPTS and not isinstance(exception, Unavailable):
-            return None
-        return RetryDecision(retry_in={"seconds": min(2**job.attempts, MAX_RETRY_DELAY_S)})
+        return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts, 10), MAX_RETRY_DELAY_S)})
 
 
 class Queue:
@@ -57,7 +55,6 @@ class Queue:
         capabilities: the name of the readable upload folder and the loaded models. The process receives only tasks
             that require one of these capabilities or none.
         work: function to call for the tasks of each name, with the arguments of the task.
-        retries_exhausted: called with the arguments of a task that has failed too often.
     """
 
     def __init__(
@@ -65,7 +62,6 @@ class Queue:
         url: str,
         capabilities: Sequence[str] = (),
         work: Mapping[str, Work] | None = None,
-        retries_exhausted: Work | None = None,
     ) -> None:
         self._queues = [QUEUE, *map(_queue_for, capabilities)]
         self._app = App(
@@ -81,9 +77,7 @@ class Queue:
             )
         )
         for name, function in (work or {}).items():
-            # The maintenance task belongs to no job that could fail, and every process enqueues it periodically.
-            on_failure = None if name == MAINTAIN else retries_exhausted
-            self._app.task(name=name, retry=_RetryStrategy(), pass_context=True)(_task(function, on_failure))
+            self._app.task(name=name, retry=_RetryStrategy(), pass_context=True)(_task(function))
 
     async def enqueue(
         self,
@@ -150,19 +144,14 @@ class Queue:
         return retried
 
 
-def _task(function: Work, retries_exhausted: Work | None) -> Work:
+def _task(function: Work) -> Work:
     async def run(context: JobContext, **arguments: Any) -> None:
-        if context.job.attempts >= MAX_DELIVERIES and retries_exhausted is not None:
-            await retries_exhausted(**arguments)
-            return
         try:
             await function(**arguments)
         except Unavailable:
             raise
         except Exception:
             log.exception("task %r failed in attempt %d", context.job.task_name, context.job.attempts)
-            if context.job.attempts >= MAX_ATTEMPTS and retries_exhausted is not None:
-                await retries_exhausted(**arguments)
             raise
 
     return run

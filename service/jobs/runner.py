@@ -64,10 +64,10 @@ async def _work(
 
 async def _maintain(queue: Queue, interval_s: float, local_maintenance: Callable[[], Awaitable[None]]) -> None:
     while True:
+        await local_maintenance()
         if stalled := await queue.retry_stalled():
             log.warning("%d tasks of dead workers are delivered again", stalled)
         await queue.enqueue_maintenance()
-        await local_maintenance()
         await asyncio.sleep(interval_s)
 
 

@@ -8,16 +8,36 @@ import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import BinaryIO
 
-from service.errors import StorageFull
+from service.errors import RequestTimeout, StorageFull
+from service.jobs.sources.archive import Archive
+from service.jobs.upload_space import PARTIAL, SUFFIX, UploadSpace
 
-SUFFIX, PARTIAL = ".zip", ".part"
 NAME = "name"
 NAME_BYTES = 8
 """The name is part of a PostgreSQL channel name. It has at most 63 bytes, of which Procrastinate's prefix takes 24."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """Limits of uploaded archives.
+
+    Attributes:
+        max_total_bytes: maximum size of all archives in the folder together.
+        min_free_bytes: bytes of the disk that uploads must leave free.
+        timeout_s: seconds in which an archive must arrive.
+        max_entries: maximum number of entries of an archive.
+    """
+
+    max_total_bytes: int
+    min_free_bytes: int
+    timeout_s: float
+    max_entries: int
 
 
 class Uploads:
@@ -26,8 +46,10 @@ class Uploads:
     Several processes may share the folder, for example as a mounted volume. Each of them can execute the jobs of all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: UploadLimits) -> None:
         self._folder = folder
+        self._limits = limits
+        self._space = UploadSpace(folder, limits.max_total_bytes, limits.min_free_bytes)
 
     @cached_property
     def name(self) -> str:
@@ -51,20 +73,28 @@ class Uploads:
     def path(self, job_id: uuid.UUID) -> Path:
         return self._folder / f"{job_id}{SUFFIX}"
 
-    async def receive(self, job_id: uuid.UUID, chunks: AsyncIterator[bytes]) -> Path:
+    def open(self, job_id: uuid.UUID) -> Archive:
+        """Opens the archive of a job. Raises ArchiveUnreadable."""
+        return Archive(self.path(job_id), self._limits.max_entries)
+
+    async def receive(self, job_id: uuid.UUID, chunks: AsyncIterator[bytes], size: int | None = None) -> None:
         """Writes an archive to disk. An incomplete upload leaves no file.
 
+        Args:
+            size: size in bytes that the client has declared; None: unknown.
+
         Raises:
-            StorageFull: the disk is full or the folder is not writable.
+            StorageFull: the quota is exhausted, the disk has no space, or the folder is not writable.
+            RequestTimeout: the archive did not arrive in time.
         """
         file = self.path(job_id)
         partial = file.with_suffix(PARTIAL)
         try:
             self._create_folder()
+            await asyncio.to_thread(self._space.require, size or 0)
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
-                async for chunk in chunks:
-                    await asyncio.to_thread(output.write, chunk)
-                output.flush()
+                written = await self._write(output, chunks)
+                output.truncate(written)
                 await asyncio.to_thread(os.fsync, output.fileno())
             partial.rename(file)
         except OSError as error:
@@ -76,7 +106,28 @@ class Uploads:
             ) from error
         finally:
             partial.unlink(missing_ok=True)
-        return file
+
+    async def _write(self, output: BinaryIO, chunks: AsyncIterator[bytes]) -> int:
+        """Writes the archive to its partial file. Returns the size of the archive."""
+        deadline = asyncio.get_running_loop().time() + self._limits.timeout_s
+        written = reserved = 0
+        while (chunk := await self._next(chunks, deadline)) is not None:
+            if written + len(chunk) > reserved:
+                reserved = await asyncio.to_thread(self._space.extend, output.fileno(), reserved, written + len(chunk))
+            await asyncio.to_thread(output.write, chunk)
+            written += len(chunk)
+        return written
+
+    async def _next(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes | None:
+        """Returns the next part of an archive, or None at its end. Raises RequestTimeout."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await anext(chunks, None)
+        except TimeoutError:
+            raise RequestTimeout(
+                f"the archive did not arrive within {self._limits.timeout_s:g} s; send it faster, split it, or raise "
+                "jobs.upload_timeout_s"
+            ) from None
 
     def _create_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -12,10 +12,12 @@ from service.gallery.jobs.records import Job
 from service.jobs import bulk_enrolment, reembedding, runner
 from service.jobs.batches import JobKind, Jobs, model_need
 from service.jobs.bulk_enrolment import BulkEnrolment
+from service.jobs.deliveries import Deliveries
 from service.jobs.maintenance import Maintenance
 from service.jobs.queue import BATCH, MAINTAIN, PREPARE, Queue, Work
 from service.jobs.reembedding import Reembedding
-from service.jobs.sources import Archive, Folder, PictureSource
+from service.jobs.sources.folder import Folder
+from service.jobs.sources.pictures import PictureSource
 from service.runtime.alive import touch
 from service.runtime.parts import open_state
 from service.runtime.settings import Settings
@@ -48,11 +50,15 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
 
     def open_source(job: Job) -> PictureSource:
         if "folder" in job.request:
-            return Folder(Path(job.request["folder"]))
-        return Archive(state.uploads.path(job.id))
+            return Folder(Path(job.request["folder"]), settings.jobs.max_archive_entries)
+        return state.uploads.open(job.id)
 
     async def enqueue_maintenance() -> None:
         await queue.enqueue_maintenance()
+
+    async def maintain_locally() -> None:
+        await deliveries.remove_ended()
+        await maintenance.sweep()
 
     enrolment = BulkEnrolment(
         state.database,
@@ -60,6 +66,7 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
         open_source,
         state.uploads.drop,
         settings.limits.max_image_bytes,
+        settings.jobs.max_archive_entries,
         settings.jobs.parallel,
     )
     maintenance = Maintenance(
@@ -76,13 +83,14 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
         state.database, state.engine, state.crop_cipher, enqueue_maintenance, settings.jobs.parallel
     )
     kinds: dict[str, JobKind] = {bulk_enrolment.KIND: enrolment, reembedding.KIND: embedding}
-    tasks = Jobs(state.database, state.queue, kinds)
+    deliveries = Deliveries(state.database)
+    tasks = Jobs(state.database, state.queue, kinds, deliveries)
     work: dict[str, Work] = {PREPARE: tasks.prepare, BATCH: tasks.batch, MAINTAIN: maintenance}
     capabilities = [model_need(model_id) for model_id in state.bundles]
     try:
         capabilities.append(state.uploads.name)
     except StorageFull as error:
         log.warning("the folder of uploads is unusable, so jobs with an archive do not run (jobs.uploads): %s", error)
-    queue = Queue(state.database.url, capabilities, work, tasks.retries_exhausted)
+    queue = Queue(state.database.url, capabilities, work)
     interval_s = settings.database.maintenance_interval_s
-    await runner.run(queue, interval_s, maintenance.sweep, maintenance.maintain_indexes)
+    await runner.run(queue, interval_s, maintain_locally, maintenance.maintain_indexes)

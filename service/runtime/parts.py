@@ -19,7 +19,7 @@ from service.inference.classifier import Classifier
 from service.inference.engine import HostedEngine
 from service.inference.manifest import EmbedderManifest
 from service.jobs.queue import Queue
-from service.jobs.uploads import Uploads
+from service.jobs.uploads import UploadLimits, Uploads
 from service.recognition.candidates import ResponseLimits
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.models import LoadedBundle
@@ -82,7 +82,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             crop_cipher=crop_cipher,
             read_audit=read_audit,
             queue=Queue(database.url),
-            uploads=Uploads(settings.uploads_folder),
+            uploads=_uploads(settings),
             import_root=settings.jobs.import_root,
             rate_limiter=KeyRateLimiter(settings.server.rate_limit, settings.limits.max_concurrent_requests_per_key),
             background=background,
@@ -98,6 +98,16 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
 async def _flush(read_audit: ReadAuditBuffer) -> None:
     with contextlib.suppress(DatabaseUnavailable):
         await read_audit.flush()
+
+
+def _uploads(settings: Settings) -> Uploads:
+    limits = UploadLimits(
+        settings.jobs.max_upload_bytes_total,
+        settings.jobs.min_free_disk_bytes,
+        settings.jobs.upload_timeout_s,
+        settings.jobs.max_archive_entries,
+    )
+    return Uploads(settings.uploads_folder, limits)
 
 
 def _read_bundles(folders: Sequence[Path]) -> dict[str, LoadedBundle]:

@@ -70,6 +70,25 @@ class JobSettings(Strict):
     import_root: Path | None = Field(
         None, description="folder of the server below which jobs may enrol; default: uploaded archives only"
     )
+    max_archive_entries: int = Field(
+        200_000,
+        ge=1,
+        description="maximum number of entries of an archive, of files of a folder, and of rows of a job",
+    )
+    max_upload_bytes_total: int = Field(
+        16 * 1024**3,
+        ge=1024,
+        description="maximum size in bytes of all archives in the folder of uploads together, including those that "
+        "are still arriving",
+    )
+    min_free_disk_bytes: int = Field(
+        1024**3, ge=0, description="bytes that uploads leave free on the disk of the folder of uploads"
+    )
+    upload_timeout_s: float = Field(
+        3600.0,
+        gt=0,
+        description="seconds in which an archive must arrive; `limits.idle_timeout_s` limits the pauses between parts",
+    )
     parallel: int = Field(4, ge=1, le=64, description="identities that one task enrols at the same time")
     keep_days: int = Field(7, ge=1, description="days for which finished jobs and the results of their rows are kept")
 

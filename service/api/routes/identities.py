@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from service.api.http.bodies import metadata_filter
 from service.api.http.collection_scope import ManageScope
 from service.api.http.cursors import Cursor, Limit, decode, encode, split_page
-from service.api.schemas.fields import FIELDS, Fields, ModelId, Name
+from service.api.schemas.fields import FIELDS, Fields, ModelId
 from service.api.schemas.identities import (
     ErasureResponse,
     IdentitiesResponse,
@@ -24,6 +24,7 @@ from service.api.schemas.subject_data import SubjectDataResponse, subject_data_r
 from service.api.state import State
 from service.gallery.access.scopes import Scope
 from service.recognition.identities import IdentityFilter
+from service.recognition.person_fields import Name
 
 router = APIRouter(prefix="/identities", tags=["identities"])
 

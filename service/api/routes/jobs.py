@@ -71,7 +71,9 @@ async def start_enrolment_job(
     options["manages"] = collection.access.may_manage()
     kind = media_type(request)
     if kind == ZIP:
-        job = await state.jobs.enrol_archive(collection.name, request.stream(), options, collection.actor)
+        declared = request.headers.get("content-length", "")
+        size = int(declared) if declared.isdecimal() else None
+        job = await state.jobs.enrol_archive(collection.name, request.stream(), size, options, collection.actor)
     elif kind == JSON:
         body = await read_body(request, FolderRequest)
         job = await state.jobs.enrol_folder(collection.name, body.folder, options, collection.actor)

@@ -13,14 +13,13 @@ from service.api.schemas.fields import (
     EmbeddingModel,
     FaceSelection,
     ImageBytes,
-    Metadata,
-    Name,
     RetainUntil,
     rename,
     require_box,
 )
 from service.inference.engine import FaceChoice
 from service.recognition.enrolment_records import Enrolment, ImageOutcome
+from service.recognition.person_fields import Metadata, Name
 
 MAX_IMAGES = 32
 

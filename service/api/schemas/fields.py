@@ -2,10 +2,9 @@
 
 import base64
 import binascii
-import json
 import struct
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,11 +20,10 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from service.inference.engine import FaceChoice
-from service.json_values import is_storable, problem_of
 from service.recognition.operating_point import OperatingPoint
+from service.recognition.person_fields import storable
 
 MAX_DIM = 4096
-MAX_METADATA_CHARS = 16_384
 MAX_FIELDS = 50
 MAX_COORDINATE = 1e9
 """Limit in pixels. The square of a larger coordinate overflows in single precision."""
@@ -70,21 +68,6 @@ def _embedding_bytes(value: object) -> object:
     return data
 
 
-def _storable(text: str) -> str:
-    """Returns the text. Raises PydanticCustomError for NUL and unpaired surrogates, which PostgreSQL cannot store."""
-    if not is_storable(text):
-        raise PydanticCustomError("not_text", "must not contain NUL or unpaired surrogates")
-    return text
-
-
-def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
-    if (problem := problem_of(value)) is not None:
-        raise PydanticCustomError("not_json", "{problem}", {"problem": problem})
-    if len(json.dumps(value)) > MAX_METADATA_CHARS:
-        raise PydanticCustomError("too_long", "must not be longer than 16,384 characters as JSON")
-    return value
-
-
 def _future(moment: datetime) -> datetime:
     """Returns the time in UTC. Raises PydanticCustomError for a time in the past or after `MAX_TIME`."""
     try:
@@ -122,11 +105,9 @@ EmbeddingBytes = Annotated[
         }
     ),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
-ModelId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+ModelId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(storable)]
 EmbeddingModel = Annotated[ModelId, Field(description="model of the embedding; required with an embedding")]
 LoadedModel = Annotated[ModelId, Field(description="one of GET /models; default: the service's main model")]
-Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 Fields = Annotated[list[Literal["label", "metadata"]], Field(max_length=2)]
 FIELDS = "fields of free content in the response; `label` alone omits the metadata, which may be long"
 CollectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]

@@ -16,7 +16,6 @@ from service.api.schemas.fields import (
     EmbeddingModel,
     Fields,
     ImageBytes,
-    Metadata,
     require_box,
 )
 from service.gallery.search.explain import PlanNode
@@ -25,6 +24,7 @@ from service.inference.engine import FaceChoice
 from service.recognition.candidates import decide
 from service.recognition.decision import Decision
 from service.recognition.identification import FaceMatches, Identification
+from service.recognition.person_fields import Metadata
 
 MAX_TOP_K = 1000
 MAX_FUSED = 8

@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.fields import Body, CollectionName, Metadata, Name, RetainUntil
+from service.api.schemas.fields import Body, CollectionName, RetainUntil
 from service.errors import InvalidRequest
 from service.gallery.people.erasure import Receipt
 from service.gallery.people.identities import Identity
 from service.gallery.people.templates import StoredTemplate
+from service.recognition.person_fields import Metadata, Name
 
 MAX_MERGED = 100
 MAX_SPLIT = 1000

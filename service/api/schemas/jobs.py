@@ -5,8 +5,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from service.api.schemas.fields import Body, Name
+from service.api.schemas.fields import Body
 from service.gallery.jobs.records import Job, JobRow, JobState, Progress, RowStatus
+from service.recognition.person_fields import Name
 
 
 class FolderRequest(Body):

@@ -14,12 +14,12 @@ from service.api.schemas.fields import (
     EmbeddingBytes,
     EmbeddingModel,
     ImageBytes,
-    Name,
     rename,
     require_box,
 )
 from service.api.schemas.identities import IdentityView, identity_view
 from service.inference.engine import FaceChoice
+from service.recognition.person_fields import Name
 from service.recognition.verification import Verification
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Row, delete, exists, func, insert, select, text, tuple_, update
@@ -156,5 +157,5 @@ async def fail_abandoned(connection: AsyncConnection) -> None:
 
 
 def _job(row: Row[Any]) -> Job:
-    values = dict(row._mapping)
+    values = {field.name: row._mapping[field.name] for field in fields(Job)}
     return Job(**values | {"state": JobState(values["state"])})

@@ -30,6 +30,8 @@ job = Table(
     created_at(),
     Column("started_at", DateTime(timezone=True), nullable=True),
     Column("finished_at", DateTime(timezone=True), nullable=True),
+    # Ids of the deliveries of each task that have not ended in an orderly way. NULL: none.
+    Column("deliveries", JSONB, nullable=True),
     PrimaryKeyConstraint("collection_id", "id"),
     CheckConstraint("state IN ('waiting', 'running', 'done', 'failed', 'cancelled')", name="known_state"),
 )

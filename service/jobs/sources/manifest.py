@@ -1,0 +1,71 @@
+"""The file `people.csv` of a bulk enrolment, which assigns files to people."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable
+from service.gallery.jobs.records import NewRow
+from service.jobs.sources.pictures import PictureSource
+from service.jobs.sources.row_checks import rejected, storable_text
+
+MANIFEST = "people.csv"
+COLUMNS = {"file", "external_id", "label", "metadata"}
+REQUIRED = {"file", "external_id"}
+MAX_MANIFEST_BYTES = 32 * 1024**2
+MAX_SHOWN = 200
+"""Maximum number of characters of the header that an error message contains."""
+
+csv.field_size_limit(MAX_MANIFEST_BYTES)  # with the default of 128 KiB, one long cell makes the whole file unreadable
+
+
+def manifest_rows(source: PictureSource, names: Collection[str]) -> Iterator[NewRow]:
+    """Yields one row for each line of the manifest. A line that cannot be enrolled yields a rejected row.
+
+    Args:
+        names: names of all files of the source.
+
+    Raises:
+        ArchiveUnreadable: the manifest or its header is invalid.
+    """
+    try:
+        # Bytes that are not UTF-8 become lone surrogates, so that only their row fails the validation.
+        text = source.read(MANIFEST, MAX_MANIFEST_BYTES).decode("utf-8-sig", "surrogateescape")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        _check_header(list(reader.fieldnames or ()))
+        for line in reader:
+            yield _row(source, names, line)
+    except (csv.Error, ImageUnreadable, ImageTooLarge) as error:
+        raise ArchiveUnreadable(f"{MANIFEST} cannot be read: {error}") from None
+
+
+def _check_header(columns: list[str]) -> None:
+    """Raises ArchiveUnreadable. A repeated column would make each line as expensive as the whole header."""
+    names = set(columns)
+    if not names >= REQUIRED or not names <= COLUMNS or len(names) != len(columns):
+        shown = storable_text(", ".join(columns[:MAX_SHOWN]))[:MAX_SHOWN] or "(none)"
+        raise ArchiveUnreadable(
+            f"{MANIFEST} has the columns {shown}; `file` and `external_id` are required, `label` and `metadata` (JSON) "
+            "are optional, each at most once, in UTF-8"
+        )
+
+
+def _row(source: PictureSource, names: Collection[str], line: dict[str, Any]) -> NewRow:
+    row = NewRow(line["file"] or "", line["external_id"] or "", line.get("label") or None)
+    if None in line:
+        return rejected(row, f"the line in {MANIFEST} has more fields than the header has columns")
+    if row.source not in names:
+        return rejected(row, f"the file that {MANIFEST} names does not exist in the source")
+    if (problem := source.problem(row.source)) is not None:
+        return rejected(row, problem, ImageUnreadable.code)
+    if not (text := line.get("metadata")):
+        return row
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        return rejected(row, "`metadata` is not a JSON object")
+    return NewRow(row.source, row.external_id, row.label, metadata)

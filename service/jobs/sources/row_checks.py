@@ -1,0 +1,50 @@
+"""Validates the rows of a bulk enrolment with the types of the API."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from service.errors import InvalidRequest
+from service.gallery.jobs.records import NewRow, RowStatus
+from service.recognition.person_fields import Metadata, Name, storable
+
+MAX_NAME, MAX_PATH = 256, 4096
+"""Maximum numbers of characters of a name and of a file's path."""
+PATH: TypeAdapter[str] = TypeAdapter(Annotated[str, Field(min_length=1, max_length=MAX_PATH), AfterValidator(storable)])
+NAME: TypeAdapter[str] = TypeAdapter(Name)
+METADATA: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)
+
+
+def checked(row: NewRow) -> NewRow:
+    """Returns the row, or a rejected one if a request with the same values would be refused."""
+    if row.status is not None:
+        return row
+    fields: tuple[tuple[str, TypeAdapter[Any], object], ...] = (
+        ("file", PATH, row.source),
+        ("external_id", NAME, row.external_id),
+        ("label", NAME, row.label),
+        ("metadata", METADATA, row.metadata),
+    )
+    for name, adapter, value in fields:
+        try:
+            if value is not None or name in ("file", "external_id"):
+                adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            return rejected(row, f"`{name}`: {error.errors(include_input=False, include_url=False)[0]['msg']}")
+    return row
+
+
+def rejected(row: NewRow, detail: str, code: str = InvalidRequest.code) -> NewRow:
+    """Returns a final row with the reason. Its strings are cut and replaced so that PostgreSQL can store them."""
+    return NewRow(
+        storable_text(row.source)[:MAX_PATH],
+        storable_text(row.external_id)[:MAX_NAME],
+        status=RowStatus.REJECTED,
+        code=code,
+        detail=storable_text(detail),
+    )
+
+
+def storable_text(text: str) -> str:
+    """Replaces the characters that PostgreSQL cannot store."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "?")

@@ -1,0 +1,71 @@
+"""Lists the rows of a bulk enrolment: one for each picture and for each skipped file."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from service.errors import ArchiveUnreadable, ImageUnreadable
+from service.gallery.jobs.records import NewRow
+from service.jobs.sources.manifest import MANIFEST, manifest_rows
+from service.jobs.sources.pictures import PictureSource, name_problem
+from service.jobs.sources.row_checks import checked, rejected
+
+REPEATED = "the source has several files with this name, of which only one can be read; rename them"
+NOT_IN_MANIFEST = f"{MANIFEST} does not name the file; add a line for it"
+
+
+def list_rows(source: PictureSource, max_rows: int) -> list[NewRow]:
+    """Returns one row per file, sorted by `external_id`. Skipped files and invalid lines have a rejected row.
+
+    If the source has a `people.csv` at its top, the manifest assigns files to people. Otherwise the name of a
+    picture's folder is the `external_id`; for a picture at the top, its name without the suffix is.
+
+    Args:
+        max_rows: maximum number of rows.
+
+    Raises:
+        ArchiveUnreadable: there is no picture, there are too many rows, or the manifest is invalid.
+    """
+    names = source.names()
+    has_manifest = MANIFEST in names
+    rows = _rows_by_manifest(source, names) if has_manifest else _rows_by_folder(source, names)
+    limited = list(itertools.islice(rows, max_rows + 1))
+    if len(limited) > max_rows:
+        raise ArchiveUnreadable(
+            f"one job has at most {max_rows:,} rows; split the pictures into several jobs, or raise "
+            "jobs.max_archive_entries"
+        )
+    if not has_manifest and all(name_problem(name) for name in names):
+        raise ArchiveUnreadable(
+            f"the source contains no picture; store pictures as <person>/<picture>.jpg, or list them in {MANIFEST}"
+        )
+    return sorted((checked(row) for row in limited), key=lambda row: row.external_id)
+
+
+def _rows_by_folder(source: PictureSource, names: Sequence[str]) -> Iterator[NewRow]:
+    seen: set[str] = set()
+    for name in names:
+        problem = name_problem(name) or (REPEATED if name in seen else None) or source.problem(name)
+        seen.add(name)
+        yield _row_of_file(name, problem)
+
+
+def _rows_by_manifest(source: PictureSource, names: Sequence[str]) -> Iterator[NewRow]:
+    """Yields the rows of the manifest, then rejected rows of the files that it does not name."""
+    unnamed = dict.fromkeys(names)
+    del unnamed[MANIFEST]
+    is_empty = True
+    for row in manifest_rows(source, frozenset(names)):
+        is_empty = False
+        unnamed.pop(row.source, None)
+        yield row
+    if is_empty:
+        raise ArchiveUnreadable(f"{MANIFEST} has no line; add a line for each picture")
+    for name in unnamed:
+        yield _row_of_file(name, name_problem(name) or NOT_IN_MANIFEST)
+
+
+def _row_of_file(name: str, problem: str | None) -> NewRow:
+    path = PurePosixPath(name)
+    row = NewRow(name, path.parent.name or path.stem)
+    return row if problem is None else rejected(row, problem, ImageUnreadable.code)
