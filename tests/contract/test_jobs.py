@@ -49,8 +49,8 @@ def test_archive_is_enrolled_and_searchable(client: httpx.Client, collection_nam
     files |= {"people/nobody/bus.jpg": b"not a picture", "people/crowd/bus.jpg": BUS.read_bytes()}
     address = submit(client, collection_name, files)
     job = finished_job(client, address)
-    assert (job["state"], job["total"], job["done"]) == ("done", 6, 6)
-    assert job["counts"] == {"accepted": 3, "duplicate": 1, "rejected": 2, "failed": 0}
+    assert (job["state"], job["total"], job["done"]) == ("done", 9, 9)
+    assert job["counts"] == {"accepted": 3, "duplicate": 1, "rejected": 5, "failed": 0}
     by_source = {row["source"]: row for row in rows(client, address)}
     assert by_source["people/nobody/bus.jpg"]["code"] == "image_unreadable"
     assert by_source["people/crowd/bus.jpg"]["code"] == "several_faces"
@@ -74,7 +74,7 @@ def test_manifest_assigns_pictures_to_identities(client: httpx.Client, collectio
     )
     files = {"people.csv": ("\ufeff" + table).encode(), "a.jpg": PEOPLE["collins"], "b.jpg": PEOPLE["hopper"]}
     address = submit(client, collection_name, files | {"c.jpg": PEOPLE["hopper"], "unnamed.jpg": PEOPLE["hopper"]})
-    assert finished_job(client, address)["counts"] == {"accepted": 2, "duplicate": 0, "rejected": 3, "failed": 0}
+    assert finished_job(client, address)["counts"] == {"accepted": 2, "duplicate": 0, "rejected": 4, "failed": 0}
     identities = client.get("/identities", params={"collection": collection_name}).json()["identities"]
     assert {(item["external_id"], item["label"], json.dumps(item["metadata"])) for item in identities} == {
         ("p1", "Collins, M.", '{"team": "apollo"}'),
