@@ -64,6 +64,16 @@ def test_entries_of_other_methods_are_rejected_without_decompression(tmp_path: P
     assert source.read("ann/2.jpg", MAX_BYTES) == source.read("ann/3.jpg", MAX_BYTES) == b"x" * 100
 
 
+def test_small_archive_that_bzip2_expands_to_gigabytes_is_not_decompressed(tmp_path: Path) -> None:
+    source = opened(tmp_path / "bomb.zip", {"ann/1.jpg": bytes(200 * MAX_BYTES)}, zipfile.ZIP_BZIP2)
+    tracemalloc.start()
+    with pytest.raises(ImageUnreadable, match="compression method 12"):
+        source.read("ann/1.jpg", MAX_BYTES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MAX_BYTES
+
+
 def test_lzma_entry_with_a_huge_dictionary_allocates_nothing(tmp_path: Path) -> None:
     """The header of the entry declares a dictionary of 4 GB, which the decompressor allocates for one byte."""
     file = written(tmp_path / "lzma.zip", {"ann/1.jpg": b"x" * 100, "ann/2.jpg": b""}, zipfile.ZIP_LZMA)

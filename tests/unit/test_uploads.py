@@ -47,12 +47,16 @@ async def test_quota_counts_stored_archives(tmp_path: Path) -> None:
 
 
 async def test_declared_size_is_refused_before_the_first_byte(tmp_path: Path) -> None:
-    async def unread() -> AsyncIterator[bytes]:
-        raise AssertionError("the body was read")
-        yield b""
+    read = []
+
+    async def recorded() -> AsyncIterator[bytes]:
+        async for part in parts(MIB):
+            read.append(part)
+            yield part
 
     with pytest.raises(StorageFull):
-        await uploads(tmp_path).receive(uuid.uuid4(), unread(), 8 * MIB + 1)
+        await uploads(tmp_path).receive(uuid.uuid4(), recorded(), 8 * MIB + 1)
+    assert read == []
     assert stored(tmp_path) == {}
 
 

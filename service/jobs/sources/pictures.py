@@ -29,11 +29,6 @@ class PictureSource(Protocol):
     def close(self) -> None: ...
 
 
-def is_picture(name: str) -> bool:
-    """Returns True if a file has the suffix of a supported picture and is not hidden."""
-    return name_problem(name) is None
-
-
 def name_problem(name: str) -> str | None:
     """Returns the reason why a bulk enrolment skips a file with this name, or None."""
     path = PurePosixPath(name)
