@@ -4,6 +4,7 @@ import functools
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,10 @@ from typing import Annotated
 import typer
 from hypothesis.errors import HypothesisWarning
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tools.folders import database_folder
 from tools.fuzz import archives, pictures
+from tools.fuzz.display import Display
 from tools.fuzz.findings import Findings
 from tools.fuzz.over_http import HttpRun
 from tools.fuzz.processes import Subject, run
@@ -39,6 +40,21 @@ SHARES = {Kind.SCHEMA: 0.35, Kind.REQUESTS: 0.35, Kind.RAW: 0.15, Kind.WORKER: 0
 """Shares of the requests."""
 TIME = {Kind.PICTURES: 0.3, Kind.ARCHIVES: 0.1} | {kind: 0.6 * share for kind, share in SHARES.items()}
 """Shares of the time limit."""
+
+
+class Budget:
+    """Divides the time limit among the kinds of input. The start of the processes does not count.
+
+    Args:
+        minutes: time limit; None: no limit.
+    """
+
+    def __init__(self, kinds: Iterable[Kind], minutes: float | None) -> None:
+        self._whole, self._minutes = sum(TIME[kind] for kind in kinds), minutes
+
+    def deadline(self, kind: Kind) -> float | None:
+        """Returns the time of `time.monotonic` at which a kind that starts now ends; None: it has no limit."""
+        return None if self._minutes is None else time.monotonic() + 60 * self._minutes * TIME[kind] / self._whole
 
 
 def main(
@@ -72,21 +88,19 @@ def main(
     counts = {Kind.PICTURES: picture_count, Kind.ARCHIVES: archive_count}
     counts |= {kind: int(requests * share) for kind, share in SHARES.items()}
     plan = {kind: counts[kind] for kind in Kind if kind in chosen and counts[kind] > 0}
-    columns = TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal) as progress:
-        tasks = {kind: progress.add_task(kind, total=count, start=False) for kind, count in plan.items()}
-        deadlines = _deadlines(plan, started, minutes)
+    budget = Budget(plan, minutes)
+    with Display(CONSOLE, findings, {kind.value: count for kind, count in plan.items()}) as display:
         for kind, module in ((Kind.PICTURES, pictures), (Kind.ARCHIVES, archives)):
             if kind in plan:
-                progress.start_task(tasks[kind])
+                display.start(kind)
                 subject = Subject(kind.value, module.make, module.check)
                 numbers = range(first, first + plan[kind])
-                for part in run(subject, seed, numbers, processes, deadlines[kind]):
+                for part in run(subject, seed, numbers, processes, budget.deadline(kind)):
                     findings.add(subject, seed, part)
-                    progress.advance(tasks[kind], part.tried)
-                _say(findings, kind, started)
+                    display.advance(kind, part.tried)
+                display.write(kind)
         if set(plan) & set(SHARES):
-            _send_requests(plan, findings, seed, deadlines, progress, tasks, started)
+            _send_requests(plan, findings, seed, budget, display)
     findings.write()
     CONSOLE.print(findings.table())
     CONSOLE.print(f"{time.monotonic() - started:,.0f} s, {findings.failures} failures")
@@ -95,47 +109,21 @@ def main(
     sys.exit(1 if findings.failures else 0)
 
 
-def _send_requests(
-    plan: dict[Kind, int],
-    findings: Findings,
-    seed: int,
-    deadlines: dict[Kind, float | None],
-    progress: Progress,
-    tasks: dict[Kind, TaskID],
-    started: float,
-) -> None:
+def _send_requests(plan: dict[Kind, int], findings: Findings, seed: int, budget: Budget, display: Display) -> None:
     with database_folder() as folder, running_services(folder) as services:
-        http = HttpRun(services, findings, seed, lambda name: progress.advance(tasks[Kind(name)]))
+        http = HttpRun(services, findings, seed, display.advance)
         steps = {Kind.REQUESTS: http.requests, Kind.RAW: http.raw, Kind.WORKER: http.protocol}
         for kind in SHARES:
             if kind not in plan:
                 continue
-            progress.start_task(tasks[kind])
+            display.start(kind)
             if kind is Kind.SCHEMA:
                 schema = SchemaRun(services, findings, seed, http)
-                schema.send(kind, plan[kind], deadlines[kind], functools.partial(progress.advance, tasks[kind]))
+                schema.send(kind, plan[kind], budget.deadline(kind), functools.partial(display.advance, kind))
             else:
-                steps[kind](kind, plan[kind], deadlines[kind])
-            _say(findings, kind, started)
+                steps[kind](kind, plan[kind], budget.deadline(kind))
+            display.write(kind)
         http.logs("logs")
-
-
-def _deadlines(plan: dict[Kind, int], started: float, minutes: float | None) -> dict[Kind, float | None]:
-    """Returns the time at which each kind ends: a kind that ends early leaves its time to the next ones."""
-    whole, used = sum(TIME[kind] for kind in plan), 0.0
-    deadlines: dict[Kind, float | None] = {}
-    for kind in plan:
-        used += TIME[kind]
-        deadlines[kind] = None if minutes is None else started + 60 * minutes * used / whole
-    return deadlines
-
-
-def _say(findings: Findings, kind: Kind, started: float) -> None:
-    """Prints a line for a log file, in which the progress bar does not appear."""
-    section = findings.section(kind)
-    seconds = time.monotonic() - started
-    CONSOLE.print(f"{seconds:8,.0f} s  {kind}: {section.tried:,} inputs, {section.failures} failures", highlight=False)
-    findings.write()
 
 
 if __name__ == "__main__":

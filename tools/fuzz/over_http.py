@@ -40,8 +40,6 @@ class HttpRun:
         document = httpx.get(f"{self._services.guarded.url}/openapi.json", timeout=60).json()
         operations = operations_of(document)
         for number in range(0, count, ROUND):
-            if past(deadline):
-                return
             process = self._services.guarded if number // ROUND % WITHOUT_KEY else self._services.open
             pool = Pool()
             with httpx.Client(base_url=process.url, headers={"x-api-key": self._services.key}, timeout=60) as client:
@@ -49,6 +47,8 @@ class HttpRun:
             builder = RequestBuilder(operations, pool, self._services.key)
             requests = builder.requests(_host(process), process is self._services.guarded)
             self._send_round(name, process, requests, min(ROUND, count - number), number)
+            if past(deadline):
+                return
 
     def _send_round(
         self, name: str, process: Process, requests: st.SearchStrategy[tuple[str, bytes]], count: int, number: int
@@ -71,21 +71,21 @@ class HttpRun:
         """Sends requests with errors in the HTTP syntax to the three processes."""
         processes = self._services.processes
         for number in range(count):
-            if past(deadline):
-                return
             process = processes[number % len(processes)]
             data = raw_http.make(rng_of(self._seed, "raw", number), _host(process), self._services.key)
             self._send(name, process, data, f"{process.name} number {number}", INCOMPLETE_S)
+            if past(deadline):
+                return
 
     def protocol(self, name: str, count: int, deadline: float | None) -> None:
         """Sends MessagePack bodies to the worker."""
         worker = self._services.worker
         for number in range(count):
-            if past(deadline):
-                return
             rng = rng_of(self._seed, "protocol", number)
             data = protocol.make(rng, _host(worker), worker.headers, self._seed, number)
             self._send(name, worker, data, f"number {number}", RESPONSE_S)
+            if past(deadline):
+                return
 
     def logs(self, name: str) -> None:
         """Counts uncaught exceptions in the logs of the processes: tasks in the background have no response."""

@@ -123,10 +123,10 @@ def _work(subject: Subject, seed: int, numbers: Sequence[int], shared: Any, send
     _isolate()
     part = Part()
     for number in numbers:
-        if shared[STOP]:
-            break
         shared[NUMBER], shared[STARTED] = number, time.monotonic_ns()
         _check(subject, seed, number, part)
+        if shared[STOP]:
+            break
         if part.tried >= BATCH or part.failures:
             sender.send(part)
             part = Part()

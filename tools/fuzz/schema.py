@@ -32,13 +32,15 @@ class SchemaRun:
     def send(self, name: str, count: int, deadline: float | None, advance: Any) -> None:
         """Sends at least `count` requests, operation by operation, unless the deadline passes."""
         section, turn = self._findings.section(name), 0
-        while section.tried < count and not past(deadline):
+        while section.tried < count:
             operation = self._operations[turn % len(self._operations)]
             mode = list(GenerationMode)[turn // len(self._operations) % 2]
             before = section.tried
             self._send_to(name, operation, mode, turn, min(EXAMPLES, count - before))
             advance(section.tried - before)
             turn += 1
+            if past(deadline):
+                return
 
     def _send_to(self, name: str, operation: Any, mode: GenerationMode, turn: int, examples: int) -> None:
         @hypothesis_seed(self._seed * 1_000_003 + turn)
