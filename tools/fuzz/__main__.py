@@ -1,6 +1,7 @@
 """`python -m tools.fuzz`: sends generated and mutated input to the service and reports what it cannot handle."""
 
 import functools
+import signal
 import sys
 import time
 import warnings
@@ -81,6 +82,7 @@ def main(
     input is stored with a text that names the problem; repeat a picture with --only pictures --first NUMBER --pictures
     1, and a request with `nc HOST PORT < FILE`.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the processes of the service, as Ctrl-C does
     warnings.simplefilter("ignore", HypothesisWarning)  # about long representations of values
     chosen = only or list(Kind)
     findings = Findings(output, seed)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from tools.fuzz.segments import chunk, split, with_checksums
 
 NUMBERS = (0, 1, 2, 3, 7, 15, 16, 17, 127, 128, 255, 256, 4095, 7071, 32767, 32768, 65535, 2**31 - 1, 2**31, 2**32 - 1)
+MAX_BYTES = 1024**2
+"""Repeated segments can multiply the size of a file."""
 HEADER_BYTES = 64
 """The first bytes of a segment contain its sizes, types and offsets."""
 Mutation = Callable[[random.Random, bytes, bytes], bytes]
@@ -17,7 +19,7 @@ Mutation = Callable[[random.Random, bytes, bytes], bytes]
 def mutate(rng: random.Random, data: bytes, other: bytes) -> bytes:
     """Returns the file after one to four random mutations; `other` supplies segments and the end of spliced files."""
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4))):
-        data = rng.choice(MUTATIONS)(rng, data, other) or data[:1]
+        data = (rng.choice(MUTATIONS)(rng, data, other) or data[:1])[:MAX_BYTES]
     return with_checksums(data) if rng.random() < 0.8 else data
 
 
