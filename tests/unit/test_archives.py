@@ -211,3 +211,15 @@ def test_only_one_of_several_entries_with_the_same_name_is_enrolled(tmp_path: Pa
         archive.writestr("ann/1.jpg", b"b")
     rows = list_rows(open_archive(file), MAX_ENTRIES)
     assert [row.status for row in rows] == [None, RowStatus.REJECTED]
+
+
+def test_an_entry_without_a_name_is_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "nameless.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x", b"data")
+        archive.writestr("ann/1.jpg", b"data")
+    source = Archive(file, 100)
+    source._zip.infolist()[0].filename = ""  # `ZipFile.writestr` refuses to write such an entry
+    rejected, accepted = list_rows(source, 100)
+    assert (rejected.status, accepted.status, accepted.source) == ("rejected", None, "ann/1.jpg")
+    source.close()

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import RegistryError
-from service.jobs.sources import MANIFEST, Archive, list_rows
+from service.jobs.sources.archive import Archive
+from service.jobs.sources.manifest import MANIFEST
+from service.jobs.sources.rows import list_rows
 from service.json_values import problem_of
 from tools.fuzz.mutations import mutate
 from tools.fuzz.originals import choose
 
 MAX_BYTES = 1024**2
+MAX_ENTRIES = 1000
 READ = 4
 """Number of pictures that are read from each archive."""
 NAMES = ("ada/1.jpg", "grace/2.png", "x.webp", "ü/ñ.heic", "../out.jpg", "a" * 300 + "/1.jpg", "/abs/1.bmp", "ada/")
@@ -67,11 +70,11 @@ def check(data: bytes) -> str:
         path = Path(folder) / "archive.zip"
         path.write_bytes(data)
         try:
-            archive = Archive(path)
+            archive = Archive(path, MAX_ENTRIES)
         except RegistryError as error:
             return error.code
         try:
-            rows = list_rows(archive)
+            rows = list_rows(archive, MAX_ENTRIES)
         except RegistryError as error:
             return error.code
         finally:

@@ -44,7 +44,8 @@ class Archive:
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        return [item.filename for item in self._zip.infolist() if not item.is_dir()]
+        # Not `is_dir`, which raises IndexError for an entry without a name.
+        return [item.filename for item in self._zip.infolist() if not item.filename.endswith("/")]
 
     def problem(self, name: str) -> str | None:
         entry = self._zip.getinfo(name)
