@@ -49,7 +49,8 @@ def test_the_client_has_a_class_for_each_error_code_of_the_service() -> None:
 
 def test_a_rate_limited_request_is_repeated_after_the_requested_seconds(waits: list[float]) -> None:
     network = Network(
-        problem(429, "too_many_requests", {"Retry-After": "3"}), ok({"name": "x", "identities_deleted": 0})
+        problem(429, "too_many_requests", {"Retry-After": "3"}),
+        ok({"name": "x", "identities_deleted": 0, "identities_remaining": 0}),
     )
     assert network.client().delete_collection("x").identities_deleted == 0
     assert waits == [3.0]
@@ -106,7 +107,9 @@ def test_an_operation_that_must_not_run_twice_is_not_repeated(
 
 
 def test_every_operation_is_repeated_if_the_service_did_not_receive_it() -> None:
-    network = Network(httpx.ConnectError("refused"), ok({"name": "x", "identities_deleted": 2}))
+    network = Network(
+        httpx.ConnectError("refused"), ok({"name": "x", "identities_deleted": 2, "identities_remaining": 0})
+    )
     assert network.client().delete_collection("x").identities_deleted == 2
 
 
