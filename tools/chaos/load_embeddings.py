@@ -14,6 +14,10 @@ TWIN = 0.3
 """Probability that a new identity shows the same person as another one; such pairs are merged."""
 
 
+TOP_K = 50
+"""A search returns the identity of the probe, and others of the same person, about which the outcome is unknown."""
+
+
 class EmbeddingLoad:
     """Sends random operations about identities that only this client changes, and about a few shared ones.
 
@@ -50,8 +54,9 @@ class EmbeddingLoad:
 
     def _create(self) -> None:
         self._number += 1
-        base = self._rng.choice(self._own).base if self._own and self._rng.random() < TWIN else None
-        base = random_direction(self._rng) if base is None else base
+        twin = self._rng.choice(self._own) if self._own and self._rng.random() < TWIN else None
+        is_single = twin is not None and len([other for other in self._own if other.base is twin.base]) == 1
+        base = twin.base if twin is not None and is_single else random_direction(self._rng)
         person = Person(self._collection, f"{self._prefix}-{self._number}", base)
         self._own.append(self._ledger.add(person))
         self._register(person)
@@ -99,7 +104,8 @@ class EmbeddingLoad:
         person = self._choose()
         if person is None or person.base is None:
             return
-        body = {"embedding": encode(near(person.base, self._rng)), "model_id": MODEL_IDS[0]}
+        embedding = encode(near(person.base, self._rng))
+        body = {"embedding": embedding, "model_id": MODEL_IDS[0], "top_k": TOP_K}
         reply = self._client.send("search", "POST", "/search", params={"collection": self._collection}, json=body)
         if reply.outcome is Outcome.ACKNOWLEDGED:
             candidates = {candidate["identity_id"] for candidate in reply.body["results"][0]["candidates"]}
