@@ -22,13 +22,17 @@ UNLABELLED_FOLDER ?= .
 WEIGHTS ?= service/bundles/embedder/model.onnx
 ENROLLED ?= 100000
 COLLECTIONS ?= 100
+KILLS ?= 100
+SEED ?=
+DATABASE ?= both
+MINUTES ?= 60
 MODEL ?= mobilefacenet-mine
 CONFIG ?= configs/train.yaml
 PROVENANCE ?= configs/provenance-own.yaml
 SOURCES = $(foreach source,$(IDENTITIES),--identities $(source))
 INSTALLED_FROM := pyproject.toml clients/python/pyproject.toml tools/environment.sh tools/virtualenv.sh
 
-.PHONY: help demo serve setup test coverage compose-test fuzz check docs train bench bench-gallery lock clean
+.PHONY: help demo serve setup test coverage compose-test fuzz chaos soak check docs train bench bench-gallery lock clean
 
 help: ## list the commands
 	@echo 'identity registry'; echo
@@ -102,6 +106,12 @@ bench: setup ## measure requests and their parts; YUNET= adds the YuNet detector
 bench-gallery: setup ## measure 1:N search next to NumPy and FAISS; ENROLLED= identities, COLLECTIONS=
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/peers.lock
 	@$(RUN) -m tools.bench_gallery --people $(ENROLLED) --collections $(COLLECTIONS)
+
+chaos: setup ## kill processes under load and check that no acknowledged effect is lost; KILLS=, SEED=, DATABASE=
+	@$(RUN) -m tools.chaos --database $(DATABASE) --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+soak: setup ## measure the growth of memory at 80 % of the capacity; MINUTES=
+	@$(RUN) -m tools.soak --minutes $(MINUTES)
 
 lock: setup ## compile the lock files from pyproject.toml; UPGRADE=1 takes the newest versions
 	@bash tools/lock.sh $(RUN) $(if $(UPGRADE),--upgrade)

@@ -10,6 +10,7 @@ import psycopg
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, JobAborted
 from procrastinate.jobs import Job as QueuedJob
+from procrastinate.jobs import Status
 from psycopg_pool import PoolTimeout
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -134,12 +135,19 @@ class Queue:
             await task.defer_async()
 
     async def retry_stalled(self) -> int:
-        """Makes the tasks of dead workers available to other workers. Returns their number."""
+        """Makes the tasks of dead workers available to other workers. Returns their number.
+
+        A maintenance task is deleted instead: the next one replaces it. If that one waits already, a second waiting
+        task would violate the queueing lock, and the lock of the dead worker's task would block it forever.
+        """
         manager = self._app.job_manager
         retried = 0
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S):
             with contextlib.suppress(ConnectorException):  # another process has retried the task first
-                await manager.retry_job(job)
+                if job.task_name == MAINTAIN:
+                    await manager.finish_job(job, status=Status.FAILED, delete_job=True)
+                else:
+                    await manager.retry_job(job)
                 retried += 1
         return retried
 

@@ -35,6 +35,7 @@ class Phase:
         self.ledger = Ledger()
         self._installation, self._statistics, self._rng = installation, statistics, rng
         self._stopped = threading.Event()
+        self._clients: list[Client] = []
         prefix = f"chaos-{uuid.uuid4().hex[:8]}"
         self._embeddings, self._pictures, self._jobs = (f"{prefix}-{part}" for part in ("e", "p", "j"))
         self._names = [self._embeddings, self._pictures, self._jobs]
@@ -72,10 +73,20 @@ class Phase:
         self._migration.settle(SETTLE_S)
         return True
 
+    def close(self) -> None:
+        """Closes the connections of all clients."""
+        for client in self._clients:
+            client.http.close()
+
     def check(self) -> list[Check]:
-        """Returns the results of all checks."""
-        stored, ledger = Stored(self._installation.database.url, self._names), self.ledger
-        results = [
+        """Returns the results of all checks. Deletes the collections of the phase."""
+        return [*self.compare(), self._check_http(), self._check_deletion(), *self.observed()]
+
+    def compare(self) -> list[Check]:
+        """Compares the database with the ledger and verifies the audit chains."""
+        self._stored = stored = Stored(self._installation.database.url, self._names)
+        ledger = self.ledger
+        return [
             checks.check_registrations(ledger, stored),
             checks.check_partial(stored),
             checks.check_erasures(ledger, stored),
@@ -85,11 +96,8 @@ class Phase:
             checks_jobs.check_job_rows(stored),
             checks_jobs.check_job_people(ledger, stored),
             checks_jobs.check_migration(self._pictures, stored),
-            self._check_http(stored),
             self._check_audit(),
-            self._check_deletion(stored),
         ]
-        return [*results, *self.observed()]
 
     def observed(self) -> list[Check]:
         """Returns the violations that the clients and the killer have observed."""
@@ -105,7 +113,9 @@ class Phase:
             yield EmbeddingLoad(*parts, f"client-{number}", shared)
 
     def _client(self) -> Client:
-        return Client(self._installation.url, self._statistics, self.ledger.violate, self._stopped)
+        client = Client(self._installation.url, self._statistics, self.ledger.violate, self._stopped)
+        self._clients.append(client)
+        return client
 
     def _fork(self) -> random.Random:
         return random.Random(self._rng.random())  # noqa: S311
@@ -117,9 +127,9 @@ class Phase:
         except Exception:
             self.ledger.violate(f"the load of the chaos test failed: {traceback.format_exc()}")
 
-    def _check_http(self, stored: Stored) -> Check:
+    def _check_http(self) -> Check:
         """Reads a sample of the identities through the API."""
-        check = Check("identities readable over HTTP")
+        stored, check = self._stored, Check("identities readable over HTTP")
         people = [key for key in stored.ids if key[0] != self._jobs]
         for name, external_id in self._rng.sample(people, min(HTTP_SAMPLE, len(people))):
             identity_id = stored.ids[name, external_id]
@@ -144,14 +154,14 @@ class Phase:
         check.expect(result.returncode == 0 and bool(result.stdout), result.stderr.strip()[-500:])
         return check
 
-    def _check_deletion(self, stored: Stored) -> Check:
+    def _check_deletion(self) -> Check:
         """Deletes the collections of the phase and checks that no row of them remains."""
         check = Check("deleted collections leave no row")
         for name in self._names:
             reply = self._main.insist("delete collection", "DELETE", f"/collections/{name}", (404,))
             check.expect(reply.outcome is Outcome.ACKNOWLEDGED, f"deleting {name}: {reply.outcome}")
         deadline = time.monotonic() + DELETED_WITHIN_S
-        ids = list(stored.collections.values())
+        ids = list(self._stored.collections.values())
         while any((rows := rows_of_collections(self._installation.database.url, ids)).values()):
             if time.monotonic() > deadline:
                 break

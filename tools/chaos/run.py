@@ -1,5 +1,6 @@
 """Runs phases with one kind of database until the requested number of kills is reached."""
 
+import contextlib
 import random
 import time
 from dataclasses import dataclass
@@ -46,8 +47,9 @@ def run(installation: Installation, report: Report, rng: random.Random, options:
                 unfinished = killer.kills.total() < target and time.monotonic() < deadline
                 return unfinished and not phase.ledger.violations
 
-            recovered = phase.run(strike)
-            report.add_phase(phase.ledger, killer, phase.check() if recovered else phase.observed())
+            with contextlib.closing(phase):
+                recovered = phase.run(strike)
+                report.add_phase(phase.ledger, killer, phase.check() if recovered else phase.observed())
             console.print(f"{report.kills.total()} kills, {len(report.violations)} violations")
             if report.violations:
                 return

@@ -38,7 +38,7 @@ Examples:
 
     make soak MINUTES=10          a shorter run
 
-    python -m tools.soak --database external --output runs/soak     the worker runs the models
+    python -m tools.soak --database external --output runs/soak-worker     the worker runs the models
 """
 
 
@@ -48,7 +48,7 @@ def main(
     database: Annotated[str, typer.Option(help="embedded or external.")] = "embedded",
     interval_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two samples of the memory.")] = 10.0,
     capacity_s: Annotated[float, typer.Option(min=1.0, help="Seconds for measuring the capacity.")] = CAPACITY_S,
-    output: Annotated[Path, typer.Option(help="Folder for soak.csv and soak.png.")] = Path("soak-report"),
+    output: Annotated[Path, typer.Option(help="Folder for soak.csv and soak.png.")] = Path("runs/soak"),
     seed: Annotated[int, typer.Option(help="Seed of the load.")] = 0,
 ) -> None:
     if database not in KINDS:

@@ -1,0 +1,76 @@
+"""Tests that tasks of killed job runners are executed by others."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from service.gallery.storage import schema
+from service.jobs.queue import BATCH, MAINTAIN, Queue
+
+FETCH = (
+    "UPDATE procrastinate.procrastinate_jobs SET status = 'doing' WHERE task_name = %s AND status = 'todo' RETURNING id"
+)
+"""Marks a task as running without a worker, as after the death of the worker that has fetched it."""
+TASKS = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status IN ('todo', 'doing')"
+
+
+@pytest.fixture
+def queue_url(postgres_url: str) -> Iterator[str]:
+    """Yields a migrated database that no other test uses."""
+    name = f"queue_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(_libpq(postgres_url), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        url = postgres_url.replace("/registry?", f"/{name}?")
+        schema.upgrade(url)
+        yield url
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _libpq(url: str) -> str:
+    return url.replace("postgresql+psycopg", "postgresql")
+
+
+def _fetch(url: str, task: str) -> None:
+    with psycopg.connect(_libpq(url)) as connection:
+        connection.execute("SET search_path = procrastinate")
+        assert connection.execute(FETCH, [task]).rowcount == 1
+
+
+@pytest.mark.anyio
+async def test_maintenance_runs_after_the_death_of_its_worker(queue_url: str) -> None:
+    """The next maintenance task waits already when the dead worker is noticed."""
+    executed = asyncio.Event()
+
+    async def maintain() -> None:
+        executed.set()
+
+    queue = Queue(queue_url, work={MAINTAIN: maintain})
+    async with queue.connected():
+        await queue.enqueue_maintenance()
+        _fetch(queue_url, MAINTAIN)
+        await queue.enqueue_maintenance()
+        assert await queue.retry_stalled() == 1
+        running = asyncio.create_task(queue.run_maintenance())
+        await asyncio.wait_for(executed.wait(), 20)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    with psycopg.connect(_libpq(queue_url)) as connection:
+        assert connection.execute(TASKS).fetchone() == (0,)
+
+
+@pytest.mark.anyio
+async def test_batch_of_a_dead_worker_is_delivered_again(queue_url: str) -> None:
+    async def process() -> None: ...
+
+    queue = Queue(queue_url, work={BATCH: process})
+    async with queue.connected():
+        await queue._app.configure_task(BATCH, queue="registry").defer_async()
+        _fetch(queue_url, BATCH)
+        assert await queue.retry_stalled() == 1
+        assert await queue.retry_stalled() == 0
+    with psycopg.connect(_libpq(queue_url)) as connection:
+        assert connection.execute(TASKS).fetchone() == (1,)
