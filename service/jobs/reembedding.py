@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,6 +47,7 @@ class Reembedding:
         crop_cipher: decrypts crops; None if no key is configured.
         on_finished: called when a job has finished, since the secondary model may now be ready for activation.
         parallel: number of groups of identities that one task processes concurrently.
+        isolated: rows (job id, number) whose crops were part of a request that crashed workers.
     """
 
     database: Database
@@ -54,6 +55,7 @@ class Reembedding:
     crop_cipher: CropCipher | None
     on_finished: Callable[[], Awaitable[None]]
     parallel: int = 4
+    isolated: set[tuple[uuid.UUID, int]] = field(default_factory=set)
 
     async def plan_rows(self, job: Job) -> RowWriter:
         """Plans one row for each identity that lacks a template or a correction under the secondary model."""
@@ -107,9 +109,7 @@ class ReembeddingSession:
         except EngineUnavailable as error:
             if "workers_lost" not in error.extensions:
                 return False
-            if len(group) == 1:  # the crops of this identity make workers crash
-                return await fail_rows(self.kind.database, KIND, self.job_ref, group)
-            return all([await self._work([row]) for row in group])
+            return await self._isolate(group)
         except Unavailable:
             return False
         except (Conflict, CollectionNotFound):  # the job as a whole cannot continue
@@ -117,6 +117,19 @@ class ReembeddingSession:
         except Exception:
             return await fail_rows(self.kind.database, KIND, self.job_ref, group)
         return True
+
+    async def _isolate(self, group: Sequence[JobRow]) -> bool:
+        """Handles a group that crashed workers. Must be called in the `except` block.
+
+        Sends each identity alone, and marks an identity as failed that crashes workers again: one lost worker may have
+        been stopped for another reason. Returns False if a row must be tried again later.
+        """
+        keys = {(self.job.id, row.number) for row in group}
+        if len(group) == 1 and keys <= self.kind.isolated:
+            self.kind.isolated.difference_update(keys)
+            return await fail_rows(self.kind.database, KIND, self.job_ref, group)
+        self.kind.isolated.update(keys)
+        return len(group) > 1 and all([await self._work([row]) for row in group])
 
     async def _reembed(self, group: Sequence[JobRow]) -> None:
         files, errors = await self._read(group)

@@ -38,6 +38,8 @@ class Stored:
         templates: templates by identity id, oldest first.
         centroids: centroids by identity id and model id.
         models: active and secondary model by collection name.
+        lost_in_migration: external ids of which a re-embedding has given up pictures, because each worker that
+            processed them was killed. The deletion of the former model deletes their templates.
     """
 
     def __init__(self, url: str, names: list[str]) -> None:
@@ -54,6 +56,9 @@ class Stored:
             self.job_rows = self._of_collections(
                 "SELECT job_id, number, external_id, status, identity_id, template_id, code, detail FROM job_row"
             )
+            migrations = {row[0] for row in self.jobs if row[4] == "re-embedding"}
+            failed = {row[2] for row in self.job_rows if row[0] in migrations and row[3] == "failed"}
+            self.lost_in_migration: set[str] = failed
             self.audit = self._of_collections("SELECT identity_id, action FROM audit")
 
     def _read_people(self) -> None:
