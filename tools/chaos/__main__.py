@@ -15,19 +15,17 @@ from tools.chaos.run import Options, run
 
 CONSOLE = Console(width=150)
 MAX_SEED = 2**31
-EXAMPLES = """
+DESCRIPTION = """
 Runs the real processes of the service (API, inference worker, job runner, PostgreSQL) in a temporary folder. Clients
 register, erase, merge, correct, search and verify, start bulk enrolments and migrate a collection between two models,
 while this tool kills random processes with SIGKILL and starts them again. After each phase it compares the database
 with every response that the clients have received. Exits with status 1 if anything differs.
 
-Examples:
+make chaos: 100 kills with each kind of database, about 12 minutes
 
-    make chaos                                     100 kills with each kind of database, about 12 minutes
+make chaos KILLS=10 SEED=7: a short run
 
-    make chaos KILLS=10 SEED=7                     a short run that can be repeated
-
-    python -m tools.chaos --database external --kills 500 --keep-folder
+python -m tools.chaos --database external --kills 500 --keep-folder: one kind of database; the logs remain
 
 A seed determines the load and the victims, but not the timing of the processes: a violation may need several runs.
 """
@@ -66,7 +64,7 @@ def main(
         raise typer.Exit(1)
 
 
-main.__doc__ = EXAMPLES
+main.__doc__ = DESCRIPTION
 
 
 if __name__ == "__main__":

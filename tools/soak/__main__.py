@@ -32,13 +32,11 @@ for an hour, and samples the memory of API, inference worker and job runner ever
 soak.png. Exits with status 1 if the memory of a process grows by more than 5 % between the end of the warm-up and the
 end (linear fit), or if a request fails with a status of 500 or higher.
 
-Examples:
+make soak: an hour; the API runs the models
 
-    make soak                     an hour; the API runs the models
+make soak MINUTES=10: a shorter run
 
-    make soak MINUTES=10          a shorter run
-
-    python -m tools.soak --database external --output runs/soak-worker     the worker runs the models
+python -m tools.soak --database external --output runs/soak-worker: the worker runs the models
 """
 
 
