@@ -27,6 +27,7 @@ MAX_FAILED_WORKERS = 2
 """A request fails once this many workers have failed on it: its pictures may be the cause and crash all workers."""
 MAX_BYTES_IN_FLIGHT = 128 * 1024**2
 """Limit of picture bytes that are being sent. A larger request is sent if it is the only one."""
+MAX_RESPONSE_BYTES, CHUNK_BYTES = 64 * 1024**2, 256 * 1024
 log = logging.getLogger(__name__)
 
 Results = list[Observation | RegistryError]
@@ -163,7 +164,7 @@ class RemoteEngine:
             data = io.BytesIO(body)
             url = f"{worker.address}{OBSERVE_PATH}"
             async with self._session.post(url, data=data, **_request_options(worker)) as response:
-                content = await response.read()
+                content = await _content(response)
         finally:
             worker.in_flight -= len(dims)
         if not response.ok:
@@ -177,7 +178,7 @@ class RemoteEngine:
         url = f"{worker.address}/readyz"
         try:
             async with self._session.get(url, timeout=timeout, **_request_options(worker)) as response:
-                content = await response.read()
+                content = await _content(response)
             if not response.ok:
                 self._mark_incompatible(worker, _error(response.status, content))
         except (aiohttp.ClientError, TimeoutError, ValueError):
@@ -226,3 +227,13 @@ def _error(status: int, content: bytes) -> RegistryError:
         detail += f" (from a worker; its request id is {document.get('request_id')})"
     pointer = document.get("pointer")
     return kind(detail, pointer=pointer if isinstance(pointer, str) else None)
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """Returns the body of a response. Raises ValueError above `MAX_RESPONSE_BYTES`."""
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        content += chunk
+        if len(content) > MAX_RESPONSE_BYTES:
+            raise ValueError(f"the worker's response has more than {MAX_RESPONSE_BYTES:,} bytes")
+    return bytes(content)

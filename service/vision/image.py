@@ -59,16 +59,14 @@ def load(data: bytes, limits: ImageLimits) -> Image.Image:
     if data.startswith(JPEG_START) and (scans := data.count(JPEG_SCAN)) > MAX_SCANS:
         raise ImageTooCostly(f"the JPEG has {scans} scans; at most {MAX_SCANS} are allowed: save it as baseline JPEG")
     picture = _open(data)
+    _require_pixels(picture, limits)
     width, height = picture.size
-    if width * height > limits.max_pixels:
-        raise ImageTooLarge(
-            f"the picture declares {width} x {height} pixels; at most {limits.max_pixels:,} are allowed: scale it down"
-        )
     if min(width, height) < MIN_SIDE:
         raise ImageTooSmall(
             f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE}: send a larger picture"
         )
     _load(picture)
+    _require_pixels(picture, limits)  # a HEIC file may contain more pixels than its header declares
     _turn_upright(picture)
     return picture
 
@@ -83,6 +81,14 @@ def copy_pixels(picture: Image.Image, target: Pixels) -> None:
         raise _needs_memory() from None
     except (ValueError, OSError, SyntaxError) as error:
         raise _damaged(error) from None
+
+
+def _require_pixels(picture: Image.Image, limits: ImageLimits) -> None:
+    width, height = picture.size
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"the picture has {width} x {height} pixels; at most {limits.max_pixels:,} are allowed: scale it down"
+        )
 
 
 def encode(pixels: Pixels) -> bytes:

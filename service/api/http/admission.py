@@ -54,7 +54,7 @@ class Admission:
         headers = Headers(scope=scope)
         streamed = (scope["path"], headers.get("content-type", "").partition(";")[0].strip().lower()) in self._streamed
         declared = headers.get("content-length", "")
-        body = _Body(0 if streamed or not declared.isdigit() else int(declared), streamed)
+        body = _Body(int(declared) if not streamed and declared.isascii() and declared.isdigit() else 0, streamed)
         try:
             with self._admitted(body):
                 await self._app(scope, partial(self._receive, receive, body), partial(self._send, send, body))

@@ -173,7 +173,7 @@ class BodyLimit:
         limit, advice = self._limit(scope["path"], headers)
         too_large = BodyTooLarge(f"the body has more than {limit:,} bytes; {advice}")
         declared = headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isascii() and declared.isdigit() and int(declared) > limit:
             await problem(too_large, Request(scope))(scope, receive, send)
             return
         received = 0
