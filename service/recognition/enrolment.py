@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from service.errors import IdempotencyKeyReused
+from service.errors import DuplicatePerson, IdempotencyKeyReused, InvalidRequest
 from service.gallery.access.audit_entries import Action
 from service.gallery.enrolment.records import (
     AddedTemplate,
@@ -18,7 +18,7 @@ from service.gallery.people.collections import Collection
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.idempotency import StoredResponse
 from service.inference.engine import Detection, Engine, Face, Floats, Picture
-from service.recognition import additions, duplicates, picture_outcomes, samples
+from service.recognition import additions, duplicates, samples
 from service.recognition.decision import DecisionResolver
 from service.recognition.enrolment_records import (
     Enrolment,
@@ -60,8 +60,11 @@ class Enroller:
             DuplicatePerson: the collection rejects duplicates; nothing was stored.
             RegistryError: no picture was accepted; nothing was stored.
         """
-        with self.read_audit.rejections(request.collection, Action.ENROL, request.actor):
+        try:
             return await samples.retry_on_model_change(lambda: self._enrol(request))
+        except (InvalidRequest, DuplicatePerson) as error:
+            self.read_audit.record_rejection(request.collection, Action.ENROL, request.actor, error)
+            raise
 
     async def _enrol(self, request: EnrolmentRequest) -> Enrolment | IdempotentReplay:
         idempotency = request.idempotency
@@ -85,10 +88,10 @@ class Enroller:
         results = await samples.observe(self.engine, request.samples, collection.model_id, keep_crops)
         limits = self.limits[QualityMode(collection.quality)]
         outcomes = [
-            picture_outcomes.outcome(limits, sample, result, f"/images/{index}", request.force)
+            samples.outcome(limits, sample, result, f"/images/{index}", request.force)
             for index, (sample, result) in enumerate(zip(request.samples, results, strict=True))
         ]
-        picture_outcomes.require_any(outcomes)
+        samples.require_any(outcomes)
         if secondary is None:
             return outcomes
         background = any(isinstance(item, Picture) and item.background for item in request.samples)

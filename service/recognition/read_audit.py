@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.errors import CollectionNotFound, DatabaseUnavailable, DuplicatePerson, InvalidRequest
+from service.errors import CollectionNotFound, DatabaseUnavailable, DuplicatePerson, InvalidRequest, RegistryError
 from service.gallery.access.audit_entries import SERVICE, Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections
@@ -58,8 +58,12 @@ class ReadAuditBuffer:
         try:
             yield
         except (InvalidRequest, DuplicatePerson) as error:
-            self.record(collection, Event(action, actor, details={"rejected": error.code}))
+            self.record_rejection(collection, action, actor, error)
             raise
+
+    def record_rejection(self, collection: str, action: Action, actor: Actor, error: RegistryError) -> None:
+        """Adds an event about a request that was refused because of its content."""
+        self.record(collection, Event(action, actor, details={"rejected": error.code}))
 
     async def run(self) -> None:
         """Writes the buffer at intervals until the task is cancelled."""

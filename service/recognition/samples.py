@@ -14,6 +14,7 @@ from service.errors import (
     InvalidEmbedding,
     ModelNotLoaded,
     NoFace,
+    NoImageAccepted,
     RegistryError,
     SeveralFaces,
 )
@@ -28,6 +29,7 @@ from service.inference.engine import (
     Sample,
     SuppliedEmbedding,
 )
+from service.recognition.enrolment_records import ImageOutcome
 from service.recognition.policies import QualityLimits
 from service.vision.sample import Quality
 
@@ -149,6 +151,42 @@ def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
         f"{quality.asymmetry:.2f} (maximum {limits.max_asymmetry:g}), brightness {quality.brightness:.0f} (from "
         f"{limits.min_brightness:g} to {limits.max_brightness:g}), quality {score} (minimum {limits.min_score:g})",
         reasons=reasons,
+    )
+
+
+def outcome(
+    limits: QualityLimits | None, sample: Sample, result: Observation | RegistryError, pointer: str, force: bool
+) -> ImageOutcome:
+    try:
+        face = subject_face(sample, result, pointer)
+    except RegistryError as error:
+        return ImageOutcome("rejected", error=error.with_pointer(pointer))
+    refused = None if limits is None else _no_picture() if face.supplied else refusal(face, limits)
+    if refused is None or (force and face.supplied):
+        return ImageOutcome("accepted", face)
+    if force:
+        return ImageOutcome("accepted", face, overridden=tuple(refused.extensions["reasons"]))
+    return ImageOutcome("rejected", error=refused.with_pointer(pointer))
+
+
+def _no_picture() -> FaceRejected:
+    return FaceRejected(
+        "the collection checks the quality of faces, and an embedding has no picture; send `force`, or set the "
+        "collection's `quality` to `off`",
+        reasons=["unseen"],
+    )
+
+
+def require_any(outcomes: Sequence[ImageOutcome]) -> None:
+    """Raises the error of a single picture, or NoImageAccepted with the errors of several."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(errors) < len(outcomes):
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    raise NoImageAccepted(
+        f"none of the {len(errors)} pictures was accepted; `images` contains the error of each picture",
+        images=[{"code": error.code, "detail": error.detail, **error.extensions} for error in errors],
     )
 
 
