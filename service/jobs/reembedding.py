@@ -64,7 +64,11 @@ class Reembedding:
             collection = await _collection(connection, job)
             await model_coverage.disable_nested_loops(connection)
             selection = model_coverage.identities_to_reembed(collection)
-            return await job_rows.insert_selected_rows(connection, job_ref, selection)
+            total = await job_rows.insert_selected_rows(connection, job_ref, selection)
+            # Erasures that started during the insertion have not seen its rows. This lock waits for their end.
+            await _collection(connection, job, lock="update")
+            await job_rows.delete_rows_of_missing(connection, job_ref)
+            return total
 
         return write_rows
 

@@ -77,7 +77,7 @@ class IdentityAdministration:
 
     async def erase(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> Receipt:
         """Deletes an identity with everything that is stored about it. Raises IdentityNotFound."""
-        async with in_collection(self.database, collection, timeout_s=LONG_S) as (connection, current):
+        async with in_collection(self.database, collection, lock="share", timeout_s=LONG_S) as (connection, current):
             return await erasure.erase(connection, self.audit_trail, current.id, identity_id, actor)
 
     async def export(self, collection: str, identity_id: uuid.UUID, actor: Actor) -> SubjectData:

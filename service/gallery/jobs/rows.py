@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, func, insert, literal, select, text, update
+from sqlalchemy import Row, Select, Uuid, bindparam, cast, delete, exists, func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
-from service.gallery.storage.tables import job_row
+from service.gallery.storage.tables import identity, job_row
 
 RATE_SECONDS = 60
 """Length of the window over which `progress` computes the rate."""
@@ -47,6 +47,14 @@ async def insert_selected_rows(
     columns = [job_row.c.collection_id, job_row.c.job_id, job_row.c.number, job_row.c.source, job_row.c.external_id]
     statement = insert(job_row).from_select(columns, values).execution_options(preserve_rowcount=True)
     return (await connection.execute(statement)).rowcount
+
+
+async def delete_rows_of_missing(connection: AsyncConnection, job_ref: JobRef) -> int:
+    """Deletes the rows of a job about identities, named by `source`, that no longer exist. Returns their number."""
+    is_stored = exists().where(
+        identity.c.collection_id == job_row.c.collection_id, identity.c.id == cast(job_row.c.source, Uuid)
+    )
+    return (await connection.execute(delete(job_row).where(job_ref.of_rows, ~is_stored))).rowcount
 
 
 async def progress(connection: AsyncConnection, job_ref: JobRef) -> Progress:

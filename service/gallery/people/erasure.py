@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import CollectionNotFound
 from service.gallery.access.audit_entries import SERVICE, Action, Actor, Entry, Event
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.people import corrections, identities
+from service.gallery.people import collections, corrections, identities
 from service.gallery.storage.tables import centroid, correction, crop, idempotency, identity, job_row, template
 
 EXPIRED_BATCH = 200
@@ -40,6 +41,8 @@ async def erase(
     action: Action = Action.ERASE,
 ) -> Receipt:
     """Deletes an identity with its templates, centroids, crops, stored responses and job rows.
+
+    The collection must be locked with `share`: a job that inserts rows about identities waits for this transaction.
 
     Raises:
         IdentityNotFound
@@ -88,6 +91,10 @@ async def expire(
     connection: AsyncConnection, audit_trail: AuditTrail, collection_id: uuid.UUID, identity_id: uuid.UUID
 ) -> None:
     """Erases an identity whose retention time has passed, unless it was extended or erased concurrently."""
+    try:
+        await collections.get_by_id(connection, collection_id, lock="share")
+    except CollectionNotFound:
+        return
     statement = (
         select(identity.c.id)
         .where(
