@@ -14,7 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from service.errors import ImageTooCostly, ImageTruncated, ImageUnreadable, RegistryError
+from service.errors import EngineBusy, ImageTooCostly, ImageTruncated, ImageUnreadable, RegistryError
 from service.inference.decoding.client import DecoderLimits
 from service.inference.decoding.pool import MAX_SLOW, SLOW_AFTER_S, DecoderPool
 from service.vision.image import ImageLimits, decode
@@ -152,3 +152,16 @@ async def test_stop_leaves_no_process() -> None:
     async with pool(3):
         assert len(children()) == len(before) + 3
     assert children() == before
+
+
+async def test_stop_does_not_wait_for_pixels_in_use() -> None:
+    decoders = DecoderPool(1, LIMITS)
+    await decoders.start()
+    kept = [await decoders.decode(HOPPER.read_bytes()) for _ in range(2)]
+    waiting = asyncio.ensure_future(decoders.decode(HOPPER.read_bytes()))
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        await decoders.stop()
+    with pytest.raises(EngineBusy, match="shutting down"):
+        await waiting
+    assert kept[0].shape == kept[1].shape

@@ -36,6 +36,7 @@ class DecoderPool:
         self._changed = threading.Condition()
         self._running = 0
         self._slow = 0
+        self._closed = False
         self._threads = ThreadPoolExecutor(size + MAX_SLOW, thread_name_prefix="decode")
 
     async def start(self) -> None:
@@ -44,7 +45,10 @@ class DecoderPool:
         self._running = self.size
 
     async def stop(self) -> None:
-        """Ends the processes. A picture that is being decoded is awaited."""
+        """Ends the processes. A picture that is being decoded is awaited, and a waiting one gets EngineBusy."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
         await asyncio.to_thread(self._threads.shutdown)
         while self._idle:
             self._idle.pop().close()
@@ -93,6 +97,8 @@ class DecoderPool:
         """Waits for an idle process with a free buffer, or starts one if there are fewer than `size`."""
         with self._changed:
             while True:
+                if self._closed:
+                    raise EngineBusy("the service is shutting down; try again later")
                 for process in self._idle:
                     if process.has_free_buffer:
                         self._idle.remove(process)
