@@ -49,7 +49,9 @@ async def _scores(
     """Returns for each template the highest cosine to the stored ones, None without any, and their number."""
     vectors = literal([str(item.embedding.tolist()) for item in new], ARRAY(Text))
     rows = func.unnest(vectors).table_valued("vector", with_ordinality="position", name="input").render_derived()
-    probe = select(rows.c.position, cast(rows.c.vector, Vector()).label("vector")).cte("probe")
+    vectors_by_position = select(rows.c.position, cast(rows.c.vector, Vector()).label("vector"))
+    # Without MATERIALIZED PostgreSQL would parse the text again for every comparison.
+    probe = vectors_by_position.cte("probe").prefix_with("MATERIALIZED")
     stored = (
         select(func.max(-template.c.embedding.max_inner_product(probe.c.vector)).label("score"), func.count())
         .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)

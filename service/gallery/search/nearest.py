@@ -110,7 +110,8 @@ def _for_each_probe(probes: Sequence[Floats], with_codes: bool, result: Select[A
         cast(rows.c.vector, Vector()).label("vector"),
         cast(rows.c.code, BIT(CODE_BITS)).label("code"),
     )
-    probe = select(*columns).cte("probe")
+    # Without MATERIALIZED PostgreSQL would parse the text of the probe again for every comparison.
+    probe = select(*columns).cte("probe").prefix_with("MATERIALIZED")
     of_probe = result.lateral("result")
     order = probe.c.position, of_probe.c.score.desc(), of_probe.c.centroid_score.desc(), of_probe.c.id
     return select(probe.c.position, *of_probe.c).select_from(probe.join(of_probe, true())).order_by(*order)
