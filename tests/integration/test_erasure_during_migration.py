@@ -15,6 +15,7 @@ from service.gallery.people import collections, identities
 from service.gallery.people.collections import Collection
 from service.gallery.storage.database import Database
 from service.jobs.reembedding import KIND, Reembedding
+from service.recognition.candidates import ResponseLimits
 from service.recognition.identities import IdentityAdministration
 from service.recognition.read_audit import ReadAuditBuffer
 from tests.gallery_rows import enrol
@@ -58,7 +59,7 @@ async def test_rows_of_an_identity_that_is_erased_meanwhile_are_deleted(
             await write_rows(connection, job_ref)
 
     trail = SlowTrail()
-    use_case = IdentityAdministration(database, trail, ReadAuditBuffer(database, trail))
+    use_case = IdentityAdministration(database, trail, ReadAuditBuffer(database, trail), ResponseLimits(), 64)
     erasing = asyncio.create_task(use_case.erase(collection.name, erased.id, SERVICE))
     await trail.reached.wait()
     preparing = asyncio.create_task(prepare())
