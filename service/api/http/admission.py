@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.http.problems import problem
 from service.errors import RequestTimeout, ServerBusy
 
+CLOSED = "handler is closed"
 HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """An overloaded service still answers these, so that it is not restarted because of its load."""
 
@@ -114,6 +115,11 @@ class Admission:
             async with asyncio.timeout(self._limits.idle_timeout_s):
                 await send(message)
         except TimeoutError:
+            body.is_unread = True
+        except RuntimeError as error:
+            # uvicorn closes the connection if invalid bytes follow the request, and uvloop then refuses to write.
+            if CLOSED not in str(error):
+                raise
             body.is_unread = True
 
 
