@@ -1,6 +1,7 @@
 """The HTTP/1.1 protocol of uvicorn with limits for the headers of a request, which no ASGI middleware can set."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,7 +15,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     A connection without a request counts too: it must send one, or `timeout_keep_alive` closes it after a request.
     """
 
-    headers_timeout_s = 10.0
+    def __init__(self, *arguments: Any, headers_timeout_s: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._headers_timeout_s = headers_timeout_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,7 +47,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _await_headers(self) -> None:
         if self._header_timer is None:
             self._header_bytes = 0
-            self._header_timer = self.loop.call_later(self.headers_timeout_s, self.transport.abort)
+            self._header_timer = self.loop.call_later(self._headers_timeout_s, self.transport.abort)
 
     def _cancel_timer(self) -> None:
         if self._header_timer is not None:
@@ -52,6 +55,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._header_timer = None
 
 
-def bounded_protocol(headers_timeout_s: float) -> type[Any]:
-    """Returns the protocol class with this time limit in seconds."""
-    return type("BoundedHttpProtocol", (BoundedHttpProtocol,), {"headers_timeout_s": headers_timeout_s})
+def bounded_protocol(headers_timeout_s: float) -> Any:
+    """Returns the protocol with this time limit in seconds. uvicorn pickles it for its worker processes."""
+    return partial(BoundedHttpProtocol, headers_timeout_s=headers_timeout_s)
