@@ -36,6 +36,7 @@ class Installation:
         models = {
             "REGISTRY_DATA_DIR": str(folder),
             "REGISTRY_CONFIG": str(config),
+            "REGISTRY_RECOGNITION__MAX_TEMPLATES": "100000",  # the checks expect every acknowledged template
             "REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES": '["embedder-fairface"]',
             "REGISTRY_INFERENCE__WORKER_TOKEN": WORKER_TOKEN,
         }
