@@ -23,9 +23,7 @@ WEIGHTS ?= service/bundles/embedder/model.onnx
 ENROLLED ?= 100000
 COLLECTIONS ?= 100
 KILLS ?= 100
-SEED ?=
 DATABASE ?= both
-MINUTES ?= 60
 MODEL ?= mobilefacenet-mine
 CONFIG ?= configs/train.yaml
 PROVENANCE ?= configs/provenance-own.yaml
@@ -111,7 +109,7 @@ chaos: setup ## kill processes under load and check that no acknowledged effect 
 	@$(RUN) -m tools.chaos --database $(DATABASE) --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 soak: setup ## measure the growth of memory at 80 % of the capacity; MINUTES=
-	@$(RUN) -m tools.soak --minutes $(MINUTES)
+	@$(RUN) -m tools.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 lock: setup ## compile the lock files from pyproject.toml; UPGRADE=1 takes the newest versions
 	@bash tools/lock.sh $(RUN) $(if $(UPGRADE),--upgrade)

@@ -105,8 +105,9 @@ def test_a_kill_under_load_loses_no_acknowledged_registration(data_folder: Path)
         with ThreadPoolExecutor(6) as pool:
             futures = [pool.submit(register, number) for number in range(sent)]
             wait_for(lambda: len(acknowledged) >= 15, 30)
+            database = [keeper_of(data_folder / "postgres"), server_of(data_folder / "postgres")]
             api.kill()
-            for process in (keeper_of(data_folder / "postgres"), server_of(data_folder / "postgres")):
+            for process in database:
                 process.kill()
             for future in futures:
                 future.result()

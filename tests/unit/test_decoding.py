@@ -5,7 +5,7 @@ import io
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -49,8 +49,18 @@ def with_many_scans(scans: int) -> bytes:
     return data[:end] + (header + bytes(4)) * scans + data[end:]
 
 
-def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
+Children = Callable[[], set[int]]
+
+
+@pytest.fixture
+def children() -> Children:
+    """Returns the child processes that the test has started: another test's service may run in this process."""
+
+    def running() -> set[int]:
+        return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+
+    others = running()
+    return lambda: running() - others
 
 
 async def test_pixels_equal_those_of_this_process() -> None:
@@ -77,7 +87,7 @@ async def test_pixels_stay_unchanged_while_they_are_in_use() -> None:
         assert (await waiting).shape == first.shape
 
 
-async def test_errors_of_pictures_do_not_end_the_process() -> None:
+async def test_errors_of_pictures_do_not_end_the_process(children: Children) -> None:
     async with pool() as decoders:
         await decoders.decode(HOPPER.read_bytes())
         before = children()
@@ -88,7 +98,7 @@ async def test_errors_of_pictures_do_not_end_the_process() -> None:
         assert children() == before
 
 
-async def test_picture_that_exceeds_the_cpu_time_is_rejected_and_its_process_replaced() -> None:
+async def test_picture_that_exceeds_the_cpu_time_is_rejected_and_its_process_replaced(children: Children) -> None:
     slow = encoded(6000, 6000, "WEBP", quality=80, method=0)
     async with pool(limits=replace(LIMITS, cpu_s=0.1)) as decoders:
         before = children()
@@ -128,7 +138,7 @@ async def test_slow_pictures_do_not_delay_others() -> None:
     assert MAX_SLOW >= 2
 
 
-async def test_killed_process_is_replaced() -> None:
+async def test_killed_process_is_replaced(children: Children) -> None:
     async with pool() as decoders:
         await decoders.decode(HOPPER.read_bytes())
         for pid in children():
@@ -138,14 +148,14 @@ async def test_killed_process_is_replaced() -> None:
         assert (await decoders.decode(HOPPER.read_bytes())).size > 0
 
 
-async def test_decoder_has_no_settings_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_decoder_has_no_settings_in_its_environment(monkeypatch: pytest.MonkeyPatch, children: Children) -> None:
     monkeypatch.setenv("REGISTRY_DATABASE__URL", "postgresql+psycopg://secret@host/db")
     async with pool():
         for pid in children():
             assert not any(name.startswith("REGISTRY") for name in psutil.Process(pid).environ())
 
 
-async def test_stop_leaves_no_process() -> None:
+async def test_stop_leaves_no_process(children: Children) -> None:
     before = children()
     async with pool(3):
         assert len(children()) == len(before) + 3

@@ -3,8 +3,8 @@
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 
+from sqlalchemy import Select, exists, select, tuple_, update
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -43,9 +43,12 @@ async def read(
 
 
 async def delete(
-    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, sources: Sequence[bytes]
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    identity_id: uuid.UUID,
+    sources: Sequence[bytes] | Select[tuple[bytes]],
 ) -> None:
-    """Deletes an identity's crops with these `source_sha256`."""
+    """Deletes an identity's crops with these `source_sha256`, or with those that a query returns."""
     statement = sql_delete(crop).where(crop.c.collection_id == collection_id, crop.c.identity_id == identity_id)
     await connection.execute(statement.where(crop.c.source_sha256.in_(sources)))
 

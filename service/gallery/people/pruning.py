@@ -37,14 +37,20 @@ async def prune(
     rows = (await connection.execute(best)).all()
     qualities = [UNKNOWN_QUALITY if row.quality is None else row.quality for row in rows]
     kept = [rows[index] for index in most_representative(np.stack([row.embedding for row in rows]), qualities, maximum)]
-    faces = select(template.c.source_sha256).where(*of_identity, template.c.model_id == model_id)
-    dropped = faces.where(template.c.source_sha256.not_in([row.source_sha256 for row in kept]))
-    sources = (await connection.execute(dropped)).scalars().all()
-    deletion = delete(template).where(*of_identity, template.c.source_sha256.in_(sources))
-    models = set((await connection.execute(deletion.returning(template.c.model_id))).scalars())
-    await crops.delete(connection, collection_id, identity_id, sources)
-    await centroids.recompute(connection, collection_id, [identity_id], sorted(models))
-    return {row.source_sha256 for row in kept}
+    kept_sources = [row.source_sha256 for row in kept]
+    # The database selects the faces to delete: a merge can have more of them than a statement can have parameters.
+    current = template.alias("current")
+    dropped = select(current.c.source_sha256).where(
+        current.c.collection_id == collection_id,
+        current.c.identity_id == identity_id,
+        current.c.model_id == model_id,
+        current.c.source_sha256.not_in(kept_sources),
+    )
+    models = await connection.execute(select(template.c.model_id).where(*of_identity).distinct())
+    await crops.delete(connection, collection_id, identity_id, dropped)
+    await connection.execute(delete(template).where(*of_identity, template.c.source_sha256.in_(dropped)))
+    await centroids.recompute(connection, collection_id, [identity_id], sorted(models.scalars()))
+    return set(kept_sources)
 
 
 def not_kept() -> TemplateNotKept:
