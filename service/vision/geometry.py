@@ -27,8 +27,9 @@ class Letterbox:
         return ((points - np.array([self.left, self.top], np.float32)) / np.float32(self.scale)).astype(np.float32)
 
 
-MIN_AVERAGED = 4
-"""Pixels of a side that a scaled-down pixel is the mean of, at least, where a large picture has more of them."""
+MAX_AVERAGED = 3
+"""Pixels of a side whose mean a scaled-down pixel is, at most. A larger picture is first scaled to that size, with
+bilinear interpolation, which is several times as fast as the mean of all pixels."""
 
 
 def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
@@ -37,14 +38,20 @@ def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
     scale = size / max(height, width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     if (new_width, new_height) != (width, height):
-        method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-        step = max(1, int(1 / scale / MIN_AVERAGED))
-        pixels = pixels[::step, ::step]
-        pixels = cv2.resize(pixels, (new_width, new_height), interpolation=method)  # type: ignore[assignment]
+        pixels = _scaled(pixels, new_width, new_height, scale)
     left, top = (size - new_width) // 2, (size - new_height) // 2
     square = np.full((size, size, 3), PADDING_GREY, np.uint8)
     square[top : top + new_height, left : left + new_width] = pixels
     return square, Letterbox(scale, left, top)
+
+
+def _scaled(pixels: Pixels, width: int, height: int, scale: float) -> Pixels:
+    if scale >= 0.5:
+        return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    if scale * (MAX_AVERAGED + 1) < 1:
+        averaged = MAX_AVERAGED * width, MAX_AVERAGED * height
+        pixels = np.asarray(cv2.resize(pixels, averaged, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def tile_starts(length: int, side: int, overlap: int) -> list[int]:

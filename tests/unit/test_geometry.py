@@ -2,11 +2,14 @@
 
 import itertools
 
+import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.vision.geometry import PADDING_GREY, area, iou, letterbox, suppress_overlaps, tile_starts
+from tests.photos import HOPPER
 
 
 def test_iou_of_example_boxes() -> None:
@@ -42,6 +45,16 @@ def test_letterbox_centres_the_picture_on_grey() -> None:
     assert square[0, 0, 0] == PADDING_GREY
     assert square[160, 160, 0] == 255
     assert (square[:, 160, 0] == 255).sum() == 160
+
+
+@pytest.mark.parametrize("factor", [3, 5, 12])
+def test_letterbox_of_an_enlarged_photo_equals_that_of_the_photo(factor: int) -> None:
+    photo = cv2.imread(str(HOPPER))
+    enlarged = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    expected, boxing = letterbox(photo, 320)
+    square, of_enlarged = letterbox(enlarged, 320)
+    assert boxing.scale == pytest.approx(factor * of_enlarged.scale, rel=0.01)
+    assert np.abs(square.astype(int) - expected).mean() < 4
 
 
 def test_tile_starts_of_example_lengths() -> None:

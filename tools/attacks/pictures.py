@@ -24,6 +24,12 @@ def encoded(picture: Image.Image, file_format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def scaled(photo: bytes, height: int) -> bytes:
+    """Returns a photo with another height as JPEG."""
+    picture = Image.open(io.BytesIO(photo)).convert("RGB")
+    return encoded(picture.resize((picture.width * height // picture.height, height)), "JPEG")
+
+
 def many_scans(scans: int = 1500) -> bytes:
     """Returns a progressive JPEG with this many additional refinement scans of four bytes each."""
     data = encoded(smooth(), "JPEG", progressive=True, quality=30)

@@ -3,7 +3,6 @@
 A buffer is mapped once and used for many pictures, because the first access to each page of new memory is slow.
 """
 
-import contextlib
 import ctypes
 import mmap
 import os
@@ -16,10 +15,11 @@ import numpy as np
 
 from service.vision.image import Pixels
 
-MADV_POPULATE_READ = 22
-"""Linux 5.14; Python has no name for it."""
+_MADVISE = ctypes.CDLL(None).madvise
 KEPT_BYTES = 36 * 1024**2
 """Bytes of a buffer that stay allocated between two pictures: those of 12 megapixels."""
+MADV_REMOVE, MADV_POPULATE_READ = 9, 22
+"""Advice to Linux: free the memory of a file; map its pages (5.14). Other systems do without."""
 
 
 class SharedBuffer:
@@ -31,7 +31,7 @@ class SharedBuffer:
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
-        self._memory = mmap.mmap(descriptor, size)
+        self._memory, self._size = mmap.mmap(descriptor, size), size
 
     def view(self, height: int, width: int) -> Pixels:
         """Returns the first bytes of the buffer as (height, width, 3) pixels."""
@@ -44,21 +44,22 @@ class SharedBuffer:
             ValueError: the buffer is smaller.
         """
         size = height * width * 3
-        if size > KEPT_BYTES:
-            self._populate(size)
+        if size > KEPT_BYTES:  # the thread that reads the pages first would wait for each one
+            self._advise(MADV_POPULATE_READ, 0, size)
         owner = (ctypes.c_uint8 * size).from_buffer(self._memory)
-        weakref.finalize(owner, self._release, size, release).atexit = False
+        weakref.finalize(owner, release).atexit = False
         return np.frombuffer(memoryview(owner), np.uint8).reshape(height, width, 3)
 
-    def _populate(self, size: int) -> None:
-        """Maps the pages of a large picture at once: the thread that reads them first would wait for each page."""
-        with contextlib.suppress(OSError, ValueError):  # the kernel is older than 5.14
-            self._memory.madvise(MADV_POPULATE_READ, 0, size)
+    def shrink(self, used: int) -> None:
+        """Frees the memory of a large picture, of which `used` bytes were lent."""
+        if used > KEPT_BYTES:
+            self._advise(MADV_REMOVE, KEPT_BYTES, self._size - KEPT_BYTES)
 
-    def _release(self, used: int, release: Callable[[], None]) -> None:
-        if used > KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
-            self._memory.madvise(mmap.MADV_REMOVE, KEPT_BYTES, len(self._memory) - KEPT_BYTES)
-        release()
+    def _advise(self, advice: int, start: int, length: int) -> None:
+        """Calls `madvise`, which takes milliseconds, without the interpreter's lock, which `mmap.madvise` keeps."""
+        if sys.platform == "linux":
+            address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+            _MADVISE(ctypes.c_void_p(address + start), ctypes.c_size_t(length), advice)
 
 
 def create_file(size: int) -> int:

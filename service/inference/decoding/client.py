@@ -20,7 +20,6 @@ from service.vision.image import ImageLimits, Pixels
 
 BUFFERS = 2
 """Buffers of one process: it decodes a picture while the previous one is recognised."""
-LOWEST_PRIORITY = 19
 MAX_ANSWER_BYTES = 4096
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(96 * 1024**2)}
 """Settings of glibc: memory of up to 96 MB is used again for the next picture, which saves its first accesses."""
@@ -81,28 +80,31 @@ class DecoderProcess:
         """Waits up to `timeout_s` seconds for the answer; returns True if there is one or the process has ended."""
         return bool(select.select([self._connection], [], [], timeout_s)[0])
 
-    def result(self, on_release: Callable[[], None]) -> Pixels:
+    def result(self, on_release: Callable[[Callable[[], None]], None]) -> Pixels:
         """Returns the pixels, (height, width, 3) RGB, without a copy.
 
         Args:
-            on_release: called when nothing refers to the pixels any more, so that their buffer is free again.
+            on_release: gets, when nothing refers to the pixels any more, the function that frees their buffer. The
+                function takes milliseconds after a large picture.
 
         Raises:
             RegistryError: the error of the picture.
             ImageTooCostly: the kernel has killed the process because of the picture.
         """
-        number = self._used
+        number, buffer = self._used, self._buffers[self._used]
         answer = self._receive()
         self.is_busy = False
         if "code" in answer:
             self._free.append(number)
             raise error_class(answer["code"])(answer["detail"])
 
-        def release() -> None:
-            self._free.append(number)
-            on_release()
+        height, width = answer["height"], answer["width"]
 
-        return self._buffers[number].lend(answer["height"], answer["width"], release)
+        def free() -> None:
+            buffer.shrink(height * width * 3)
+            self._free.append(number)
+
+        return buffer.lend(height, width, lambda: on_release(free))
 
     def _receive(self) -> dict[str, Any]:
         try:
@@ -124,9 +126,19 @@ class DecoderProcess:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def lower_priority(self) -> None:
-        """Gives every other process precedence. The process cannot regain its priority."""
+        """Lets the thread that decodes the present picture run only where no other thread of the machine would."""
+        if sys.platform != "linux":
+            return
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY)
+            for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+                if int(thread.name) != self._process.pid:
+                    os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Kills the process, which holds no state, and waits for its end."""

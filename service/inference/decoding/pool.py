@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,11 +13,15 @@ from service.errors import EngineBusy, ImageTooCostly
 from service.inference.decoding.client import DecoderLimits, DecoderProcess
 from service.vision.image import Pixels
 
-POLL_S = 0.05
-SLOW_AFTER_S = 0.15
-"""CPU time after which a picture continues at the lowest priority, in a process that no other picture waits for."""
+POLL_S = 0.01
+SLOW_AFTER_S = 0.03
+"""CPU time after which a picture is slow: it continues at the lowest priority, and another one takes its place."""
+REFUSED_AFTER_S = 0.15
+"""CPU time after which a picture is given up if there are too many slow ones."""
 MAX_SLOW = 4
-"""Maximum number of slow pictures at the same time."""
+"""Maximum number of slow pictures at the same time. They share all cores but one."""
+MAX_SPARE = 1
+"""Idle processes that remain after slow pictures: starting one takes CPU time from other pictures."""
 STARVED_AFTER_S = 60.0
 """Wall time after which a picture is given up: its decoder gets no CPU time, or waits for something."""
 
@@ -24,9 +29,9 @@ STARVED_AFTER_S = 60.0
 class DecoderPool:
     """Decodes each picture in one of `size` processes, which are replaced when they end.
 
-    A slow picture does not count among the `size`: its process gets the lowest priority, another process takes its
-    place, and the process ends with the picture. A decoded picture occupies one of the process's buffers until nothing
-    refers to it any more, which limits the memory for decoded pictures.
+    A slow picture does not count among the `size`: it continues at the lowest priority, on at most `size - 1` cores
+    together with the other slow ones, while another process decodes the next pictures. A decoded picture occupies one
+    of the process's buffers until nothing refers to it any more, which limits the memory for decoded pictures.
     """
 
     def __init__(self, size: int, limits: DecoderLimits) -> None:
@@ -34,15 +39,19 @@ class DecoderPool:
         self._limits = limits
         self._idle: list[DecoderProcess] = []
         self._changed = threading.Condition()
-        self._running = 0
+        self._busy = 0
         self._slow = 0
+        self._slow_turns = threading.Semaphore(max(1, size - 1))
         self._closed = False
         self._threads = ThreadPoolExecutor(size + MAX_SLOW, thread_name_prefix="decode")
+        # `SimpleQueue.put` may be called where an object is deleted, as the only kind of queue.
+        self._released: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._releasing = threading.Thread(target=self._release, name="decode-release", daemon=True)
 
     async def start(self) -> None:
         """Starts the processes, so that the first pictures need not wait for them."""
         self._idle = [DecoderProcess(self._limits) for _ in range(self.size)]
-        self._running = self.size
+        self._releasing.start()
 
     async def stop(self) -> None:
         """Ends the processes. A picture that is being decoded is awaited, and a waiting one gets EngineBusy."""
@@ -50,6 +59,7 @@ class DecoderPool:
             self._closed = True
             self._changed.notify_all()
         await asyncio.to_thread(self._threads.shutdown)
+        self._released.put(None)
         while self._idle:
             self._idle.pop().close()
 
@@ -65,67 +75,96 @@ class DecoderPool:
 
     def _decode(self, data: bytes) -> Pixels:
         with self._turn() as turn:
-            process, started, cpu_before = turn.process, time.monotonic(), turn.process.cpu_s
-            process.start(data)
-            while not process.is_done(POLL_S):
-                if time.monotonic() - started > STARVED_AFTER_S:
-                    raise ImageTooCostly(f"decoding the picture took more than {STARVED_AFTER_S:g} s; scale it down")
-                if not turn.is_slow and process.cpu_s - cpu_before > SLOW_AFTER_S:
-                    self._make_slow(turn)
-            return process.result(self._notify)
+            turn.process.start(data)
+            if not self._finishes_soon(turn):
+                self._continue_slowly(turn.process)
+            return turn.process.result(self._released.put)
+
+    def _finishes_soon(self, turn: "_Turn") -> bool:
+        """Waits for the picture. Returns False as soon as it is slow and has given its place to the next one."""
+        process, started, cpu_before = turn.process, time.monotonic(), turn.process.cpu_s
+        while not process.is_done(POLL_S):
+            cpu_s = process.cpu_s - cpu_before
+            if cpu_s > SLOW_AFTER_S and self._make_slow(turn):
+                return False
+            if cpu_s > REFUSED_AFTER_S:
+                raise EngineBusy("too many pictures take long to decode; try again later, or scale the picture down")
+            if time.monotonic() - started > STARVED_AFTER_S:
+                raise _starved()
+        return True
+
+    def _continue_slowly(self, process: DecoderProcess) -> None:
+        """Waits for a slow picture, which continues when it is its turn."""
+        process.lower_priority()
+        process.pause()
+        if not self._slow_turns.acquire(timeout=STARVED_AFTER_S):
+            raise _starved()
+        try:
+            process.resume()
+            if not process.is_done(STARVED_AFTER_S):
+                raise _starved()
+        finally:
+            self._slow_turns.release()
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator["_Turn"]:
-        """Lends a process for one picture. A slow one, or one that has not answered, is not used again."""
+        """Lends a process for one picture. One that has not answered is not used again."""
         turn = _Turn(self._take())
         try:
             yield turn
         finally:
-            is_reusable = not turn.is_slow and not turn.process.is_busy
-            if not is_reusable:
-                turn.process.close()
             with self._changed:
-                if is_reusable:
-                    self._idle.append(turn.process)
-                elif turn.is_slow:
+                if turn.is_slow:
                     self._slow -= 1
                 else:
-                    self._running -= 1
+                    self._busy -= 1
+                is_kept = not turn.process.is_busy and self._busy + len(self._idle) < self.size + MAX_SPARE
+                if is_kept:
+                    self._idle.append(turn.process)
                 self._changed.notify()
+            if not is_kept:
+                turn.process.close()
 
     def _take(self) -> DecoderProcess:
         """Waits for an idle process with a free buffer, or starts one if there are fewer than `size`."""
         with self._changed:
-            while True:
-                if self._closed:
-                    raise EngineBusy("the service is shutting down; try again later")
-                for process in self._idle:
-                    if process.has_free_buffer:
-                        self._idle.remove(process)
-                        return process
-                if self._running < self.size:
-                    self._running += 1
-                    break
+            while not (self._closed or self._is_available()):
                 self._changed.wait()
+            if self._closed:
+                raise EngineBusy("the service is shutting down; try again later")
+            self._busy += 1
+            if process := self._idle_with_buffer():
+                self._idle.remove(process)
+                return process
         try:
             return DecoderProcess(self._limits)
         except BaseException:
             with self._changed:
-                self._running -= 1
+                self._busy -= 1
             raise
 
-    def _make_slow(self, turn: "_Turn") -> None:
-        """Lets another process take the place of a slow one. Raises EngineBusy if there are too many slow ones."""
+    def _is_available(self) -> bool:
+        is_startable = self._busy + len(self._idle) < self.size
+        return self._busy < self.size and (is_startable or self._idle_with_buffer() is not None)
+
+    def _idle_with_buffer(self) -> DecoderProcess | None:
+        return next((process for process in self._idle if process.has_free_buffer), None)
+
+    def _make_slow(self, turn: "_Turn") -> bool:
+        """Lets another process take the place of a slow picture. Returns False if there are too many slow ones."""
         with self._changed:
             if self._slow >= MAX_SLOW:
-                raise EngineBusy("too many pictures take long to decode; try again later, or scale the picture down")
-            self._slow, self._running, turn.is_slow = self._slow + 1, self._running - 1, True
+                return False
+            self._slow, self._busy, turn.is_slow = self._slow + 1, self._busy - 1, True
             self._changed.notify()
-        turn.process.lower_priority()
+        return True
 
-    def _notify(self) -> None:
-        with self._changed:
-            self._changed.notify()
+    def _release(self) -> None:
+        """Frees the buffers of pictures that are no longer in use, on a thread that no picture waits for."""
+        while (free := self._released.get()) is not None:
+            free()
+            with self._changed:
+                self._changed.notify()
 
 
 @dataclass(eq=False, slots=True)
@@ -134,3 +173,7 @@ class _Turn:
 
     process: DecoderProcess
     is_slow: bool = False
+
+
+def _starved() -> ImageTooCostly:
+    return ImageTooCostly(f"decoding the picture took more than {STARVED_AFTER_S:g} s; scale it down")

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,17 @@ def serve(connection: socket.socket, buffers: Sequence[SharedBuffer], limits: Im
         number, size = REQUEST.unpack(header)
         if (data := _receive(connection, size)) is None:
             return
+        answer: dict[str, Any] = {}
+        # A thread of its own: the parent can lower its priority, and the next picture has a new one.
+        thread = threading.Thread(target=lambda: answer.update(_decode(data, buffers[number], limits)))  # noqa: B023
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
-            answer = _decode(data, buffers[number], limits)
+            thread.start()
+            thread.join()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
+        if not answer:  # an exception that is not an error of the picture; the thread has printed it
+            sys.exit(1)
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
