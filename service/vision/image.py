@@ -54,8 +54,7 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
 
 def load(data: bytes, limits: ImageLimits) -> Image.Image:
     """Decodes a file like `decode`, and returns an upright picture in the colour mode of the file."""
-    if len(data) > limits.max_bytes:
-        raise ImageTooLarge(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed: compress it")
+    require_size(data, limits)
     if data.startswith(JPEG_START) and (scans := data.count(JPEG_SCAN)) > MAX_SCANS:
         raise ImageTooCostly(f"the JPEG has {scans} scans; at most {MAX_SCANS} are allowed: save it as baseline JPEG")
     picture = _open(data)
@@ -69,6 +68,12 @@ def load(data: bytes, limits: ImageLimits) -> Image.Image:
     _require_pixels(picture, limits)  # a HEIC file may contain more pixels than its header declares
     _turn_upright(picture)
     return picture
+
+
+def require_size(data: bytes, limits: ImageLimits) -> None:
+    """Raises ImageTooLarge if the file has too many bytes."""
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed: compress it")
 
 
 def copy_pixels(picture: Image.Image, target: Pixels) -> None:

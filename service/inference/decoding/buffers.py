@@ -31,7 +31,16 @@ class SharedBuffer:
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
-        self._memory, self._size = mmap.mmap(descriptor, size), size
+        self._memory, self._size, self._used = mmap.mmap(descriptor, size), size, 0
+
+    def write(self, data: bytes) -> None:
+        """Copies a file into the buffer, which must be large enough."""
+        self._used = len(data)
+        self._memory[: self._used] = data
+
+    def read(self, size: int) -> bytes:
+        """Returns a copy of the first bytes."""
+        return self._memory[:size]
 
     def view(self, height: int, width: int) -> Pixels:
         """Returns the first bytes of the buffer as (height, width, 3) pixels."""
@@ -43,16 +52,16 @@ class SharedBuffer:
         Raises:
             ValueError: the buffer is smaller.
         """
-        size = height * width * 3
+        self._used = size = height * width * 3
         if size > KEPT_BYTES:  # the thread that reads the pages first would wait for each one
             self._advise(MADV_POPULATE_READ, 0, size)
         owner = (ctypes.c_uint8 * size).from_buffer(self._memory)
         weakref.finalize(owner, release).atexit = False
         return np.frombuffer(memoryview(owner), np.uint8).reshape(height, width, 3)
 
-    def shrink(self, used: int) -> None:
-        """Frees the memory of a large picture, of which `used` bytes were lent."""
-        if used > KEPT_BYTES:
+    def shrink(self) -> None:
+        """Frees memory after a large picture."""
+        if self._used > KEPT_BYTES:
             self._advise(MADV_REMOVE, KEPT_BYTES, self._size - KEPT_BYTES)
 
     def _advise(self, advice: int, start: int, length: int) -> None:

@@ -15,12 +15,16 @@ from typing import Any
 
 from service.errors import ImageTooCostly, ImageUnreadable, RegistryError, error_class
 from service.inference.decoding.buffers import SharedBuffer, create_file
-from service.inference.decoding.process import REQUEST
-from service.vision.image import ImageLimits, Pixels
+from service.inference.decoding.process import READY, REQUEST
+from service.vision.image import ImageLimits, Pixels, require_size
 
 BUFFERS = 2
 """Buffers of one process: it decodes a picture while the previous one is recognised."""
 MAX_ANSWER_BYTES = 4096
+STARTUP_S = 60.0
+"""Maximum time in which a process starts."""
+ENDED_S = 5.0
+"""Time after which a process that has closed its socket is killed."""
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(96 * 1024**2)}
 """Settings of glibc: memory of up to 96 MB is used again for the next picture, which saves its first accesses."""
 
@@ -43,11 +47,12 @@ class DecoderProcess:
 
     def __init__(self, limits: DecoderLimits) -> None:
         self._limits = limits
-        self.is_busy = False
+        self.is_busy = self._is_ready = False
         self._connection, theirs = socket.socketpair()
-        size = limits.image.max_pixels * 3
-        files = [create_file(size) for _ in range(BUFFERS)]
-        self._buffers = [SharedBuffer(file, size) for file in files]
+        self._connection.settimeout(STARTUP_S)
+        sizes = [limits.image.max_bytes] + [limits.image.max_pixels * 3] * BUFFERS
+        files = [create_file(size) for size in sizes]
+        self._file, *self._buffers = map(SharedBuffer, files, sizes)
         self._free, self._used = list(range(BUFFERS)), 0
         passed = [theirs.fileno(), *files]
         numbers = limits.image.max_bytes, limits.image.max_pixels, limits.cpu_s, limits.memory_bytes, *passed
@@ -68,11 +73,15 @@ class DecoderProcess:
         return bool(self._free)
 
     def start(self, data: bytes) -> None:
-        """Sends a file to the process. Raises RegistryError if the process has ended."""
+        """Passes a file to the process. Raises RegistryError if the file is too large or the process has ended."""
+        require_size(data, self._limits.image)
         self.is_busy, self._used = True, self._free.pop()
+        self._file.write(data)
         try:
+            if not self._is_ready and not self._connection.recv(len(READY)):
+                raise self._failure()
+            self._is_ready = True
             self._connection.sendall(REQUEST.pack(self._used, len(data)))
-            self._connection.sendall(data)
         except OSError:
             raise self._failure() from None
 
@@ -91,6 +100,7 @@ class DecoderProcess:
             RegistryError: the error of the picture.
             ImageTooCostly: the kernel has killed the process because of the picture.
         """
+        self._file.shrink()
         number, buffer = self._used, self._buffers[self._used]
         answer = self._receive()
         self.is_busy = False
@@ -101,7 +111,7 @@ class DecoderProcess:
         height, width = answer["height"], answer["width"]
 
         def free() -> None:
-            buffer.shrink(height * width * 3)
+            buffer.shrink()
             self._free.append(number)
 
         return buffer.lend(height, width, lambda: on_release(free))
@@ -148,7 +158,11 @@ class DecoderProcess:
 
     def _failure(self) -> RegistryError:
         """Returns the error of a picture whose process has ended without an answer."""
-        status = self._process.wait()
+        try:
+            status = self._process.wait(ENDED_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
         if status == -signal.SIGPROF:
             return ImageTooCostly(
                 f"decoding the picture takes more than {self._limits.cpu_s:g} s of CPU time "

@@ -3,9 +3,9 @@
 Decoders are native code that reads hostile files. The process has no environment variables of the service and therefore
 no secret, and no open file except its socket and the buffers. The kernel kills it when a picture exceeds its CPU time.
 
-Protocol on the socket: the parent sends the number of a buffer (1 byte), the length of a file (8 bytes, little-endian)
-and the file. The process writes the pixels into the buffer and answers with one JSON line: the height and width of the
-picture, or the code and detail of an error.
+Protocol: the parent writes a file into a buffer, and sends the number of another buffer (1 byte) and the length of the
+file (8 bytes, little-endian) through the socket. The process writes the pixels into that buffer and answers with one
+JSON line: the height and width of the picture, or the code and detail of an error.
 """
 
 import json
@@ -25,18 +25,23 @@ from service.inference.decoding.buffers import SharedBuffer
 from service.vision.image import ImageLimits, copy_pixels, load
 
 REQUEST = struct.Struct("<BQ")
+READY = b"\n"
+"""What the process sends when it can decode its first picture."""
 
 
-def serve(connection: socket.socket, buffers: Sequence[SharedBuffer], limits: ImageLimits, cpu_s: float) -> None:
+def serve(
+    connection: socket.socket, file: SharedBuffer, buffers: Sequence[SharedBuffer], limits: ImageLimits, cpu_s: float
+) -> None:
     """Answers requests until the parent closes the socket.
 
     Args:
+        file: the buffer of the files.
+        buffers: the buffers of the pixels.
         cpu_s: CPU time of one picture in seconds, after which the kernel kills this process (`SIGPROF`).
     """
-    while (header := _receive(connection, REQUEST.size)) is not None:
+    while len(header := connection.recv(REQUEST.size, socket.MSG_WAITALL)) == REQUEST.size:
         number, size = REQUEST.unpack(header)
-        if (data := _receive(connection, size)) is None:
-            return
+        data = file.read(size)
         answer: dict[str, Any] = {}
         # A thread of its own: the parent can lower its priority, and the next picture has a new one.
         thread = threading.Thread(target=lambda: answer.update(_decode(data, buffers[number], limits)))  # noqa: B023
@@ -61,18 +66,6 @@ def _decode(data: bytes, buffer: SharedBuffer, limits: ImageLimits) -> dict[str,
     return {"height": picture.height, "width": picture.width}
 
 
-def _receive(connection: socket.socket, size: int) -> bytes | None:
-    """Returns `size` bytes; None if the parent has closed the socket."""
-    data, received = bytearray(size), 0
-    with memoryview(data) as view:
-        while received < size:
-            count = connection.recv_into(view[received:])
-            if count == 0:
-                return None
-            received += count
-    return bytes(data)
-
-
 def _limit_memory(extra_bytes: int) -> None:
     """Limits the address space to the present one and `extra_bytes`. macOS has no such limit."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the picture
@@ -85,19 +78,21 @@ def _limit_memory(extra_bytes: int) -> None:
 def main() -> None:
     """Runs a decoder process.
 
-    Arguments: maximum bytes and pixels of a picture, CPU time of a picture in seconds, bytes of memory, descriptor of
-    the socket, descriptors of the buffers.
+    Arguments: maximum bytes and pixels of a picture, CPU time of a picture in seconds, bytes of memory, descriptors of
+    the socket, of the buffer of the files and of the buffers of the pixels.
     """
     max_bytes, max_pixels = map(int, sys.argv[1:3])
     cpu_s, memory_bytes = float(sys.argv[3]), int(sys.argv[4])
     descriptor, *files = map(int, sys.argv[5:])
+    sizes = [max_bytes] + [max_pixels * 3] * (len(files) - 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the socket
-    buffers = [SharedBuffer(file, max_pixels * 3) for file in files]
-    for file in files:
-        os.close(file)
+    file, *buffers = map(SharedBuffer, files, sizes)
+    for open_file in files:
+        os.close(open_file)
     _limit_memory(memory_bytes)
     with socket.socket(fileno=descriptor) as connection:
-        serve(connection, buffers, ImageLimits(max_bytes, max_pixels), cpu_s)
+        connection.sendall(READY)
+        serve(connection, file, buffers, ImageLimits(max_bytes, max_pixels), cpu_s)
 
 
 if __name__ == "__main__":
