@@ -16,8 +16,8 @@ import numpy as np
 from service.vision.image import Pixels
 
 _MADVISE = ctypes.CDLL(None).madvise
-KEPT_BYTES = 36 * 1024**2
-"""Bytes of a buffer that stay allocated between two pictures: those of 12 megapixels."""
+KEPT_BYTES = 12 * 1024**2
+"""Bytes of a buffer that stay allocated between two pictures: those of 4 megapixels."""
 MADV_REMOVE, MADV_POPULATE_READ = 9, 22
 """Advice to Linux: free the memory of a file; map its pages (5.14). Other systems do without."""
 
