@@ -116,6 +116,20 @@ async def test_picture_that_exceeds_the_memory_is_rejected() -> None:
         assert (await decoders.decode(HOPPER.read_bytes())).size > 0
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind processes to a core")
+async def test_picture_after_one_that_exceeds_the_memory_is_decoded() -> None:
+    cores, large = os.sched_getaffinity(0), encoded(6000, 6000, "JPEG")
+    os.sched_setaffinity(0, {min(cores)})  # so that a thread whose end is awaited still has its stack for a moment
+    try:
+        async with pool(limits=replace(LIMITS, memory_bytes=64 * 1024**2)) as decoders:
+            for _ in range(10):
+                with pytest.raises(ImageTooCostly):
+                    await decoders.decode(large)
+                assert (await decoders.decode(HOPPER.read_bytes())).size > 0
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 async def test_progressive_jpeg_with_many_scans_costs_nothing() -> None:
     async with pool() as decoders:
         started = time.perf_counter()

@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from service.vision.image import ImageLimits, copy_pixels, load
 REQUEST = struct.Struct("<BQ")
 READY = b"\n"
 """What the process sends when it can decode its first picture."""
+THREAD_WAITS_S = (0.001, 0.01, 0.1, 0.5)
 
 
 def serve(
@@ -47,13 +49,23 @@ def serve(
         thread = threading.Thread(target=lambda: answer.update(_decode(data, buffers[number], limits)))  # noqa: B023
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
-            thread.start()
+            _start(thread)
             thread.join()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
         if not answer:  # an exception that is not an error of the picture; the thread has printed it
             sys.exit(1)
         connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _start(thread: threading.Thread) -> None:
+    """Starts a thread, also if the memory limit leaves no room for its stack until the previous thread has ended."""
+    for wait_s in THREAD_WAITS_S:
+        try:
+            return thread.start()
+        except RuntimeError:  # Python has joined the previous thread, but the system has not freed its stack yet
+            time.sleep(wait_s)
+    return thread.start()
 
 
 def _decode(data: bytes, buffer: SharedBuffer, limits: ImageLimits) -> dict[str, Any]:
