@@ -1,5 +1,6 @@
 # Targets: api (no model runtime, decodes no picture), worker (the models on a CPU; no database driver), worker-gpu (the
-# models on CUDA), standalone (all in one process, with an embedded PostgreSQL), trainer (the only one with PyTorch).
+# models on CUDA), standalone (all in one process, with an embedded PostgreSQL), trainer (the only one with PyTorch),
+# studio (the web interface).
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS base
@@ -35,6 +36,10 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-h
 FROM environment AS packages-standalone
 COPY requirements/standalone.lock /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/standalone.lock
+
+FROM environment AS packages-studio
+COPY requirements/studio.lock /tmp/
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --require-hashes --requirement /tmp/studio.lock
 
 FROM environment AS packages-trainer
 # Empty: installs PyTorch with CUDA and checks its hashes. Otherwise: the index of another build, for example the CPU
@@ -117,3 +122,17 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
 USER 10001:10001
 VOLUME /var/lib/identity-registry
 CMD ["sh", "deploy/compose/standalone.sh"]
+
+# Without options: the web interface of another registry. `identity-registry serve` runs here too, as in `standalone`.
+FROM base AS studio
+COPY --from=packages-studio /opt/venv /opt/venv
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
+COPY deploy/compose /app/deploy/compose
+ENV MPLCONFIGDIR=/tmp/matplotlib
+USER 10001:10001
+EXPOSE 7860
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --start-interval=1s \
+    CMD ["python", "deploy/compose/health.py", "http://127.0.0.1:7860/en/"]
+CMD ["identity-registry", "studio", "--host", "0.0.0.0"]

@@ -30,7 +30,7 @@ PROVENANCE ?= configs/provenance-own.yaml
 SOURCES = $(foreach source,$(IDENTITIES),--identities $(source))
 INSTALLED_FROM := pyproject.toml clients/python/pyproject.toml tools/environment.sh tools/virtualenv.sh
 
-.PHONY: help demo serve setup test coverage compose-test fuzz chaos soak check docs train bench bench-gallery lock clean
+.PHONY: help demo serve studio setup test coverage compose-test fuzz chaos soak check docs train bench bench-gallery lock clean
 
 help: ## list the commands
 	@echo 'identity registry'; echo
@@ -43,6 +43,11 @@ $(SERVE_VENV)/.ready: requirements/serve.lock requirements/pictures.lock $(INSTA
 	@bash tools/environment.sh $(PYTHON) $(SERVE_VENV) serve pictures
 	@touch $@
 
+# The studio's packages contain those of `make serve`. They are installed again when those change.
+$(SERVE_VENV)/.studio: $(SERVE_VENV)/.ready requirements/studio.lock
+	@bash tools/environment.sh $(PYTHON) $(SERVE_VENV) studio pictures
+	@touch $@
+
 $(VENV)/.ready: requirements/dev.lock requirements/trainer-tools.lock $(INSTALLED_FROM)
 	@echo 'The full environment takes about 8 GB, most of it PyTorch with CUDA, and some minutes.'
 	@bash tools/environment.sh $(PYTHON) $(VENV) dev trainer-tools
@@ -53,6 +58,9 @@ demo: $(SERVE_VENV)/.ready ## enrol, verify and search real people on an embedde
 
 serve: $(SERVE_VENV)/.ready ## serve the API at http://127.0.0.1:8000, with its documentation at /docs
 	@exec $(SERVE_VENV)/bin/identity-registry serve
+
+studio: $(SERVE_VENV)/.studio ## serve the API with a web interface at http://127.0.0.1:8000/studio
+	@REGISTRY_STUDIO__MOUNTED=true exec $(SERVE_VENV)/bin/identity-registry serve
 
 setup: $(VENV)/.ready ## install the full environment in .venv: tests, trainer, documentation
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import api_keys, audit, crops, database, gallery, serve
+from service.cli import api_keys, audit, crops, database, gallery, live, serve, studio
 from service.errors import StartupError
 
 app = typer.Typer(
@@ -36,6 +36,8 @@ app.command()(serve.serve)
 app.command()(serve.worker)
 app.command()(serve.jobs)
 app.command()(serve.demo)
+app.command()(studio.studio)
+app.command()(live.live)
 app.add_typer(database.app, name="db")
 app.add_typer(api_keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

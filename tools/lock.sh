@@ -20,6 +20,7 @@ client=clients/python/pyproject.toml
 compile dev pyproject.toml $client requirements/build.in --extra all "$@"
 versions=(--constraint requirements/dev.lock)
 compile serve pyproject.toml $client requirements/build.in --extra demo "${versions[@]}"
+compile studio pyproject.toml $client requirements/build.in --extra demo --extra studio "${versions[@]}"
 compile pictures requirements/pictures.in --no-deps "${versions[@]}"
 compile trainer-tools requirements/trainer-tools.in --no-deps "$@"
 compile peers requirements/peers.in --no-deps "$@"

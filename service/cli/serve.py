@@ -13,6 +13,8 @@ import typer
 from service.errors import StartupError
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+DRAIN_S, DRAIN_WITH_STUDIO_S = 30, 5
+"""Time in which running requests may end after a signal to stop. A page of the studio keeps one request open."""
 
 
 def serve(
@@ -115,7 +117,7 @@ def _run(factory: str, host: str, port: int, processes: int = 1, **options: Any)
         host=host,
         port=port,
         workers=processes,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=DRAIN_WITH_STUDIO_S if settings.studio.mounted else DRAIN_S,
         server_header=False,
         http=bounded_protocol(settings.limits.headers_timeout_s),
         log_config=configuration(settings.server.log_format),

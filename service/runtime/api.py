@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from service.api.http.admission import Admission, AdmissionLimits
-from service.api.http.middleware import BodyLimit, RequestId, RequestMetrics, SameOrigin
+from service.api.http.middleware import LOCAL_NAMES, BodyLimit, RequestId, RequestMetrics, SameOrigin
 from service.api.http.open_access import OpenAccess
 from service.api.http.problems import install_handlers
 from service.api.http.query_parameters import refuse_unknown_parameters
@@ -39,7 +39,6 @@ from service.runtime.startup import StartupFailureMessage
 from service.runtime.tracing import Tracing
 
 DISTRIBUTION = "identity-registry"
-LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 ROUTES = (
     enrolment,
     verification,
@@ -92,7 +91,13 @@ def create_app(settings: Settings) -> FastAPI:
 
 def from_environment() -> ASGIApp:
     """Returns the application that uvicorn runs in each process."""
-    return StartupFailureMessage(create_app(load_settings()))
+    settings = load_settings()
+    app = create_app(settings)
+    if settings.studio.mounted:
+        from service.runtime.studio import mount  # loads Gradio
+
+        return StartupFailureMessage(mount(app, settings))
+    return StartupFailureMessage(app)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:

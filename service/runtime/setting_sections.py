@@ -17,7 +17,7 @@ BUNDLES = Path(__file__).parents[1] / "bundles"
 DRIVER = "postgresql+psycopg"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -78,7 +78,7 @@ class ServerSettings(Strict):
 
     @property
     def on_loopback(self) -> bool:
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def keys_required(self) -> bool:
@@ -235,4 +235,15 @@ class WorkerSettings(Strict):
 
     @property
     def on_loopback(self) -> bool:
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
+
+
+class StudioSettings(Strict):
+    """The web interface of the service."""
+
+    mounted: bool = Field(
+        False,
+        description="serve the studio at /studio of the API; needs the extra `studio` and server.workers=1. Users "
+        "enter their API key in the page",
+    )
+    collection: str = Field("default", description="collection with which a page opens")

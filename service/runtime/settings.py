@@ -32,6 +32,7 @@ from service.runtime.setting_sections import (
     EmbedderSettings,
     InferenceSettings,
     ServerSettings,
+    StudioSettings,
     WorkerSettings,
 )
 from service.runtime.use_case_sections import (
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     crops: CropSettings = CropSettings()
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
+    studio: StudioSettings = StudioSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -117,6 +119,8 @@ class Settings(BaseSettings):
                 f"server.host {server.host} is reachable from other machines and server.require_keys is false; set "
                 "server.allow_unauthenticated=true as well if a proxy restricts access"
             )
+        if self.studio.mounted and (server.workers > 1 or server.port == 0):
+            raise ValueError("studio.mounted needs server.workers=1 and a fixed server.port")
         return self
 
     @classmethod

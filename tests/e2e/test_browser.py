@@ -6,33 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import open_folder
-from tests.e2e.optional_tools import unavailable
+from tests.e2e.browser import running_browser
 from tests.photos import COLLINS, HOPPER, brighter
 from tests.server import running_api
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-# Connections of the browser itself fail in a closed network, many at a time.
-FLAGS = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic")
 WAIT_MS = 30_000
 
 
 @pytest.fixture(scope="module")
 def documentation() -> Iterator[Page]:
     """The page /docs of a service whose database is empty."""
-    browser_path = next(filter(None, map(shutil.which, NAMES)), None)
-    if browser_path is None:
-        unavailable("no browser is installed: bash tools/browser.sh")
     folder = open_folder()
-    with running_api(folder) as api, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
+    with running_browser() as browser, running_api(folder) as api:
         page = browser.new_page(viewport={"width": 1200, "height": 1600})
         page.set_default_timeout(WAIT_MS)
         page.goto(str(api.client.base_url.join("/docs")))
         yield page
-        browser.close()
     shutil.rmtree(folder)
 
 

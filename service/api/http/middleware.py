@@ -21,6 +21,8 @@ PICTURE_PATHS = re.compile(r"/(register|verify|search|embed|predict|identities/[
 """Paths of the operations whose bodies may contain pictures."""
 VALID_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?")
 """Host and port of RFC 3986, 3.2.2. `urlsplit` raises ValueError for other names, or reads a part of them as a path."""
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Host names of this machine for its own programs."""
 VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
