@@ -1,8 +1,10 @@
 """`live`: recognition of the faces of a camera."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +15,7 @@ from service.errors import StartupError
 if TYPE_CHECKING:
     from service.live.events import Event
 
-KEY_VARIABLE = "API_KEY"
+KEY_VARIABLE, MQTT_VARIABLE = "API_KEY", "MQTT_URL"
 FPS = 10.0
 
 
@@ -40,6 +42,14 @@ def live(
     on_unknown: Annotated[
         Literal["ignore", "enrol"], typer.Option(help="Enrol faces that match nobody as new identities, or not.")
     ] = "ignore",
+    mqtt: Annotated[
+        str | None,
+        typer.Option(envvar=MQTT_VARIABLE, help="Publish the events: mqtt://user:password@host:1883, or mqtts://."),
+    ] = None,
+    mqtt_topic: Annotated[str, typer.Option(help="First part of the MQTT topics.")] = "identity-registry",
+    mqtt_discovery: Annotated[
+        str, typer.Option(help="Prefix of Home Assistant's discovery topics; empty: no discovery.")
+    ] = "homeassistant",
     max_fps: Annotated[float, typer.Option(min=0.1, max=60, help="Frames per second that are recognised.")] = FPS,
 ) -> None:
     """Name the people in front of a camera. Prints one JSON line per event: appeared, identified, unknown, left.
@@ -53,7 +63,6 @@ def live(
         raise typer.BadParameter("--fmr and --min-similarity exclude each other")
     try:
         from identity_registry import Registry
-        from identity_registry.errors import RegistryError
         from service.live.camera import Camera
         from service.live.recognition import LiveRecognition, OperatingPoint
         from service.live.run import LiveOptions, run
@@ -63,16 +72,44 @@ def live(
     source = Camera(camera, max_fps)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: source.stop())
+    publishing = _report(mqtt, source.name, mqtt_topic, mqtt_discovery)
+    with _reported_errors(), publishing as report, Registry(url, _key(key_file)) as registry:
+        point = OperatingPoint(fmr=fmr, threshold=min_similarity)
+        recognition = LiveRecognition(registry, collection=collection, point=point, top_k=top_k)
+        options = LiveOptions(on_unknown == "enrol", window, show_similarity)
+        run(source, recognition, options, report, lambda error: typer.echo(str(error), err=True))
+
+
+@contextlib.contextmanager
+def _reported_errors() -> Iterator[None]:
+    """Turns errors of the registry into the message of the command."""
+    from identity_registry.errors import RegistryError
+
     try:
-        with Registry(url, _key(key_file)) as registry:
-            point = OperatingPoint(fmr=fmr, threshold=min_similarity)
-            recognition = LiveRecognition(registry, collection=collection, point=point, top_k=top_k)
-            options = LiveOptions(on_unknown == "enrol", window, show_similarity)
-            run(source, recognition, options, _print, lambda error: typer.echo(str(error), err=True))
+        yield
     except (RegistryError, ValueError) as error:
         raise StartupError(str(error)) from error
     except BrokenPipeError:  # the reader of the events has ended
         sys.stdout = None  # Python would report the pipe again at its end
+
+
+@contextlib.contextmanager
+def _report(url: str | None, camera: str, topic: str, discovery: str) -> Iterator[Callable[["Event"], None]]:
+    """Yields the function that gets the events: it prints them, and publishes them if there is a broker."""
+    if url is None:
+        yield _print
+        return
+    try:
+        from service.live.mqtt import Publisher
+    except ImportError as error:
+        raise StartupError(f"--mqtt needs: pip install '.[mqtt]' ({error})") from error
+    with contextlib.closing(Publisher(url, camera, topic=topic, discovery=discovery or None)) as publisher:
+
+        def report(event: "Event") -> None:
+            _print(event)
+            publisher.publish(event)
+
+        yield report
 
 
 def _print(event: "Event") -> None:

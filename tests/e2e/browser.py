@@ -23,7 +23,7 @@ def running_browser(camera: Path | None = None) -> Iterator[Browser]:
     """
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        unavailable("no browser is installed: bash tools/browser.sh")
+        unavailable("no browser is installed: bash tools/test_programs.sh")
     flags = [*FLAGS]
     if camera is not None:
         flags += [
