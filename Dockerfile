@@ -129,6 +129,7 @@ COPY --from=packages-studio /opt/venv /opt/venv
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --no-deps /wheels/*.whl
 COPY deploy/compose /app/deploy/compose
+COPY deploy/render /app/deploy/render
 ENV MPLCONFIGDIR=/tmp/matplotlib
 USER 10001:10001
 EXPOSE 7860

@@ -30,7 +30,7 @@ PROVENANCE ?= configs/provenance-own.yaml
 SOURCES = $(foreach source,$(IDENTITIES),--identities $(source))
 INSTALLED_FROM := pyproject.toml clients/python/pyproject.toml tools/environment.sh tools/virtualenv.sh
 
-.PHONY: help demo serve studio setup test coverage compose-test fuzz chaos soak check docs train bench bench-gallery lock clean
+.PHONY: help demo serve studio setup test coverage compose-test fuzz chaos soak check docs train bench bench-gallery lock space clean
 
 help: ## list the commands
 	@echo 'identity registry'; echo
@@ -121,6 +121,9 @@ soak: setup ## measure the growth of memory at 80 % of the capacity; MINUTES=
 
 lock: setup ## compile the lock files from pyproject.toml; UPGRADE=1 takes the newest versions
 	@bash tools/lock.sh $(RUN) $(if $(UPGRADE),--upgrade)
+
+space: ## copy what a Hugging Face Space needs to TARGET=
+	@bash deploy/space/prepare.sh "$(TARGET)"
 
 clean: ## delete the environments and all generated files; enrolled identities are kept
 	rm -rf $(VENV) $(SERVE_VENV) runs site demo-output gallery-report

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from service.api.http.middleware import LOCAL_NAMES, SameOrigin
@@ -53,4 +55,9 @@ def mount(api: FastAPI, settings: Settings) -> ASGIApp:
         async with api.router.lifespan_context(api), studio.router.lifespan_context(studio):
             yield
 
-    return Starlette(routes=[Mount(PREFIX, studio), Mount("/", api)], lifespan=lifespan)
+    routes = [Route("/", _redirect_to_studio), Mount(PREFIX, studio), Mount("/", api)]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _redirect_to_studio(_: Request) -> RedirectResponse:
+    return RedirectResponse(f"{PREFIX}/")
