@@ -17,6 +17,7 @@ from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release
+from service.gallery.webhooks.signing import WebhookSigner
 from service.inference.calibration import Precision
 from service.inference.engine import Engine, HostedEngine
 from service.jobs.administration import JobAdministration
@@ -24,6 +25,7 @@ from service.jobs.model_migration import ModelMigration
 from service.jobs.monitoring import Monitoring
 from service.jobs.queue import Queue
 from service.jobs.uploads import Uploads
+from service.jobs.webhooks import WebhookLimits
 from service.recognition.audit_queries import AuditQueries
 from service.recognition.candidates import ResponseLimits
 from service.recognition.collections import CollectionAdministration
@@ -39,6 +41,7 @@ from service.recognition.prediction import ClassifierSetup, Predictor
 from service.recognition.read_audit import ReadAuditBuffer
 from service.recognition.readiness import Readiness
 from service.recognition.verification import Verifier
+from service.recognition.webhooks import WebhookAdministration
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class AppState:
         crop_cipher: None: there is no key to encrypt crops.
         keys_required: False: a caller without a key may do everything.
         max_templates: maximum number of templates of an identity under a model.
+        max_webhooks: maximum number of webhooks of a collection.
         classifier: None: no classifier is configured.
     """
 
@@ -77,6 +81,8 @@ class AppState:
     keys_required: bool
     response_limits: ResponseLimits
     max_templates: int
+    webhook_limits: WebhookLimits
+    max_webhooks: int
     classifier: ClassifierSetup | None = None
 
     @property
@@ -126,6 +132,16 @@ class AppState:
     @property
     def jobs(self) -> JobAdministration:
         return JobAdministration(self.database, self.audit_trail, self.queue, self.uploads, self.import_root)
+
+    @property
+    def webhook_signer(self) -> WebhookSigner | None:
+        return None if self.audit_trail.key is None else WebhookSigner(self.audit_trail.key)
+
+    @property
+    def webhooks(self) -> WebhookAdministration:
+        hosts = self.webhook_limits.allowed_hosts
+        parts = self.database, self.audit_trail, self.read_audit, self.webhook_signer
+        return WebhookAdministration(*parts, hosts, self.max_webhooks)
 
     @property
     def audit(self) -> AuditQueries:

@@ -51,6 +51,7 @@ from service.errors.missing import (
     NoClassifier,
     NotFound,
     TemplateNotFound,
+    WebhookNotFound,
 )
 from service.errors.pictures import (
     AdditionRejected,
@@ -144,6 +145,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UrlNotAllowed",
     "UrlUnreachable",
+    "WebhookNotFound",
     "WorkerModelMismatch",
     "all_errors",
     "error_class",

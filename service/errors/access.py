@@ -24,4 +24,4 @@ class NotAllowed(RegistryError):
 
 
 class UrlNotAllowed(RegistryError):
-    code, title, status = "url_not_allowed", "The service does not fetch pictures from this host", 403
+    code, title, status = "url_not_allowed", "The service does not contact this host", 403

@@ -37,3 +37,7 @@ class CorrectionNotFound(NotFound):
 
 class JobNotFound(NotFound):
     code, title, status = "job_not_found", "The job does not exist in the collection", 404
+
+
+class WebhookNotFound(NotFound):
+    code, title, status = "webhook_not_found", "The webhook does not exist in the collection", 404

@@ -20,11 +20,12 @@ from service.gallery.storage import queue_schema
 
 # The stored names of tasks and queues. Other releases may run against the same database, so the names never change;
 # "portion" and "registry-house" are the names of release 0.1.
-PREPARE, BATCH, MAINTAIN = "prepare", "portion", "maintain"
-QUEUE, MAINTENANCE_QUEUE = "registry", "registry-house"
+PREPARE, BATCH, MAINTAIN, DELIVER = "prepare", "portion", "maintain", "deliver"
+QUEUE, MAINTENANCE_QUEUE, WEBHOOK_QUEUE = "registry", "registry-house", "registry-webhooks"
 
 MAX_RETRY_DELAY_S = 60
 CONCURRENCY = 2
+WEBHOOK_CONCURRENCY = 4
 SHUTDOWN_GRACE_S = 5.0
 """Seconds that running tasks have to end when the process stops. Rows without a result are processed later."""
 OUTAGES = (ConnectorException, PoolTimeout, psycopg.Error, OSError)
@@ -36,6 +37,14 @@ log = logging.getLogger(__name__)
 Work = Callable[..., Awaitable[None]]
 
 
+class RetryLater(Exception):
+    """A task asks for its next attempt. `delay_s`: seconds until then."""
+
+    def __init__(self, delay_s: int) -> None:
+        super().__init__(delay_s)
+        self.delay_s = delay_s
+
+
 class _RetryStrategy(BaseRetryStrategy):
     """Retries with exponentially growing delays, and at once if the process was stopped.
 
@@ -45,6 +54,8 @@ class _RetryStrategy(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> RetryDecision:
         if not isinstance(exception, Exception) or isinstance(exception, JobAborted):
             return RetryDecision(retry_in={"seconds": 0})
+        if isinstance(exception, RetryLater):
+            return RetryDecision(retry_in={"seconds": exception.delay_s})
         return RetryDecision(retry_in={"seconds": min(2 ** min(job.attempts, 10), MAX_RETRY_DELAY_S)})
 
 
@@ -86,6 +97,7 @@ class Queue:
         name: str,
         arguments: Sequence[Mapping[str, Any]],
         requires: str | None = None,
+        queue: str | None = None,
     ) -> None:
         """Enqueues one task per element of `arguments`, in the transaction of the caller.
 
@@ -93,9 +105,10 @@ class Queue:
 
         Args:
             requires: only processes with this capability receive the tasks.
+            queue: instead of the queue of jobs.
         """
         raw = await connection.get_raw_connection()
-        queue = QUEUE if requires is None else _queue_for(requires)
+        queue = queue or (QUEUE if requires is None else _queue_for(requires))
         task = self._app.configure_task(name, queue=queue, connection=raw.driver_connection, allow_unknown=True)
         search_path = await connection.run_sync(queue_schema.enter)
         await task.batch_defer_async(*map(dict, arguments))
@@ -114,6 +127,10 @@ class Queue:
     async def run_maintenance(self) -> None:
         """Executes maintenance tasks like `run`. Their own queue keeps blocked batches from delaying them."""
         await self._run([MAINTENANCE_QUEUE], 1)
+
+    async def run_webhooks(self) -> None:
+        """Delivers webhooks like `run`. Their own queue keeps slow receivers from delaying jobs."""
+        await self._run([WEBHOOK_QUEUE], WEBHOOK_CONCURRENCY)
 
     async def _run(self, queues: Sequence[str], concurrency: int) -> None:
         await self._app.run_worker_async(
@@ -156,7 +173,7 @@ def _task(function: Work) -> Work:
     async def run(context: JobContext, **arguments: Any) -> None:
         try:
             await function(**arguments)
-        except Unavailable:
+        except (Unavailable, RetryLater):
             raise
         except Exception:
             log.exception("task %r failed in attempt %d", context.job.task_name, context.job.attempts)

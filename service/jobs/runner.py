@@ -10,6 +10,8 @@ from service.errors import Unavailable
 from service.jobs.queue import OUTAGES, Queue
 
 RECONNECT_DELAY_S = 2.0
+DISPATCH_S = 1.0
+"""Seconds between two searches for events of webhooks."""
 log = logging.getLogger(__name__)
 
 
@@ -18,11 +20,13 @@ async def run(
     interval_s: float,
     local_maintenance: Callable[[], Awaitable[None]],
     index_maintenance: Callable[[], Awaitable[None]],
+    dispatch_webhooks: Callable[[], Awaitable[None]],
 ) -> None:
     """Executes tasks until cancelled.
 
     Args:
         interval_s: seconds between two rounds of maintenance.
+        dispatch_webhooks: enqueues the new events of webhooks.
         index_maintenance: builds indexes, which takes long and must delay neither tasks nor other maintenance.
         local_maintenance: maintenance of this process alone, such as of its folder of uploads. The maintenance that
             one process performs for all is a task of the queue.
@@ -30,7 +34,7 @@ async def run(
     while True:
         try:
             async with queue.connected():
-                await _work(queue, interval_s, local_maintenance, index_maintenance)
+                await _work(queue, interval_s, local_maintenance, index_maintenance, dispatch_webhooks)
         except (*OUTAGES, Unavailable) as error:
             log.warning("the job queue is unreachable: %s", str(error).partition("\n")[0])
         except Exception:
@@ -43,13 +47,16 @@ async def _work(
     interval_s: float,
     local_maintenance: Callable[[], Awaitable[None]],
     index_maintenance: Callable[[], Awaitable[None]],
+    dispatch_webhooks: Callable[[], Awaitable[None]],
 ) -> None:
     """Runs until a loop ends, for example because the database connection breaks, or until cancelled."""
     loops = (
         queue.run(),
         queue.run_maintenance(),
+        queue.run_webhooks(),
         _maintain(queue, interval_s, local_maintenance),
-        _repeat(interval_s, index_maintenance),
+        _repeat(interval_s, index_maintenance, "maintenance of indexes"),
+        _repeat(DISPATCH_S, dispatch_webhooks, "search for events of webhooks"),
     )
     tasks = {asyncio.create_task(loop) for loop in loops}
     try:
@@ -71,10 +78,10 @@ async def _maintain(queue: Queue, interval_s: float, local_maintenance: Callable
         await asyncio.sleep(interval_s)
 
 
-async def _repeat(interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(interval_s: float, work: Callable[[], Awaitable[None]], name: str) -> None:
     while True:
         try:
             await work()
         except Exception as error:
-            log.warning("maintenance of indexes failed: %s", str(error).partition("\n")[0])
+            log.warning("%s failed: %s", name, str(error).partition("\n")[0])
         await asyncio.sleep(interval_s)

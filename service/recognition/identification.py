@@ -126,14 +126,24 @@ class Identifier:
     def _record(self, request: IdentificationRequest, identification: Identification) -> None:
         """Updates the metrics and the audit trail."""
         decision, matched = identification.decision, 0
+        identities: set[str] = set()
         for match in identification.matches:
             candidates = match.result.candidates
-            is_match = any(decide(decision, candidate).match for candidate in candidates)
+            best = next((candidate for candidate in candidates if decide(decision, candidate).match), None)
+            is_match = best is not None
             matched += is_match
+            if best is not None:
+                identities.add(str(best.id))
             DECISIONS.labels("search", str(is_match).lower()).inc()
             if candidates:
                 SCORES.labels("search").observe(candidates[0].score)
-        details = {"pictures": len(request.samples), "faces": len(identification.matches), "matches": matched}
+        details: dict[str, Any] = {
+            "pictures": len(request.samples),
+            "faces": len(identification.matches),
+            "matches": matched,
+        }
+        if identities:
+            details["identities"] = sorted(identities)
         self.read_audit.record(request.collection, Event(Action.SEARCH, request.actor, details=details))
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from service.errors import ImageTooLarge, UrlNotAllowed, UrlUnreachable
+from service.recognition.allowed_hosts import is_allowed
 
 TIMEOUT_S = 10
 CHUNK_BYTES = 64 * 1024
@@ -49,13 +49,7 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
 
 def _require_allowed(url: str, allowed: Sequence[str]) -> None:
-    try:
-        parts = urlsplit(url)
-        default_port = {"http": 80, "https": 443}.get(parts.scheme)
-        host = parts.hostname if parts.port in (None, default_port) else f"{parts.hostname}:{parts.port}"
-    except ValueError:
-        host, parts = None, None
-    if parts is None or parts.scheme not in {"http", "https"} or host not in allowed or parts.username is not None:
+    if not is_allowed(url, allowed):
         raise UrlNotAllowed(
             "the host is not in the setting classifier.allowed_url_hosts; send the picture itself",
             pointer="/url",

@@ -31,6 +31,7 @@ from service.api.routes import (
     models,
     prediction,
     verification,
+    webhooks,
 )
 from service.runtime.jobs import run_jobs
 from service.runtime.parts import open_state
@@ -51,6 +52,7 @@ ROUTES = (
     collections,
     model_migration,
     jobs,
+    webhooks,
     audit,
     models,
     health,

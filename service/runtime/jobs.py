@@ -14,10 +14,11 @@ from service.jobs.batches import JobKind, Jobs, model_need
 from service.jobs.bulk_enrolment import BulkEnrolment
 from service.jobs.deliveries import Deliveries
 from service.jobs.maintenance import Maintenance
-from service.jobs.queue import BATCH, MAINTAIN, PREPARE, Queue, Work
+from service.jobs.queue import BATCH, DELIVER, MAINTAIN, PREPARE, Queue, Work
 from service.jobs.reembedding import Reembedding
 from service.jobs.sources.folder import Folder
 from service.jobs.sources.pictures import PictureSource
+from service.jobs.webhooks import Webhooks
 from service.runtime.alive import touch
 from service.runtime.parts import open_state
 from service.runtime.settings import Settings
@@ -56,6 +57,10 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     async def enqueue_maintenance() -> None:
         await queue.enqueue_maintenance()
 
+    async def maintain() -> None:
+        await maintenance()
+        await hooks.maintain()
+
     async def maintain_locally() -> None:
         await deliveries.remove_ended()
         await maintenance.sweep()
@@ -82,10 +87,11 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     embedding = Reembedding(
         state.database, state.engine, state.crop_cipher, enqueue_maintenance, settings.jobs.parallel
     )
+    hooks = Webhooks(state.database, state.queue, state.webhook_signer, state.webhook_limits)
     kinds: dict[str, JobKind] = {bulk_enrolment.KIND: enrolment, reembedding.KIND: embedding}
     deliveries = Deliveries(state.database)
     tasks = Jobs(state.database, state.queue, kinds, deliveries)
-    work: dict[str, Work] = {PREPARE: tasks.prepare, BATCH: tasks.batch, MAINTAIN: maintenance}
+    work: dict[str, Work] = {PREPARE: tasks.prepare, BATCH: tasks.batch, MAINTAIN: maintain, DELIVER: hooks.deliver}
     capabilities = [model_need(model_id) for model_id in state.bundles]
     try:
         capabilities.append(state.uploads.name)
@@ -93,4 +99,4 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
         log.warning("the folder of uploads is unusable, so jobs with an archive do not run (jobs.uploads): %s", error)
     queue = Queue(state.database.url, capabilities, work)
     interval_s = settings.database.maintenance_interval_s
-    await runner.run(queue, interval_s, maintain_locally, maintenance.maintain_indexes)
+    await runner.run(queue, interval_s, maintain_locally, maintenance.maintain_indexes, hooks.dispatch)

@@ -20,6 +20,7 @@ from service.inference.engine import HostedEngine
 from service.inference.manifest import EmbedderManifest
 from service.jobs.queue import Queue
 from service.jobs.uploads import UploadLimits, Uploads
+from service.jobs.webhooks import WebhookLimits
 from service.recognition.candidates import ResponseLimits
 from service.recognition.decision import DecisionPolicy, DecisionResolver
 from service.recognition.models import LoadedBundle
@@ -32,7 +33,7 @@ from service.runtime.databases import open_databases, prepare_gallery
 from service.runtime.engines import build_engine
 from service.runtime.secret_keys import open_audit_trail, open_crop_cipher
 from service.runtime.settings import Settings
-from service.runtime.use_case_sections import RecognitionSettings
+from service.runtime.use_case_sections import RecognitionSettings, WebhookSettings
 
 MAX_TEMPLATES_OF_A_REQUEST = 32
 """Maximum number of pictures of one POST /register."""
@@ -90,6 +91,8 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             keys=KeyRing(reserved),
             keys_required=settings.server.keys_required,
             max_templates=settings.recognition.max_templates,
+            webhook_limits=_webhook_limits(settings.webhooks),
+            max_webhooks=settings.webhooks.max_per_collection,
             response_limits=ResponseLimits(settings.limits.max_candidates, settings.limits.max_response_bytes),
             classifier=_classifier(settings, manifests),
         )
@@ -98,6 +101,10 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
 async def _flush(read_audit: ReadAuditBuffer) -> None:
     with contextlib.suppress(DatabaseUnavailable):
         await read_audit.flush()
+
+
+def _webhook_limits(settings: WebhookSettings) -> WebhookLimits:
+    return WebhookLimits(settings.allowed_hosts, settings.timeout_s, settings.max_attempts, settings.keep_days)
 
 
 def _uploads(settings: Settings) -> Uploads:

@@ -41,6 +41,7 @@ from service.runtime.use_case_sections import (
     JobSettings,
     LimitSettings,
     RecognitionSettings,
+    WebhookSettings,
 )
 
 __all__ = ["BUNDLES", "Settings", "load_settings"]
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
     studio: StudioSettings = StudioSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from service.strict_model import Strict
 
@@ -91,6 +91,31 @@ class JobSettings(Strict):
     )
     parallel: int = Field(4, ge=1, le=64, description="identities that one task enrols at the same time")
     keep_days: int = Field(7, ge=1, description="days for which finished jobs and the results of their rows are kept")
+
+
+class WebhookSettings(Strict):
+    """Webhooks: HTTP requests to other services about matches, enrolments, erasures and ended jobs."""
+
+    allowed_hosts: list[str] = Field(
+        [],
+        description="hosts that webhooks may contact, with the port if it is not the default port; default: none, and "
+        "no webhook can be created",
+    )
+    max_per_collection: int = Field(10, ge=1, le=1000, description="maximum number of webhooks of a collection")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="seconds in which a receiver must respond")
+    max_attempts: int = Field(
+        8,
+        ge=1,
+        le=20,
+        description="requests for one event, including the first one. The delay before the second is 2 seconds; each "
+        "further one is four times as long, and at most an hour",
+    )
+    keep_days: int = Field(7, ge=1, description="days for which finished deliveries are listed")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _lower(cls, hosts: list[str]) -> list[str]:
+        return [host.lower() for host in hosts]
 
 
 class LimitSettings(Strict):

@@ -26,6 +26,8 @@ ACTIONS = {
     Action.CORRECT: "a correction of the identity was created or deleted",
     Action.JOB_START: "a bulk enrolment was started",
     Action.JOB_CANCEL: "a job was cancelled",
+    Action.WEBHOOK_CREATE: "a webhook was created",
+    Action.WEBHOOK_DELETE: "a webhook was deleted",
     Action.COLLECTION_CREATE: "the collection was created",
     Action.COLLECTION_CHANGE: "settings of the collection were changed",
     Action.COLLECTION_DELETE: "the collection was deleted with its identities",

@@ -47,6 +47,8 @@ class Action(StrEnum):
     MODEL_MIGRATION_START = "model-standby"
     MODEL_ACTIVATE = "model-activate"
     MODEL_DROP = "model-drop"
+    WEBHOOK_CREATE = "webhook-create"
+    WEBHOOK_DELETE = "webhook-delete"
     HEAD_TAMPERED = "seal-broken"
     """The head's MAC did not match when the next entry was appended."""
     EVENTS_LOST = "lost"

@@ -47,6 +47,11 @@ class AuditTrail:
     def enabled(self) -> bool:
         return self._key is not None
 
+    @property
+    def key(self) -> bytes | None:
+        """The key of the HMACs, from which the secrets of webhooks are derived."""
+        return self._key
+
     async def append(
         self, connection: AsyncConnection, collection_id: uuid.UUID, events: Sequence[Event]
     ) -> list[Entry]:

@@ -1,22 +1,27 @@
-"""The tab that lists, edits, merges, splits, exports and erases people."""
+"""The tab of the enrolled people."""
 
-import base64
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio
 
 from identity_registry.errors import IdentityNotFound
-from identity_registry.responses.base import Document
 from identity_registry.responses.identities import Identity, Template
 from service.studio import samples
 from service.studio.pictures import text_of
 from service.studio.sessions import Session, name_of
+from service.studio.tabs.people_changes import (
+    erase_person,
+    export_person,
+    merge_people,
+    save_person,
+    split_person,
+)
 from service.studio.thumbnails import as_data_url
-from service.studio.ui import Ui, UserError, require
+from service.studio.ui import Ui
 
 PAGE = 20
 MAX_TEMPLATES = 200
@@ -149,59 +154,6 @@ def show_again(session: Session, person: str | None) -> tuple[Any, ...]:
         return _nobody()
 
 
-def save_person(session: Session, person: str | None, label: str, metadata: str) -> tuple[str, str]:
-    """Changes name and metadata."""
-    require(person, session.texts("people.nobody_chosen"))
-    require(label.strip(), session.texts("register.no_name"))
-    try:
-        document = json.loads(metadata or "{}")
-    except ValueError as error:
-        raise UserError(session.texts("register.bad_metadata", reason=error)) from error
-    session.registry.update_identity(str(person), collection=session.collection, label=label.strip(), metadata=document)
-    return session.texts("people.saved"), ""
-
-
-def merge_people(session: Session, person: str | None, others: Sequence[str]) -> tuple[str, str]:
-    """Moves the templates of other people to this one."""
-    require(person, session.texts("people.nobody_chosen"))
-    require(others, session.texts("people.nobody_to_merge"))
-    merged = session.registry.merge_identities(str(person), list(others), collection=session.collection)
-    text = session.texts("people.merged", name=text_of(merged.label), count=merged.templates_moved)
-    return text, ""
-
-
-def split_person(session: Session, person: str | None, templates: Sequence[str], name: str) -> tuple[str, str]:
-    """Makes a new person from some templates."""
-    require(person, session.texts("people.nobody_chosen"))
-    require(templates, session.texts("people.no_template"))
-    require(name.strip(), session.texts("register.no_name"))
-    new = session.registry.split_identity(
-        str(person), list(templates), name.strip(), collection=session.collection, label=name.strip()
-    )
-    text = session.texts("people.split_done", name=text_of(new.label), count=new.template_count)
-    return text, ""
-
-
-def export_person(session: Session, person: str | None) -> tuple[str, str]:
-    """Writes everything that is stored about a person to a file."""
-    require(person, session.texts("people.nobody_chosen"))
-    data = session.registry.export_identity(str(person), collection=session.collection)
-    return session.texts("people.exported"), _download(session, "export.json", data)
-
-
-def erase_person(session: Session, person: str | None, confirmation: str) -> tuple[str, str]:
-    """Erases a person whose name the user has typed, and writes the receipt to a file."""
-    require(person, session.texts("people.nobody_chosen"))
-    identity = session.registry.read_identity(str(person), collection=session.collection)
-    if confirmation.strip() != identity.label:
-        raise UserError(session.texts("people.not_confirmed", name=identity.label))
-    erasure = session.registry.erase_identity(identity.id, collection=session.collection)
-    text = session.texts("people.erased", name=text_of(identity.label), count=erasure.templates_deleted)
-    if erasure.receipt is not None:
-        text += "\n\n" + session.texts("people.receipt", number=erasure.receipt.number, mac=erasure.receipt.mac)
-    return text, _download(session, "receipt.json", erasure)
-
-
 def _turned(session: Session, listing: Listing | None, step: int) -> tuple[Any, ...]:
     if listing is None:
         return find_people(session, "")
@@ -244,10 +196,3 @@ def _details(session: Session, identity: Identity) -> str:
 def _template(session: Session, number: int, template: Template) -> str:
     quality = "?" if template.quality is None else f"{template.quality:.2f}"
     return session.texts("people.template", number=number, date=f"{template.created_at:%Y-%m-%d}", quality=quality)
-
-
-def _download(session: Session, name: str, document: Document) -> str:
-    """Returns a link that contains a document, so that no copy of it lies on the disk of the studio."""
-    content = base64.b64encode(document.model_dump_json(indent=2).encode()).decode()
-    link = session.texts("people.download", name=name)
-    return f"<a download='{name}' href='data:application/json;base64,{content}'>{link}</a>"

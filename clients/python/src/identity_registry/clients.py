@@ -12,6 +12,7 @@ from identity_registry.operations.collections import Collections, ModelMigration
 from identity_registry.operations.identities import Identities
 from identity_registry.operations.jobs import Jobs
 from identity_registry.operations.recognition import Recognition
+from identity_registry.operations.webhooks import Webhooks
 from identity_registry.responses.jobs import JobDetail
 from identity_registry.sync_transport import SyncTransport
 
@@ -19,7 +20,7 @@ POLL_S = 0.5
 Progress = Callable[[JobDetail], object]
 
 
-class Operations(Recognition, Identities, Collections, ModelMigrations, Jobs, Audit, Models, Health):
+class Operations(Recognition, Identities, Collections, ModelMigrations, Jobs, Webhooks, Audit, Models, Health):
     """Combines the operations of all resources of the API."""
 
 

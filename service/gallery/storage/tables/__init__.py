@@ -14,6 +14,7 @@ from service.gallery.storage.tables.people import (
     model,
     template,
 )
+from service.gallery.storage.tables.webhooks import webhook, webhook_delivery
 
 __all__ = [
     "CODE_BITS",
@@ -34,4 +35,6 @@ __all__ = [
     "model",
     "schema_serves",
     "template",
+    "webhook",
+    "webhook_delivery",
 ]

@@ -80,6 +80,7 @@ from identity_registry.errors.codes import (
     UnsupportedMediaType,
     UrlNotAllowed,
     UrlUnreachable,
+    WebhookNotFound,
     WorkerModelMismatch,
 )
 
@@ -146,6 +147,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UrlNotAllowed",
     "UrlUnreachable",
+    "WebhookNotFound",
     "WorkerModelMismatch",
     "all_errors",
     "error_of",

@@ -183,6 +183,10 @@ class ModelNotLoaded(Conflict):
     code = "model_not_loaded"
 
 
+class WebhookNotFound(NotFound):
+    code = "webhook_not_found"
+
+
 class WorkerModelMismatch(Conflict):
     code = "worker_model_mismatch"
 

@@ -56,6 +56,11 @@ from identity_registry.responses.recognition import (
     SearchResponse,
     VerifyResponse,
 )
+from identity_registry.responses.webhooks import (
+    CreatedWebhook,
+    Webhook,
+    WebhookDelivery,
+)
 
 __all__ = [
     "AuditEntry",
@@ -68,6 +73,7 @@ __all__ = [
     "CollectionDeletion",
     "Correction",
     "Coverage",
+    "CreatedWebhook",
     "Decision",
     "DuplicateCandidate",
     "EmbedResponse",
@@ -102,4 +108,6 @@ __all__ = [
     "Template",
     "TemplateDeletion",
     "VerifyResponse",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -39,6 +39,8 @@ class Page(Document, Generic[Item]):
             "entries",
             "heads",
             "models",
+            "webhooks",
+            "deliveries",
         )
     )
     next_cursor: str | None = None
