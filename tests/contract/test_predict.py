@@ -20,6 +20,7 @@ from service.inference.bundle import read_embedder
 from service.runtime.api import create_app
 from service.runtime.parts import _classifier
 from service.runtime.settings import Settings
+from tests.classifier import fit
 from tests.conftest import serving
 from tests.photos import BUS, COLLINS, HOPPER, brighter
 from tests.server import wait_for
@@ -29,11 +30,7 @@ from trainer.__main__ import app
 @pytest.fixture(scope="session")
 def classifier(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fits a classifier of two people and returns its bundle folder."""
-    folder = tmp_path_factory.mktemp("classifier")
-    arguments = ["classifier", "fit", "--identities", identity_folder, "--output", folder, "--work", folder / "work"]
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert "accuracy 1.0000, top-5 rate 1.0000, on 6 held-out pictures of 2 people" in result.stdout
-    return folder
+    return fit(identity_folder, tmp_path_factory.mktemp("classifier"))
 
 
 class PictureServer(http.server.BaseHTTPRequestHandler):

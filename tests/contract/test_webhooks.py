@@ -1,6 +1,7 @@
 """Tests of webhooks with a real HTTP receiver: events, signatures, repetitions, refused destinations."""
 
 import contextlib
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ import httpx
 import pytest
 
 from service.runtime.api import create_app
-from service.runtime.settings import Settings, load_settings
-from tests.conftest import serving
+from service.runtime.settings import load_settings
+from tests.conftest import open_folder, serving
 from tests.contract.webhook_receiver import Receiver, is_valid
 from tests.photos import BUS, COLLINS, HOPPER, b64, zipped
 from tests.server import wait_for
@@ -32,12 +33,16 @@ def receiver(server: Receiver) -> Receiver:
 
 
 @pytest.fixture(scope="module")
-def hooked(settings: Settings, server: Receiver) -> Iterator[httpx.Client]:
-    """A service whose webhooks may contact the receiver, and which gives an event up after two attempts."""
+def hooked(server: Receiver) -> Iterator[httpx.Client]:
+    """A service whose webhooks may contact the receiver, and which gives an event up after two attempts.
+
+    It has a database of its own: other services on the same database deliver its events with their own settings.
+    """
+    folder = open_folder()
     limits = {"allowed_hosts": [server.host, "127.0.0.1:9"], "max_attempts": 2, "max_per_collection": 3}
-    values = settings.model_dump() | {"webhooks": limits}
-    with serving(create_app(load_settings(**values))) as client:
+    with serving(create_app(load_settings(data_dir=folder, webhooks=limits))) as client:
         yield client
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

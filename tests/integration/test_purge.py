@@ -68,7 +68,9 @@ async def test_a_purge_removes_the_bytes_of_an_erased_identity(data_folder: Path
         patterns["centroid"] = await stored_centroid(database, identity_id, len(patterns["template"]))
         for name, pattern in patterns.items():
             assert "tables and indexes" in files_containing(root, pattern), name
-        assert "log" in files_containing(root, patterns["template"])
+        # A page header of the write-ahead log may divide one of the parts.
+        parts = (stored["template"][start : start + 48] for start in range(0, len(stored["template"]) - 48, 256))
+        assert any("log" in files_containing(root, part) for part in parts)
 
         await erase(database, collection, identity_id)
         await checkpoint(database)
