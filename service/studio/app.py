@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio
 from fastapi import FastAPI, Request
@@ -13,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from service.studio import page
 from service.studio.sessions import Clients
 from service.studio.texts import DEFAULT_LANGUAGE, LANGUAGES, Texts, preferred_language
+from service.studio.upload_quota import UploadQuota
 
 CSS = """
 .decision { border-left: 6px solid; padding: 4px 16px; border-radius: 4px; }
@@ -31,6 +33,8 @@ table.candidates tr.match th { color: #16783e; }
 #title h1 { margin: 0; } #head { align-items: end; }
 """
 MAX_UPLOAD_BYTES = 25 * 1024**2
+MAX_SESSIONS = 200
+"""Open pages whose state is kept; the state of the oldest ones is dropped. One with a camera has up to 2 MB."""
 CONCURRENCY, MAX_WAITING = 8, 64
 """Requests that run at the same time, and that wait for one of these."""
 
@@ -69,6 +73,8 @@ def create_app(options: StudioOptions) -> FastAPI:
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
+    app.add_middleware(UploadQuota, folder=Path(uploads.name))
+
     @app.get("/")
     def choose_language(request: Request) -> RedirectResponse:
         language = preferred_language(request.headers.get("accept-language", DEFAULT_LANGUAGE))
@@ -76,6 +82,7 @@ def create_app(options: StudioOptions) -> FastAPI:
 
     for language in LANGUAGES:
         blocks = page.build(Texts(language), clients, options.collection)
+        blocks.state_session_capacity = MAX_SESSIONS
         blocks.queue(default_concurrency_limit=CONCURRENCY, max_size=MAX_WAITING)
         gradio.mount_gradio_app(
             app,

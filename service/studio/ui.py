@@ -12,6 +12,8 @@ from service.studio.sessions import Clients, Session
 from service.studio.texts import Texts
 
 Component = gradio.components.Component
+STATE_S = 3600
+"""Time for which the state of a page is kept after its last use."""
 ERROR_S = 12.0
 """Time for which an error is shown."""
 

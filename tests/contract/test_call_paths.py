@@ -44,11 +44,15 @@ ENGINE = "inference/engine.py"
 
 @contextmanager
 def recorded_statements() -> Iterator[list[tuple[str, bool]]]:
-    """Records the SQL statements of this process while the block runs, and for each whether SQLAlchemy can cache it."""
+    """Records the SQL statements of requests while the block runs, and for each whether SQLAlchemy can cache it.
+
+    Statements of background tasks, such as the search for events of webhooks, do not count.
+    """
     statements: list[tuple[str, bool]] = []
 
     def record(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if "procrastinate" not in statement and "pg_stat" not in statement:
+        task = asyncio.current_task()
+        if task is not None and task.get_coro().__qualname__.endswith("run_asgi"):
             cacheable = context is None or context.cache_hit is not CacheStats.NO_CACHE_KEY
             statements.append((statement, cacheable))
 

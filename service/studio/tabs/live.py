@@ -15,7 +15,7 @@ from service.studio.pictures import text_of
 from service.studio.rates import Strictness
 from service.studio.sessions import Session
 from service.studio.thumbnails import of_sample
-from service.studio.ui import Ui, UserError, message, require
+from service.studio.ui import STATE_S, Ui, UserError, message, require
 from service.vision.image import Pixels
 
 FRAME_EVERY_S = 0.08
@@ -73,7 +73,7 @@ class LiveState:
 def build(ui: Ui, _: gradio.Tab) -> None:
     """Adds the camera, the picture with names, the unknown faces and their handlers."""
     texts = ui.texts
-    state = gradio.State()
+    state = gradio.State(time_to_live=STATE_S)
     with gradio.Row():
         with gradio.Column():
             camera = gradio.Image(

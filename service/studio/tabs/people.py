@@ -21,7 +21,7 @@ from service.studio.tabs.people_changes import (
     split_person,
 )
 from service.studio.thumbnails import as_data_url
-from service.studio.ui import Ui
+from service.studio.ui import STATE_S, Ui
 
 PAGE = 20
 MAX_TEMPLATES = 200
@@ -50,7 +50,7 @@ class Listing:
 def build(ui: Ui, tab: gradio.Tab) -> None:
     """Adds the list, the fields of one person and their handlers."""
     texts = ui.texts
-    listing, person = gradio.State(), gradio.State()
+    listing, person = gradio.State(time_to_live=STATE_S), gradio.State(time_to_live=STATE_S)
     with gradio.Row():
         with gradio.Column():
             with gradio.Row():

@@ -13,7 +13,7 @@ from service.studio.rates import Strictness
 from service.studio.sessions import Session
 from service.studio.tabs.verify import picture
 from service.studio.thumbnails import as_data_url
-from service.studio.ui import Ui, require
+from service.studio.ui import STATE_S, Ui, require
 from service.vision.image import Pixels
 
 MAX_CANDIDATES = 20
@@ -33,7 +33,7 @@ class Found:
 def build(ui: Ui, _: gradio.Tab) -> None:
     """Adds the fields, the results and their handlers."""
     texts = ui.texts
-    state = gradio.State()
+    state = gradio.State(time_to_live=STATE_S)
     with gradio.Row():
         with gradio.Column():
             photo = picture(texts("search.photo"), "search-photo")
