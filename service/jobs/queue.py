@@ -24,6 +24,8 @@ PREPARE, BATCH, MAINTAIN, DELIVER = "prepare", "portion", "maintain", "deliver"
 QUEUE, MAINTENANCE_QUEUE, WEBHOOK_QUEUE = "registry", "registry-house", "registry-webhooks"
 
 MAX_RETRY_DELAY_S = 60
+CONNECTIONS = 7
+"""Connections of a process for the queue. Each of the three kinds of workers listens on one."""
 CONCURRENCY = 2
 WEBHOOK_CONCURRENCY = 4
 SHUTDOWN_GRACE_S = 5.0
@@ -84,7 +86,7 @@ class Queue:
                     "application_name": "identity-registry-jobs",
                 },
                 min_size=1,
-                max_size=5,
+                max_size=CONNECTIONS,
                 timeout=10,
             )
         )

@@ -19,6 +19,7 @@ from tests.server import RunningApi, running_api
 from tests.video import empty, visit, write_y4m
 
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 SIZE = {"width": 1200, "height": 900}
 COLLECTIONS = {"test_candidates_have_pictures_where_the_collection_stores_them": "staff"}

@@ -190,9 +190,10 @@ def suspended(root: Path) -> Iterator[None]:
 
 def test_invalid_bytes_after_a_request_cause_no_exception(api: RunningApi) -> None:
     address = api.client.base_url.host, api.client.base_url.port or 80
+    logged = len(api.log.read_text())  # earlier tests have suspended the database
     for _ in range(20):
         with socket.create_connection(address, timeout=10) as connection, contextlib.suppress(ConnectionError):
             connection.sendall(b"GET /models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n\x00\xff not HTTP\r\n\r\n")
             connection.recv(4096)
     assert api.client.get("/models").status_code == 200
-    assert "Traceback" not in api.log.read_text()
+    assert "Traceback" not in api.log.read_text()[logged:]

@@ -123,7 +123,7 @@ class NetworkCamera:
 
 
 def test_a_lost_camera_is_reached_again(api: RunningApi, collection: str, tmp_path: Path) -> None:
-    camera = NetworkCamera(first_s=3)
+    camera = NetworkCamera(first_s=8)
     output = tmp_path / "events"
     with output.open("wb") as file:
         process = subprocess.Popen(command(api, collection, camera.url), stdout=file, stderr=subprocess.PIPE)
@@ -132,7 +132,7 @@ def test_a_lost_camera_is_reached_again(api: RunningApi, collection: str, tmp_pa
         return [json.loads(line)["event"] for line in output.read_text().splitlines()]
 
     try:
-        wait_for(lambda: kinds().count("identified") == 2, 60)
+        wait_for(lambda: kinds().count("identified") == 2, 100)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     finally:

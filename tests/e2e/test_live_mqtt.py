@@ -67,6 +67,7 @@ def test_events_are_published_for_home_assistant(
     client.loop_start()
     video = write(tmp_path / "short.mp4", [visit(COLLINS, 2), empty(2)])
     events = live(api, collection, video, "--mqtt", broker.url, "--mqtt-topic", "door")
+    wait_for(lambda: any(topic.endswith("/available") for topic, _, _ in received), 20)
     base = next(topic for topic, _, _ in received if topic.startswith("door/")).rsplit("/", 1)[0]
 
     def values(name: str) -> list[str]:

@@ -17,7 +17,7 @@ class Studio:
     """An application that stores what it gets when `release` is set."""
 
     def __init__(self, folder: Path, **limits: int) -> None:
-        self.release = asyncio.Event()
+        self.release, self.started = asyncio.Event(), 0
         self.folder = folder
         routes = [Route("/en/gradio_api/upload", self.upload, methods=["POST"]), Route("/en/", self.page)]
         app = UploadQuota(Starlette(routes=routes), folder, **limits)
@@ -25,6 +25,7 @@ class Studio:
         self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
     async def upload(self, request: Request) -> PlainTextResponse:
+        self.started += 1
         await self.release.wait()
         (self.folder / str(len(list(self.folder.iterdir())))).write_bytes(await request.body())
         return PlainTextResponse("stored")
@@ -52,7 +53,8 @@ async def test_uploads_beyond_the_stored_bytes_are_refused(tmp_path: Path) -> No
 async def test_concurrent_uploads_are_limited(tmp_path: Path, limit: int) -> None:
     studio = Studio(tmp_path, max_concurrent=limit)
     running = [asyncio.ensure_future(studio.send(10)) for _ in range(limit)]
-    await asyncio.sleep(0.1)
+    while studio.started < limit:
+        await asyncio.sleep(0.01)
     assert (await studio.send(10)).status_code == 503
     studio.release.set()
     assert [response.status_code for response in await asyncio.gather(*running)] == [200] * limit
