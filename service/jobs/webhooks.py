@@ -73,8 +73,11 @@ class Webhooks:
         async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             due = await webhooks.due(connection)
         for hook in due:
-            async with self.database.transaction(collection_id=hook.collection_id) as connection:
-                await self._dispatch(connection, hook)
+            try:
+                async with self.database.transaction(collection_id=hook.collection_id) as connection:
+                    await self._dispatch(connection, hook)
+            except Exception as error:  # the other webhooks must not wait for this one
+                log.warning("webhook %s: its events cannot be read: %s", hook.id, str(error).partition("\n")[0])
 
     async def deliver(self, collection_id: str, delivery_id: str) -> None:
         """Sends one event. A task of the queue, which may execute it again after the process was killed.

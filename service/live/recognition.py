@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from identity_registry import Registry
-from identity_registry.errors import CalibrationNotFound, NoFace
+from identity_registry.errors import CalibrationNotFound, NoFace, NotAllowed
 from identity_registry.inputs import DEFAULT_COLLECTION
 from identity_registry.responses.recognition import Candidate, EmbeddedFace
 from service.live.tracks import Box, FaceTracker, Sighting, Track
@@ -103,7 +103,7 @@ class LiveRecognition:
     ) -> None:
         self._registry, self._collection = registry, collection
         self._point, self._top_k = point, top_k
-        self._model_id = registry.read_collection(collection).model_id
+        self._model_id = _model_of(registry, collection)
         self._tracker = FaceTracker(same_person=_same_person_threshold(registry, self._model_id))
         self._recognised: dict[int, Recognised] = {}
 
@@ -170,6 +170,14 @@ class LiveRecognition:
         return [self._recognised.pop(track.number) for track in tracks]
 
 
+def _model_of(registry: Registry, collection: str) -> str:
+    """Returns the model of a collection; the main model of the service if the key may not read collections."""
+    try:
+        return registry.read_collection(collection).model_id
+    except NotAllowed:
+        return next(iter(registry.list_models())).id
+
+
 def _jpeg(pixels: Pixels) -> bytes:
     _, encoded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return encoded.tobytes()
@@ -194,4 +202,4 @@ def _same_person_threshold(registry: Registry, model_id: str) -> float | None:
         points = registry.read_calibration(model_id).calibration.points
     except CalibrationNotFound:
         return None
-    return min((point for point in points), key=lambda point: abs(point.fmr - SAME_PERSON_FMR)).threshold
+    return min(points, key=lambda point: abs(point.fmr - SAME_PERSON_FMR)).threshold

@@ -51,7 +51,7 @@ class WebhookAdministration:
         if self.signer is None:
             raise Conflict("webhooks need the audit trail; set audit.key, the same for all services on this database")
         await self.read_audit.flush()
-        async with in_collection(self.database, collection, "/name") as (connection, current):
+        async with in_collection(self.database, collection, "/name", lock="update") as (connection, current):
             if await webhooks.count(connection, current.id) >= self.maximum:
                 raise Conflict(
                     f"the collection has {self.maximum} webhooks, the maximum (webhooks.max_per_collection); delete one"

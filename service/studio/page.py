@@ -55,14 +55,14 @@ def build(texts: Texts, clients: Clients, collection: str) -> gradio.Blocks:
                 with gradio.Tab(texts(f"{name}.tab"), elem_id=f"tab-{name}") as tab:
                     add(ui, tab)
 
-        def connect(name: str, key: str) -> tuple[object, object, str]:
-            return _connect(texts, clients.get(key), name)
+        def connect(key: str) -> tuple[object, object, str]:
+            return _connect(texts, clients.get(key))
 
         outputs = [chosen, api_key, status]
         gradio.on(
             [page.load, api_key.submit, api_key.blur],
             connect,
-            [chosen, api_key],
+            [api_key],
             outputs,
             api_visibility="private",
             show_progress="hidden",
@@ -70,7 +70,7 @@ def build(texts: Texts, clients: Clients, collection: str) -> gradio.Blocks:
     return page
 
 
-def _connect(texts: Texts, registry: Registry, collection: str) -> tuple[object, object, str]:
+def _connect(texts: Texts, registry: Registry) -> tuple[object, object, str]:
     """Returns the collections, whether the field for an API key is needed, and what is wrong."""
     try:
         names = [found.name for found, _ in zip(registry.list_collections(), range(MAX_CHOICES), strict=False)]

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from identity_registry import Registry
-from identity_registry.errors import NotAllowed, NotFound
+from identity_registry.errors import NotAllowed
 from identity_registry.responses.collections import Collection
 from identity_registry.responses.identities import Identity
 from identity_registry.retries import RetryPolicy
@@ -87,12 +87,3 @@ def name_of(identity: Identity) -> str:
     if identity.label == identity.external_id:
         return identity.label
     return f"{identity.label} ({identity.external_id})"
-
-
-def exists(registry: Registry, collection: str) -> bool:
-    """Returns False if the collection does not exist. Raises RegistryError."""
-    try:
-        registry.read_collection(collection)
-    except NotFound:
-        return False
-    return True

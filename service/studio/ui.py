@@ -24,7 +24,6 @@ class Ui:
 
     Attributes:
         collection, api_key: fields of the page whose values every handler gets.
-        refresh: called with each function that must run when the page opens or the connection changes.
     """
 
     texts: Texts

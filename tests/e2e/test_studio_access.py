@@ -11,8 +11,8 @@ import httpx
 from playwright.sync_api import Browser, expect
 
 from tests.conftest import open_folder
-from tests.e2e.studio import SIZE, WAIT_MS, api, browser, expect_text, upload
-from tests.photos import COLLINS
+from tests.e2e.studio import SIZE, WAIT_MS, api, browser, choose, expect_text, open_tab, upload
+from tests.photos import COLLINS, b64
 from tests.server import RunningApi, free_port, running_api, wait_for
 
 __all__ = ["api", "browser"]  # fixtures
@@ -22,9 +22,7 @@ def test_a_studio_of_its_own_asks_for_the_key_and_acts_with_its_scopes(browser: 
     folder = open_folder()
     with running_api(folder, REGISTRY_SERVER__REQUIRE_KEYS="true") as api:
         environment = os.environ | {"REGISTRY_DATA_DIR": str(folder), "REGISTRY_CONFIG": str(folder / "service.yaml")}
-        command = [sys.executable, "-m", "service", "keys", "create", "--name", "studio", "--scope", "search"]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        key = result.stdout.split()[-1]
+        key = create_key(environment, "search")
         port = free_port()
         command = [sys.executable, "-m", "service", "studio", "--url", str(api.client.base_url), "--port", str(port)]
         with (tmp_path / "studio.log").open("wb") as log:
@@ -41,14 +39,33 @@ def test_a_studio_of_its_own_asks_for_the_key_and_acts_with_its_scopes(browser: 
             upload(page, "#search-photo", COLLINS)
             page.locator("#search-button").click()
             expect_text(page, "#search-candidates", "Nobody is enrolled")
+            person = {"external_id": "collins", "label": "Eileen Collins", "image": b64(COLLINS.read_bytes())}
+            enrolling = create_key(environment, "enrol")
+            api.client.post(
+                "/register", json=person, headers={"authorization": f"Bearer {enrolling}"}
+            ).raise_for_status()
+            page.locator("#search-button").click()
+            expect_text(page, "#search-candidates", "Eileen Collins")
             page.locator("#search-name").get_by_role("textbox").fill("Eileen Collins")
             page.locator("#search-enrol").click()
             expect(page.get_by_text(re.compile("scope"))).to_be_visible(timeout=WAIT_MS)
+            open_tab(page, "Verify")
+            verifying = create_key(environment, "verify")
+            page.locator("#api-key").locator("input").fill(verifying)
+            upload(page, "#verify-first", COLLINS)
+            choose(page, "#verify-person", "collins")
+            page.locator("#verify-button").click()
+            expect_text(page, "#verify-result", "Match · Eileen Collins")
         finally:
             studio.terminate()
             assert studio.wait(30) in (0, -15)
         assert key not in (tmp_path / "studio.log").read_text()
     shutil.rmtree(folder)
+
+
+def create_key(environment: dict[str, str], *scopes: str) -> str:
+    command = [sys.executable, "-m", "service", "keys", "create", *(f"--scope={scope}" for scope in scopes)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 def responds(port: int) -> bool:

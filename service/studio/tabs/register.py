@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio
 
-from identity_registry.errors import InvalidRequest, RegistryError
+from identity_registry.errors import InvalidRequest
 from identity_registry.inputs import FaceChoice
 from identity_registry.responses.recognition import ImageOutcome, RegisterResponse
 from service.studio import outcomes, pictures, samples
@@ -144,10 +144,11 @@ def _alike(session: Session, files: Sequence[str], response: RegisterResponse) -
     for crop, image in zip(faces, response.images, strict=False):
         if image.outlier and crop is not None:
             shown.append((crop, texts("register.outlier", similarity=f"{image.similarity:.2f}")))
+    stored = samples.first_of_each(session, [str(other.identity_id) for other in response.duplicate_candidates])
     shown += [
-        (sample, f"{text_of(other.label)} · {other.score:.2f}")
+        (stored[str(other.identity_id)], f"{text_of(other.label)} · {other.score:.2f}")
         for other in response.duplicate_candidates
-        if (sample := _sample(session, str(other.identity_id))) is not None
+        if str(other.identity_id) in stored
     ]
     return shown if len(shown) > 1 else []
 
@@ -159,10 +160,3 @@ def _is_normal(image: ImageOutcome) -> bool:
 def _crop(file: str, image: ImageOutcome) -> Any:
     pixels = pictures.upright(file) if image.face is not None else None
     return None if pixels is None or image.face is None else pictures.crop(pixels, image.face)
-
-
-def _sample(session: Session, identity_id: str) -> Any:
-    try:
-        return samples.first(session, identity_id)
-    except RegistryError:  # the key may not export
-        return None

@@ -180,9 +180,10 @@ def _table(session: Session, matches: FaceMatches) -> str:
     texts = session.texts
     if not matches.candidates:
         return f"<p>{texts('search.nobody')}</p>"
+    stored = samples.first_of_each(session, [str(candidate.identity_id) for candidate in matches.candidates])
     rows = []
     for candidate in matches.candidates:
-        sample = samples.first(session, str(candidate.identity_id))
+        sample = stored.get(str(candidate.identity_id))
         image = "" if sample is None else f'<img src="{as_data_url(sample)}" alt="" width="56" height="56">'
         word = texts("verify.match") if candidate.match else texts("verify.no_match")
         if candidate.overruled_by_correction:

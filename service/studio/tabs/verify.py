@@ -2,6 +2,8 @@
 
 import gradio
 
+from identity_registry.errors import NotAllowed
+from identity_registry.responses.identities import Identity
 from identity_registry.responses.recognition import Face, VerifyResponse
 from service.studio import pictures, rates, samples
 from service.studio.pictures import text_of
@@ -56,20 +58,31 @@ def verify(
     texts = session.texts
     require(first, texts("verify.no_picture"))
     require(second or person, texts("verify.no_other"))
-    identity = session.find(person) if person and not second else None
+    identity, external_id = _person(session, person if not second else None)
     response = session.registry.verify(
         first,
-        second if identity is None else None,
+        second or None,
         collection=session.collection,
         identity_id=None if identity is None else identity.id,
+        external_id=external_id,
         fmr=Strictness.of(strictness).fmr,
     )
     crops: list[tuple[Pixels | None, str]] = [_crop(first, response.face_a, texts("verify.first"))]
-    if identity is None:
+    if second:
         crops.append(_crop(second, response.face_b, texts("verify.second")))
-    elif (sample := samples.first(session, str(identity.id))) is not None:
-        crops.append((sample, name_of(identity)))
+    elif identity is not None and (stored := samples.of(session, str(identity.id))):
+        crops.append((stored[0], name_of(identity)))
     return decision(session, response), _figures(crops)
+
+
+def _person(session: Session, choice: str | None) -> tuple[Identity | None, str | None]:
+    """Returns the chosen identity, or the typed external id if the key may not read identities."""
+    if not choice:
+        return None, None
+    try:
+        return session.find(choice), None
+    except NotAllowed:
+        return None, choice
 
 
 def decision(session: Session, response: VerifyResponse) -> str:
