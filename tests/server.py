@@ -77,6 +77,20 @@ def running_api(data: Path, *options: str, folder: Path | None = None, **environ
                 process.wait(40)
 
 
+def create_key(folder: Path, *scopes: str) -> str:
+    """Creates an API key for the service with this data folder and returns it."""
+    environment = os.environ | {"REGISTRY_DATA_DIR": str(folder), "REGISTRY_CONFIG": str(folder / "service.yaml")}
+    options = [f"--scope={scope}" for scope in scopes]
+    result = subprocess.run(
+        [sys.executable, "-m", "service", "keys", "create", *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.split()[-1]
+
+
 TOKEN = "the-token-of-the-tests"
 
 

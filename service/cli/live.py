@@ -1,7 +1,6 @@
 """`live`: recognition of the faces of a camera."""
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from service.cli import client_key
 from service.errors import StartupError
 
 if TYPE_CHECKING:
     from service.live.events import Event
 
-KEY_VARIABLE, MQTT_VARIABLE = "API_KEY", "MQTT_URL"
+MQTT_VARIABLE = "MQTT_URL"
 FPS = 10.0
 
 
@@ -73,7 +73,7 @@ def live(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: source.stop())
     publishing = _report(mqtt, source.name, mqtt_topic, mqtt_discovery)
-    with _reported_errors(), publishing as report, Registry(url, _key(key_file)) as registry:
+    with _reported_errors(), publishing as report, Registry(url, client_key.read(key_file)) as registry:
         point = OperatingPoint(fmr=fmr, threshold=min_similarity)
         recognition = LiveRecognition(registry, collection=collection, point=point, top_k=top_k)
         options = LiveOptions(on_unknown == "enrol", window, show_similarity)
@@ -114,7 +114,3 @@ def _report(url: str | None, camera: str, topic: str, discovery: str) -> Iterato
 
 def _print(event: "Event") -> None:
     print(event.line(), flush=True)
-
-
-def _key(file: Path | None) -> str | None:
-    return os.environ.get(KEY_VARIABLE) if file is None else file.read_text().strip()

@@ -1,14 +1,13 @@
 """`studio`: the web interface."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from service.cli import client_key
 from service.errors import StartupError
 
-KEY_VARIABLE = "API_KEY"
 PORT = 7860
 DRAIN_S = 3
 """Time in which running requests may end after a signal to stop. Each page keeps one request open."""
@@ -39,7 +38,7 @@ def studio(
     from service.runtime.setting_sections import is_loopback
     from service.runtime.studio import create_studio
 
-    key = key_file.read_text().strip() if key_file is not None else os.environ.get(KEY_VARIABLE)
+    key = client_key.read(key_file)
     is_local = is_loopback(host)
     if key and not is_local and not share_key:
         raise StartupError(

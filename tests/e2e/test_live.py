@@ -1,6 +1,7 @@
 """Tests of `identity-registry live` with videos and a network camera that shows real photos."""
 
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import open_folder
 from tests.e2e.live import api, collection, command, live, video
-from tests.photos import COLLINS, encoded
-from tests.server import RunningApi, wait_for
+from tests.photos import COLLINS, b64, encoded
+from tests.server import RunningApi, create_key, running_api, wait_for
 from tests.video import FPS, visit, write
 
 __all__ = ["api", "collection", "video"]  # fixtures
@@ -145,3 +147,23 @@ def test_a_lost_camera_is_reached_again(api: RunningApi, collection: str, tmp_pa
     assert found[-1] == "left"
     assert len(camera.connections) >= 2
     assert "secret" not in output.read_text() + errors.decode()
+
+
+def test_a_key_needs_only_the_documented_scopes(tmp_path: Path) -> None:
+    folder, video = open_folder(), write(tmp_path / "short.mp4", [visit(COLLINS, 1)])
+    with running_api(folder, REGISTRY_SERVER__REQUIRE_KEYS="true") as api:
+        person = {"external_id": "collins", "label": "Eileen Collins", "image": b64(COLLINS.read_bytes())}
+        enrolling = {"authorization": f"Bearer {create_key(folder, 'enrol')}"}
+        api.client.post("/register", json=person, headers=enrolling).raise_for_status()
+        key = tmp_path / "key"
+        key.write_text(create_key(folder, "embeddings", "search"))
+        events = live(api, "default", video, "--key-file", str(key))
+        assert "identified" in [event["event"] for event in events]
+        key.write_text(create_key(folder, "search"))
+        refused = subprocess.run(
+            command(api, "default", video, "--key-file", str(key)), capture_output=True, text=True, check=False
+        )
+        assert "not_allowed" in refused.stderr
+        assert refused.stdout == ""
+        assert key.read_text() not in refused.stderr
+    shutil.rmtree(folder)

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from tests.conftest import open_folder
 from tests.e2e.studio import SIZE, WAIT_MS, api, browser, choose, expect_text, open_tab, upload
 from tests.photos import COLLINS, b64
-from tests.server import RunningApi, free_port, running_api, wait_for
+from tests.server import RunningApi, create_key, free_port, running_api, wait_for
 
 __all__ = ["api", "browser"]  # fixtures
 
@@ -22,7 +22,7 @@ def test_a_studio_of_its_own_asks_for_the_key_and_acts_with_its_scopes(browser: 
     folder = open_folder()
     with running_api(folder, REGISTRY_SERVER__REQUIRE_KEYS="true") as api:
         environment = os.environ | {"REGISTRY_DATA_DIR": str(folder), "REGISTRY_CONFIG": str(folder / "service.yaml")}
-        key = create_key(environment, "search")
+        key = create_key(folder, "search")
         port = free_port()
         command = [sys.executable, "-m", "service", "studio", "--url", str(api.client.base_url), "--port", str(port)]
         with (tmp_path / "studio.log").open("wb") as log:
@@ -40,7 +40,7 @@ def test_a_studio_of_its_own_asks_for_the_key_and_acts_with_its_scopes(browser: 
             page.locator("#search-button").click()
             expect_text(page, "#search-candidates", "Nobody is enrolled")
             person = {"external_id": "collins", "label": "Eileen Collins", "image": b64(COLLINS.read_bytes())}
-            enrolling = create_key(environment, "enrol")
+            enrolling = create_key(folder, "enrol")
             api.client.post(
                 "/register", json=person, headers={"authorization": f"Bearer {enrolling}"}
             ).raise_for_status()
@@ -50,7 +50,7 @@ def test_a_studio_of_its_own_asks_for_the_key_and_acts_with_its_scopes(browser: 
             page.locator("#search-enrol").click()
             expect(page.get_by_text(re.compile("scope"))).to_be_visible(timeout=WAIT_MS)
             open_tab(page, "Verify")
-            verifying = create_key(environment, "verify")
+            verifying = create_key(folder, "verify")
             page.locator("#api-key").locator("input").fill(verifying)
             upload(page, "#verify-first", COLLINS)
             choose(page, "#verify-person", "collins")
@@ -61,11 +61,6 @@ def test_a_studio_of_its_own_asks_for_the_key_and_acts_with_its_scopes(browser: 
             assert studio.wait(30) in (0, -15)
         assert key not in (tmp_path / "studio.log").read_text()
     shutil.rmtree(folder)
-
-
-def create_key(environment: dict[str, str], *scopes: str) -> str:
-    command = [sys.executable, "-m", "service", "keys", "create", *(f"--scope={scope}" for scope in scopes)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 def responds(port: int) -> bool:
