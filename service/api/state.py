@@ -33,6 +33,7 @@ from service.recognition.corrections import Corrector
 from service.recognition.decision import DecisionResolver
 from service.recognition.embedding import Embedder
 from service.recognition.enrolment import Enroller
+from service.recognition.gallery_comparison import GalleryComparer
 from service.recognition.identification import Identifier
 from service.recognition.identities import IdentityAdministration
 from service.recognition.models import LoadedBundle, ModelCatalogue
@@ -83,6 +84,7 @@ class AppState:
     max_templates: int
     webhook_limits: WebhookLimits
     max_webhooks: int
+    gallery_comparer: GalleryComparer
     classifier: ClassifierSetup | None = None
 
     @property

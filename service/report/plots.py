@@ -7,8 +7,8 @@ import numpy as np
 
 from service.errors import StartupError
 from service.recognition.decision import DecisionPolicy
+from service.recognition.gallery_scores import BINS, GalleryScores
 from service.recognition.operating_point import Comparisons, OperatingPoint
-from service.report.scores import BINS, GalleryScores
 
 GROWTH = 10
 """Factor of the gallery size for which the report predicts the FPIR."""

@@ -1,15 +1,15 @@
 """Formats the gallery report as Markdown."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from service.errors import RateNotCalibrated
-from service.recognition.decision import Decision, DecisionPolicy
+from service.recognition.decision import DecisionPolicy
+from service.recognition.gallery_comparison import GalleryComparison
+from service.recognition.gallery_scores import BINS, GalleryScores
 from service.recognition.operating_point import Comparisons, OperatingPoint
 from service.report.plots import GROWTH
-from service.report.scores import BINS, GalleryScores
 
 MAXIMUM_ROWS = 200
 NO_OTHER_IDENTITY = -1.0
@@ -17,55 +17,20 @@ NO_OTHER_IDENTITY = -1.0
 FPIRS = (0.1, 0.01, 0.001)
 
 
-@dataclass(frozen=True)
-class Names:
-    """The external id of each identity, the id of each template, and the number of each template's identity."""
-
-    people: list[str]
-    templates: list[str]
-    owners: list[int]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """The collection, its decision and the thresholds of the report.
-
-    Attributes:
-        collection: name of the collection.
-        model_id: the collection's model.
-        size: size of the whole collection.
-        sampled: number of compared templates; smaller than the size for a very large collection.
-        decision: the collection's default decision, or an explicit threshold.
-        duplicate_threshold: lowest score of two identities that are duplicate candidates.
-        outlier_threshold: templates with a lower cosine to their identity are outliers.
-        expected_duplicates: expected number of pairs of templates above `duplicate_threshold` that show different
-            people; None if the calibration does not cover it.
-    """
-
-    collection: str
-    model_id: str
-    size: Comparisons
-    sampled: int
-    decision: Decision
-    duplicate_threshold: float
-    outlier_threshold: float
-    expected_duplicates: float | None
-
-
-def gallery_report(facts: Facts, scores: GalleryScores, policy: DecisionPolicy, names: Names) -> str:
+def gallery_report(comparison: GalleryComparison, policy: DecisionPolicy) -> str:
     """Returns the report."""
-    sample = (
-        "" if facts.sampled == facts.size.templates else f" A random sample of {facts.sampled:,} of them was compared."
-    )
+    size, threshold = comparison.size, comparison.decision.threshold
+    sampled = comparison.compared < size.templates
+    sample = f" A random sample of {comparison.compared:,} of them was compared." if sampled else ""
     return "\n\n".join(
         [
-            f"# Gallery report: {facts.collection}",
-            f"{facts.size.people:,} identities, {facts.size.templates:,} templates of model `{facts.model_id}`.{sample}"
-            f" The decision threshold for an identity with one template is {facts.decision.threshold:.4f}.",
-            _scores(scores),
-            _false_positives(facts, scores, policy),
-            _duplicate_candidates(facts, scores, names),
-            _outliers(facts, scores, names),
+            f"# Gallery report: {comparison.collection}",
+            f"{size.people:,} identities, {size.templates:,} templates of model `{comparison.model_id}`.{sample}"
+            f" The decision threshold for an identity with one template is {threshold:.4f}.",
+            _scores(comparison.scores),
+            _false_positives(comparison, policy),
+            _duplicate_candidates(comparison),
+            _outliers(comparison),
         ]
     ) + "\n"  # fmt: skip
 
@@ -89,16 +54,17 @@ def _scores(scores: GalleryScores) -> str:
     )
 
 
-def _false_positives(facts: Facts, scores: GalleryScores, policy: DecisionPolicy) -> str:
-    fpir = facts.decision.fpir
+def _false_positives(comparison: GalleryComparison, policy: DecisionPolicy) -> str:
+    fpir, scores = comparison.decision.fpir, comparison.scores
+    size, threshold = comparison.size, comparison.decision.threshold
     expected = "unknown, because the calibration does not cover the threshold" if fpir is None else f"{fpir.value:.3g}"
-    larger = Comparisons(facts.size.people * GROWTH, facts.size.templates * GROWTH)
-    rows = [(f"{rate:g}", _threshold(policy, rate, facts.size), _threshold(policy, rate, larger)) for rate in FPIRS]
+    larger = Comparisons(size.people * GROWTH, size.templates * GROWTH)
+    rows = [(f"{rate:g}", _threshold(policy, rate, size), _threshold(policy, rate, larger)) for rate in FPIRS]
     return "\n\n".join(
         [
             "## False positives at this size",
             f"The FPIR by calibration is {expected}. It is the rate at which a search for a person who is not enrolled "
-            f"returns a match. Of this gallery's templates, {scores.fpir_at(facts.decision.threshold):.3g} would match "
+            f"returns a match. Of this gallery's templates, {scores.fpir_at(threshold):.3g} would match "
             "another identity if their own one were not enrolled; people who are enrolled twice raise this share.",
             _table(("FPIR", "threshold at this size", f"threshold at {GROWTH} times the size"), rows),
             "![FPIR against the threshold](fpir.png)",
@@ -113,52 +79,52 @@ def _threshold(policy: DecisionPolicy, fpir: float, size: Comparisons) -> str:
         return "not covered by the calibration"
 
 
-def _duplicate_candidates(facts: Facts, scores: GalleryScores, names: Names) -> str:
-    expected = facts.expected_duplicates
+def _duplicate_candidates(comparison: GalleryComparison) -> str:
+    expected = comparison.expected_duplicates
     chance = "" if expected is None else f" About {expected:.2g} pairs of templates of different people exceed it."
     rows = [
         (
-            names.people[pair.first],
-            names.people[pair.second],
+            comparison.people[pair.first].external_id,
+            comparison.people[pair.second].external_id,
             f"{pair.score:.4f}",
             f"{pair.best_template:.4f}",
             f"{pair.centroids:.4f}",
-            "yes" if pair.score >= facts.duplicate_threshold else "",
+            "yes" if pair.score >= comparison.duplicate_threshold else "",
         )
-        for pair in scores.duplicate_candidates[:MAXIMUM_ROWS]
+        for pair in comparison.scores.duplicate_candidates[:MAXIMUM_ROWS]
     ]
     return "\n\n".join(
         [
             "## Duplicate candidates",
             "The most similar identities: one person enrolled twice, relatives, or people with a high risk of false "
-            f"matches. A pair is a candidate from a score of {facts.duplicate_threshold:.4f} on.{chance}",
+            f"matches. A pair is a candidate from a score of {comparison.duplicate_threshold:.4f} on.{chance}",
             _table(("identity", "identity", "score", "nearest templates", "centroids", "candidate"), rows),
-            _omitted(len(scores.duplicate_candidates)),
+            _omitted(len(comparison.scores.duplicate_candidates)),
         ]
     ).rstrip()
 
 
-def _outliers(facts: Facts, scores: GalleryScores, names: Names) -> str:
+def _outliers(comparison: GalleryComparison) -> str:
     rows = [
         (
-            names.people[names.owners[outlier.template]],
-            f"`{names.templates[outlier.template]}`",
+            comparison.people[comparison.owners[outlier.template]].external_id,
+            f"`{comparison.template_ids[outlier.template]}`",
             f"{outlier.own:.4f}",
-            names.people[outlier.nearest] if outlier.nearest_score > NO_OTHER_IDENTITY else "none",
+            comparison.people[outlier.nearest].external_id if outlier.nearest_score > NO_OTHER_IDENTITY else "none",
             f"{outlier.nearest_score:.4f}" if outlier.nearest_score > NO_OTHER_IDENTITY else "",
             "nearer to the other" if outlier.nearest_score > outlier.own else "",
         )
-        for outlier in scores.outliers[:MAXIMUM_ROWS]
+        for outlier in comparison.scores.outliers[:MAXIMUM_ROWS]
     ]
     return "\n\n".join(
         [
             "## Outliers",
             "Templates with a cosine below "
-            f"{facts.outlier_threshold:.4f} to the centroid of the identity's other templates, or clearly nearer to "
-            "another identity. Both templates of an identity with two are listed, because the report cannot determine "
-            "which of them is wrong.",
+            f"{comparison.outlier_threshold:.4f} to the centroid of the identity's other templates, or clearly nearer "
+            "to another identity. Both templates of an identity with two are listed, because the report cannot "
+            "determine which of them is wrong.",
             _table(("identity", "template", "own score", "nearest other identity", "its score", "remark"), rows),
-            _omitted(len(scores.outliers)),
+            _omitted(len(comparison.scores.outliers)),
         ]
     ).rstrip()
 

@@ -23,6 +23,7 @@ from service.jobs.uploads import UploadLimits, Uploads
 from service.jobs.webhooks import WebhookLimits
 from service.recognition.candidates import ResponseLimits
 from service.recognition.decision import DecisionPolicy, DecisionResolver
+from service.recognition.gallery_comparison import GalleryComparer
 from service.recognition.models import LoadedBundle
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.policies import QualityLimits, QualityMode
@@ -69,11 +70,13 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         background.start(read_audit.run(), "audit of read operations")
         precision = settings.inference.precision
         policies = _policies(manifests, precision, settings.recognition.fmr)
+        resolver = DecisionResolver(policies, settings.recognition.duplicate_fpir)
+        compared = settings.limits.max_compared_templates
         yield AppState(
             database=database,
             owner=owner,
             engine=engine,
-            resolver=DecisionResolver(policies, settings.recognition.duplicate_fpir),
+            resolver=resolver,
             sizes=GallerySizes(),
             bundles=bundles,
             limits=_limits(settings.recognition),
@@ -93,6 +96,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             max_templates=settings.recognition.max_templates,
             webhook_limits=_webhook_limits(settings.webhooks),
             max_webhooks=settings.webhooks.max_per_collection,
+            gallery_comparer=GalleryComparer(database, resolver, compared, read_audit),
             response_limits=ResponseLimits(settings.limits.max_candidates, settings.limits.max_response_bytes),
             classifier=_classifier(settings, manifests),
         )

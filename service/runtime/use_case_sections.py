@@ -167,6 +167,13 @@ class LimitSettings(Strict):
     max_candidates: int = Field(
         2000, ge=1, description="maximum number of candidates of a search: faces of the picture times `top_k`"
     )
+    max_compared_templates: int = Field(
+        5000,
+        ge=2,
+        le=50_000,
+        description="maximum number of templates that a gallery report compares with each other; a larger collection "
+        "is sampled",
+    )
     max_response_bytes: int = Field(
         8 * 1024**2, ge=1024, description="maximum size in bytes of a response, except exports and downloads of jobs"
     )

@@ -82,6 +82,24 @@ def test_health_shows_the_calibration_and_the_effect_of_each_rate(page: Page, ap
     screenshot(page, "health")
 
 
+def test_the_gallery_report_lists_a_person_who_is_enrolled_twice(
+    page: Page, api: RunningApi, collection: str, other_photo: Path
+) -> None:
+    enrol(api, collection, "Eileen Collins", COLLINS)
+    enrol(api, collection, "E. Collins", other_photo)
+    enrol(api, collection, "Grace Hopper", HOPPER)
+    open_tab(page, "Health")
+    page.get_by_role("button", name="Gallery report").click()
+    page.locator("#report-button").click()
+    expect_text(page, "#report", re.compile("3 of 3 templates of 3 people were compared", re.DOTALL))
+    first = page.locator("#report tbody tr").first
+    expect(first).to_contain_text("Eileen Collins")
+    expect(first).to_contain_text("E. Collins")
+    expect(first).to_contain_text("may be one person")
+    expect(page.locator("#report")).to_contain_text("Found: 0.")
+    screenshot(page, "gallery-report")
+
+
 def test_a_picture_without_a_face_gives_a_message(page: Page, collection: str, tmp_path: Path) -> None:
     photo = tmp_path / "grey.png"
     Image.new("RGB", (300, 300), "grey").save(photo)

@@ -11,10 +11,11 @@ from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
-from service.recognition.decision import DecisionPolicy
+from service.recognition.decision import DecisionPolicy, DecisionResolver
+from service.recognition.gallery_comparison import GalleryComparer
+from service.recognition.gallery_scores import Gallery, measure
 from service.recognition.operating_point import OperatingPoint
 from service.report.run import report
-from service.report.scores import Gallery, measure
 from service.runtime.settings import BUNDLES
 from tests.gallery_rows import enrol
 
@@ -87,6 +88,15 @@ async def test_report_covers_one_identity_and_a_model_without_calibration(
     )
     assert "1 identities, 4 templates" in path.read_text()
     assert "unknown, because the calibration does not cover the threshold" in path.read_text()
+
+
+async def test_a_collection_above_the_limit_is_sampled(database: Database, collection: Collection) -> None:
+    vectors = clustered_templates()
+    for number in range(10):
+        await enrol(database, collection, f"person {number:02}", vectors[number])
+    comparer = GalleryComparer(database, DecisionResolver({MANIFEST.model_id: POLICY}), max_templates=15)
+    comparison = await comparer.compare(collection.name)
+    assert (comparison.compared, comparison.size.templates) == (15, 40)
 
 
 def test_measure_compares_every_pair_of_templates() -> None:

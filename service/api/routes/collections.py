@@ -15,7 +15,9 @@ from service.api.schemas.collections import (
     collection_view,
 )
 from service.api.schemas.fields import CollectionName
+from service.api.schemas.gallery_report import GalleryReport, gallery_report_view
 from service.api.state import State
+from service.recognition.operating_point import OperatingPoint
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 IN_BACKGROUND: dict[int | str, dict[str, Any]] = {
@@ -45,6 +47,26 @@ async def read_collection(name: Named, state: State, access: ManageAccess) -> Co
     """Returns the settings, the models and the number of identities with templates of the active model."""
     access.require_collection(name)
     return collection_view(*await state.collections.read(name))
+
+
+@router.get("/{name}/report", summary="Find people enrolled twice and misplaced templates")
+async def read_gallery_report(
+    request: Request,
+    name: Named,
+    state: State,
+    access: ManageAccess,
+    threshold: Annotated[
+        float | None, Query(ge=-1, le=1, description="in place of the threshold of the collection's default rate")
+    ] = None,
+) -> GalleryReport:
+    """Compares the templates of the collection with each other.
+
+    At most `limits.max_compared_templates` are compared, one collection at a time; a larger collection is sampled.
+    `identity-registry gallery report` compares up to 50,000 and draws plots.
+    """
+    access.require_collection(name)
+    requested = OperatingPoint.from_request(threshold=threshold)
+    return gallery_report_view(await state.gallery_comparer.compare(name, requested, access.actor(request)))
 
 
 @router.post("", status_code=201, summary="Create a collection")

@@ -18,6 +18,7 @@ ACTIONS = {
     Action.ERASE: "the identity was erased by a request",
     Action.EXPIRE: "the identity was erased by the service because its retention time had passed",
     Action.EXPORT: "the data of the identity was exported",
+    Action.GALLERY_REPORT: "templates of the collection were compared with each other",
     Action.DELETE_TEMPLATE: "a template of the identity was deleted",
     Action.MERGE: "other identities were merged into the identity",
     Action.SPLIT: "a new identity was created from templates of the identity",

@@ -33,6 +33,7 @@ class Action(StrEnum):
     ERASE = "erase"
     EXPIRE = "expire"
     EXPORT = "export"
+    GALLERY_REPORT = "gallery-report"
     DELETE_TEMPLATE = "delete-template"
     MERGE = "merge"
     SPLIT = "split"

@@ -76,8 +76,11 @@ async def remove(
 
 async def sample(
     connection: AsyncConnection, collection_id: uuid.UUID, model_id: str, limit: int
-) -> Sequence[Row[Any, Any, Any]]:
-    """Returns (id, external_id, embedding) of a random sample of up to `limit` templates, sorted by identity."""
+) -> Sequence[Row[Any, Any, Any, Any, Any]]:
+    """Returns a random sample of up to `limit` templates, sorted by identity.
+
+    The columns are id, identity_id, external_id, label, embedding.
+    """
     chosen = (
         select(template.c.id)
         .where(template.c.collection_id == collection_id, template.c.model_id == model_id)
@@ -85,7 +88,7 @@ async def sample(
         .limit(limit)
     )
     statement = (
-        select(template.c.id, identity.c.external_id, template.c.embedding)
+        select(template.c.id, template.c.identity_id, identity.c.external_id, identity.c.label, template.c.embedding)
         .join(identity, (identity.c.collection_id == collection_id) & (identity.c.id == template.c.identity_id))
         .where(template.c.collection_id == collection_id, template.c.id.in_(chosen))
         .order_by(identity.c.external_id, template.c.created_at, template.c.id)

@@ -1,4 +1,4 @@
-"""The tab that shows the state of the registry: calibration, effect of the rates, jobs, models."""
+"""The tab that shows the state of the registry: calibration, effect of the rates, jobs, models, gallery report."""
 
 import itertools
 
@@ -9,6 +9,7 @@ from identity_registry.responses.models import Calibration, Model
 from service.studio.pictures import text_of
 from service.studio.rates import count_text
 from service.studio.sessions import Session
+from service.studio.tabs import gallery_report
 from service.studio.thumbnails import svg_as_data_url
 from service.studio.ui import Ui
 
@@ -25,6 +26,7 @@ def build(ui: Ui, tab: gradio.Tab) -> None:
         rates = gradio.HTML(elem_id="health-rates")
         curve = gradio.HTML(elem_id="health-curve")
     jobs = gradio.HTML(elem_id="health-jobs")
+    gallery_report.build(ui)
     for event in (tab.select, button.click):
         ui.on(event, read_state, [], [state, rates, curve])
         ui.on(event, read_jobs, [], [jobs])

@@ -9,6 +9,7 @@ from identity_registry.responses.base import Page
 from identity_registry.responses.collections import (
     Collection,
     CollectionDeletion,
+    GalleryReport,
     MissingIdentity,
     ModelMigration,
     ModelMigrationDeletion,
@@ -31,6 +32,18 @@ class Collections:
     def read_collection(self, name: str) -> Request[Collection]:
         """Returns a collection."""
         return Request("GET", path_of("collections", name), Collection.model_validate_json)
+
+    @operation
+    def read_gallery_report(self, name: str, *, threshold: float | None = None) -> Request[GalleryReport]:
+        """Compares the templates of a collection with each other.
+
+        The report lists people who may be enrolled twice, and templates that may belong to another identity.
+
+        Args:
+            threshold: in place of the threshold of the collection's default rate.
+        """
+        path, query = path_of("collections", name, "report"), without_none(threshold=threshold)
+        return Request("GET", path, GalleryReport.model_validate_json, query)
 
     @operation
     def create_collection(

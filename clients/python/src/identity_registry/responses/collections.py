@@ -42,6 +42,68 @@ class CollectionDeletion(Document):
     identities_remaining: int
 
 
+class Person(Document):
+    """An identity of a gallery report."""
+
+    identity_id: uuid.UUID
+    external_id: str
+    label: str
+
+
+class SimilarPair(Document):
+    """Two similar identities. `candidate`: they may be one person, because the score reaches `duplicate_threshold`."""
+
+    first: Person
+    second: Person
+    score: float
+    candidate: bool
+
+
+class Outlier(Document):
+    """A template that is unlike the other templates of its identity.
+
+    Attributes:
+        similarity: cosine to the centroid of the identity's other templates.
+        nearest: the other identity with the nearest centroid.
+        nearest_similarity: cosine to that centroid.
+    """
+
+    person: Person
+    template_id: uuid.UUID
+    similarity: float
+    nearest: Person | None = None
+    nearest_similarity: float | None = None
+
+
+class GalleryReport(Document):
+    """Comparison of the templates of a collection with each other.
+
+    Attributes:
+        compared_templates: smaller than `templates` if a random sample was compared.
+        fpir: false positive identification rate by calibration; None if the calibration does not cover the threshold.
+        measured_fpir: share of the templates that would match another identity if their own one were not enrolled.
+        expected_duplicates: expected number of pairs above `duplicate_threshold` that show different people.
+        duplicate_count: number of pairs of identities above `duplicate_threshold`.
+        duplicates: the most similar pairs, the most similar first.
+        outliers: the most suspicious templates first.
+    """
+
+    model_id: str
+    identities: int
+    templates: int
+    compared_templates: int
+    threshold: float
+    fpir: float | None = None
+    measured_fpir: float
+    duplicate_threshold: float
+    expected_duplicates: float | None = None
+    duplicate_count: int
+    duplicates: list[SimilarPair]
+    outlier_threshold: float
+    outlier_count: int
+    outliers: list[Outlier]
+
+
 class Coverage(Document):
     """Coverage of a collection by its secondary model.
 
