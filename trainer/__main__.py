@@ -1,6 +1,10 @@
 """Trains, measures and packs the models of the identity registry.
 
-A first embedder in four commands:
+A calibrated model from photos of your people, in one command:
+
+identity-trainer run photos/ --name mine
+
+The same in single steps:
 
 1. identity-trainer prepare --photos photos --output crops (detects and aligns the faces of <identity>/<photo>)
 
@@ -31,12 +35,14 @@ from trainer.explore.commands import explore
 from trainer.importing.commands import import_parquet
 from trainer.landmarks.commands import app as landmarks
 from trainer.populate.commands import populate
+from trainer.run.commands import run
 from trainer.shape.commands import app as shape
 from trainer.sweep.commands import sweep
 from trainer.tuning.commands import tune
 
 PROGRAM = "identity-trainer"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Everything in one command": (run,),
     "Data": (import_parquet, embedder.prepare, explore),
     "Embedder": (embedder.train, embedder.export, embedder.calibrate, embedder.evaluate, sweep, tune),
     "Use": (predict, populate),

@@ -45,6 +45,11 @@ def _key(sources: Sequence[Path]) -> str:
     )
 
 
+def source_key(source: Path) -> str:
+    """Returns a key of one file without reading it, for the folder of its content."""
+    return _key([source])
+
+
 def _extract(archive: Path, folder: Path) -> None:
     if not zipfile.is_zipfile(archive):
         raise ConfigError(f"{archive} is neither a folder nor a zip archive")

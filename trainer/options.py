@@ -1,21 +1,38 @@
 """Command-line options that several commands share."""
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-BUNDLE = Path("service/bundles/embedder")
-DETECTOR_BUNDLE = Path("service/bundles/detector")
+from trainer.choices import FinderName, PhotoFace
+
+SHIPPED = Path(str(files("service"))) / "bundles"
+BUNDLE = SHIPPED / "embedder"
+DETECTOR_BUNDLE = SHIPPED / "detector"
 WORK = Path("runs/data")
 
 Identities = Annotated[
     list[Path],
     typer.Option(help="Folder or zip archive of <identity>/<aligned crop>, written by `prepare`; repeatable."),
 ]
-Photos = Annotated[list[Path], typer.Option(help="Folder or zip archive of <identity>/<photo>; repeatable.")]
-Bundle = Annotated[Path, typer.Option(help="Embedder bundle.")]
-DetectorBundle = Annotated[Path, typer.Option(help="Detector bundle.")]
+Photos = Annotated[
+    list[Path],
+    typer.Option(
+        help="Folder or zip archive of <identity>/<photo>, CSV of photo and identity, Parquet, or WebDataset tar; "
+        "repeatable."
+    ),
+]
+SHIPPED_MODEL = "the shipped one"
+Bundle = Annotated[Path, typer.Option(help="Embedder bundle.", show_default=SHIPPED_MODEL)]
+DetectorBundle = Annotated[Path, typer.Option(help="Detector bundle.", show_default=SHIPPED_MODEL)]
+FinderOption = Annotated[FinderName, typer.Option("--finder", help="Face detector.")]
+FaceOption = Annotated[PhotoFace, typer.Option("--face", help="Face to use of a photo with several; only rejects it.")]
+ModelFile = Annotated[
+    Path | None,
+    typer.Option(help="Bundle of yolo (unset: the shipped one), or model file of yunet or mediapipe."),
+]
 Teacher = Annotated[
     Path | None, typer.Option(help="ONNX embedder; required if the configuration distils from a teacher.")
 ]

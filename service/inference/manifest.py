@@ -21,6 +21,18 @@ class PixelScaling(Strict):
     std: float = Field(gt=0)
 
 
+class HeldOut(Strict):
+    """Fractions of the identities that took no part in the training; a hash of the name selects them.
+
+    Attributes:
+        validation: selected the checkpoint.
+        calibration: measured the thresholds.
+    """
+
+    validation: float = Field(ge=0, le=1)
+    calibration: float = Field(ge=0, le=1)
+
+
 class Provenance(Strict):
     """Origin of the weights and the terms of their use."""
 
@@ -114,6 +126,7 @@ class EmbedderManifest(_Manifest):
         "the training data",
     )
     calibration: Calibration | None = None
+    split: HeldOut | None = Field(None, description="null: the identities were listed by name, or are unknown")
     supersedes: list[str] = Field(default_factory=list)
 
     @property

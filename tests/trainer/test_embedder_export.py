@@ -12,12 +12,13 @@ from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from tests.trainer.small_embedder import embed
+from trainer.choices import Format
 from trainer.configuration import ConfigError
 from trainer.embedder import export
 from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.augmentation import centre_tensor
 from trainer.embedder.checkpoints import load_encoder
-from trainer.embedder.formats import Format, require_parity, runner
+from trainer.embedder.formats import require_parity, runner
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
 

@@ -44,6 +44,7 @@ LOSS_KEYS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("adaface", {}, {"concentration": 0.1}),
     ("adaface", {}, {"scale": 16}),
     ("softmax", {}, {"label_smoothing": 0.2}),
+    ("softmax", {}, {"scale": 16}),
     *((name, {}, {"weight": 0.5}) for name in LossesConfig.model_fields),
     ("softmax", {"weight": {"start": 1, "end": 0.5}}, {"weight": {"start": 0.7, "end": 0.5}}),
     ("softmax", {"weight": {"start": 1, "end": 0.5}}, {"weight": {"start": 1, "end": 0.7}}),

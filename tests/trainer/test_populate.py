@@ -68,4 +68,4 @@ def test_populate_reports_an_empty_folder(client: httpx.Client, tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     words = ["populate", "--photos", str(tmp_path / "empty"), "--url", str(client.base_url)]
     result = CliRunner().invoke(app, words)
-    assert "no <identity>/<photo> in" in str(result.exception)
+    assert "no <identity>/<photo> below" in str(result.exception)

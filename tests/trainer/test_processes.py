@@ -33,7 +33,7 @@ def test_two_processes_mine_triplets_in_the_whole_batch(identity_folder: Path, t
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "2 processes" in done.stderr
+    assert "starts with epoch 1 of 2, on cpu, 2 processes" in done.stdout
     both = load_encoder(tmp_path / "run" / "2-two" / "best.ckpt")[0].state_dict()
     crops = load_aligned_crops(identity_folder, None, tmp_path / "cache")
     alone = Run(tmp_path / "alone", EmbedderConfig.model_validate(config), crops)

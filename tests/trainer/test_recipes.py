@@ -70,7 +70,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 TESTED_SEPARATELY = {
     "name", "identities_per_batch", "early_stopping", "keep_best", "monitor", "compile", "deterministic", "pretrained",
-    "mirror_average", "stages", "landmark_channels",
+    "mirror_average", "stages", "landmark_channels", "mode",
 }  # fmt: skip
 """Keys that do not change the weights; other tests check their effects."""
 

@@ -17,6 +17,7 @@ from service.vision.alignment import align_with_margin
 from service.vision.heatmaps import six_points
 from tests.photos import COLLINS, pixels
 from tests.trainer.landmark_channels import VARIANTS, run_config
+from trainer.choices import LandmarkFinderName
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training
 from trainer.embedder.aligned_crops import AlignedCrops, load_aligned_crops
@@ -94,14 +95,12 @@ def eager(encoder: torch.nn.Module, config: EmbedderConfig, crop: np.ndarray, si
 
 def test_missing_landmark_finder_is_rejected(crops: AlignedCrops, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--landmarks-file"):
-        named_landmarks(crops, "dlib", None)
+        named_landmarks(crops, LandmarkFinderName.DLIB, None)
     with pytest.raises(ConfigError, match="contains no shape predictor"):
-        named_landmarks(crops, "dlib", tmp_path / "shape_predictor_68_face_landmarks.dat")
+        named_landmarks(crops, LandmarkFinderName.DLIB, tmp_path / "shape_predictor_68_face_landmarks.dat")
     (tmp_path / "other.dat").write_bytes(b"something else")
     with pytest.raises(ConfigError, match="not a shape predictor"):
         DlibLandmarks(tmp_path / "other.dat")
-    with pytest.raises(ConfigError, match="choose one of"):
-        named_landmarks(crops, "stasm", None)
 
 
 @pytest.mark.parametrize("name", ["dlib", "mediapipe"])
@@ -109,7 +108,10 @@ def test_other_finders_agree_with_the_shipped_detector(name: str, crops: Aligned
     variable = {"dlib": "DLIB_PREDICTOR", "mediapipe": "MEDIAPIPE_MODEL"}[name]
     if variable not in os.environ:
         pytest.skip(f"{variable}= names no model file")
-    shipped, other = served_landmarks(crops), named_landmarks(crops, name, Path(os.environ[variable]))
+    shipped, other = (
+        served_landmarks(crops),
+        named_landmarks(crops, LandmarkFinderName(name), Path(os.environ[variable])),
+    )
     both = (shipped[:, 0, 2] > 0) & (other[:, 0, 2] > 0)
     assert both.mean() > 0.5
     eyes = np.linalg.norm(shipped[both, 0, :2] - shipped[both, 1, :2], axis=1)

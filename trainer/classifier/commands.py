@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, Bundle, DetectorBundle, Identities, Work
+from trainer.options import (
+    BUNDLE,
+    DETECTOR_BUNDLE,
+    WORK,
+    Bundle,
+    DetectorBundle,
+    Device,
+    Identities,
+    Provenance,
+    Work,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="Train and measure a classifier of a closed set of people on an embedder's embeddings."
@@ -57,6 +67,51 @@ def fit(
     figures = {"accuracy": measured.accuracy, f"top_{settings.top_k}": measured.top(settings.top_k)}
     write_classifier(output, name, model_id, fingerprint, division.labels, weights, bias, figures)
     typer.echo(f"{write_report(measured, settings.top_k, output, 'held-out pictures')}: {output / 'report.md'}")
+
+
+@app.command()
+def train(
+    identities: Identities,
+    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = Path(
+        "configs/closed-set.yaml"
+    ),
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Initial weights. Unset: the shipped embedder's for backbone mobilefacenet, else random."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of classifier and embedder; responses carry it.")] = "people-1",
+    provenance: Provenance = Path("configs/provenance-own.yaml"),
+    output: Annotated[Path, typer.Option(help="Run folder; the same command resumes the run.")] = Path(
+        "runs/closed-set"
+    ),
+    device: Device = "auto",
+    work: Work = WORK,
+) -> None:
+    """Train a network that classifies these people, on a part of each person's pictures; measure the other part.
+
+    The log and the report show loss and accuracy of the held-out pictures by epoch; the epoch with the best accuracy
+    is kept. The command writes an embedder bundle and a classifier that the service serves together.
+    """
+    import yaml
+
+    from trainer.archives import unpack
+    from trainer.classifier import closed_set
+    from trainer.classifier.report import write_training_report
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.config import EmbedderConfig
+
+    settings = EmbedderConfig.load(config)
+    closed_set.require_closed_set(settings)
+    if initial is None and settings.backbone == "mobilefacenet":
+        initial = BUNDLE / "model.onnx"
+    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    terms = yaml.safe_load(provenance.read_text())
+    trained = closed_set.train(settings, crops, name, terms, output, work / "cache", initial, device)
+    typer.echo(write_training_report(trained.classifier, trained.centroids, output / "run", output / "report"))
+    typer.echo(
+        f"report: {output / 'report' / 'report.html'}\nServe it:\n  REGISTRY_EMBEDDER__BUNDLE={output / 'bundle'} "
+        f"REGISTRY_CLASSIFIER__BUNDLE={output / 'classifier'} identity-registry serve"
+    )
 
 
 @app.command()

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from trainer import html_report
+from trainer.embedder.training_log import plot_curves, read_curves
 from trainer.plot_style import new_figure, save_figure
 from trainer.tables import table
 
@@ -51,6 +53,31 @@ def write_report(measured: Measurement, top_k: int, folder: Path, pictures: str 
     confusion = f"## Confusion matrix\n\n![confusion matrix](confusion.png)\n\n{caption}"
     parts = ["# Closed-set classifier", f"{summary}.", confusion, f"## Figures by person\n\n{_people(measured)}"]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+    return summary
+
+
+def write_training_report(classifier: Measurement, centroids: Measurement, run: Path, folder: Path) -> str:
+    """Writes `report.html` of a trained classifier; returns a line to print."""
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = read_curves(run)
+    plot_curves(curves, {"accuracy": "accuracy", "top_3": "top-3 rate"}, folder / "training.png")
+    methods = (("classifier", classifier), ("nearest centroid", centroids))
+    rows = [(name, f"{m.accuracy:.4f}", f"{m.top(3):.4f}") for name, m in methods]
+    summary = (
+        f"accuracy {classifier.accuracy:.4f}, top-3 rate {classifier.top(3):.4f}, on {len(classifier.numbers)} "
+        f"held-out pictures of {len(classifier.labels)} people; nearest centroid: {centroids.accuracy:.4f}"
+    )
+    caption = _plot_confusion(classifier, folder / "confusion.png")
+    parts = [
+        "# Closed-set classifier",
+        f"{len(classifier.numbers)} held-out pictures of {len(classifier.labels)} people. The same pictures selected "
+        "the best epoch, so that the rates are slightly too high.",
+        table(("method", "accuracy", "top-3 rate"), rows),
+        "## Training\n\n![loss and accuracy](training.png)",
+        f"## Confusion matrix\n\n![confusion matrix](confusion.png)\n\n{caption}",
+        f"## Figures by person\n\n{_people(classifier)}",
+    ]
+    html_report.write("\n\n".join(parts) + "\n", "Closed-set classifier", folder)
     return summary
 
 

@@ -68,7 +68,7 @@ def load_aligned_crops(
         labelled: False if the people of `identity_folder` are unknown as well.
 
     Raises:
-        ConfigError: There is no picture.
+        ConfigError: There is no picture, or one is not an aligned crop.
     """
     files = [(path, path.parent.name if labelled else UNLABELLED) for path in pictures_below(identity_folder)]
     if labelled:  # pictures directly in the folder are sheets for inspection, not crops
@@ -105,6 +105,9 @@ def _decode_all(files: list[Path], array: Path) -> None:
 
 def _decode(path: Path) -> npt.NDArray[np.uint8]:
     picture = decode(path.read_bytes(), ImageLimits())
-    if picture.shape[:2] == (CROP_SIZE, CROP_SIZE):
-        return picture
-    return np.asarray(cv2.resize(picture, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+    if picture.shape[:2] != (CROP_SIZE, CROP_SIZE):
+        raise ConfigError(
+            f"{path} has {picture.shape[1]} x {picture.shape[0]} pixels and is not an aligned crop of {CROP_SIZE} x "
+            f"{CROP_SIZE}: align the faces of photos with `identity-trainer prepare`, or use `identity-trainer run`"
+        )
+    return picture

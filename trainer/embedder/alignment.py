@@ -1,7 +1,6 @@
 """Aligns the face of a photo."""
 
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import cast
 
 import cv2
@@ -14,17 +13,11 @@ from service.vision.alignment import BOX_MARGIN, TEMPLATE_112, similarity_transf
 from service.vision.filtering import apply
 from service.vision.filters import Filters
 from service.vision.image import ImageLimits, Pixels, decode
+from trainer.choices import CropKind
 from trainer.embedder.aligned_crops import CENTRE_SIZE, CROP_SIZE
 
 NO_FILTERS = Filters()
 Floats = npt.NDArray[np.float32]
-
-
-class CropKind(StrEnum):
-    """The position of the face is defined by five landmarks, as in the service, or by its box alone."""
-
-    LANDMARKS = "landmarks"
-    BOX = "box"
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ def require_not_shorter(bundle: Path, table: Calibration) -> None:
 
 def record(bundle: Path, output: Path, table: Calibration, sample: Sample) -> None:
     """Writes table, DET plot and embedding lengths into `output`, which becomes a copy of the bundle if it differs."""
-    if output.resolve() != bundle.resolve():
-        shutil.copytree(bundle, output, dirs_exist_ok=True)
+    copy_bundle(bundle, output)
     manifest = read_embedder(output)
     det_curve(sample, table, output / PLOT)
     changes = {
@@ -40,6 +39,12 @@ def record(bundle: Path, output: Path, table: Calibration, sample: Sample) -> No
         "files": manifest.files | {PLOT: file_sha256(output / PLOT)},
     }
     write_manifest(output, manifest.model_copy(update=changes))
+
+
+def copy_bundle(bundle: Path, output: Path) -> None:
+    """Makes `output` a copy of the bundle, unless it is the bundle."""
+    if output.resolve() != bundle.resolve():
+        shutil.copytree(bundle, output, dirs_exist_ok=True)
 
 
 def describe_range(table: Calibration, templates: int = 10) -> str:

@@ -16,6 +16,7 @@ from trainer.embedder.backbones.mobilefacenet import load_published
 from trainer.embedder.config import EmbedderConfig
 
 ENCODER = "encoder."
+LOSS = "_loss."
 COLOURS = 3
 MIN_MATCHING = 0.5
 """Fraction of the encoder's parameters; initial weights that match fewer belong to another architecture."""
@@ -68,6 +69,15 @@ def load_initial(encoder: nn.Module, initial: Path) -> None:
             f"{initial} has the weights of another architecture: it matches {fraction:.0%} of the encoder's parameters"
         )
     encoder.load_state_dict(matching, strict=False)
+
+
+def load_loss(loss: nn.Module, checkpoint: Path) -> None:
+    """Loads what the losses have learned, such as the centres of people; losses that the checkpoint lacks stay new."""
+    own = loss.state_dict()
+    states = _read(checkpoint)["state_dict"].items()
+    known = {name.removeprefix(LOSS): value for name, value in states if name.startswith(LOSS)}
+    matching = {name: value for name, value in known.items() if name in own and value.shape == own[name].shape}
+    loss.load_state_dict(matching, strict=False)
 
 
 def _for_channels(weight: Tensor, own: Tensor) -> Tensor:

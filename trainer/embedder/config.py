@@ -1,5 +1,6 @@
 """Settings of an embedder training run."""
 
+import difflib
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,13 +16,18 @@ class SplitConfig(Configuration):
     """Fractions of the identities; the remaining identities train. The part depends on the identity's name alone.
 
     Attributes:
+        by: `identity`, or `picture` for a closed set of people: everybody trains, and `validation` is the fraction of
+            each person's pictures that is held out, by the name of the file.
         validation: Identities that select the best checkpoint.
         calibration: Identities that only measure.
+        held_out: Identities that only measure, in addition to the fraction.
         wrong_labels: Identities that are excluded, since their folders also contain pictures of other people.
     """
 
+    by: Literal["identity", "picture"] = "identity"
     validation: Fraction = 0.05
     calibration: Fraction = 0.10
+    held_out: tuple[str, ...] = ()
     wrong_labels: tuple[str, ...] = ()
 
 
@@ -171,9 +177,11 @@ class EmbedderConfig(Configuration):
         precision: Number format in training: single precision, or mixed precision with bfloat16 or float16, in which
             the weights stay in single precision.
         min_images_per_class: People with fewer pictures are excluded.
-        keep_best: Number of stored checkpoints; the best one is `best.ckpt`.
-        monitor: Selects the best checkpoint on validation people: the true accept rate at FMR 1e-3, or how often the
-            most similar other picture is of the same person.
+        keep_best: Number of stored checkpoints; the best one is `best.ckpt`. 0: no epoch is selected, and the last one
+            is `best.ckpt`.
+        monitor: Any logged metric of the validation people; it selects the best checkpoint. `tar_at_fmr_1e-3` is the
+            true accept rate at FMR 1e-3, `rank_1` how often the most similar other picture is of the same person.
+        mode: `max` if a higher value of `monitor` is better, else `min`.
         split: Fractions of the identities that do not train.
         augmentation: Random changes of the training pictures in every stage without an `augmentation` of its own.
         stages: The stages in the order of training; each one starts with the weights of the stage before it.
@@ -192,11 +200,28 @@ class EmbedderConfig(Configuration):
     compile: bool = True
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     min_images_per_class: int = Field(1, ge=1)
-    keep_best: int = Field(1, ge=1)
-    monitor: Literal["tar_at_fmr_1e-3", "rank_1"] = "tar_at_fmr_1e-3"
+    keep_best: int = Field(1, ge=0)
+    monitor: str = "tar_at_fmr_1e-3"
+    mode: Literal["max", "min"] = "max"
     split: SplitConfig = SplitConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     stages: list[StageConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _monitor_is_logged(self) -> Self:
+        if self.monitor not in (logged := self.metrics):
+            similar = difflib.get_close_matches(self.monitor, logged, 1)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            raise ValueError(f"monitor {self.monitor!r} is not logged in every stage; use {', '.join(logged)}{hint}")
+        return self
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that every stage logs once per epoch."""
+        terms = [{name for name in LossesConfig.model_fields if getattr(stage.losses, name)} for stage in self.stages]
+        losses = ["loss", *(f"loss_{name}" for name in sorted(set.intersection(*terms)))]
+        closed_set = ["accuracy", "top_3", "validation_loss"] if self.split.by == "picture" else []
+        return ["tar_at_fmr_1e-3", "rank_1", *closed_set, *losses]
 
     @property
     def more_channels(self) -> int:

@@ -10,31 +10,30 @@ from rich.progress import track
 from service.inference.bundle import file_sha256
 from service.vision.heatmaps import POINTS
 from trainer.cache import cached_array, content_key
-from trainer.configuration import ConfigError, choice
+from trainer.choices import FinderName, LandmarkFinderName
+from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import AlignedCrops
-from trainer.finders import DetectorLandmarks, DlibLandmarks, Finder, FinderName, LandmarkFinder, MediaPipeLandmarks
+from trainer.finders import DetectorLandmarks, DlibLandmarks, Finder, LandmarkFinder, MediaPipeLandmarks
 
 Floats = npt.NDArray[np.float32]
-DLIB = "dlib"
 
 
-def named_landmarks(crops: AlignedCrops, name: str, file: Path | None) -> Floats:
+def named_landmarks(crops: AlignedCrops, name: LandmarkFinderName, file: Path | None) -> Floats:
     """Returns (N, 6, 3) landmarks in pixels of the crops; confidence 0 if the finder detects no face.
 
     Args:
-        name: `dlib` or one of `FinderName`.
         file: Model file of the finder, where its package contains none.
 
     Raises:
         ConfigError: The finder does not exist or is not installed, or its model file is missing.
     """
-    if name == DLIB:
+    if name is LandmarkFinderName.DLIB:
         if file is None:
             raise ConfigError("dlib needs a shape predictor of 68 points; name it with --landmarks-file")
         if not file.is_file():
             raise ConfigError(f"{file}: no such file; dlib's package contains no shape predictor, download one")
         return _cached_landmarks(crops, f"dlib {file_sha256(file)}", lambda: DlibLandmarks(file))
-    finder = Finder(choice(FinderName, name, "landmarks"), file)
+    finder = Finder(FinderName(name), file)
 
     def open_finder() -> LandmarkFinder:
         if finder.name is FinderName.MEDIAPIPE and file is not None:
@@ -46,7 +45,7 @@ def named_landmarks(crops: AlignedCrops, name: str, file: Path | None) -> Floats
 
 def served_landmarks(crops: AlignedCrops) -> Floats:
     """Returns (N, 6, 3) landmarks of the shipped detector, which the service uses."""
-    return named_landmarks(crops, FinderName.YOLO, None)
+    return named_landmarks(crops, LandmarkFinderName.YOLO, None)
 
 
 def _cached_landmarks(crops: AlignedCrops, finder_key: str, open_finder: Callable[[], LandmarkFinder]) -> Floats:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import UNLABELLED, AlignedCrops
 from trainer.embedder.config import SplitConfig, StageConfig
-from trainer.embedder.split import Part, part_of
+from trainer.embedder.split import Part, part_of, picture_parts
 
 MIN_IMPOSTOR_PAIRS = 100
 """Fewer pairs of validation pictures cannot measure a false match rate of 10 %."""
@@ -53,15 +53,17 @@ class FaceData(lightning.LightningDataModule):
         landmarks: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
-        self._landmarks = landmarks
+        self._landmarks, self._split = landmarks, split
         self.crops, self._teacher, self._stage, self._seed = crops, teacher, stage, seed
         counts = Counter(crops.identities)
         excluded = {name for name, count in counts.items() if name != UNLABELLED and count < min_images_per_class}
-        parts = np.array([Part.LEFT_OUT if name in excluded else part_of(name, split) for name in crops.identities])
+        parts = np.array(picture_parts(crops.identities, crops.files, split))
+        parts[[name in excluded for name in crops.identities]] = Part.LEFT_OUT
         names = sorted(set(counts) - excluded - {UNLABELLED})
         # Training people have the lowest numbers: losses learn a centre for each of them and for no other person.
         names.sort(key=lambda name: part_of(name, split) is not Part.TRAIN)
         numbers = {name: number for number, name in enumerate(names)}
+        self.names = names
         self.people = sum(part_of(name, split) is Part.TRAIN for name in names)
         self.labels = np.array([numbers.get(name, -1) for name in crops.identities])
         self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
@@ -94,7 +96,12 @@ class FaceData(lightning.LightningDataModule):
 
     @property
     def can_validate(self) -> bool:
-        """True if the validation people form genuine pairs and at least 100 impostor pairs."""
+        """True if the validation people form genuine pairs and at least 100 impostor pairs.
+
+        A split by picture needs no pairs: it measures a classifier.
+        """
+        if self._split.by == "picture":
+            return len(self.validation_rows) > 0
         counts = np.bincount(self.labels[self.validation_rows]) if len(self.validation_rows) else np.zeros(1, int)
         total = int(counts.sum())
         return bool((counts > 1).any()) and (total * total - int((counts**2).sum())) / 2 >= MIN_IMPOSTOR_PAIRS

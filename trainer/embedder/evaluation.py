@@ -120,7 +120,7 @@ def evaluate(
     cross = all_pairs(vectors, names)
     people = People(vectors, names, np.zeros((0, vectors.shape[1]), np.float32))
     sizes = (*GALLERY_SIZES, largest_gallery(people))
-    genuine, impostor = _hardest(vectors, names, [photos[row] for row in rows])
+    genuine, impostor = hardest_pairs(vectors, names, [photos[row] for row in rows])
     rates = [rate for rate in RATES if rate * len(cross.impostor) >= MIN_PAIRS_ABOVE]
     points = [point for point in (calibration.points if calibration else []) if point.fmr in RATES]
     return EngineFigures(
@@ -202,7 +202,9 @@ def _listed_pairs(
     return np.array(scores), np.array([line["same"] == "1" for line in lines])
 
 
-def _hardest(embeddings: Floats, names: list[str], photos: list[Path]) -> tuple[list[ScoredPair], list[ScoredPair]]:
+def hardest_pairs(
+    embeddings: Floats, names: list[str], photos: list[Path]
+) -> tuple[list[ScoredPair], list[ScoredPair]]:
     """Returns the genuine pairs with the lowest scores and the impostor pairs with the highest scores."""
     _, labels = np.unique(np.asarray(names), return_inverse=True)
     first, second = np.triu_indices(len(names), 1)

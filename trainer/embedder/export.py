@@ -12,12 +12,13 @@ import torch
 
 from service.inference.bundle import file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
-from service.inference.manifest import EmbedderManifest, PixelScaling, Provenance
+from service.inference.manifest import EmbedderManifest, HeldOut, PixelScaling, Provenance
+from trainer.choices import Format
 from trainer.configuration import ConfigError
 from trainer.embedder.augmentation import encoder_input
 from trainer.embedder.checkpoints import COLOURS, load_encoder
 from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.formats import Floats, Format, as_table, noise, onnx_written, require_parity, write
+from trainer.embedder.formats import Floats, as_table, noise, onnx_written, require_parity, write
 from trainer.onnx_graph import write_graph
 
 Pictures = npt.NDArray[np.uint8]
@@ -29,6 +30,13 @@ def _crops(pictures: Pictures | None, landmarks: Floats | None, config: Embedder
         return noise(config.input_size, COLOURS + config.more_channels)
     points = None if landmarks is None else torch.from_numpy(landmarks)
     return encoder_input(torch.from_numpy(np.array(pictures)), points, config).numpy()
+
+
+def _split(config: EmbedderConfig) -> HeldOut | None:
+    split = config.split
+    if split.held_out or split.wrong_labels:  # names of people do not belong into a bundle
+        return None
+    return HeldOut(validation=split.validation, calibration=split.calibration)
 
 
 def export(
@@ -82,6 +90,7 @@ def export(
         embedding_dim=config.embedding_dim,
         metric="cosine",
         mirror_average=config.mirror_average,
+        split=_split(config),
         provenance=Provenance(
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             config_sha256=hashlib.sha256(

@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from service.inference.graph import RuntimeOptions, open_graph
+from trainer.choices import Format
 from trainer.embedder import litert
 from trainer.embedder.aligned_crops import CENTRE_SIZE
 from trainer.tables import table
@@ -24,16 +24,6 @@ PARITY, PARITY_INT8 = 0.9999, 0.8
 """Lowest accepted cosine to the PyTorch model. The loss of int8 depends on the model; `formats.md` reports it."""
 CALLS = 30
 ONE_THREAD = RuntimeOptions(backend="openvino", threads=1)
-
-
-class Format(StrEnum):
-    """Further formats of an export."""
-
-    TORCHSCRIPT = "torchscript"
-    TORCH_EXPORT = "torch-export"
-    OPENVINO = "openvino"
-    LITERT = "litert"
-    LITERT_INT8 = "litert-int8"
 
 
 FILES = {

@@ -96,8 +96,10 @@ class SoftmaxTerm(LossTerm):
 
     Attributes:
         label_smoothing: Fraction of the target probability that is distributed evenly over all training people.
+        scale: Length to which embeddings are normalised before the classifier. Unset: they are not normalised.
     """
 
+    scale: float | None = Field(None, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 

@@ -51,15 +51,21 @@ class TripletLoss(nn.Module):
 
 
 class SoftmaxLoss(nn.Module):
-    """Cross-entropy of a linear classifier on embeddings that are not normalised."""
+    """Cross-entropy of a linear classifier.
 
-    def __init__(self, people: int, embedding_dim: int, label_smoothing: float) -> None:
+    Args:
+        scale: Length to which embeddings are normalised; None: they are not normalised.
+    """
+
+    def __init__(self, people: int, embedding_dim: int, label_smoothing: float, scale: float | None = None) -> None:
         super().__init__()
         self.classifier = nn.Linear(embedding_dim, people)
+        self.scale = scale
         self._smoothing = label_smoothing
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.classifier(embeddings), labels, label_smoothing=self._smoothing)
+        scaled = embeddings if self.scale is None else self.scale * F.normalize(embeddings)
+        return F.cross_entropy(self.classifier(scaled), labels, label_smoothing=self._smoothing)
 
 
 class AdaFaceLoss(nn.Module):
@@ -80,7 +86,7 @@ class AdaFaceLoss(nn.Module):
     def __init__(self, people: int, embedding_dim: int, margin: float, concentration: float, scale: float) -> None:
         super().__init__()
         self.centres = nn.Parameter(F.normalize(torch.randn(people, embedding_dim)))
-        self._margin, self._concentration, self._scale = margin, concentration, scale
+        self._margin, self._concentration, self.scale = margin, concentration, scale
         self.register_buffer("length_mean", torch.tensor(20.0))
         self.register_buffer("length_std", torch.tensor(100.0))
 
@@ -95,7 +101,7 @@ class AdaFaceLoss(nn.Module):
         angles = torch.acos(cosines.gather(1, labels[:, None])).squeeze(1)
         moved = (angles - self._margin * quality).clamp(self.COSINE_LIMIT, torch.pi - self.COSINE_LIMIT)
         right = torch.cos(moved) - self._margin * (1 + quality)
-        return F.cross_entropy(self._scale * cosines.scatter(1, labels[:, None], right[:, None]), labels)
+        return F.cross_entropy(self.scale * cosines.scatter(1, labels[:, None], right[:, None]), labels)
 
 
 class StageLoss(nn.Module):
@@ -126,7 +132,7 @@ class StageLoss(nn.Module):
                 people, embedding_dim, adaface.margin, adaface.concentration, adaface.scale
             )
         if (softmax := losses.softmax) is not None:
-            self.terms["softmax"] = SoftmaxLoss(people, embedding_dim, softmax.label_smoothing)
+            self.terms["softmax"] = SoftmaxLoss(people, embedding_dim, softmax.label_smoothing, softmax.scale)
 
     def forward(
         self, student: Tensor, teacher: Tensor | None, labels: Tensor, progress: float = 0.0

@@ -1,5 +1,6 @@
 """The Lightning module: trains and validates one stage of a run."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,11 +8,12 @@ from typing import Any, cast
 import lightning
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from trainer.embedder.augmentation import Augmentation, encoder_input
 from trainer.embedder.backbones import build_encoder, channels_last, freeze_batch_norms, freeze_but
+from trainer.embedder.classification import LinearClassifier, classifier_of
 from trainer.embedder.config import EmbedderConfig, StageConfig
 from trainer.embedder.data import Batch, epoch_seed
 from trainer.embedder.losses import StageLoss
@@ -19,6 +21,8 @@ from trainer.embedder.optimisation import build_optimizer, build_schedule
 from trainer.embedder.scores import all_pairs, top_k_rate
 
 VALIDATION_FMR = 1e-3
+log = logging.getLogger(__name__)
+TOP = 3
 
 
 class EmbedderModule(lightning.LightningModule):
@@ -58,6 +62,10 @@ class EmbedderModule(lightning.LightningModule):
         self._validation: list[tuple[Tensor, Tensor]] = []
         self._freeze()
 
+    @property
+    def loss(self) -> StageLoss:
+        return self._loss
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps (N, channels, size, size) normalised pictures to (N, D) embeddings, not normalised."""
         return cast("Tensor", self.encoder(pixels))
@@ -68,7 +76,7 @@ class EmbedderModule(lightning.LightningModule):
         if not self._config.compile:
             return
         if shutil.which("g++") is None:
-            rank_zero_info("torch.compile needs g++, which is not installed; training continues without it, slower")
+            _warn("torch.compile needs g++, which is not installed; training continues without it, slower")
             return
         self._embed = [torch.compile(self.encoder)]
 
@@ -110,22 +118,33 @@ class EmbedderModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         embeddings = self.encoder(encoder_input(batch.crops, batch.landmarks, self._config)).float()
-        self._validation.append((F.normalize(embeddings).cpu(), batch.labels.cpu()))
+        self._validation.append((embeddings.cpu(), batch.labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        embeddings = torch.cat([embeddings for embeddings, _ in self._validation]).numpy()
-        labels = torch.cat([labels for _, labels in self._validation]).numpy()
+        raw, labels = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
+        self._log_pairs(F.normalize(raw).numpy(), labels.tolist())
+        if (
+            self._config.split.by == "picture"
+            and (classifier := classifier_of(dict(self._loss.terms.items()))) is not None
+        ):
+            self._log_classification(classifier, raw, labels)
+
+    def _log_pairs(self, embeddings: Any, labels: list[int]) -> None:
         scores = all_pairs(embeddings, [str(label) for label in labels])
+        if not len(scores.genuine):  # a closed set whose people have one validation picture each
+            return
         # With few people FMR 1e-3 is not measurable; the lowest measurable rate then selects the checkpoint.
         rate = scores.true_accept_rate(scores.threshold_at(scores.measurable_fmr(VALIDATION_FMR)))
-        rank_1 = top_k_rate(embeddings, labels.tolist(), 1)
         self.log("tar_at_fmr_1e-3", rate, prog_bar=True)
-        self.log("rank_1", rank_1)
-        self.print(
-            f"{self.stage.name}: epoch {self.current_epoch + 1}, validation people: TAR {rate:.4f} at FMR 1e-3, "
-            f"rank 1 {rank_1:.4f}"
-        )
+        self.log("rank_1", top_k_rate(embeddings, labels, 1))
+
+    def _log_classification(self, classifier: LinearClassifier, embeddings: Tensor, labels: Tensor) -> None:
+        logits = classifier.logits(embeddings.to(classifier.weights.device)).cpu()
+        ranked = logits.topk(min(TOP, logits.shape[1])).indices
+        self.log("validation_loss", F.cross_entropy(logits, labels), prog_bar=True)
+        self.log("accuracy", (ranked[:, 0] == labels).float().mean(), prog_bar=True)
+        self.log(f"top_{TOP}", (ranked == labels[:, None]).any(1).float().mean())
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.stage, self.parameters())
@@ -133,3 +152,8 @@ class EmbedderModule(lightning.LightningModule):
         # number of the epoch.
         schedule = build_schedule(self.stage, optimizer, self._steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@rank_zero_only
+def _warn(message: str) -> None:
+    log.warning(message)

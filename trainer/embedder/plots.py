@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from service.inference.calibration import Calibration
 from trainer.embedder.calibration import Sample
@@ -17,8 +17,8 @@ from trainer.plot_style import Axes, new_figure, new_row, save_figure
 
 CURVE_POINTS = 200
 MIN_PAIRS_ABOVE = 10
-THUMBNAIL = 112
-TEXT_HEIGHT = 16
+THUMBNAIL, GAP = 140, 16
+CAPTION_HEIGHT, CAPTION_SIZE = 26, 17
 
 
 def det_curve(sample: Sample, calibration: Calibration, path: Path) -> None:
@@ -62,6 +62,15 @@ def verification(cross: PairScores, path: Path) -> None:
     save_figure(figure, path)
 
 
+def before_and_after(before: PairScores, after: PairScores, path: Path) -> None:
+    """Draws the DET curves of two embedders on the same pictures."""
+    figure, axes = new_figure()
+    for scores, label in ((before, "before training"), (after, "after training")):
+        _draw_det(axes, scores, label)
+    axes.legend()
+    save_figure(figure, path)
+
+
 def cumulative_match(ranks: npt.NDArray[np.intp], people: int, path: Path, longest: int = 20) -> None:
     """Draws the CMC curve: the fraction of searches with the right person among the first k."""
     figure, axes = new_figure()
@@ -92,24 +101,35 @@ def group_rates(groups: Sequence[Group], fmr: float, path: Path) -> None:
     save_figure(figure, path)
 
 
-def pair_grid(pairs: Sequence[tuple[Path, Path, float]], path: Path, columns: int = 6) -> None:
-    """Draws pairs of photos side by side, with their scores."""
+def pair_grid(pairs: Sequence[tuple[Path, Path, float]], path: Path, columns: int = 4) -> None:
+    """Draws pairs of photos side by side, with their scores and the names of their folders."""
+    columns = max(1, min(columns, len(pairs)))
     rows = -(-len(pairs) // columns)
-    sheet = Image.new("RGB", (columns * (2 * THUMBNAIL + TEXT_HEIGHT), rows * (THUMBNAIL + TEXT_HEIGHT)), "white")
-    draw = ImageDraw.Draw(sheet)
+    width, height = 2 * THUMBNAIL + GAP, THUMBNAIL + CAPTION_HEIGHT
+    grid = Image.new("RGB", (columns * width, max(rows, 1) * height), "white")
+    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(CAPTION_SIZE)
     for index, (first, second, score) in enumerate(pairs):
-        left = index % columns * (2 * THUMBNAIL + TEXT_HEIGHT)
-        top = index // columns * (THUMBNAIL + TEXT_HEIGHT)
+        left, top = index % columns * width, index // columns * height
         for number, photo in enumerate((first, second)):
             with Image.open(photo) as picture:
-                sheet.paste(picture.convert("RGB").resize((THUMBNAIL, THUMBNAIL)), (left + number * THUMBNAIL, top))
-        draw.text((left + 2, top + THUMBNAIL + 2), f"{score:.3f}", fill="black")
-    sheet.save(path)
+                grid.paste(picture.convert("RGB").resize((THUMBNAIL, THUMBNAIL)), (left + number * THUMBNAIL, top))
+        names = dict.fromkeys((first.parent.name, second.parent.name))
+        caption = f"{score:.3f}  {' / '.join(names)}"
+        while draw.textlength(caption, font) > 2 * THUMBNAIL and len(caption) > 1:
+            caption = f"{caption[:-2]}…"
+        draw.text((left + 2, top + THUMBNAIL + 2), caption, fill="black", font=font)
+    grid.save(path)
 
 
-def _draw_det(axes: Axes, pairs: PairScores) -> None:
+def _draw_det(axes: Axes, pairs: PairScores, label: str | None = None) -> None:
+    """Draws a DET curve. Rates of no missed pair are drawn at half a pair, since a logarithmic axis has no zero."""
     fmr, tar = _operating_curve(pairs)
-    axes.plot(fmr, 1 - tar)
+    smallest = 0.5 / len(pairs.genuine)
+    [line] = axes.plot(fmr, np.maximum(1 - tar, smallest), label=label)
+    perfect = tar == 1
+    if perfect.any():
+        axes.plot(fmr[perfect], np.full(perfect.sum(), smallest), "v", color=line.get_color(), markersize=3)
+        axes.annotate("triangles: no pair missed", (0.02, 0.02), xycoords="axes fraction", fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="false match rate", ylabel="false non-match rate", title="DET")
 
 

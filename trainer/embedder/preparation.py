@@ -116,7 +116,8 @@ class _Results:
 
     def _key(self, source: Source) -> str:
         if source.photo not in self._photo_keys:
-            self._photo_keys[source.photo] = content_key(source.photo)
+            # A link to a missing file has no content; the attempt to read the photo reports it.
+            self._photo_keys[source.photo] = content_key(source.photo) if source.photo.is_file() else "missing"
         return f"{self._photo_keys[source.photo]} {source.target.parent.name}/{source.target.name} {source.box or ''}"
 
 
@@ -147,7 +148,7 @@ def _write_crop(source: Source, recipe: Recipe) -> str:
     assert _finder is not None
     try:
         crop = align_face(source.photo.read_bytes(), _finder, recipe, source.box)
-    except (RegistryError, ValueError) as error:
+    except (RegistryError, ValueError, OSError) as error:
         source.target.unlink(missing_ok=True)  # an earlier recipe may have written one
         return str(error) or type(error).__name__
     with atomic_file(source.target) as unfinished:

@@ -1,9 +1,17 @@
 """Assigns each identity to training, validation or calibration."""
 
 import hashlib
+import itertools
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from pathlib import Path
 
-from trainer.embedder.config import SplitConfig
+from service.inference.manifest import EmbedderManifest
+from trainer.configuration import ConfigError
+from trainer.embedder.config import EmbedderConfig, SplitConfig
+
+EVERYBODY = SplitConfig(validation=0.0, calibration=1.0)
+"""The split of a measurement on people who are not in the training data."""
 
 
 class Part(StrEnum):
@@ -23,9 +31,59 @@ def part_of(identity: str, split: SplitConfig) -> Part:
         return Part.TRAIN
     if identity in split.wrong_labels:
         return Part.LEFT_OUT
-    position = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
+    if split.by == "picture":
+        return Part.TRAIN
+    if identity in split.held_out:
+        return Part.CALIBRATION
+    position = _position(identity)
     if position < split.validation:
         return Part.VALIDATION
     if position < split.validation + split.calibration:
         return Part.CALIBRATION
     return Part.TRAIN
+
+
+def picture_parts(identities: Sequence[str], files: Sequence[Path], split: SplitConfig) -> list[Part]:
+    """Returns the part of each picture. A split by picture trains with at least one picture of each person."""
+    parts = [part_of(name, split) for name in identities]
+    if split.by == "identity":
+        return parts
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(identities):
+        if name and parts[row] is Part.TRAIN:
+            rows_of.setdefault(name, []).append(row)
+    for rows in rows_of.values():
+        rows.sort(key=lambda row: _position(files[row].name))
+        held_out = min(max(1, round(split.validation * len(rows))), len(rows) - 1) if split.validation else 0
+        for row in rows[:held_out]:
+            parts[row] = Part.VALIDATION
+    return parts
+
+
+def fitted_split(identities: Iterable[str], validation: int, calibration: int) -> SplitConfig:
+    """Returns the fractions with which exactly these numbers of the identities are held out."""
+    positions = sorted(_position(name) for name in identities)
+    edges = [0.0, *((low + high) / 2 for low, high in itertools.pairwise(positions)), 1.0]
+    first, last = edges[validation], edges[min(validation + calibration, len(edges) - 1)]
+    return SplitConfig(validation=first, calibration=last - first)
+
+
+def recorded_split(manifest: EmbedderManifest, config: Path | None) -> SplitConfig:
+    """Returns the split of the training: that of the file, or the one that the manifest records.
+
+    Raises:
+        ConfigError: There is no file, and the manifest records no split.
+    """
+    if config is not None:
+        return EmbedderConfig.load(config).split
+    if manifest.split is None:
+        raise ConfigError(
+            f"the bundle of {manifest.model_id} does not record which people were held out of its training: name the "
+            "YAML file that trained it with --config, or measure people who are not in the training data: --everybody"
+        )
+    return SplitConfig(validation=manifest.split.validation, calibration=manifest.split.calibration)
+
+
+def _position(identity: str) -> float:
+    """Returns a number from 0 to 1 that depends on the name alone."""
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64

@@ -1,7 +1,9 @@
 """Trains an embedder stage by stage with Lightning: usually distillation, then batch-hard triplets."""
 
+import itertools
 import json
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +12,17 @@ from typing import Any, Literal
 import lightning
 import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from service.inference.bundle import file_sha256
 from trainer.cache import atomic_file, content_key
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import AlignedCrops
-from trainer.embedder.checkpoints import load_initial
+from trainer.embedder.callbacks import LAST, quiet_lightning, stage_callbacks, stage_folder
+from trainer.embedder.checkpoints import load_initial, load_loss
 from trainer.embedder.config import EmbedderConfig, StageConfig
 from trainer.embedder.crop_landmarks import served_landmarks
 from trainer.embedder.data import FaceData
@@ -35,6 +32,7 @@ from trainer.embedder.teacher import teacher_embeddings
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 BEST = "best.ckpt"
 LOG_EVERY_STEPS = 10
+SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,7 @@ def train(
     if config.landmark_channels is not None and landmarks is None:
         landmarks = served_landmarks(crops)
     _require_same_run(output, config, crops, teacher, initial, landmarks)
+    quiet_lightning()
     targets = None if teacher is None else teacher_embeddings(teacher, crops, cache)
     run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)
     best = initial
@@ -130,7 +129,7 @@ def _require_same_run(
 
 def _train_stage(run: _Run, index: int, initial: Path | None) -> Path:
     config, stage = run.config, run.config.stages[index]
-    folder = run.output / f"{index + 1}-{stage.name}"
+    folder = stage_folder(run.output, config, index)
     if (folder / "finished.json").exists():
         return folder / BEST
     if stage.batch_size % run.processes:
@@ -146,41 +145,26 @@ def _train_stage(run: _Run, index: int, initial: Path | None) -> Path:
     module = EmbedderModule(config, index, data.people, steps, None if run.targets is None else run.targets.shape[1])
     if initial is not None:
         load_initial(module.encoder, initial)
+    if initial is not None and index > 0:
+        load_loss(module.loss, initial)
     if stage.early_stopping and not data.can_validate:
         raise ConfigError(f"stage {stage.name!r}: early_stopping needs validation people; raise split.validation")
-    monitor = config.monitor if data.can_validate else None
-    checkpoints = _checkpoints(folder, config, monitor)
-    trainer = _lightning_trainer(run, stage, folder, [checkpoints, *_callbacks(stage, monitor), *run.callbacks])
-    last = folder / "last.ckpt"
-    trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    monitor = config.monitor if data.can_validate and config.keep_best else None
+    checkpoints, callbacks = stage_callbacks(config, index, run.output, monitor)
+    trainer = _lightning_trainer(run, stage, folder, [*callbacks, *run.callbacks], data)
+    last = folder / LAST
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    except SIGTERMException:
+        raise SystemExit(SIGTERM_STATUS) from None  # Lightning's exception has the status of a success
     _finish(folder, checkpoints, config.monitor)
     trainer.strategy.barrier()
     return folder / BEST
 
 
-def _checkpoints(folder: Path, config: EmbedderConfig, monitor: str | None) -> ModelCheckpoint:
-    """Stores the best checkpoints by `monitor`, or the last one if there are no validation people."""
-    return ModelCheckpoint(
-        folder,
-        filename="{epoch:03d}-{" + monitor + ":.4f}" if monitor else "last-epoch",
-        monitor=monitor,
-        mode="max",
-        save_top_k=config.keep_best if monitor else 1,
-        save_last=True,
-        enable_version_counter=False,
-    )
-
-
-def _callbacks(stage: StageConfig, monitor: str | None) -> list[Callback]:
-    callbacks: list[Callback] = [LearningRateMonitor(), RichProgressBar()]
-    if stage.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=stage.ema))
-    if stage.early_stopping is not None and monitor is not None:
-        callbacks.append(EarlyStopping(monitor, patience=stage.early_stopping, mode="max"))
-    return callbacks
-
-
-def _lightning_trainer(run: _Run, stage: StageConfig, folder: Path, callbacks: list[Callback]) -> lightning.Trainer:
+def _lightning_trainer(
+    run: _Run, stage: StageConfig, folder: Path, callbacks: list[Callback], data: FaceData
+) -> lightning.Trainer:
     strategy: Literal["auto", "ddp"] = "ddp" if run.processes > 1 else "auto"
     try:
         return lightning.Trainer(
@@ -194,14 +178,15 @@ def _lightning_trainer(run: _Run, stage: StageConfig, folder: Path, callbacks: l
             accumulate_grad_batches=stage.accumulate,
             default_root_dir=folder,
             logger=[
-                CSVLogger(folder, name="", version="csv"),
+                CSVLogger(folder, name="", version=_log_version(folder)),
                 TensorBoardLogger(folder, name="", version="tensorboard"),
             ],
             callbacks=callbacks,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # FaceData yields each process's part of each batch
-            limit_val_batches=1.0 if _validates(callbacks) else 0,
-            log_every_n_steps=LOG_EVERY_STEPS,
+            limit_val_batches=None if data.can_validate else 0,
+            log_every_n_steps=max(1, min(LOG_EVERY_STEPS, data.steps_per_epoch)),
+            enable_model_summary=False,
         )
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
@@ -209,8 +194,11 @@ def _lightning_trainer(run: _Run, stage: StageConfig, folder: Path, callbacks: l
         ) from None
 
 
-def _validates(callbacks: list[Callback]) -> bool:
-    return any(isinstance(callback, ModelCheckpoint) and callback.monitor for callback in callbacks)
+def _log_version(folder: Path) -> str:
+    """Returns a new name for the folder of metrics, since the logger would delete those before an interruption."""
+    numbers = itertools.count(2)
+    names = itertools.chain(["csv"], (f"csv-{number}" for number in numbers))
+    return next(name for name in names if not (folder / name).exists())
 
 
 @rank_zero_only

@@ -1,15 +1,13 @@
 """Writes the exploration report as Markdown, and as one HTML file that contains its pictures."""
 
-import base64
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from markdown_it import MarkdownIt
 
+from trainer import html_report
 from trainer.explore.label_errors import DuplicateIdentity, SuspectedError
 from trainer.explore.statistics import PictureStatistics, channel_statistics, duplicates
 from trainer.pictures import read_picture
@@ -21,7 +19,6 @@ MAX_TILES, MAX_ROWS = 48, 30
 ENDS = 8
 """Number of people with most and with fewest pictures that the report lists."""
 TITLE = "Data set report"
-STYLE = "body{font:15px sans-serif;max-width:60em;margin:2em auto}img{max-width:100%}td,th{padding:.2em .8em}"
 
 
 @dataclass
@@ -60,9 +57,7 @@ def write_report(
         parts += [_label_errors(findings, output), _duplicate_identities(findings)]
     if unreadable:
         parts.append("## Unreadable files\n\n" + "\n".join(f"- `{path}`" for path in unreadable[:MAX_ROWS]))
-    text = "\n\n".join(parts) + "\n"
-    (output / "report.md").write_text(text)
-    (output / "report.html").write_text(_html(text, output))
+    html_report.write("\n\n".join(parts) + "\n", TITLE, output)
 
 
 def _numbers(pictures: Sequence[PictureStatistics], unreadable: Sequence[Path], fewest: int) -> str:
@@ -154,15 +149,3 @@ def _duplicate_identities(findings: LabelFindings) -> str:
 
 def _write_sheet(paths: Sequence[Path], file: Path) -> None:
     save(sheet([picture for path in paths if (picture := read_picture(path)) is not None], size=128), file)
-
-
-def _html(text: str, folder: Path) -> str:
-    body = MarkdownIt("commonmark").enable("table").render(text)
-
-    def inline(match: re.Match[str]) -> str:
-        file = folder / match.group(1)
-        kind = "jpeg" if file.suffix == ".jpg" else "png"
-        return f'src="data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"'
-
-    body = re.sub(r'src="([^":]+)"', inline, body)
-    return f"<!doctype html><meta charset=utf-8><title>{TITLE}</title><style>{STYLE}</style>{body}"

@@ -4,7 +4,7 @@ from trainer.finders.dlib import DlibLandmarks
 from trainer.finders.landmarks import DetectorLandmarks, LandmarkFinder, MediaPipeLandmarks
 from trainer.finders.mediapipe import MediaPipe
 from trainer.finders.mtcnn import Mtcnn
-from trainer.finders.names import Finder, FinderName
+from trainer.finders.names import Finder
 from trainer.finders.ultralytics import UltralyticsCheckpoint
 from trainer.finders.yunet import YUNET_MIN_SCORE, YuNet
 
@@ -13,7 +13,6 @@ __all__ = [
     "DetectorLandmarks",
     "DlibLandmarks",
     "Finder",
-    "FinderName",
     "LandmarkFinder",
     "MediaPipe",
     "MediaPipeLandmarks",

@@ -1,7 +1,6 @@
 """Selects a face detector by its name."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,20 +8,13 @@ from service.inference.bundle import MANIFEST, file_sha256
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions
+from trainer.choices import FinderName
 from trainer.configuration import ConfigError
 from trainer.finders.mediapipe import MediaPipe
 from trainer.finders.mtcnn import Mtcnn
 from trainer.finders.yunet import YUNET_MIN_SCORE, YuNet
 
 SHIPPED_BUNDLE = Path(str(files("service"))) / "bundles" / "detector"
-
-
-class FinderName(StrEnum):
-    YOLO = "yolo"
-    """A detector bundle; the shipped one by default."""
-    YUNET = "yunet"
-    MTCNN = "mtcnn"
-    MEDIAPIPE = "mediapipe"
 
 
 @dataclass(frozen=True)

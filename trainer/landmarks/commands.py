@@ -67,7 +67,7 @@ def train(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint that `landmarks train` wrote.")],
-    bundle: Annotated[Path, typer.Option(help="Detector bundle to which the refiner is added.")] = DETECTOR_BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="Detector bundle to which the refiner is added; it is changed.")],
     config: Config = CONFIG,
 ) -> None:
     """Add a trained refiner to a detector bundle, or replace the refiner of the bundle."""

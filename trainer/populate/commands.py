@@ -32,15 +32,13 @@ def populate(
 
     from identity_registry import Registry, RetryPolicy
     from identity_registry.errors import Unavailable
-    from trainer.archives import unpack
     from trainer.configuration import ConfigError
-    from trainer.pictures import pictures_by_identity
+    from trainer.datasets.photos import by_identity
+    from trainer.datasets.reading import read_photos
     from trainer.populate import enrolment
     from trainer.populate.report import write_report
 
-    identities = pictures_by_identity(unpack(photos, work))
-    if not identities:
-        raise ConfigError("no <identity>/<photo> in " + ", ".join(str(source) for source in photos))
+    identities = by_identity(read_photos(photos, work))
     started = time.monotonic()
     try:
         with Registry(url, api_key, retries=RetryPolicy(max_attempts=ATTEMPTS)) as registry:

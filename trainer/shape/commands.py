@@ -52,10 +52,11 @@ def chunks(
     from rich.progress import track
 
     from trainer.archives import unpack
+    from trainer.choices import FinderName
     from trainer.configuration import ConfigError
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.crop_landmarks import served_landmarks
-    from trainer.finders import Finder, FinderName
+    from trainer.finders import Finder
     from trainer.importing import parquet
     from trainer.shape import chunks as chunk_files
 

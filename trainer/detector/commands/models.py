@@ -66,15 +66,15 @@ def quantise(
 
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Ultralytics checkpoint of a pose model with five landmarks.")],
-    output: Annotated[Path, typer.Option(help="Bundle folder to write.")] = DETECTOR_BUNDLE,
-    model_id: Annotated[str, typer.Option(help="Permanent name of this model.")] = "yolo11n-face",
+    output: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    model_id: Annotated[str, typer.Option(help="Permanent name of this model.")],
     config: Annotated[Path, typer.Option(help="YAML file that trained the checkpoint.")] = Path(
         "configs/detector.yaml"
     ),
     min_score: Annotated[
         float, typer.Option(help="Minimum score of a detection, 0 to 1; choose it on the split `val`.")
     ] = 0.35,
-    provenance: Provenance = Path("configs/provenance-detector.yaml"),
+    provenance: Provenance = Path("configs/provenance-own.yaml"),
 ) -> None:
     """Pack a checkpoint into a bundle that the service loads.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.options import BUNDLE, WORK, Identities, TrainedBy, Work
+from trainer.options import BUNDLE, WORK, Identities, Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ def calibrate(
     distractors: Annotated[
         Path | None, typer.Option(help="Aligned crops of other people, who fill up the largest searched galleries.")
     ] = None,
-    bundle: Annotated[Path, typer.Option(help="Bundle to measure.")] = BUNDLE,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle to measure. Unset: the shipped one.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for a copy of the bundle with the table. Unset: the table is written into --bundle."),
@@ -30,7 +30,10 @@ def calibrate(
     replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite a table that covers rarer false matches.")
     ] = False,
-    config: TrainedBy = Path("configs/train.yaml"),
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML file that trained the model, for its `split`. Unset: the split in the manifest."),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="f32 or bf16; thresholds of one precision are not valid for the other.")
     ] = "f32",
@@ -38,8 +41,8 @@ def calibrate(
 ) -> None:
     """Measure the threshold of each false match rate and write the table into the manifest.
 
-    The measurement uses the people of --identities whom the split of --config holds out for calibration. To measure a
-    shipped model on your own people: --everybody --output runs/calibrated; start the service with
+    The measurement uses the people of --identities who were held out for calibration when the model was trained. To
+    measure a shipped model on your own people: --everybody --output runs/calibrated; start the service with
     REGISTRY_EMBEDDER__BUNDLE=runs/calibrated.
 
     A rate counts as measured if at least ten impostor pairs lie above its threshold; the table ends there. Confidence
@@ -48,17 +51,18 @@ def calibrate(
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
+    from trainer.configuration import ConfigError
     from trainer.embedder import calibration, calibration_record
     from trainer.embedder.aligned_crops import load_aligned_crops
-    from trainer.embedder.config import EmbedderConfig
     from trainer.embedder.report import calibration_tables
-    from trainer.embedder.split import Part
+    from trainer.embedder.split import EVERYBODY, Part, recorded_split
 
+    if bundle is None and output is None:
+        raise ConfigError("name --output for a calibrated copy of the shipped bundle, or --bundle to change that one")
+    bundle = bundle or BUNDLE
     embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision))  # type: ignore[arg-type]
+    split = EVERYBODY if everybody else recorded_split(embedder.manifest, config)
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    split = EmbedderConfig.load(config).split
-    if everybody:
-        split = split.model_copy(update={"validation": 0.0, "calibration": 1.0})
     sample = calibration.held_out_sample(embedder, crops, split, Part.CALIBRATION)
     people = "people who were not in the training data" if everybody else "held-out people of the training archives"
     data = f"{len(set(sample.names))} {people}, {len(sample.names)} aligned crops"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, Bundle, DetectorBundle, TrainedBy, Unpacked
+from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, DetectorBundle, TrainedBy, Unpacked
 
 if TYPE_CHECKING:
     from service.inference.embedder import FaceEmbedder
@@ -21,7 +21,7 @@ def evaluate(
     groups: Annotated[
         Path | None, typer.Option(help="FairFace as aligned crops with fairface.csv, for the errors of each group.")
     ] = None,
-    bundle: Bundle = BUNDLE,
+    bundle: Annotated[Path | None, typer.Option(help="Embedder bundle. Unset: the shipped one.")] = None,
     detector: DetectorBundle = DETECTOR_BUNDLE,
     yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, instead of the detector bundle.")] = None,
     config: TrainedBy = Path("configs/train.yaml"),
@@ -49,6 +49,9 @@ def evaluate(
     from trainer.embedder.groups import measure_groups
     from trainer.finders import YUNET_MIN_SCORE, YuNet
 
+    if record and bundle is None:
+        raise ConfigError("--record changes a bundle; name it with --bundle")
+    bundle = bundle or BUNDLE
     calibration = read_embedder(bundle).calibration
     options = RuntimeOptions() if calibration is None else RuntimeOptions(precision=calibration.precision)
     embedder = FaceEmbedder(bundle, options)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from trainer.options import BUNDLE, WORK, Provenance, Work
+from trainer.choices import Format
+from trainer.options import WORK, Provenance, Work
 
 MAX_CHECKED_CROPS = 128
 
@@ -13,11 +14,11 @@ MAX_CHECKED_CROPS = 128
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint of a training run.")],
     model_id: Annotated[str, typer.Option(help="Permanent name of this model; stored embeddings carry it.")],
-    output: Annotated[Path, typer.Option(help="Bundle folder to write.")] = BUNDLE,
-    provenance: Provenance = Path("configs/provenance-embedder.yaml"),
+    output: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    provenance: Provenance = Path("configs/provenance-own.yaml"),
     also: Annotated[
-        list[str] | None,
-        typer.Option(help="Further format: torchscript, torch-export, openvino, litert or litert-int8; repeatable."),
+        list[Format] | None,
+        typer.Option(help="Further format; repeatable."),
     ] = None,
     crops: Annotated[
         list[Path] | None,
@@ -33,14 +34,12 @@ def export(
     import yaml
 
     from trainer.archives import unpack
-    from trainer.configuration import choice
     from trainer.embedder import export as exporting
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.checkpoints import load_encoder
     from trainer.embedder.crop_landmarks import served_landmarks
-    from trainer.embedder.formats import Format
 
-    formats = [choice(Format, name, "also") for name in also or []]
+    formats = also or []
     pictures = points = None
     if crops:
         known = load_aligned_crops(unpack(crops, work / "identities"), None, work / "cache")

@@ -5,23 +5,19 @@ from typing import Annotated
 
 import typer
 
-from trainer.options import Photos, Unpacked
+from trainer.choices import CropKind, FinderName, PhotoFace
+from trainer.options import FaceOption, FinderOption, ModelFile, Photos, Unpacked
 
 
 def prepare(
     photos: Photos,
     output: Annotated[Path, typer.Option(help="Folder for the aligned crops; pass it to `train --identities`.")],
-    finder: Annotated[str, typer.Option(help="Face detector: yolo, yunet, mtcnn or mediapipe.")] = "yolo",
-    model_file: Annotated[
-        Path | None,
-        typer.Option(help="Bundle of yolo (unset: the shipped one), or model file of yunet or mediapipe."),
-    ] = None,
-    face: Annotated[
-        str, typer.Option(help="Face to use of a photo with several: strongest or largest; `only` rejects the photo.")
-    ] = "strongest",
+    finder: FinderOption = FinderName.YOLO,
+    model_file: ModelFile = None,
+    face: FaceOption = PhotoFace.STRONGEST,
     crop: Annotated[
-        str, typer.Option(help="Align by `landmarks`, as the service does, or cut a square around the `box`.")
-    ] = "landmarks",
+        CropKind, typer.Option(help="Align by `landmarks`, as the service does, or cut a square around the `box`.")
+    ] = CropKind.LANDMARKS,
     boxes: Annotated[
         Path | None,
         typer.Option(help="CSV of photo, identity, x_min, y_min, x_max, y_max; only these faces are prepared."),
@@ -45,18 +41,18 @@ def prepare(
     from service.inference.engine import FaceChoice
     from service.vision.filters import Bilateral, Clahe, Filters
     from trainer.archives import unpack
-    from trainer.configuration import choice
-    from trainer.embedder.alignment import CropKind, Recipe
+    from trainer.datasets.label_table import read_table
+    from trainer.datasets.reading import read_photos
+    from trainer.embedder.alignment import Recipe
     from trainer.embedder.preparation import prepare as prepare_photos
-    from trainer.embedder.sources import faces_by_box, faces_by_identity
-    from trainer.finders import Finder, FinderName
+    from trainer.embedder.sources import assign_targets
+    from trainer.finders import Finder
 
     filters = Filters(clahe=Clahe() if clahe else None, bilateral=Bilateral() if bilateral else None)
-    recipe = Recipe(choice(FaceChoice, face, "face"), choice(CropKind, crop, "crop"), padding, filters)
-    detector = Finder(choice(FinderName, finder, "finder"), model_file)
-    folder = unpack(photos, work)
-    faces = faces_by_identity(folder, output) if boxes is None else faces_by_box(boxes, folder, output)
-    result = prepare_photos(faces, output, detector, recipe, detector.key, workers)
+    recipe = Recipe(FaceChoice(face), crop, padding, filters)
+    detector = Finder(finder, model_file)
+    listed = read_photos(photos, work) if boxes is None else read_table(boxes, unpack(photos, work))
+    result = prepare_photos(assign_targets(listed, output), output, detector, recipe, detector.key, workers)
     typer.echo(
         f"{result.written} aligned crops in {output}; {result.cached} photos were processed before; "
         f"{len(result.failures)} photos have no crop, see {output / 'failures.csv'}"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from trainer.choices import LandmarkFinderName
 from trainer.options import WORK, Device, Identities, Work
 
 
@@ -23,11 +24,8 @@ def train(
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes the run.")] = Path("runs/embedder"),
     device: Device = "auto",
     landmarks: Annotated[
-        str,
-        typer.Option(
-            help="Landmark finder for landmark_channels: yolo (as the service), yunet, mtcnn, mediapipe, dlib."
-        ),
-    ] = "yolo",
+        LandmarkFinderName, typer.Option(help="Landmark finder for landmark_channels; the service uses yolo.")
+    ] = LandmarkFinderName.YOLO,
     landmarks_file: Annotated[Path | None, typer.Option(help="Model file of yunet, mediapipe or dlib.")] = None,
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that share each batch: one per GPU, or several on a CPU.")

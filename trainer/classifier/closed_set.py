@@ -1,0 +1,105 @@
+"""Trains a classifier of a closed set of people end to end: encoder and last layer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from service.inference.bundle import embedding_fingerprint
+from service.inference.classifier import Classifier, write_classifier
+from service.inference.embedder import FaceEmbedder
+from service.inference.graph import RuntimeOptions
+from trainer.classifier.report import Measurement
+from trainer.configuration import ConfigError
+from trainer.embedder import export, training
+from trainer.embedder.aligned_crops import AlignedCrops
+from trainer.embedder.checkpoints import load_loss
+from trainer.embedder.classification import LinearClassifier, classifier_of
+from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.data import FaceData
+from trainer.embedder.embedding import embed_crops
+from trainer.embedder.losses import StageLoss
+
+Floats = npt.NDArray[np.float32]
+EVALUATED = 3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained classifier, measured on the held-out pictures.
+
+    Attributes:
+        classifier: predictions of the classifier.
+        centroids: predictions by the nearest centroid of the training pictures, with the same embeddings.
+    """
+
+    classifier: Measurement
+    centroids: Measurement
+
+
+def require_closed_set(config: EmbedderConfig) -> None:
+    """Raises ConfigError if the configuration does not train a classifier of pictures."""
+    if config.split.by != "picture" or not config.split.validation:
+        raise ConfigError("a closed set needs `split: {by: picture, validation: 0.2}` in the configuration")
+    last = config.stages[-1].losses
+    scaled = last.softmax is not None and last.softmax.scale is not None
+    if not (scaled or last.arcface or last.cosface or last.adaface):
+        raise ConfigError(
+            "the last stage trains no classifier of normalised embeddings; use losses: {softmax: {scale: 16}}, or "
+            "cosface, arcface or adaface"
+        )
+
+
+def train(
+    config: EmbedderConfig,
+    crops: AlignedCrops,
+    name: str,
+    provenance: dict[str, Any],
+    output: Path,
+    cache: Path,
+    initial: Path | None,
+    device: str,
+) -> Trained:
+    """Trains, writes the embedder's bundle and the classifier to `output`, and measures the served files.
+
+    Raises:
+        ConfigError: The configuration trains no classifier of pictures, or the data is insufficient.
+    """
+    require_closed_set(config)
+    best = training.train(config, crops, None, cache, output / "run", initial, device)
+    data = FaceData(crops, None, config.split, config.stages[-1], 0, config.min_images_per_class)
+    bundle, folder = output / "bundle", output / "classifier"
+    manifest = export.export(best, bundle, name, provenance)
+    linear = _classifier(config, best, len(data.names))
+    weights, bias = linear.weights.detach().numpy(), linear.bias.detach().numpy()
+    identity = manifest.model_id, embedding_fingerprint(manifest), data.names
+    write_classifier(folder, name, *identity, weights, bias, {})
+    embedder = FaceEmbedder(bundle, RuntimeOptions())
+    measured, numbers = (
+        embed_crops(embedder, crops, data.validation_rows.tolist())[0],
+        data.labels[data.validation_rows],
+    )
+    by_classifier = Measurement(Classifier(folder).probabilities(measured), numbers, data.names)
+    centres = _centroids(embed_crops(embedder, crops, data.training_rows.tolist())[0], data.labels[data.training_rows])
+    by_centroid = Measurement(measured @ centres.T, numbers, data.names)
+    figures = {"accuracy": by_classifier.accuracy, f"top_{EVALUATED}": by_classifier.top(EVALUATED)}
+    write_classifier(folder, name, *identity, weights, bias, figures)
+    return Trained(by_classifier, by_centroid)
+
+
+def _classifier(config: EmbedderConfig, checkpoint: Path, people: int) -> LinearClassifier:
+    loss = StageLoss(config.stages[-1].losses, people, config.embedding_dim)
+    load_loss(loss, checkpoint)
+    classifier = classifier_of(dict(loss.terms.items()))
+    assert classifier is not None
+    return classifier
+
+
+def _centroids(embeddings: Floats, numbers: npt.NDArray[np.int64]) -> Floats:
+    """Returns the (people, D) normalised means."""
+    sums = np.zeros((numbers.max() + 1, embeddings.shape[1]), np.float32)
+    np.add.at(sums, numbers, embeddings)
+    return np.asarray(torch.nn.functional.normalize(torch.from_numpy(sums)).numpy(), np.float32)
