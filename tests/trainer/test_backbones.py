@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.transforms import v2
 
 from trainer.configuration import ConfigError
 from trainer.embedder.backbones import build_encoder, freeze_but
@@ -148,26 +149,55 @@ def test_state_dict_of_a_library_is_loaded_as_initial_weights(tmp_path: Path, su
 
 LAST_STAGE = {
     "resnet18": "backbone.layer4.",
-    "mobilenet_v3_small": "backbone.features.12.",
+    "mobilenet_v3_small": ("backbone.features.9.", "backbone.features.1"),
+    "densenet121": ("backbone.features.transition3", "backbone.features.denseblock4", "backbone.features.norm5"),
     "vit_b_32": "backbone.encoder.layers.encoder_layer_11.",
-    "timm:convnextv2_atto": "backbone.stages.3.",
-    "residual_small": "features.10.",
-    "mobilefacenet": "features.18.",
+    "timm:convnextv2_atto": ("backbone.stages.3.", "backbone.head.norm."),
+    "residual_small": ("features.9.", "features.10."),
+    "mobilefacenet": ("features.15.", "features.16.", "features.17.", "features.18."),
 }
 
 
 @pytest.mark.parametrize("name", LAST_STAGE)
 def test_frozen_backbone_trains_only_its_last_stages(name: str) -> None:
-    encoder = build_encoder(name, 8, 224 if name == "vit_b_32" else 112).train()
-    freeze_but(encoder, 0)
+    size = 224 if name == "vit_b_32" else 112
+    encoder = build_encoder(name, 8, size).train()
+    freeze_but(encoder, 0, size)
     head = {key for key, value in encoder.named_parameters() if value.requires_grad}
     assert "head" in " ".join(head)
     assert not any(key.startswith(LAST_STAGE[name]) for key in head)
     encoder.train()
-    freeze_but(encoder, 1)
+    freeze_but(encoder, 1, size)
     trainable = {key for key, value in encoder.named_parameters() if value.requires_grad}
     assert {key.startswith(LAST_STAGE[name]) for key in trainable - head} == {True}
-    assert all(not module.training for module in stages_of(encoder)[0].modules())
+    assert not any(parameter.requires_grad for parameter in stages_of(encoder, size)[0])
+    assert not next(module for module in encoder.modules() if isinstance(module, nn.Conv2d)).training
     assert encoder.head.training
     with pytest.raises(ConfigError, match="unfrozen_stages is 99"):
-        freeze_but(encoder, 99)
+        freeze_but(encoder, 99, size)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm:resnet18", "timm:vit_tiny_patch16_224", "inception_v3"])
+def test_library_backbone_receives_the_pixels_that_its_weights_expect(name: str) -> None:
+    """Compares with the preprocessing of the library itself, as it documents it."""
+    encoder = build_encoder(name, 8, 112).eval()
+    pictures = torch.randint(0, 256, (2, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if name.startswith("timm:"):
+        settings = encoder.backbone.pretrained_cfg
+        expected = v2.functional.normalize(pictures / 255, settings["mean"], settings["std"])
+    else:
+        preprocessing = torchvision.models.get_model_weights(name).DEFAULT.transforms(crop_size=112, resize_size=112)
+        expected = preprocessing(pictures)
+    torch.testing.assert_close(encoder.scaling((pictures.float() - 127.5) / 128), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_are_selected_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    weights = torchvision.models.get_model_weights("regnet_y_16gf").IMAGENET1K_SWAG_LINEAR_V1
+    state = torchvision.models.get_model("regnet_y_16gf").state_dict()
+    torch.save(state, tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2])
+    encoder = build_encoder("regnet_y_16gf", 8, 64, pretrained="IMAGENET1K_SWAG_LINEAR_V1")
+    torch.testing.assert_close(encoder.backbone.state_dict()["stem.0.weight"], state["stem.0.weight"])
+    with pytest.raises(ConfigError, match=r"regnet_y_16gf has the weights IMAGENET1K_V1.*IMAGENET1K_SWAG_E2E_V1"):
+        build_encoder("regnet_y_16gf", 8, pretrained="SWAG")

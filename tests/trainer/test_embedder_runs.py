@@ -42,7 +42,12 @@ def test_interrupted_run_resumes_from_its_last_epoch(
     signals: list[signal.Signals], run: dict[str, Any], ten_people: Path, tmp_path: Path
 ) -> None:
     stage = {**CONFIG.stages[0].model_dump(), "epochs": 12}
-    settings = {**CONFIG.model_dump(mode="json"), **run, "stages": [stage], "split": {"validation": 0.5, "calibration": 0}}
+    settings = {
+        **CONFIG.model_dump(mode="json"),
+        **run,
+        "stages": [stage],
+        "split": {"validation": 0.5, "calibration": 0},
+    }
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-c", PROGRAM, "train", "--identities", str(ten_people), "--config", "train.yaml"]
     command += ["--work", "work", "--output"]

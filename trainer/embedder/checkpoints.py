@@ -17,6 +17,7 @@ from trainer.embedder.config import EmbedderConfig
 
 ENCODER = "encoder."
 LOSS = "_loss."
+SCALING = "scaling.factor", "scaling.offset"
 COLOURS = 3
 MIN_MATCHING = 0.5
 """Fraction of the encoder's parameters; initial weights that match fewer belong to another architecture."""
@@ -41,7 +42,11 @@ def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
     encoder = build_encoder(
         config.backbone, config.embedding_dim, config.input_size, config.dropout, more_channels=config.more_channels
     )
-    encoder.load_state_dict(_encoder_weights(saved))
+    weights = _encoder_weights(saved)
+    if SCALING[0] in encoder.state_dict() and SCALING[0] not in weights:  # trained before encoders contained a scaling
+        weights |= {SCALING[0]: torch.ones_like(encoder.state_dict()[SCALING[0]])}
+        weights |= {SCALING[1]: torch.zeros_like(encoder.state_dict()[SCALING[1]])}
+    encoder.load_state_dict(weights)
     return encoder.eval(), config
 
 

@@ -169,7 +169,8 @@ class EmbedderConfig(Configuration):
         filters: Applied to every crop, in training and, recorded in the bundle, in the service.
         landmark_channels: Additional input channels with heatmaps of the landmarks.
         dropout: Probability before the embedding layer.
-        pretrained: Download the published weights of the backbone's library as initial weights.
+        pretrained: Download the published weights of the backbone's library as initial weights: true for its default
+            weights, or their name, such as IMAGENET1K_SWAG_E2E_V1 of torchvision or the tag of a timm model.
         mirror_average: Embed each face a second time mirrored; slightly more accurate, half as fast.
         seed: Seed of the initial weights, the order of the pictures and the augmentation; each later stage adds 1.
         deterministic: Use only operations with the same result in every run; slower on a GPU.
@@ -193,7 +194,7 @@ class EmbedderConfig(Configuration):
     filters: Filters = Filters()
     landmark_channels: LandmarkChannelsConfig | None = None
     dropout: float = Field(0.0, ge=0, lt=1)
-    pretrained: bool = False
+    pretrained: bool | str = False
     mirror_average: bool = False
     seed: int = 0
     deterministic: bool = False

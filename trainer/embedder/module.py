@@ -45,7 +45,7 @@ class EmbedderModule(lightning.LightningModule):
         self._seed = config.seed + stage_index
         self.stage: StageConfig = config.stages[stage_index]
         # A later stage starts with the weights of the stage before.
-        published = config.pretrained and stage_index == 0
+        published = config.pretrained if stage_index == 0 else False
         encoder = build_encoder(
             config.backbone,
             config.embedding_dim,
@@ -85,7 +85,7 @@ class EmbedderModule(lightning.LightningModule):
 
     def _freeze(self) -> None:
         if not self.stage.train_backbone:
-            freeze_but(self.encoder, self.stage.unfrozen_stages)
+            freeze_but(self.encoder, self.stage.unfrozen_stages, self._config.input_size)
         if self.stage.freeze_batch_norm:
             freeze_batch_norms(self.encoder)
 

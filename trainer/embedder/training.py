@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import shutil
 import signal
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from trainer.embedder.teacher import teacher_embeddings
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 BEST = "best.ckpt"
 LOG_EVERY_STEPS = 10
+log = logging.getLogger(__name__)
 SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
@@ -147,6 +149,8 @@ def _train_stage(run: _Run, index: int, initial: Path | None) -> Path:
         load_initial(module.encoder, initial)
     if initial is not None and index > 0:
         load_loss(module.loss, initial)
+    if not (stage.train_backbone or initial or config.pretrained):
+        log.warning("stage %r freezes a backbone with random weights; name initial weights with --initial", stage.name)
     if stage.early_stopping and not data.can_validate:
         raise ConfigError(f"stage {stage.name!r}: early_stopping needs validation people; raise split.validation")
     monitor = config.monitor if data.can_validate and config.keep_best else None

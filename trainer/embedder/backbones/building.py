@@ -13,6 +13,7 @@ from trainer.embedder.backbones import libraries
 from trainer.embedder.backbones.channels import widen_first_convolution
 from trainer.embedder.backbones.mobilefacenet import MobileFaceNet
 from trainer.embedder.backbones.residual import ResidualSmall
+from trainer.embedder.backbones.scaling import LibraryScaling
 
 BUILT_IN: dict[str, Callable[[int, float], nn.Module]] = {
     "mobilefacenet": MobileFaceNet,
@@ -22,17 +23,20 @@ BUILT_IN_SIZE = 112
 
 
 class Encoder(nn.Module):
-    """A library's backbone with a linear layer from its features to the embedding."""
+    """A library's backbone with its scaling of pixels, and a linear layer from its features to the embedding."""
 
-    def __init__(self, backbone: nn.Module, features: int, embedding_dim: int, dropout: float) -> None:
+    def __init__(
+        self, scaling: LibraryScaling, backbone: nn.Module, features: int, embedding_dim: int, dropout: float
+    ) -> None:
         super().__init__()
+        self.scaling = scaling
         self.backbone = backbone
         self.head = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(features, embedding_dim, bias=False), nn.BatchNorm1d(embedding_dim)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast("Tensor", self.head(self.backbone(x)))
+        return cast("Tensor", self.head(self.backbone(self.scaling(x))))
 
 
 def build_encoder(
@@ -40,7 +44,7 @@ def build_encoder(
     embedding_dim: int,
     input_size: int = BUILT_IN_SIZE,
     dropout: float = 0.0,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     more_channels: int = 0,
 ) -> nn.Module:
     """Returns an encoder from (N, 3 + more_channels, input_size, input_size) to (N, embedding_dim), not normalised.
@@ -48,27 +52,32 @@ def build_encoder(
     Args:
         name: `mobilefacenet`, `residual_small`, `torchvision:<name>`, `timm:<name>` or `facenet:inception_resnet_v1`.
             A name without a prefix is looked up in this order: the two built-in ones, torchvision, timm.
-        pretrained: Load the weights that the library publishes.
+        pretrained: Load the weights that the library publishes: its default ones, or those with this name.
         more_channels: Input channels after red, green and blue. The first convolution starts with the mean of the
             colours' weights for each of them.
 
     Raises:
         ConfigError: The backbone does not exist or rejects this input size, or its weights cannot be downloaded.
     """
-    encoder = _build_for_colours(name, embedding_dim, input_size, dropout, pretrained)
+    encoder = _build_for_colours(name, embedding_dim, input_size, dropout, pretrained, more_channels)
     if more_channels:
         widen_first_convolution(encoder, more_channels)
     return encoder
 
 
-def _build_for_colours(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
+def _build_for_colours(
+    name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool | str, more_channels: int
+) -> nn.Module:
     if name in BUILT_IN:
         return _build_built_in(name, embedding_dim, input_size, dropout, pretrained)
-    backbone = _library(name)(name.rpartition(":")[2], input_size, pretrained)
-    return Encoder(backbone, _feature_count(name, backbone, input_size), embedding_dim, dropout)
+    backbone, mean, deviation = _library(name)(name.rpartition(":")[2], input_size, pretrained)
+    scaling = LibraryScaling(mean, deviation, more_channels)
+    return Encoder(scaling, backbone, _feature_count(name, backbone, input_size), embedding_dim, dropout)
 
 
-def _build_built_in(name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool) -> nn.Module:
+def _build_built_in(
+    name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool | str
+) -> nn.Module:
     if input_size != BUILT_IN_SIZE:
         raise ConfigError(f"{name} accepts only pictures of {BUILT_IN_SIZE} pixels; remove input_size")
     if pretrained:
@@ -76,7 +85,7 @@ def _build_built_in(name: str, embedding_dim: int, input_size: int, dropout: flo
     return BUILT_IN[name](embedding_dim, dropout)
 
 
-def _library(name: str) -> Callable[[str, int, bool], nn.Module]:
+def _library(name: str) -> Callable[[str, int, bool | str], libraries.Built]:
     library, _, plain = name.rpartition(":")
     torchvision_names = torchvision.models.list_models(module=torchvision.models)
     if library in {"", "torchvision"} and plain in torchvision_names:

@@ -1,6 +1,7 @@
 """Builds backbones of other libraries without their classifiers: (N, 3, size, size) to (N, features)."""
 
 import functools
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
@@ -11,17 +12,23 @@ from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from trainer.configuration import ConfigError, missing_package
+from trainer.embedder.backbones.scaling import SYMMETRIC
 
 FACENET = "facenet:inception_resnet_v1"
 FACENET_MIN_SIZE = 75
 MODELS_WITH_AUXILIARY = {"googlenet", "inception_v3"}
 
 
-def from_torchvision(name: str, input_size: int, pretrained: bool) -> nn.Module:
+Built = tuple[nn.Module, Sequence[float], Sequence[float]]
+"""A backbone, and mean and deviation of the pixels that its published weights expect, on values of 0 to 1."""
+
+
+def from_torchvision(name: str, input_size: int, pretrained: bool | str) -> Built:
     """Builds a classification model of `torchvision.models`."""
+    weights = _weights(name, pretrained)
     options: dict[str, Any] = {}
-    if name in MODELS_WITH_AUXILIARY:
-        options = {"aux_logits": False, "init_weights": not pretrained}
+    if name in MODELS_WITH_AUXILIARY:  # their weights expect another scaling, to which they convert
+        options = {"aux_logits": False, "init_weights": not pretrained, "transform_input": True}
     elif name.startswith("vit_"):
         options = {"image_size": input_size}
     elif name.startswith("maxvit"):
@@ -31,12 +38,24 @@ def from_torchvision(name: str, input_size: int, pretrained: bool) -> nn.Module:
     except (AssertionError, ValueError) as error:
         raise ConfigError(f"{name} does not accept pictures of {input_size} pixels: {error}") from None
     if pretrained:
-        _load_published(model, name, input_size)
-    return _without_classifier(model)
+        _load_published(model, name, weights, input_size)
+    preprocessing = weights.transforms()
+    return _without_classifier(model), preprocessing.mean, preprocessing.std
 
 
-def _load_published(model: nn.Module, name: str, input_size: int) -> None:
-    weights = torchvision.models.get_model_weights(name).DEFAULT
+def _weights(name: str, pretrained: bool | str) -> Any:
+    """Returns the published weights with this name, or the default ones."""
+    published = torchvision.models.get_model_weights(name)
+    if not isinstance(pretrained, str):
+        return published.DEFAULT
+    try:
+        return published[pretrained]
+    except KeyError:
+        names = ", ".join(member.name for member in published)
+        raise ConfigError(f"pretrained: {pretrained}: {name} has the weights {names}") from None
+
+
+def _load_published(model: nn.Module, name: str, weights: Any, input_size: int) -> None:
     try:
         state = dict(weights.get_state_dict(progress=True))
     except (OSError, HTTPException) as error:
@@ -58,8 +77,15 @@ def _without_classifier(model: nn.Module) -> nn.Module:
     return model
 
 
-def from_timm(name: str, input_size: int, pretrained: bool) -> nn.Module:
+def from_timm(name: str, input_size: int, pretrained: bool | str) -> Built:
     """Builds a model of timm (Ross Wightman and Hugging Face, Apache-2.0)."""
+    if isinstance(pretrained, str):
+        name = f"{name.partition('.')[0]}.{pretrained}"
+    model = _create_timm(name, input_size, bool(pretrained))
+    return model, model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+
+
+def _create_timm(name: str, input_size: int, pretrained: bool) -> Any:
     import timm
 
     try:
@@ -87,7 +113,7 @@ def timm_has(name: str) -> bool:
     return name.partition(".")[0] in timm_names()
 
 
-def from_facenet(_: str, input_size: int, pretrained: bool) -> nn.Module:
+def from_facenet(_: str, input_size: int, pretrained: bool | str) -> Built:
     """Builds InceptionResnetV1 of facenet-pytorch (Tim Esler, MIT) without its 512-d layer and its normalisation."""
     try:
         from facenet_pytorch import InceptionResnetV1
@@ -96,10 +122,16 @@ def from_facenet(_: str, input_size: int, pretrained: bool) -> nn.Module:
     if input_size < FACENET_MIN_SIZE:
         raise ConfigError(f"{FACENET} needs an input_size of at least {FACENET_MIN_SIZE}")
     try:
-        model = cast("nn.Module", InceptionResnetV1(pretrained="vggface2" if pretrained else None))
+        model = cast("nn.Module", InceptionResnetV1(pretrained=_facenet_weights(pretrained)))
     except (OSError, RuntimeError) as error:
         raise _no_weights(FACENET, str(error)) from None
-    return _FacenetTrunk(model)
+    return _FacenetTrunk(model), *SYMMETRIC
+
+
+def _facenet_weights(pretrained: bool | str) -> str | None:
+    if isinstance(pretrained, str):
+        return pretrained
+    return "vggface2" if pretrained else None
 
 
 class _FacenetTrunk(nn.Module):
