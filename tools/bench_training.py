@@ -23,10 +23,12 @@ from rich.table import Table
 from trainer.embedder.aligned_crops import CROP_SIZE, AlignedCrops
 from trainer.embedder.augmentation import Augmentation
 from trainer.embedder.backbones import build_encoder, channels_last
-from trainer.embedder.config import AugmentationConfig, SplitConfig, StageConfig
+from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.data import FaceData
+from trainer.embedder.input_config import AugmentationConfig
 from trainer.embedder.loss_config import LossesConfig, TripletTerm
 from trainer.embedder.losses import embedding_distillation
+from trainer.embedder.stage_config import StageConfig
 
 BATCH, DIM = 128, 128
 WARM_UP_STEPS, STEPS = 2, 4
@@ -74,7 +76,7 @@ def _seconds_per_batch(device: str) -> float:
             images_per_identity=4,
             losses=LossesConfig(triplet=TripletTerm()),
         )
-        data = FaceData(crops, np.zeros((CROPS, DIM), np.float32), SplitConfig(), stage)
+        data = FaceData(crops, np.zeros((CROPS, DIM), np.float32), EmbedderConfig(stages=[stage]))
         times = []
         batches = iter(data.train_dataloader())
         for _ in range(BATCHES):

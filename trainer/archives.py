@@ -5,10 +5,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import track
-
 from trainer.cache import atomic_folder, content_key
 from trainer.configuration import ConfigError
+from trainer.progress import track
 
 
 def unpack(sources: Sequence[Path], work: Path) -> Path:

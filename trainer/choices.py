@@ -38,6 +38,22 @@ class PhotoFace(StrEnum):
     ONLY = "only"
 
 
+class DeviceName(StrEnum):
+    """Processor of the training."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class PrecisionName(StrEnum):
+    """Number format of a runtime; thresholds of one are not valid for the other."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+
+
 class CropKind(StrEnum):
     """The position of the face is defined by five landmarks, as in the service, or by its box alone."""
 
@@ -56,9 +72,10 @@ class Format(StrEnum):
 
 
 class PartName(StrEnum):
-    """Parts of the split of identities."""
+    """Parts of the split of identities; `val` is short for `validation`."""
 
     TRAIN = "train"
+    VAL = "val"
     VALIDATION = "validation"
     CALIBRATION = "calibration"
     ALL = "all"

@@ -1,16 +1,16 @@
 """The base class of configuration files: YAML that is rejected if a key is unknown, missing or invalid."""
 
-from enum import StrEnum
+import difflib
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from service.strict_model import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class ConfigError(ValueError):
@@ -22,18 +22,6 @@ def missing_package(feature: str, package: str) -> ConfigError:
     return ConfigError(
         f"{feature} needs the package {package}; install requirements/trainer-tools.lock, as `make setup` does"
     )
-
-
-def choice(kind: type[Choice], value: str, option: str) -> Choice:
-    """Returns the member of an enumeration that the value of a command-line option names.
-
-    Raises:
-        ConfigError: The enumeration has no such member.
-    """
-    try:
-        return kind(value)
-    except ValueError:
-        raise ConfigError(f"--{option} {value}: choose one of {', '.join(kind)}") from None
 
 
 class Configuration(Strict):
@@ -52,5 +40,16 @@ class Configuration(Strict):
         except (OSError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: {error}") from None
         except ValidationError as error:
-            problems = (f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+            problems = [f"  {_problem(item, cls)}" for item in error.errors()]
             raise ConfigError("\n".join([f"{path} has invalid settings:", *problems])) from None
+
+
+def _problem(item: ErrorDetails, kind: type[BaseModel]) -> str:
+    """Describes an invalid setting; for an unknown key it names the nearest valid one."""
+    place = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{place}: {item['msg']}"
+    schema = kind.model_json_schema()
+    known = {key for part in [schema, *schema.get("$defs", {}).values()] for key in part.get("properties", {})}
+    similar = difflib.get_close_matches(str(item["loc"][-1]), sorted(known), 1)
+    return f"{place}: there is no such key" + (f"; did you mean {similar[0]}?" if similar else "")

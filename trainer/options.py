@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.choices import FinderName, PhotoFace
+from trainer.choices import DeviceName, FinderName, PhotoFace
 
 SHIPPED = Path(str(files("service"))) / "bundles"
 BUNDLE = SHIPPED / "embedder"
@@ -40,6 +40,6 @@ TrainedBy = Annotated[
     Path, typer.Option(help="YAML file that trained the embedder; its `split` says which identities are held out.")
 ]
 Provenance = Annotated[Path, typer.Option(help="YAML file with data, terms and initialised_from.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Device = Annotated[DeviceName, typer.Option(help="Processor of the training.")]
 Work = Annotated[Path, typer.Option(help="Folder for extracted archives and cached artefacts.")]
 Unpacked = Annotated[Path, typer.Option(help="Folder for extracted archives.")]

@@ -7,7 +7,7 @@ from tests.trainer.small_run import STILL
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CENTRE_SIZE, CROP_SIZE
 from trainer.embedder.augmentation import Augmentation, centre_tensor
-from trainer.embedder.config import AugmentationConfig, LandmarkChannelsConfig
+from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
 
 
 def test_augmentation_with_zero_ranges_returns_the_centre() -> None:

@@ -11,9 +11,10 @@ from trainer.configuration import ConfigError
 from trainer.embedder import training
 from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.checkpoints import load_encoder
-from trainer.embedder.config import EmbedderConfig, StageConfig
+from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.loss_config import LossesConfig, LossTerm
 from trainer.embedder.split import Part, part_of
+from trainer.embedder.stage_config import StageConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
 
@@ -62,12 +63,13 @@ def test_distillation_without_a_teacher_is_rejected(identity_folder: Path, tmp_p
 
 
 def test_held_out_people_do_not_train(identity_folder: Path, tmp_path: Path) -> None:
-    from trainer.embedder.config import SplitConfig
     from trainer.embedder.data import FaceData
+    from trainer.embedder.split_config import SplitConfig
 
     split = SplitConfig(validation=0.5, calibration=0.5)
     stage = CONFIG.stages[0].model_copy(update={"images_per_identity": None})
-    data = FaceData(load_aligned_crops(identity_folder, None, tmp_path), None, split, stage)
+    config = CONFIG.model_copy(update={"split": split, "stages": [stage]})
+    data = FaceData(load_aligned_crops(identity_folder, None, tmp_path), None, config)
     assert len(data.training_rows) == 0
     names = {data.crops.identities[row] for row in data.validation_rows}
     assert names == {name for name in ("collins", "hopper") if part_of(name, split) is Part.VALIDATION}

@@ -24,7 +24,7 @@ from trainer.classifier.config import ClassifierConfig
 from trainer.configuration import Configuration
 from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.augmentation import Augmentation
-from trainer.embedder.config import AugmentationConfig, LandmarkChannelsConfig
+from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
 from trainer.embedder.loss_config import LossesConfig
 from trainer.embedder.losses import StageLoss
 from trainer.shape.autoencoder import ShapeErrors, train

@@ -12,7 +12,7 @@ from tests.trainer.landmark_channels import VARIANTS, run_config
 from trainer.embedder.augmentation import Augmentation, encoder_input
 from trainer.embedder.backbones import build_encoder
 from trainer.embedder.checkpoints import load_initial
-from trainer.embedder.config import AugmentationConfig, LandmarkChannelsConfig
+from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
 from trainer.embedder.landmark_heatmaps import draw, in_centre, warped
 
 

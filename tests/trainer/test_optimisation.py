@@ -34,6 +34,11 @@ def test_schedules_produce_their_rates() -> None:
     assert cosine[-1] < 0.01
     steps = rates({"schedule": {"name": "multistep", "milestones": [0.25, 0.5], "factor": 0.5}, "warm_up": 0.1})
     assert [steps[row] for row in (2, 4, 5, 9, 10, 19)] == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
+    epochs = {"name": "multistep", "milestones": [1, 3], "factor": 0.5}
+    steps = rates({"schedule": epochs, "warm_up": 0, "epochs": 4})
+    assert [steps[row] for row in (4, 5, 14, 15)] == pytest.approx([1, 0.5, 0.5, 0.25])
+    wave = rates({"schedule": {"name": "cosine", "t_max": 2}, "warm_up": 0, "epochs": 4})
+    assert [wave[row] for row in (5, 10, 15)] == pytest.approx([0.5, 0, 0.5], abs=1e-6)
     cycle = rates({"schedule": "one-cycle", "warm_up": 0.5})
     assert max(cycle) == pytest.approx(max(cycle[8:11]))
 

@@ -19,8 +19,9 @@ from trainer.embedder import export
 from trainer.embedder.aligned_crops import AlignedCrops, centre_crops, load_aligned_crops
 from trainer.embedder.augmentation import centre_tensor
 from trainer.embedder.checkpoints import load_encoder
-from trainer.embedder.config import EmbedderConfig, StageConfig
+from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.module import EmbedderModule
+from trainer.embedder.stage_config import StageConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
 
@@ -51,6 +52,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "min_images_per_class": ({"min_images_per_class": 5}, {}),
     "split": ({"split": {"validation": 0.3}}, {}),
     "augmentation": ({"augmentation": {**STILL, "rotation_degrees": 20}}, {}),
+    "limit_train_batches": ({"limit_train_batches": 1}, {}),
     "epochs": ({}, {"epochs": 3}),
     "batch_size": ({}, {"batch_size": 4, "images_per_identity": 2}),
     "images_per_identity": ({}, {"images_per_identity": 2}),
@@ -71,6 +73,8 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 TESTED_SEPARATELY = {
     "name", "identities_per_batch", "early_stopping", "keep_best", "monitor", "compile", "deterministic", "pretrained",
     "mirror_average", "stages", "landmark_channels", "mode",
+    "devices", "num_workers", "pin_memory", "persistent_workers", "limit_val_batches", "enable_progress_bar",
+    "log_every_n_steps", "checkpoint_interval",
 }  # fmt: skip
 """Keys that do not change the weights; other tests check their effects."""
 
@@ -124,6 +128,49 @@ def test_best_checkpoints_are_selected_by_the_monitor(crops: AlignedCrops, tmp_p
     assert measured[best["epoch"]] == max(measured)
 
 
+def test_training_options_change_logs_and_checkpoints_but_no_weights(
+    base: Run, crops: AlignedCrops, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = {
+        "log_every_n_steps": 1,
+        "checkpoint_interval": 2,
+        "enable_progress_bar": False,
+        "num_workers": 1,
+        "persistent_workers": True,
+        "limit_val_batches": 1,
+    }
+    run = Run(tmp_path / "options", run_config(options, {"epochs": 3}), crops)
+    assert torch.load(run.folder / "last.ckpt", map_location="cpu", weights_only=True)["epoch"] == 1
+    head, *rows = (line.split(",") for line in run.log.splitlines())
+    steps = [int(row[head.index("step")]) for row in rows if row[head.index("loss")]]
+    assert steps == list(range(len(steps)))
+    log = (run.folder.parent / "training.log").read_text()
+    assert "stage 1 of 1 (one): epoch 3 of 3: loss" in log
+    assert "━" not in capfd.readouterr().out
+    without = Run(tmp_path / "without", run_config({}, {"epochs": 3}), crops)
+    torch.testing.assert_close(run.weights, without.weights)
+
+
+def test_unknown_monitor_names_the_logged_metrics() -> None:
+    with pytest.raises(ValueError, match=r"'rank1' is not logged in every stage; use tar_at_fmr_1e-3.*mean rank_1"):
+        run_config({"monitor": "rank1"})
+    assert run_config({"monitor": "loss_triplet", "mode": "min"}).mode == "min"
+    assert "accuracy" in run_config({"split": {"by": "picture"}}, {"losses": {"softmax": 1}}).metrics
+
+
+def test_more_gpus_than_the_machine_has_are_rejected(crops: AlignedCrops, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device"):
+        Run(tmp_path, run_config({"devices": [0, 98]}), crops, device="cuda")
+
+
+def test_every_stage_is_checked_before_the_first_one_starts(crops: AlignedCrops, tmp_path: Path) -> None:
+    config = run_config()
+    second = config.stages[0].model_copy(update={"name": "two", "batch_size": 4000})
+    with pytest.raises(ConfigError, match=r"stage 'two'.*do not fill a batch of 4000"):
+        Run(tmp_path, config.model_copy(update={"stages": [config.stages[0], second]}), crops)
+    assert not (tmp_path / "run" / "1-one").exists()
+
+
 def test_early_stopping_ends_the_stage(crops: AlignedCrops, tmp_path: Path) -> None:
     stage = {"epochs": 40, "early_stopping": 2, "learning_rate": 1e-9}
     run = Run(tmp_path, run_config(stage=stage), crops)
@@ -134,7 +181,7 @@ def test_early_stopping_ends_the_stage(crops: AlignedCrops, tmp_path: Path) -> N
 
 def test_moving_average_of_weights_is_stored(crops: AlignedCrops, tmp_path: Path) -> None:
     run = Run(tmp_path, run_config(stage={"ema": 0.99}), crops)
-    saved = torch.load(run.folder / "last.ckpt", map_location="cpu", weights_only=True)
+    saved = torch.load(run.best, map_location="cpu", weights_only=True)
     key = "encoder.head.1.weight"
     assert not torch.equal(saved["state_dict"][key], saved["current_model_state"][key])
     torch.testing.assert_close(load_encoder(run.best)[0].state_dict()["head.1.weight"], saved["state_dict"][key])

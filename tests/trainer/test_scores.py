@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.embedder.config import SplitConfig
 from trainer.embedder.scores import PairScores, all_pairs, ten_fold_accuracy
 from trainer.embedder.split import Part, part_of
+from trainer.embedder.split_config import SplitConfig
 
 
 def test_all_pairs_of_three_people() -> None:

@@ -70,7 +70,7 @@ def train(
     """
     require_closed_set(config)
     best = training.train(config, crops, None, cache, output / "run", initial, device)
-    data = FaceData(crops, None, config.split, config.stages[-1], 0, config.min_images_per_class)
+    data = FaceData(crops, None, config, len(config.stages) - 1)
     bundle, folder = output / "bundle", output / "classifier"
     manifest = export.export(best, bundle, name, provenance)
     linear = _classifier(config, best, len(data.names))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from trainer.choices import DeviceName
 from trainer.options import (
     BUNDLE,
     DETECTOR_BUNDLE,
@@ -84,7 +85,7 @@ def train(
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes the run.")] = Path(
         "runs/closed-set"
     ),
-    device: Device = "auto",
+    device: Device = DeviceName.AUTO,
     work: Work = WORK,
 ) -> None:
     """Train a network that classifies these people, on a part of each person's pictures; measure the other part.

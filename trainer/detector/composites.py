@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from rich.progress import track
 
 from service.inference.engine import FaceFinder
 from service.vision.image import Pixels
@@ -19,6 +18,7 @@ from trainer.configuration import Configuration
 from trainer.detector.face_alterations import cover, darken, turn
 from trainer.detector.labels import LabelledFace, write_labels
 from trainer.pictures import pictures_below, read_picture
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 ATTEMPTS = 200

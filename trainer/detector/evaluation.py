@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.inference.engine import Detection, FaceFinder
 from service.vision.geometry import iou
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector.labels import read_labels
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 MIN_FACE_PX = 16

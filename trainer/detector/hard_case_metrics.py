@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.progress import track
 
 from service.inference.engine import Detection, FaceFinder
 from service.vision.image import Pixels
@@ -16,6 +15,7 @@ from trainer.detector.hard_cases import CASES
 from trainer.detector.labels import LabelledFace
 from trainer.detector.portraits import Portrait, profiles
 from trainer.detector.sheets import draw_detections
+from trainer.progress import track
 from trainer.sheets import sheet
 
 MAX_LANDMARK_ERROR = 0.15

@@ -4,8 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.progress import track
-
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions
@@ -17,6 +15,7 @@ from trainer.detector.portraits import Portrait, select_portraits
 from trainer.detector.report import DetectorUnderTest
 from trainer.detector.sheets import draw_detections
 from trainer.finders import YUNET_MIN_SCORE, YuNet
+from trainer.progress import track
 from trainer.sheets import save
 from trainer.tables import table
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from service.inference.engine import FaceFinder
 from service.vision.image import Pixels
 from service.vision.quality import asymmetry
 from trainer.detector.labels import LabelledFace
 from trainer.pictures import pictures_below, read_picture
+from trainer.progress import track
 
 PROFILE_ASYMMETRY = 0.6
 """Minimum asymmetry (`service.vision.quality`) of a profile: the nose is four times as far from one eye as from the

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from rich.progress import track
 
 from service.errors import RegistryError
 from service.inference.engine import Detection, FaceFinder
@@ -16,6 +15,7 @@ from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector import sheets
 from trainer.detector.labels import LANDMARKS, MIRRORED_ORDER, LabelledFace, read_labels, write_labels
 from trainer.pictures import SUFFIXES, pictures_below
+from trainer.progress import track
 from trainer.sheets import save, sheet
 
 SAME_FACE_IOU = 0.4

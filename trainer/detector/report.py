@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from service.inference.engine import Detection, FaceFinder
 from trainer.detector import plots, sheets
@@ -22,6 +21,7 @@ from trainer.detector.evaluation import (
     metrics_by_size,
 )
 from trainer.detector.landmark_error import landmark_error
+from trainer.progress import track
 from trainer.sheets import save
 from trainer.tables import table
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from rich.progress import track
 from torch import nn
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import PoseModel
@@ -21,6 +20,7 @@ from trainer.configuration import ConfigError
 from trainer.detector.config import DetectorConfig
 from trainer.detector.labels import LANDMARKS
 from trainer.half_storage import SUFFIX
+from trainer.progress import track
 
 STATISTICS_PICTURES = 192
 """Number of training pictures from which the statistics of the batch normalisations are estimated."""

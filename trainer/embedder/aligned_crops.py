@@ -13,12 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.vision.image import ImageLimits, decode
 from trainer.cache import atomic_file, content_key
 from trainer.configuration import ConfigError
 from trainer.pictures import pictures_below
+from trainer.progress import track
 
 CROP_SIZE = 160
 CENTRE_SIZE = 112

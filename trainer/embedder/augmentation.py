@@ -13,7 +13,8 @@ from service.vision.filters import Filters
 from service.vision.heatmaps import POINTS
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CENTRE, CENTRE_SIZE, CROP_SIZE
-from trainer.embedder.config import AugmentationConfig, EmbedderConfig, LandmarkChannelsConfig, TransformConfig
+from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig, TransformConfig
 from trainer.embedder.landmark_heatmaps import draw, in_centre, warped
 
 NO_FILTERS = Filters()

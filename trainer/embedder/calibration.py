@@ -11,11 +11,11 @@ from service.inference.embedder import FaceEmbedder
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import UNLABELLED, AlignedCrops
 from trainer.embedder.bootstrap import count_pairs, rate_intervals
-from trainer.embedder.config import SplitConfig
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.identification import People, largest_gallery, search_galleries
 from trainer.embedder.scores import PairScores, all_pairs
 from trainer.embedder.split import Part, part_of
+from trainer.embedder.split_config import SplitConfig
 
 Floats = npt.NDArray[np.float32]
 RATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)

@@ -38,7 +38,7 @@ def quiet_lightning() -> None:
 
 
 def stage_callbacks(
-    config: EmbedderConfig, index: int, run: Path, monitor: str | None, enable_progress_bar: bool = True
+    config: EmbedderConfig, index: int, run: Path, monitor: str | None
 ) -> tuple[ModelCheckpoint, list[Callback]]:
     """Returns the checkpoint callback that selects the best epoch, and all callbacks of a stage in order.
 
@@ -50,14 +50,14 @@ def stage_callbacks(
     stage, folder = config.stages[index], stage_folder(run, config, index)
     best = _best_checkpoints(folder, config, monitor)
     callbacks: list[Callback] = [LearningRateMonitor(), StageLog(run / LOG, config, index)]
-    if enable_progress_bar:
+    if config.enable_progress_bar:
         callbacks.append(StageProgress(config, index))
     if stage.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=stage.ema))
     if stage.early_stopping is not None and monitor is not None:
         callbacks.append(EarlyStopping(monitor, patience=stage.early_stopping, mode=config.mode))
     # Callbacks of checkpoints run in this order: the last checkpoint contains the state of the best ones.
-    return best, [*callbacks, best, _last_checkpoint(folder)]
+    return best, [*callbacks, best, _last_checkpoint(folder, config)]
 
 
 def stage_folder(run: Path, config: EmbedderConfig, index: int) -> Path:
@@ -75,10 +75,15 @@ def _best_checkpoints(folder: Path, config: EmbedderConfig, monitor: str | None)
     )
 
 
-def _last_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Stores every finished epoch, since a run resumes from it; the best checkpoints are stored only if they change."""
+def _last_checkpoint(folder: Path, config: EmbedderConfig) -> ModelCheckpoint:
+    """Stores finished epochs, from which a run resumes; the best checkpoints are stored only if they change."""
     return ModelCheckpoint(
-        folder, filename=Path(LAST).stem, monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
+        folder,
+        filename=Path(LAST).stem,
+        monitor=None,
+        every_n_epochs=config.checkpoint_interval,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
     )
 
 

@@ -1,162 +1,16 @@
 """Settings of an embedder training run."""
 
 import difflib
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from service.vision.filters import Filters
-from service.vision.heatmaps import LandmarkChannels
 from trainer.configuration import Configuration, Fraction
+from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
 from trainer.embedder.loss_config import LossesConfig
-from trainer.embedder.optimiser_config import AdamConfig, Optimizer, PlainScheduleConfig, Schedule
-
-
-class SplitConfig(Configuration):
-    """Fractions of the identities; the remaining identities train. The part depends on the identity's name alone.
-
-    Attributes:
-        by: `identity`, or `picture` for a closed set of people: everybody trains, and `validation` is the fraction of
-            each person's pictures that is held out, by the name of the file.
-        validation: Identities that select the best checkpoint.
-        calibration: Identities that only measure.
-        held_out: Identities that only measure, in addition to the fraction.
-        wrong_labels: Identities that are excluded, since their folders also contain pictures of other people.
-    """
-
-    by: Literal["identity", "picture"] = "identity"
-    validation: Fraction = 0.05
-    calibration: Fraction = 0.10
-    held_out: tuple[str, ...] = ()
-    wrong_labels: tuple[str, ...] = ()
-
-
-class LandmarkChannelsConfig(LandmarkChannels):
-    """Heatmaps of the landmarks as additional input channels. The bundle records them, and the service draws them.
-
-    Attributes:
-        missing: Fraction of the training pictures without landmarks, since stored crops of the service have none.
-    """
-
-    missing: Fraction = 0.1
-
-    @property
-    def served(self) -> LandmarkChannels:
-        """The settings that the bundle records."""
-        return LandmarkChannels.model_validate(self.model_dump(exclude={"missing"}))
-
-
-class TransformConfig(Configuration):
-    """A transform of `torchvision.transforms.v2`.
-
-    Attributes:
-        name: Class name.
-        probability: Fraction of the pictures that it is applied to.
-        arguments: Arguments of the class.
-    """
-
-    name: str
-    probability: Fraction = 1.0
-    arguments: dict[str, Any] = Field(default_factory=dict)
-
-
-class AugmentationConfig(Configuration):
-    """Random changes of each training picture.
-
-    Attributes:
-        rotation_degrees: Largest rotation.
-        shift: Largest shift, as a fraction of the model input.
-        scale: Largest change of size, as a fraction.
-        flip: Probability of a mirror picture.
-        light: Largest change of contrast and brightness, as a fraction; colours change by a quarter of it.
-        greyscale: Probability of a grey picture.
-        low_resolution: Probability of a reduced resolution (28 to 80 of 112 pixels).
-        occlusion: Probability of a grey rectangle (16 to 48 of 112 pixels).
-        transforms: Further transforms, applied in this order.
-    """
-
-    rotation_degrees: float = 10.0
-    shift: Fraction = 0.05
-    scale: Fraction = 0.10
-    flip: Fraction = 0.5
-    light: Fraction = 0.25
-    greyscale: Fraction = 0.05
-    low_resolution: Fraction = 0.2
-    occlusion: Fraction = 0.1
-    transforms: tuple[TransformConfig, ...] = ()
-
-
-class StageConfig(Configuration):
-    """One stage of training, with its own losses, optimiser and learning-rate schedule.
-
-    If `images_per_identity` is set, a batch contains P identities with K pictures each, as batch-hard mining needs
-    them, and unlabelled pictures are excluded. Otherwise all pictures are shuffled. Several processes share a batch.
-
-    Attributes:
-        name: Name of the stage in messages and in its folder `<number>-<name>` of the run.
-        epochs: Number of passes over the training pictures.
-        batch_size: Pictures of a batch; with `images_per_identity` this is P x K.
-        identities_per_batch: P; optional, checked against `batch_size`.
-        images_per_identity: K.
-        optimizer: The optimiser with its settings; `optimizer: sgd` is short for `optimizer: {name: sgd}`.
-        learning_rate: The highest rate of the schedule.
-        weight_decay: Decay of the weights per step, as a multiple of the learning rate; 0 turns it off.
-        schedule: The learning rate over the stage; `schedule: cosine` is short for `schedule: {name: cosine}`.
-        warm_up: Fraction of the stage in which the learning rate rises.
-        accumulate: Number of batches per optimiser step. Triplets are mined in each batch separately.
-        gradient_clip: Largest norm of the gradient of a step.
-        freeze_batch_norm: Keep the batch norm statistics of the initial weights.
-        train_backbone: If false, only the layers after the backbone and its last `unfrozen_stages` are trained.
-        unfrozen_stages: Number of last stages of the backbone that are trained although `train_backbone` is false; at
-            most the number of stages of the backbone.
-        ema: Decay of the moving average of the weights; the average is measured and stored.
-        early_stopping: Number of epochs without a better `monitor` value after which the stage ends.
-        losses: The losses of the stage with their weights; at least one.
-        augmentation: Replaces the augmentation of the run.
-    """
-
-    name: str
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(128, ge=2)
-    identities_per_batch: int | None = Field(None, ge=2)
-    images_per_identity: int | None = Field(None, ge=2)
-    optimizer: Optimizer = AdamConfig(name="adamw")
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    schedule: Schedule = PlainScheduleConfig(name="one-cycle")
-    warm_up: Fraction = 0.1
-    accumulate: int = Field(1, ge=1)
-    gradient_clip: float | None = Field(None, gt=0)
-    freeze_batch_norm: bool = False
-    train_backbone: bool = True
-    unfrozen_stages: int = Field(0, ge=0)
-    ema: float | None = Field(None, gt=0, lt=1)
-    early_stopping: int | None = Field(None, ge=1)
-    losses: LossesConfig
-    augmentation: AugmentationConfig | None = None
-
-    @model_validator(mode="after")
-    def _batch_size_is_consistent(self) -> Self:
-        people, each, size = self.identities_per_batch, self.images_per_identity, self.batch_size
-        if each is None:
-            if people is not None:
-                raise ValueError("identities_per_batch is set but images_per_identity is not; set both or neither")
-            if self.losses.triplet is not None:
-                raise ValueError("triplets need several pictures of a person in a batch; set images_per_identity")
-        elif size % each:
-            raise ValueError(f"batch_size {size} is not a multiple of images_per_identity {each}")
-        elif people is not None and people * each != size:
-            raise ValueError(
-                f"identities_per_batch x images_per_identity is {people} x {each} = {people * each}, but batch_size is "
-                f"{size}; make them equal"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _unfrozen_stages_need_a_frozen_backbone(self) -> Self:
-        if self.unfrozen_stages and self.train_backbone:
-            raise ValueError("unfrozen_stages is set but train_backbone is true; set train_backbone: false")
-        return self
+from trainer.embedder.split_config import SplitConfig
+from trainer.embedder.stage_config import StageConfig
 
 
 class EmbedderConfig(Configuration):
@@ -177,6 +31,15 @@ class EmbedderConfig(Configuration):
         compile: Compile the encoder with torch.compile, which needs g++.
         precision: Number format in training: single precision, or mixed precision with bfloat16 or float16, in which
             the weights stay in single precision.
+        devices: Numbers of the GPUs to use, for example [0, 2]; empty: as --processes says.
+        num_workers: Processes that load pictures; 0: the training process loads them from a memory map.
+        pin_memory: Load pictures into memory from which copies to a GPU are fast.
+        persistent_workers: Keep the loading processes between epochs.
+        limit_train_batches: Use only this number, or this fraction, of the batches of an epoch.
+        limit_val_batches: Measure only on this number, or this fraction, of the validation batches.
+        enable_progress_bar: Show progress bars.
+        log_every_n_steps: Number of optimiser steps between two rows of the logs; at least one row per epoch is logged.
+        checkpoint_interval: Number of epochs between two stored epochs, from which an interrupted run resumes.
         min_images_per_class: People with fewer pictures are excluded.
         keep_best: Number of stored checkpoints; the best one is `best.ckpt`. 0: no epoch is selected, and the last one
             is `best.ckpt`.
@@ -200,6 +63,15 @@ class EmbedderConfig(Configuration):
     deterministic: bool = False
     compile: bool = True
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    devices: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    num_workers: int = Field(0, ge=0)
+    pin_memory: bool = False
+    persistent_workers: bool = False
+    limit_train_batches: Annotated[int, Field(ge=1)] | Fraction | None = None
+    limit_val_batches: Annotated[int, Field(ge=1)] | Fraction | None = None
+    enable_progress_bar: bool = True
+    log_every_n_steps: int = Field(10, ge=1)
+    checkpoint_interval: int = Field(1, ge=1)
     min_images_per_class: int = Field(1, ge=1)
     keep_best: int = Field(1, ge=0)
     monitor: str = "tar_at_fmr_1e-3"
@@ -215,6 +87,19 @@ class EmbedderConfig(Configuration):
             hint = f"; did you mean {similar[0]}?" if similar else ""
             raise ValueError(f"monitor {self.monitor!r} is not logged in every stage; use {', '.join(logged)}{hint}")
         return self
+
+    @model_validator(mode="after")
+    def _persistent_workers_exist(self) -> Self:
+        if self.persistent_workers and not self.num_workers:
+            raise ValueError("persistent_workers is true but num_workers is 0; set num_workers")
+        return self
+
+    def training_batches(self, batches: int) -> int:
+        """Returns how many of the batches of an epoch are used."""
+        limit = self.limit_train_batches
+        if limit is None:
+            return batches
+        return min(limit, batches) if isinstance(limit, int) else int(limit * batches)
 
     @property
     def metrics(self) -> list[str]:

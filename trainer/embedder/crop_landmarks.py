@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.inference.bundle import file_sha256
 from service.vision.heatmaps import POINTS
@@ -14,6 +13,7 @@ from trainer.choices import FinderName, LandmarkFinderName
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.finders import DetectorLandmarks, DlibLandmarks, Finder, LandmarkFinder, MediaPipeLandmarks
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 

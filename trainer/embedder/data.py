@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import lightning
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import UNLABELLED, AlignedCrops
-from trainer.embedder.config import SplitConfig, StageConfig
+from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.split import Part, part_of, picture_parts
 
 MIN_IMPOSTOR_PAIRS = 100
@@ -46,17 +47,18 @@ class FaceData(lightning.LightningDataModule):
         self,
         crops: AlignedCrops,
         teacher: npt.NDArray[np.float32] | None,
-        split: SplitConfig,
-        stage: StageConfig,
-        seed: int = 0,
-        min_images_per_class: int = 1,
+        config: EmbedderConfig,
+        stage_index: int = 0,
         landmarks: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
-        self._landmarks, self._split = landmarks, split
-        self.crops, self._teacher, self._stage, self._seed = crops, teacher, stage, seed
+        split, stage = config.split, config.stages[stage_index]
+        self._landmarks, self._split, self._config = landmarks, split, config
+        self.crops, self._teacher, self._stage, self._seed = crops, teacher, stage, config.seed + stage_index
         counts = Counter(crops.identities)
-        excluded = {name for name, count in counts.items() if name != UNLABELLED and count < min_images_per_class}
+        excluded = {
+            name for name, count in counts.items() if name != UNLABELLED and count < config.min_images_per_class
+        }
         parts = np.array(picture_parts(crops.identities, crops.files, split))
         parts[[name in excluded for name in crops.identities]] = Part.LEFT_OUT
         names = sorted(set(counts) - excluded - {UNLABELLED})
@@ -81,7 +83,17 @@ class FaceData(lightning.LightningDataModule):
                 *self._process,
             ),
             collate_fn=self._collate,
+            **self._loading,
         )
+
+    @property
+    def _loading(self) -> dict[str, Any]:
+        config = self._config
+        return {
+            "num_workers": config.num_workers,
+            "pin_memory": config.pin_memory,
+            "persistent_workers": config.persistent_workers,
+        }
 
     def _order(self) -> Sampler[int]:
         stage, rows = self._stage, self.training_rows
@@ -136,7 +148,9 @@ class FaceData(lightning.LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def val_dataloader(self) -> DataLoader[int]:
-        return DataLoader(_Rows(self.validation_rows), batch_size=VALIDATION_BATCH, collate_fn=self._collate)
+        return DataLoader(
+            _Rows(self.validation_rows), batch_size=VALIDATION_BATCH, collate_fn=self._collate, **self._loading
+        )
 
     def _usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Returns all rows; for P x K batches only those of people with at least two pictures."""

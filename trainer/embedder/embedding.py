@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceFinder
@@ -12,13 +11,14 @@ from service.vision.heatmaps import MIRRORED
 from trainer.embedder.aligned_crops import CENTRE, CENTRE_SIZE, AlignedCrops, centre_crops
 from trainer.embedder.crop_landmarks import served_landmarks
 from trainer.finders import DetectorLandmarks
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 BATCH = 32
 
 
 def embed_crops(
-    embedder: FaceEmbedder, crops: AlignedCrops, rows: Sequence[int], mirrored: bool = False
+    embedder: FaceEmbedder, crops: AlignedCrops, rows: Sequence[int], mirrored: bool = False, batch: int = BATCH
 ) -> tuple[Floats, Floats]:
     """Returns (N, D) normalised embeddings of the chosen rows and (N,) lengths before normalisation.
 
@@ -26,12 +26,13 @@ def embed_crops(
 
     Args:
         mirrored: Embed the mirror pictures.
+        batch: Number of pictures in one call of the runtime.
     """
     size = embedder.manifest.input_size
     landmarks = None if embedder.manifest.landmark_channels is None else served_landmarks(crops)
     parts = []
-    for start in track(range(0, len(rows), BATCH), description="embedding aligned crops"):
-        chosen = np.asarray(rows[start : start + BATCH])
+    for start in track(range(0, len(rows), batch), description="embedding aligned crops"):
+        chosen = np.asarray(rows[start : start + batch])
         pixels = centre_crops(crops.pictures[chosen], size)
         points = None if landmarks is None else [_in_centre(landmarks[row], size, mirrored) for row in chosen]
         if mirrored:

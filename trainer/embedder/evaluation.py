@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.errors import RegistryError
 from service.inference.calibration import Calibration, IdentificationPoint, rate_of_one
@@ -26,6 +25,7 @@ from trainer.embedder.identification import (
     rank_of_mate,
 )
 from trainer.embedder.scores import PairScores, all_pairs, ten_fold_accuracy
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 ScoredPair = tuple[Path, Path, float]

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from rich.progress import track
 
 from service.inference.calibration import Calibration
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceFinder
 from trainer.embedder.embedding import embed_pictures
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 ATTRIBUTES = ("race", "gender", "age")

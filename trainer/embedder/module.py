@@ -14,11 +14,12 @@ from torch import Tensor
 from trainer.embedder.augmentation import Augmentation, encoder_input
 from trainer.embedder.backbones import build_encoder, channels_last, freeze_batch_norms, freeze_but
 from trainer.embedder.classification import LinearClassifier, classifier_of
-from trainer.embedder.config import EmbedderConfig, StageConfig
+from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.data import Batch, epoch_seed
 from trainer.embedder.losses import StageLoss
 from trainer.embedder.optimisation import build_optimizer, build_schedule
 from trainer.embedder.scores import all_pairs, top_k_rate
+from trainer.embedder.stage_config import StageConfig
 
 VALIDATION_FMR = 1e-3
 log = logging.getLogger(__name__)

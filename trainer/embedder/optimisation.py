@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from trainer.embedder.config import StageConfig
-from trainer.embedder.optimiser_config import MultistepConfig, SgdConfig
+from trainer.embedder.optimiser_config import CosineConfig, MultistepConfig, SgdConfig
+from trainer.embedder.stage_config import StageConfig
 
 WARM_UP_START = 1e-3
 """Fraction of the learning rate at which warm-up starts."""
@@ -39,11 +39,13 @@ def build_schedule(stage: StageConfig, optimizer: optim.Optimizer, steps: int) -
     warm_up = round(stage.warm_up * steps)
     remaining = max(steps - warm_up, 1)
     main: LRScheduler
+    per_epoch = steps / stage.epochs
     if isinstance(settings, MultistepConfig):
-        milestones = sorted(max(round(part * steps) - warm_up, 0) for part in settings.milestones)
-        main = MultiStepLR(optimizer, milestones, settings.factor)
-    elif settings.name == "cosine":
-        main = CosineAnnealingLR(optimizer, remaining)
+        positions = (part * (per_epoch if isinstance(part, int) else steps) for part in settings.milestones)
+        main = MultiStepLR(optimizer, sorted(max(round(step) - warm_up, 0) for step in positions), settings.factor)
+    elif isinstance(settings, CosineConfig):
+        period = remaining if settings.t_max is None else max(round(settings.t_max * per_epoch), 1)
+        main = CosineAnnealingLR(optimizer, period)
     else:
         main = ConstantLR(optimizer, factor=1.0, total_iters=1)
     if warm_up == 0:

@@ -39,14 +39,26 @@ class SgdConfig(Configuration):
         return self
 
 
+class CosineConfig(Configuration):
+    """Half a cosine wave from the learning rate down to 0 (Loshchilov and Hutter, ICLR 2017).
+
+    Attributes:
+        name: `cosine`.
+        t_max: Epochs until the rate is 0; after them it rises again. Unset: the epochs of the stage after warm-up.
+    """
+
+    name: Literal["cosine"]
+    t_max: int | None = Field(None, ge=1)
+
+
 class PlainScheduleConfig(Configuration):
-    """A schedule after warm-up: `one-cycle` (Smith and Topin 2019), `cosine` down to 0, or `constant`.
+    """A schedule after warm-up: `one-cycle` (Smith and Topin 2019) or `constant`.
 
     Attributes:
         name: Shape of the learning rate over the steps of the stage.
     """
 
-    name: Literal["one-cycle", "cosine", "constant"]
+    name: Literal["one-cycle", "constant"]
 
 
 class MultistepConfig(Configuration):
@@ -54,12 +66,12 @@ class MultistepConfig(Configuration):
 
     Attributes:
         name: `multistep`.
-        milestones: Fractions of the stage's steps.
+        milestones: Epochs if they are integers, or fractions of the stage (0.5).
         factor: Factor of the learning rate at each milestone.
     """
 
     name: Literal["multistep"]
-    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    milestones: tuple[Annotated[int, Field(ge=1)] | Fraction, ...] = (0.5, 0.75)
     factor: float = Field(0.1, gt=0, lt=1)
 
 
@@ -69,4 +81,6 @@ def _from_name(value: object) -> object:
 
 
 Optimizer = Annotated[AdamConfig | SgdConfig, Field(discriminator="name"), BeforeValidator(_from_name)]
-Schedule = Annotated[PlainScheduleConfig | MultistepConfig, Field(discriminator="name"), BeforeValidator(_from_name)]
+Schedule = Annotated[
+    PlainScheduleConfig | CosineConfig | MultistepConfig, Field(discriminator="name"), BeforeValidator(_from_name)
+]

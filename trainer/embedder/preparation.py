@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
 from service.errors import RegistryError
 from service.inference.engine import FaceFinder
@@ -23,6 +22,7 @@ from trainer.embedder.aligned_crops import CROP_SIZE
 from trainer.embedder.alignment import Recipe, align_face
 from trainer.embedder.sources import Source
 from trainer.pictures import read_picture
+from trainer.progress import track
 from trainer.sheets import save, sheet
 
 WEBP_QUALITY = 90

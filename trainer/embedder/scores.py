@@ -72,6 +72,16 @@ def top_k_rate(embeddings: Floats, names: Sequence[object], top_k: int) -> float
     return float(np.mean(hits)) if hits else 0.0
 
 
+def balanced_accuracy(pairs: PairScores) -> float:
+    """Returns the 10-fold accuracy on as many impostor pairs as genuine pairs, chosen at random; 0 without pairs."""
+    count = min(len(pairs.genuine), len(pairs.impostor))
+    if count < 10:
+        return 0.0
+    random = np.random.default_rng(0)
+    chosen = [random.permutation(scores)[:count] for scores in (pairs.genuine, pairs.impostor)]
+    return ten_fold_accuracy(np.concatenate(chosen), np.repeat([True, False], count))[0]
+
+
 def ten_fold_accuracy(scores: Floats, same: npt.NDArray[np.bool_], folds: int = 10) -> tuple[float, float]:
     """Returns mean and standard deviation of the accuracy over the folds.
 

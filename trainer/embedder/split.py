@@ -8,7 +8,8 @@ from pathlib import Path
 
 from service.inference.manifest import EmbedderManifest
 from trainer.configuration import ConfigError
-from trainer.embedder.config import EmbedderConfig, SplitConfig
+from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.split_config import SplitConfig
 
 EVERYBODY = SplitConfig(validation=0.0, calibration=1.0)
 """The split of a measurement on people who are not in the training data."""

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import openvino
-from rich.progress import track
 
 from trainer.cache import cached_array, content_key
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CENTRE, CENTRE_SIZE, AlignedCrops
+from trainer.progress import track
 
 
 def teacher_embeddings(teacher: Path, crops: AlignedCrops, cache: Path) -> npt.NDArray[np.float32]:

@@ -24,15 +24,15 @@ from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.callbacks import LAST, quiet_lightning, stage_callbacks, stage_folder
 from trainer.embedder.checkpoints import load_initial, load_loss
-from trainer.embedder.config import EmbedderConfig, StageConfig
+from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.crop_landmarks import served_landmarks
 from trainer.embedder.data import FaceData
 from trainer.embedder.module import EmbedderModule
+from trainer.embedder.stage_config import StageConfig
 from trainer.embedder.teacher import teacher_embeddings
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 BEST = "best.ckpt"
-LOG_EVERY_STEPS = 10
 log = logging.getLogger(__name__)
 SIGTERM_STATUS = 128 + signal.SIGTERM
 
@@ -89,9 +89,12 @@ def train(
     quiet_lightning()
     targets = None if teacher is None else teacher_embeddings(teacher, crops, cache)
     run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)
+    stages = [FaceData(crops, targets, config, index, landmarks) for index in range(len(config.stages))]
+    for index, data in enumerate(stages):
+        _require_trainable(run, index, data)
     best = initial
-    for index in range(len(config.stages)):
-        best = _train_stage(run, index, best)
+    for index, data in enumerate(stages):
+        best = _train_stage(run, index, best, data)
     assert best is not None
     return best
 
@@ -129,33 +132,35 @@ def _require_same_run(
         )
 
 
-def _train_stage(run: _Run, index: int, initial: Path | None) -> Path:
+def _require_trainable(run: _Run, index: int, data: FaceData) -> None:
+    """Checks a stage before the first one is trained.
+
+    Raises:
+        ConfigError: The data or the settings of the stage do not suffice.
+    """
     config, stage = run.config, run.config.stages[index]
-    folder = stage_folder(run.output, config, index)
-    if (folder / "finished.json").exists():
-        return folder / BEST
-    if stage.batch_size % run.processes:
+    processes = len(config.devices) or run.processes
+    if stage.batch_size % processes:
         raise ConfigError(
-            f"stage {stage.name!r}: {run.processes} processes cannot share a batch of {stage.batch_size}; make "
-            "batch_size a multiple of --processes"
+            f"stage {stage.name!r}: {processes} processes cannot share a batch of {stage.batch_size}; make "
+            "batch_size a multiple of the number of processes"
         )
-    seed = config.seed + index
-    lightning.seed_everything(seed, workers=True)
-    data = FaceData(run.crops, run.targets, config.split, stage, seed, config.min_images_per_class, run.landmarks)
     data.require_enough()
-    steps = stage.epochs * -(-data.steps_per_epoch // stage.accumulate)
-    module = EmbedderModule(config, index, data.people, steps, None if run.targets is None else run.targets.shape[1])
-    if initial is not None:
-        load_initial(module.encoder, initial)
-    if initial is not None and index > 0:
-        load_loss(module.loss, initial)
-    if not (stage.train_backbone or initial or config.pretrained):
-        log.warning("stage %r freezes a backbone with random weights; name initial weights with --initial", stage.name)
+    if not config.training_batches(data.steps_per_epoch):
+        raise ConfigError(f"limit_train_batches: {config.limit_train_batches} of {data.steps_per_epoch} is no batch")
     if stage.early_stopping and not data.can_validate:
         raise ConfigError(f"stage {stage.name!r}: early_stopping needs validation people; raise split.validation")
+
+
+def _train_stage(run: _Run, index: int, initial: Path | None, data: FaceData) -> Path:
+    config, folder = run.config, stage_folder(run.output, run.config, index)
+    if (folder / "finished.json").exists():
+        return folder / BEST
+    lightning.seed_everything(config.seed + index, workers=True, verbose=False)
+    module = _module(run, index, initial, data)
     monitor = config.monitor if data.can_validate and config.keep_best else None
     checkpoints, callbacks = stage_callbacks(config, index, run.output, monitor)
-    trainer = _lightning_trainer(run, stage, folder, [*callbacks, *run.callbacks], data)
+    trainer = _lightning_trainer(run, config.stages[index], folder, [*callbacks, *run.callbacks], data)
     last = folder / LAST
     try:
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
@@ -166,15 +171,28 @@ def _train_stage(run: _Run, index: int, initial: Path | None) -> Path:
     return folder / BEST
 
 
+def _module(run: _Run, index: int, initial: Path | None, data: FaceData) -> EmbedderModule:
+    config, stage = run.config, run.config.stages[index]
+    steps = stage.epochs * -(-config.training_batches(data.steps_per_epoch) // stage.accumulate)
+    module = EmbedderModule(config, index, data.people, steps, None if run.targets is None else run.targets.shape[1])
+    if initial is not None:
+        load_initial(module.encoder, initial)
+    if initial is not None and index > 0:
+        load_loss(module.loss, initial)
+    if not (stage.train_backbone or initial or config.pretrained):
+        log.warning("stage %r freezes a backbone with random weights; name initial weights with --initial", stage.name)
+    return module
+
+
 def _lightning_trainer(
     run: _Run, stage: StageConfig, folder: Path, callbacks: list[Callback], data: FaceData
 ) -> lightning.Trainer:
-    strategy: Literal["auto", "ddp"] = "ddp" if run.processes > 1 else "auto"
+    strategy: Literal["auto", "ddp"] = "ddp" if run.processes > 1 or len(run.config.devices) > 1 else "auto"
     try:
         return lightning.Trainer(
             max_epochs=stage.epochs,
             accelerator=run.device,
-            devices=run.processes,
+            devices=list(run.config.devices) or run.processes,
             strategy=strategy,
             precision=run.config.precision,
             deterministic=run.config.deterministic,
@@ -188,8 +206,10 @@ def _lightning_trainer(
             callbacks=callbacks,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # FaceData yields each process's part of each batch
-            limit_val_batches=None if data.can_validate else 0,
-            log_every_n_steps=max(1, min(LOG_EVERY_STEPS, data.steps_per_epoch)),
+            limit_train_batches=run.config.limit_train_batches,
+            limit_val_batches=run.config.limit_val_batches if data.can_validate else 0,
+            log_every_n_steps=min(run.config.log_every_n_steps, run.config.training_batches(data.steps_per_epoch)),
+            enable_progress_bar=run.config.enable_progress_bar,
             enable_model_summary=False,
         )
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:

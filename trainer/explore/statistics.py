@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from service.vision.image import Pixels
 from trainer.pictures import read_picture
+from trainer.progress import track
 
 HASH_SIDE = 16
 MAX_HASH_DISTANCE = 20

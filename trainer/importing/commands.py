@@ -26,9 +26,8 @@ def import_parquet(
 
     The files are read row by row, from disk or from the hub, and only as far as the limits require.
     """
-    from rich.progress import track
-
     from trainer.importing import parquet
+    from trainer.progress import track
 
     limits = parquet.Limits(classes, per_class, samples, probability, seed)
     rows = parquet.limited(parquet.read(source, image, label), limits)

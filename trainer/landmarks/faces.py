@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.inference.engine import FaceFinder
 from service.vision.alignment import align_with_margin
@@ -15,6 +14,7 @@ from service.vision.image import Pixels
 from trainer.detector.evaluation import labelled_pictures, match
 from trainer.detector.labels import LabelledFace, read_labels
 from trainer.pictures import pictures_below, read_picture
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 CROP_SIZE = 160

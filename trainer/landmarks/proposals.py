@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.inference.engine import Detection, FaceFinder
 from service.vision.geometry import area, iou
@@ -14,6 +13,7 @@ from service.vision.image import Pixels
 from trainer.detector.evaluation import MATCH_IOU, labelled_pictures
 from trainer.landmarks.faces import Faces, Kind, align_all
 from trainer.pictures import pictures_below, read_picture
+from trainer.progress import track
 
 Floats = npt.NDArray[np.float32]
 MIN_TRUE_SCORE = 0.1

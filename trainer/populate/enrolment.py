@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import track
-
 from identity_registry import Registry, RegistryError
 from identity_registry.errors import (
     NotAllowed,
@@ -19,6 +17,7 @@ from identity_registry.errors import (
     Unavailable,
     UnexpectedResponse,
 )
+from trainer.progress import track
 
 EVERY_REQUEST_FAILS = (
     NotAllowed,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.choices import FinderName, Training
+from trainer.choices import DeviceName, FinderName, Training
 from trainer.options import Device, FinderOption, ModelFile
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and exit.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder of the run. Unset: runs/NAME.")] = None,
-    device: Device = "auto",
+    device: Device = DeviceName.AUTO,
 ) -> None:
     """Make a calibrated model from photos of your people: align, check, train, compare, calibrate, report.
 

@@ -54,6 +54,11 @@ class Comparison:
         """True if the true accept rate at the decisive rate is higher, and chance does not explain it."""
         return self.decisive.interval[0] > 0
 
+    @property
+    def harmed(self) -> bool:
+        """True if the true accept rate at the decisive rate is lower, and chance does not explain it."""
+        return self.decisive.interval[1] < 0
+
 
 def compare(before: Sample, after: Sample) -> Comparison:
     """Compares two embedders; the rows of both samples are the same pictures."""

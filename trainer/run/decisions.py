@@ -3,7 +3,7 @@
 import numpy as np
 
 from service.inference.calibration import Calibration, rate_of_one
-from trainer.embedder.calibration import RATES
+from trainer.embedder.calibration import MAX_PER_IDENTITY, MIN_PAIRS_ABOVE, RATES
 
 DEFAULT_FMR = 1e-3
 """The service's `recognition.fmr`."""
@@ -29,7 +29,8 @@ def describe(calibration: Calibration, templates: int) -> str:
     if most < templates and (rate := _sufficient_rate(calibration, templates)) is not None:
         lines.append(
             f"- To decide about identities with {counted(templates)}, set `REGISTRY_RECOGNITION__FMR={rate:g}` or "
-            f"send `fmr={rate:g}` with a request, or add people to the calibration."
+            f"send `fmr={rate:g}` with a request, or add people: about {_sufficient_people(templates)} people with "
+            f"{max(templates, 2)} photos each reach the default."
         )
     galleries = int(np.log1p(-DEFAULT_DUPLICATE_FPIR) / np.log1p(-calibration.points[-1].fmr) * (1 + 1e-9))
     lines.append(
@@ -40,6 +41,12 @@ def describe(calibration: Calibration, templates: int) -> str:
         f"`recognition.duplicate_fpir={DEFAULT_DUPLICATE_FPIR:g}`; raise it."
     )
     return "\n".join(lines)
+
+
+def default_setting(calibration: Calibration, templates: int) -> str:
+    """Returns the environment variable with which the service decides by default; "" if it need not be set."""
+    rate = None if covers(calibration, templates) else _sufficient_rate(calibration, templates)
+    return "" if rate is None else f"REGISTRY_RECOGNITION__FMR={rate:g}"
 
 
 def counted(templates: int) -> str:
@@ -56,6 +63,13 @@ def _default_rate(most: int, templates: int) -> str:
             "`undecided`."
         )
     return f"{name} The calibration does not reach it: such requests are refused (`rate_not_calibrated`)."
+
+
+def _sufficient_people(templates: int) -> int:
+    """Returns the number of people whose pictures form enough impostor pairs for the default rate."""
+    pairs = MIN_PAIRS_ABOVE / rate_of_one(DEFAULT_FMR, templates)
+    pictures = np.sqrt(2 * pairs)
+    return int(np.ceil(pictures / min(max(templates, 2), MAX_PER_IDENTITY))) + 1
 
 
 def _sufficient_rate(calibration: Calibration, templates: int) -> float | None:

@@ -9,9 +9,12 @@ import torch
 from trainer.choices import Training
 from trainer.configuration import ConfigError
 from trainer.datasets.photos import LabelledPhoto, SourcePart
-from trainer.embedder.config import AugmentationConfig, EmbedderConfig, SplitConfig, StageConfig
+from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.input_config import AugmentationConfig
 from trainer.embedder.loss_config import LossesConfig, LossTerm, TripletTerm
 from trainer.embedder.split import Part, fitted_split, part_of
+from trainer.embedder.split_config import SplitConfig
+from trainer.embedder.stage_config import StageConfig
 
 MIN_MEASURED_PEOPLE = 10
 MIN_TRAINED_PEOPLE = 20
@@ -102,8 +105,9 @@ def plan(counts: Mapping[str, int], training: Training, held_out: Collection[str
     trained = {name: counts[name] for name in several if part_of(name, split) is Part.TRAIN}
     if len(trained) < MIN_TRAINED_PEOPLE:
         reason = (
-            f"{len(trained)} people with at least two photos would remain for training, and training needs "
-            f"{MIN_TRAINED_PEOPLE}; so few people do not improve a model that was trained on thousands"
+            f"{len(trained)} people with at least two photos would remain for training besides the held-out people, "
+            f"and training needs {MIN_TRAINED_PEOPLE}; so few people do not improve a model that was trained on "
+            "thousands"
         )
         if training is Training.ALWAYS:
             raise ConfigError(f"--training always: {reason}. Add people")

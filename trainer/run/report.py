@@ -50,6 +50,8 @@ def describe_comparison(comparison: Comparison) -> str:
     )
     if comparison.helped:
         return f"Training helped. {figures}."
+    if comparison.harmed:
+        return f"Training made the model worse. {figures}."
     return f"Training did not help measurably. {figures}."
 
 

@@ -10,7 +10,7 @@ from trainer.embedder.preparation import Preparation
 from trainer.explore.label_errors import DuplicateIdentity, SuspectedError
 from trainer.run.calibrating import ChosenCalibration
 from trainer.run.comparison import Comparison
-from trainer.run.decisions import counted, largest_templates
+from trainer.run.decisions import counted, default_setting, largest_templates
 from trainer.run.plan import Plan
 
 KEPT = "The shipped model is used with its own calibration, which holds on your people."
@@ -135,5 +135,7 @@ class Result:
 
     @property
     def serve(self) -> str:
-        """The command that serves the chosen model."""
-        return f"REGISTRY_EMBEDDER__BUNDLE={self.bundle} identity-registry serve"
+        """The command that serves the chosen model, with a default rate that its calibration covers."""
+        setting = default_setting(self.outcome.chosen.calibrated.calibration, self.templates)
+        variables = [setting, f"REGISTRY_EMBEDDER__BUNDLE={self.bundle}"]
+        return " ".join([*filter(None, variables), "identity-registry serve"])

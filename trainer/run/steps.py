@@ -14,9 +14,10 @@ from trainer.cache import content_key
 from trainer.embedder import export, training
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.calibration import Sample, held_out_rows
-from trainer.embedder.config import EmbedderConfig, SplitConfig
+from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.split import EVERYBODY, Part
+from trainer.embedder.split_config import SplitConfig
 from trainer.explore.label_errors import duplicate_identities, suspected_errors
 from trainer.options import BUNDLE
 from trainer.run.calibrating import calibrate_shipped, calibrate_trained

@@ -7,11 +7,11 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from trainer.configuration import ConfigError
 from trainer.embedder.split import Part, part_of
+from trainer.progress import track
 from trainer.shape.chunks import Landmarks
 from trainer.shape.config import ShapeConfig
 from trainer.shape.pose import Pose, frontal_shift, pose_of

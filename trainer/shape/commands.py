@@ -49,8 +49,6 @@ def chunks(
 
     The faces come from aligned crops (--identities) or from a data set of the Hugging Face hub (--source).
     """
-    from rich.progress import track
-
     from trainer.archives import unpack
     from trainer.choices import FinderName
     from trainer.configuration import ConfigError
@@ -58,6 +56,7 @@ def chunks(
     from trainer.embedder.crop_landmarks import served_landmarks
     from trainer.finders import Finder
     from trainer.importing import parquet
+    from trainer.progress import track
     from trainer.shape import chunks as chunk_files
 
     if bool(identities) == bool(source):

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from trainer.configuration import Configuration
-from trainer.embedder.config import SplitConfig
+from trainer.embedder.split_config import SplitConfig
 
 
 class ShapeConfig(Configuration):

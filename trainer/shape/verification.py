@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from service.inference.embedder import FaceEmbedder
 from service.vision.alignment import TEMPLATE_112, similarity_transform, trust
@@ -13,11 +12,12 @@ from service.vision.image import Pixels
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CENTRE_SIZE, AlignedCrops
 from trainer.embedder.calibration import held_out_rows
-from trainer.embedder.config import SplitConfig
 from trainer.embedder.crop_landmarks import served_landmarks
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.scores import all_pairs
 from trainer.embedder.split import Part
+from trainer.embedder.split_config import SplitConfig
+from trainer.progress import track
 from trainer.shape.autoencoder import ShapeAutoencoder, canonical
 from trainer.shape.pose import pose_of
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from trainer.choices import DeviceName, PartName
 from trainer.options import DETECTOR_BUNDLE, WORK, Device, Identities, Provenance, Teacher, Work
 
 
@@ -18,15 +19,17 @@ def sweep(
         Path | None, typer.Option(help="Photo or aligned crop to search; unset: pictures of the gallery.")
     ] = None,
     gallery: Annotated[
-        str | None,
-        typer.Option(help="Part of the split to search: train, validation or calibration; unset: the YAML's."),
+        PartName | None, typer.Option(help="Part of the split to search. Unset: the YAML's `gallery`.")
     ] = None,
     provenance: Provenance = Path("configs/provenance-own.yaml"),
     detector: Annotated[Path, typer.Option(help="Detector bundle for --query-image.")] = DETECTOR_BUNDLE,
     output: Annotated[Path, typer.Option(help="Folder for runs and report; the same command resumes.")] = Path(
         "runs/sweep"
     ),
-    device: Device = "auto",
+    resume: Annotated[
+        bool, typer.Option(help="Continue the sweep of the folder; --no-resume deletes the folder first.")
+    ] = True,
+    device: Device = DeviceName.AUTO,
     work: Work = WORK,
 ) -> None:
     """Train several encoders with one recipe and compare accuracy, size, latency and search results.
@@ -34,14 +37,14 @@ def sweep(
     Each run writes `run_result.json` and a bundle that the service loads. The report is updated after every run. The
     same command resumes an interrupted sweep.
     """
+    import shutil
+
     import yaml
 
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
-    from trainer.configuration import choice
     from trainer.embedder.aligned_crops import load_aligned_crops
-    from trainer.embedder.split import Part
     from trainer.sweep.config import SweepConfig
     from trainer.sweep.gallery import Gallery, photo_query
     from trainer.sweep.report import write_report
@@ -49,15 +52,17 @@ def sweep(
 
     settings = SweepConfig.load(config)
     if gallery is not None:
-        settings = settings.model_copy(update={"gallery": choice(Part, gallery, "gallery").value})
+        settings = settings.model_copy(update={"gallery": gallery.value})
+    if not resume:
+        shutil.rmtree(output, ignore_errors=True)
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     split = next(iter(settings.configurations().values())).split
-    people = Gallery(crops, split, settings.gallery)
+    people = Gallery(crops, split, PartName(settings.gallery), settings.inference_batch_size)
     queries = [photo_query(query_image, detector)] if query_image else people.queries(settings.queries)
     terms = yaml.safe_load(provenance.read_text())
     measured = []
     for result in run_all(settings, crops, people, terms, output, teacher, work / "cache", device):
-        embedder = FaceEmbedder(output / result.name / "bundle", RuntimeOptions())
+        embedder = FaceEmbedder(output / result.name / "bundle", RuntimeOptions(device=settings.evaluation_device))
         measured.append((result, [people.search(query, embedder, settings.top_k) for query in queries]))
         typer.echo(
             f"{result.name}: TAR {result.tar:.4f} at FMR {result.fmr:.2g}, rank 1 {result.rank_1:.4f}, "

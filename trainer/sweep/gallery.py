@@ -11,13 +11,14 @@ from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
+from trainer.choices import PartName
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CROP_SIZE, AlignedCrops
 from trainer.embedder.alignment import Recipe, align_face
 from trainer.embedder.calibration import held_out_rows
-from trainer.embedder.config import SplitConfig
-from trainer.embedder.embedding import embed_crops, embed_pictures
-from trainer.embedder.split import Part
+from trainer.embedder.embedding import BATCH, embed_crops, embed_pictures
+from trainer.embedder.split import EVERYBODY, Part
+from trainer.embedder.split_config import SplitConfig
 
 Floats = npt.NDArray[np.float32]
 
@@ -57,8 +58,9 @@ class Gallery:
         ConfigError: The part has fewer than two pictures.
     """
 
-    def __init__(self, crops: AlignedCrops, split: SplitConfig, part: str) -> None:
-        self.rows = held_out_rows(crops, split, Part(part))
+    def __init__(self, crops: AlignedCrops, split: SplitConfig, part: PartName, batch: int = BATCH) -> None:
+        self.rows = _rows(crops, split, part)
+        self._batch = batch
         if len(self.rows) < 2:
             raise ConfigError(f"the split assigns nobody to {part}; raise split.{part}, or choose another gallery")
         self._crops = crops
@@ -72,7 +74,7 @@ class Gallery:
         """Returns (N, D) normalised embeddings of all pictures; each model computes them once."""
         model_id = embedder.manifest.model_id
         if model_id not in self._embeddings:
-            self._embeddings[model_id] = embed_crops(embedder, self._crops, self.rows)[0]
+            self._embeddings[model_id] = embed_crops(embedder, self._crops, self.rows, batch=self._batch)[0]
         return self._embeddings[model_id]
 
     def queries(self, count: int) -> list[Query]:
@@ -98,6 +100,12 @@ class Gallery:
     def _embed_outside(self, query: Query, embedder: FaceEmbedder) -> Floats:
         assert query.finder is not None
         return embed_pictures(embedder, query.crop[None], query.finder)[0][0]
+
+
+def _rows(crops: AlignedCrops, split: SplitConfig, part: PartName) -> list[int]:
+    if part is PartName.ALL:
+        return held_out_rows(crops, EVERYBODY, Part.CALIBRATION)
+    return held_out_rows(crops, split, Part.VALIDATION if part is PartName.VAL else Part(part))
 
 
 def photo_query(photo: Path, detector: Path) -> Query:

@@ -35,13 +35,13 @@ def _table(results: Sequence[RunResult]) -> str:
     first = results[0]
     return table(
         (
-            "encoder", f"TAR at FMR {first.fmr:.2g}", "rank 1", f"rank {first.top_k}", "M parameters", "MB", "ms",
-            "minutes",
+            "encoder", f"TAR at FMR {first.fmr:.2g}", "accuracy", "rank 1", f"rank {first.top_k}", "M parameters",
+            "MB", "ms", "minutes",
         ),
         (
             (
-                result.name, f"{result.tar:.4f}", f"{result.rank_1:.4f}", f"{result.top_k_rate:.4f}",
-                f"{result.million_parameters:.1f}", f"{result.megabytes:.1f}", f"{result.latency_ms:.1f}",
+                result.name, f"{result.tar:.4f}", f"{result.accuracy:.4f}", f"{result.rank_1:.4f}",
+                f"{result.top_k_rate:.4f}", f"{result.million_parameters:.1f}", f"{result.megabytes:.1f}", f"{result.latency_ms:.1f}",
                 f"{result.minutes:.1f}",
             )
             for result in by_accuracy(results)
@@ -50,17 +50,24 @@ def _table(results: Sequence[RunResult]) -> str:
 
 
 def _draw_grids(measured: Sequence[Measured], gallery: Gallery, queries: Sequence[Query], output: Path) -> list[Path]:
-    """Draws for every query one grid per dimension and per backbone, ordered by accuracy and by size."""
+    """Draws for every query one grid per dimension and per backbone, ordered by accuracy and by size.
+
+    Grids of the same encoders in the same order are drawn once.
+    """
     searches = {result.name: of_result for result, of_result in measured}
     groups: dict[str, list[RunResult]] = {}
     for result, _ in measured:
         groups.setdefault(f"dimension-{result.embedding_dim}", []).append(result)
         groups.setdefault(f"backbone-{result.backbone.replace(':', '-')}", []).append(result)
-    files = []
+    files: list[Path] = []
+    drawn: set[tuple[int, tuple[str, ...]]] = set()
     for (name, members), (order, ordered), number in itertools.product(
         sorted(groups.items()), ORDERS.items(), range(len(queries))
     ):
         rows: list[Row] = [(result, searches[result.name][number]) for result in ordered(members)]
+        if (content := (number, tuple(result.name for result, _ in rows))) in drawn:
+            continue
+        drawn.add(content)
         files.append(output / "grids" / f"{name}-by-{order}-query-{number + 1}.png")
         grid(queries[number], gallery, rows, f"{name}, by {order}", files[-1])
     return files

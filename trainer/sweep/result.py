@@ -16,6 +16,7 @@ class RunResult(BaseModel):
     Attributes:
         recipe: Hash of configuration, pictures and teacher.
         tar: True accept rate at the false match rate `fmr`.
+        accuracy: 10-fold accuracy on as many impostor pairs as genuine pairs.
         rank_1: How often (0 to 1) the most similar other picture is of the same person.
         top_k_rate: How often (0 to 1) one of the `top_k` most similar pictures is of the same person.
         gallery: Part of the split.
@@ -29,6 +30,7 @@ class RunResult(BaseModel):
     embedding_dim: int
     tar: float
     fmr: float
+    accuracy: float
     rank_1: float
     top_k: int
     top_k_rate: float

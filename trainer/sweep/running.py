@@ -17,7 +17,7 @@ from trainer.configuration import ConfigError
 from trainer.embedder import export, training
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.scores import all_pairs, top_k_rate
+from trainer.embedder.scores import all_pairs, balanced_accuracy, top_k_rate
 from trainer.sweep.config import RunConfig, SweepConfig
 from trainer.sweep.gallery import Gallery
 from trainer.sweep.result import RunResult
@@ -68,7 +68,7 @@ def _recipe_key(config: EmbedderConfig, crops: AlignedCrops, teacher: Path | Non
 def _measure(
     run: RunConfig, sweep: SweepConfig, gallery: Gallery, bundle: Path, recipe: str, minutes: float
 ) -> RunResult:
-    embedder = FaceEmbedder(bundle, RuntimeOptions())
+    embedder = FaceEmbedder(bundle, RuntimeOptions(device=sweep.evaluation_device))
     embeddings = gallery.embed(embedder)
     pairs = all_pairs(embeddings, gallery.names)
     fmr = pairs.measurable_fmr(FMR)
@@ -79,6 +79,7 @@ def _measure(
         embedding_dim=run.embedding_dim,
         tar=pairs.true_accept_rate(pairs.threshold_at(fmr)),
         fmr=fmr,
+        accuracy=balanced_accuracy(pairs),
         rank_1=top_k_rate(embeddings, gallery.names, 1),
         top_k=sweep.top_k,
         top_k_rate=top_k_rate(embeddings, gallery.names, sweep.top_k),
@@ -87,7 +88,7 @@ def _measure(
         pictures=len(gallery.names),
         million_parameters=parameters(bundle / embedder.manifest.graph) / 1e6,
         megabytes=(bundle / embedder.manifest.graph).stat().st_size / 1e6,
-        latency_ms=latency_ms(bundle, sweep.threads),
+        latency_ms=latency_ms(bundle, sweep.runtime),
         minutes=minutes,
     )
 
@@ -99,10 +100,10 @@ def parameters(graph: Path) -> int:
     return sum(math.prod(tensor.dims) for tensor in onnx.load(str(graph)).graph.initializer)
 
 
-def latency_ms(bundle: Path, threads: int) -> float:
+def latency_ms(bundle: Path, options: RuntimeOptions) -> float:
     """Returns the median time of one crop in milliseconds."""
     manifest = read_embedder(bundle)
-    graph = open_graph(bundle / manifest.graph, manifest.input_size, RuntimeOptions(threads=threads), manifest.channels)
+    graph = open_graph(bundle / manifest.graph, manifest.input_size, options, manifest.channels)
     crop = np.zeros((1, manifest.channels, manifest.input_size, manifest.input_size), np.float32)
     seconds = []
     for _ in range(CALLS):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from trainer.choices import DeviceName
 from trainer.options import WORK, Device, Identities, Teacher, Work
 
 
@@ -18,7 +19,7 @@ def tune(
     output: Annotated[Path, typer.Option(help="Folder for study, trials and report; the same command resumes.")] = Path(
         "runs/tune"
     ),
-    device: Device = "auto",
+    device: Device = DeviceName.AUTO,
     work: Work = WORK,
 ) -> None:
     """Search for better training settings with Optuna; trials that are worse than most end early.

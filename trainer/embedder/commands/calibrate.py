@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer.choices import PrecisionName
 from trainer.options import BUNDLE, WORK, Identities, Work
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def calibrate(
         typer.Option(help="YAML file that trained the model, for its `split`. Unset: the split in the manifest."),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="f32 or bf16; thresholds of one precision are not valid for the other.")
-    ] = "f32",
+        PrecisionName, typer.Option(help="Number format; thresholds of one are not valid for the other.")
+    ] = PrecisionName.F32,
     work: Work = WORK,
 ) -> None:
     """Measure the threshold of each false match rate and write the table into the manifest.
@@ -60,14 +61,14 @@ def calibrate(
     if bundle is None and output is None:
         raise ConfigError("name --output for a calibrated copy of the shipped bundle, or --bundle to change that one")
     bundle = bundle or BUNDLE
-    embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision))  # type: ignore[arg-type]
+    embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision.value))
     split = EVERYBODY if everybody else recorded_split(embedder.manifest, config)
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     sample = calibration.held_out_sample(embedder, crops, split, Part.CALIBRATION)
     people = "people who were not in the training data" if everybody else "held-out people of the training archives"
     data = f"{len(set(sample.names))} {people}, {len(sample.names)} aligned crops"
     distractor_embeddings = _embed_distractors(embedder, distractors, work)
-    table = calibration.calibrate(sample, distractor_embeddings, precision, data)  # type: ignore[arg-type]
+    table = calibration.calibrate(sample, distractor_embeddings, precision.value, data)
     if output is None and not replace:
         calibration_record.require_not_shorter(bundle, table)
     calibration_record.record(bundle, output or bundle, table, sample)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, DetectorBundle, TrainedBy, Unpacked
+from trainer.choices import PhotoFace
+from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, DetectorBundle, FaceOption, TrainedBy, Unpacked
 
 if TYPE_CHECKING:
     from service.inference.embedder import FaceEmbedder
@@ -25,7 +26,7 @@ def evaluate(
     detector: DetectorBundle = DETECTOR_BUNDLE,
     yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, instead of the detector bundle.")] = None,
     config: TrainedBy = Path("configs/train.yaml"),
-    face: Annotated[str, typer.Option(help="Face to use of a photo with several: strongest or largest.")] = "strongest",
+    face: FaceOption = PhotoFace.STRONGEST,
     record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for report and plots.")] = Path("runs/evaluation/embedder"),
     work: Unpacked = WORK,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.choices import LandmarkFinderName
+from trainer.choices import DeviceName, LandmarkFinderName
 from trainer.options import WORK, Device, Identities, Work
 
 
@@ -22,7 +22,7 @@ def train(
         Path | None, typer.Option(help="Initial weights: a checkpoint, or published MobileFaceNet weights as ONNX.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes the run.")] = Path("runs/embedder"),
-    device: Device = "auto",
+    device: Device = DeviceName.AUTO,
     landmarks: Annotated[
         LandmarkFinderName, typer.Option(help="Landmark finder for landmark_channels; the service uses yolo.")
     ] = LandmarkFinderName.YOLO,
