@@ -26,6 +26,7 @@ import typer
 from pydantic import ValidationError
 
 from service.errors import RegistryError, StartupError
+from trainer.boxes.commands import boxes
 from trainer.classifier.commands import app as classifier
 from trainer.classifier.commands import predict
 from trainer.configuration import ConfigError
@@ -43,7 +44,7 @@ from trainer.tuning.commands import tune
 PROGRAM = "identity-trainer"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Everything in one command": (run,),
-    "Data": (import_parquet, embedder.prepare, explore),
+    "Data": (import_parquet, boxes, embedder.prepare, explore),
     "Embedder": (embedder.train, embedder.export, embedder.calibrate, embedder.evaluate, sweep, tune),
     "Use": (predict, populate),
 }

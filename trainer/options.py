@@ -28,6 +28,9 @@ SHIPPED_MODEL = "the shipped one"
 Bundle = Annotated[Path, typer.Option(help="Embedder bundle.", show_default=SHIPPED_MODEL)]
 DetectorBundle = Annotated[Path, typer.Option(help="Detector bundle.", show_default=SHIPPED_MODEL)]
 FinderOption = Annotated[FinderName, typer.Option("--finder", help="Face detector.")]
+MinScore = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Minimum score of a face. Unset: the detector's default.")
+]
 FaceOption = Annotated[PhotoFace, typer.Option("--face", help="Face to use of a photo with several; only rejects it.")]
 ModelFile = Annotated[
     Path | None,

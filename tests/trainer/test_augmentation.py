@@ -1,12 +1,18 @@
 """Random changes of training pictures."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+from service.vision.filtering import apply
+from service.vision.filters import Clahe, Filters
 from tests.trainer.small_run import STILL
 from trainer.configuration import ConfigError
-from trainer.embedder.aligned_crops import CENTRE_SIZE, CROP_SIZE
+from trainer.embedder.aligned_crops import CENTRE_SIZE, CROP_SIZE, load_aligned_crops
 from trainer.embedder.augmentation import Augmentation, centre_tensor
+from trainer.embedder.filtered_crops import filtered_crops
 from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
 
 
@@ -52,3 +58,40 @@ def test_transforms_of_torchvision() -> None:
     moved = AugmentationConfig.model_validate({"transforms": [{"name": "RandomHorizontalFlip"}]})
     with pytest.raises(ConfigError, match="moves pixels but not the landmarks"):
         Augmentation(moved, channels=LandmarkChannelsConfig())
+
+
+def test_transforms_of_albumentations() -> None:
+    pictures = torch.full((2, 160, 160, 3), 127, dtype=torch.uint8)
+    recipe = [
+        {"library": "albumentations", "name": "InvertImg"},
+        {"library": "albumentations", "name": "GaussNoise", "probability": 0.0},
+    ]
+    config = AugmentationConfig.model_validate({**STILL, "transforms": recipe})
+    assert float(Augmentation(config)(pictures).mean()) == pytest.approx((255 - 127 - 127.5) / 128, abs=1e-3)
+
+    def noisy(seed: int) -> torch.Tensor:
+        noise = {"transforms": [{"library": "albumentations", "name": "GaussNoise"}]}
+        torch.manual_seed(seed)
+        return Augmentation(AugmentationConfig.model_validate({**STILL, **noise}))(pictures)
+
+    assert torch.equal(noisy(1), noisy(1))
+    assert not torch.equal(noisy(1), noisy(2))
+    for wrong, message in (
+        ({"name": "Sharpness"}, "albumentations has no 'Sharpness'"),
+        ({"name": "Resize", "arguments": {"height": 64, "width": 64}}, "changes the size"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Augmentation(AugmentationConfig.model_validate({"transforms": [{"library": "albumentations", **wrong}]}))
+    moved = AugmentationConfig.model_validate({"transforms": [{"library": "albumentations", "name": "HorizontalFlip"}]})
+    with pytest.raises(ConfigError, match="moves pixels but not the landmarks"):
+        Augmentation(moved, channels=LandmarkChannelsConfig())
+
+
+def test_filters_are_applied_once_before_the_training(identity_folder: Path, tmp_path: Path) -> None:
+    crops = load_aligned_crops(identity_folder, None, tmp_path)
+    filters = Filters(clahe=Clahe())
+    filtered = filtered_crops(crops, filters, tmp_path)
+    np.testing.assert_array_equal(filtered.pictures[3], apply(np.array(crops.pictures[3]), filters))
+    before = filtered.array.stat().st_mtime_ns
+    assert filtered_crops(crops, filters, tmp_path).array.stat().st_mtime_ns == before
+    assert filtered_crops(crops, Filters(), tmp_path) is crops

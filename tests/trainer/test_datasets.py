@@ -9,8 +9,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from tests.photos import COLLINS, HOPPER
+from trainer.__main__ import app
 from trainer.configuration import ConfigError
 from trainer.datasets.photos import LabelledPhoto, SourcePart, by_identity
 from trainer.datasets.reading import read_photos
@@ -125,3 +127,17 @@ def test_unknown_sources_are_rejected(tmp_path: Path) -> None:
         read(tmp_path / "photos.rar", tmp_path)
     with pytest.raises(ConfigError, match="does not exist"):
         read(tmp_path / "nothing", tmp_path)
+
+
+def test_boxes_of_every_face_are_written_as_csv(tmp_path: Path) -> None:
+    folder = write(tmp_path / "photos", "grace/1.jpg")
+    (folder / "grace" / "2.jpg").write_text("no picture")
+    table = tmp_path / "boxes.csv"
+    words = ["boxes", "--photos", folder, "--output", table, "--finder", "mtcnn", "--min-score", "0.5"]
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert "1 photos without a face" in result.stdout
+    [photo] = read(table, tmp_path)
+    assert photo.identity == "grace"
+    assert photo.box is not None
+    assert photo.box[2] - photo.box[0] > 50
+    assert "left_eye_x" in table.read_text().splitlines()[0]

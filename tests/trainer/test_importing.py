@@ -99,3 +99,16 @@ def test_incomplete_rows_are_skipped_and_files_are_not_overwritten(tmp_path: Pat
         arguments = ["import-parquet", "--source", str(tmp_path / "odd.parquet"), "--output", out]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert sorted(path.name for path in (tmp_path / "people" / "Ada").iterdir()) == ["00000.png", "00001.png"]
+
+
+def test_first_row_is_written_as_csv(data_set: str, tmp_path: Path) -> None:
+    words = ["import-parquet", "--source", data_set, "--output", str(tmp_path / "out"), "--chunk-rows", "1"]
+    CliRunner().invoke(app, [*words, "--first-row", str(tmp_path / "row.csv")], catch_exceptions=False)
+    head, image, label = (tmp_path / "row.csv").read_text().splitlines()
+    assert head == "column,type,value"
+    assert image.startswith("image,")
+    assert " bytes" in image
+    assert label.endswith(",0")
+    assert not (tmp_path / "out").exists()
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    assert len(list((tmp_path / "out").glob("*/*"))) == 12

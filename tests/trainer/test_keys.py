@@ -21,7 +21,7 @@ from tests.trainer.small_run import STILL
 from tests.trainer.test_shape import people
 from trainer.classifier import fitting
 from trainer.classifier.config import ClassifierConfig
-from trainer.configuration import Configuration
+from trainer.configuration import ConfigError, Configuration
 from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.augmentation import Augmentation
 from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
@@ -31,6 +31,7 @@ from trainer.shape.autoencoder import ShapeErrors, train
 from trainer.shape.config import ShapeConfig
 
 TRAINER = Path(__file__).parents[2] / "trainer"
+MULTI_SIMILARITY = {"name": "MultiSimilarityLoss"}
 LOSS_KEYS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # loss, its settings, the changed settings
     ("triplet", {}, {"mining": "semi-hard"}),
@@ -45,7 +46,11 @@ LOSS_KEYS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("adaface", {}, {"scale": 16}),
     ("softmax", {}, {"label_smoothing": 0.2}),
     ("softmax", {}, {"scale": 16}),
-    *((name, {}, {"weight": 0.5}) for name in LossesConfig.model_fields),
+    *((name, {}, {"weight": 0.5}) for name in LossesConfig.model_fields if name != "metric_learning"),
+    ("metric_learning", MULTI_SIMILARITY, {"weight": 0.5}),
+    ("metric_learning", MULTI_SIMILARITY, {"name": "ContrastiveLoss"}),
+    ("metric_learning", MULTI_SIMILARITY, {"arguments": {"base": 0.1}}),
+    ("metric_learning", MULTI_SIMILARITY, {"miner": {"name": "BatchEasyHardMiner"}}),
     ("softmax", {"weight": {"start": 1, "end": 0.5}}, {"weight": {"start": 0.7, "end": 0.5}}),
     ("softmax", {"weight": {"start": 1, "end": 0.5}}, {"weight": {"start": 1, "end": 0.7}}),
     ("softmax", {"weight": {"start": 1, "end": 0.5}}, {"weight": {"start": 1, "end": 0.5, "shape": "cosine"}}),
@@ -54,7 +59,8 @@ LOSS_KEYS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 def test_every_key_of_a_loss_is_tested() -> None:
     tried = {(name, key) for name, _, change in LOSS_KEYS for key in change}
-    term = {name: type(getattr(LossesConfig.model_validate({name: 1}), name)) for name in LossesConfig.model_fields}
+    examples: dict[str, Any] = dict.fromkeys(LossesConfig.model_fields, 1) | {"metric_learning": "CircleLoss"}
+    term = {name: type(getattr(LossesConfig.model_validate({name: value}), name)) for name, value in examples.items()}
     assert tried == {(name, key) for name, kind in term.items() for key in kind.model_fields}
 
 
@@ -70,6 +76,31 @@ def test_key_of_a_loss_changes_its_value(name: str, settings: dict[str, Any], ch
         return float(loss(student, teacher, labels, progress=0.2)[name].detach())
 
     assert value({**settings, **change}) != pytest.approx(value(settings), rel=1e-4)
+
+
+def test_every_loss_of_the_library_can_be_named() -> None:
+    """Builds losses of pairs and of classes, and checks that the sizes are set."""
+    for name in (
+        "CircleLoss",
+        "NTXentLoss",
+        "SupConLoss",
+        "ProxyAnchorLoss",
+        "SubCenterArcFaceLoss",
+        "TripletMarginLoss",
+    ):
+        loss = StageLoss(LossesConfig.model_validate({"metric_learning": name}), people=3, embedding_dim=4)
+        student = torch.randn(6, 4, requires_grad=True)
+        value = loss(student, None, torch.tensor([0, 0, 1, 1, 2, -1]))["metric_learning"]
+        value.backward()
+        assert student.grad is not None
+        assert student.grad[5].abs().sum() == 0  # a picture without a label
+    for term, message in (
+        ("CircelLoss", "has no 'CircelLoss'; did you mean CircleLoss?"),
+        ({"name": "CircleLoss", "arguments": {"margn": 1}}, "CircleLoss: .*margn"),
+        ({"name": "CircleLoss", "miner": {"name": "HardMiner"}}, r"metric_learning\.miner: .*has no 'HardMiner'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            StageLoss(LossesConfig.model_validate({"metric_learning": term}), people=3, embedding_dim=4)
 
 
 RANGES = {name: 20 if name == "rotation_degrees" else 0.5 for name in STILL}
@@ -109,7 +140,7 @@ def test_key_of_the_landmark_channels_changes_them(key: str) -> None:
 SHAPE = {"epochs": 2, "batch_size": 32, "hidden": 8, "code": 4}
 SHAPE_KEYS: dict[str, Any] = {
     "frontal_degrees": 30.0, "fewest_frontal": 5, "hidden": 16, "code": 3, "noise": 0.2, "epochs": 3, "batch_size": 16,
-    "learning_rate": 0.02, "seed": 1, "split": {"validation": 0.2, "calibration": 0.3},
+    "learning_rate": 0.02, "seed": 1, "roll": True, "split": {"validation": 0.2, "calibration": 0.3},
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "input_size": ({"input_size": 96}, {}),
     "filters": ({"filters": {"clahe": {"clip_limit": 3}, "bilateral": {}}}, {}),
     "dropout": ({"dropout": 0.5}, {}),
+    "scaling": ({"scaling": {"mean": [0.5, 0.4, 0.3], "deviation": [0.2, 0.2, 0.3]}}, {}),
     "seed": ({"seed": 1}, {}),
     "precision": ({"precision": "bf16-mixed"}, {}),
     "min_images_per_class": ({"min_images_per_class": 5}, {}),
@@ -213,7 +214,7 @@ def test_bundle_records_the_preprocessing(crops: AlignedCrops, tmp_path: Path) -
         "backbone": "residual_small",
         "input_size": 112,
         "mirror_average": True,
-        "filters": {"clahe": {"tiles": 4}, "bilateral": {"diameter": 7}},
+        "filters": {"clahe": {"tiles": 4, "clip_limit": 20}, "bilateral": {"diameter": 7}},
     }
     run = Run(tmp_path, run_config(changes), crops)
     manifest = export.export(run.best, tmp_path / "bundle", "tiny-test", provenance)

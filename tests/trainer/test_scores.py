@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
-from trainer.embedder.scores import PairScores, all_pairs, ten_fold_accuracy
+from trainer.embedder.scores import PairScores, all_pairs, balanced_accuracy, ten_fold_accuracy
 from trainer.embedder.split import Part, part_of
 from trainer.embedder.split_config import SplitConfig
 
@@ -52,3 +53,22 @@ def test_parts_have_about_their_fractions() -> None:
     parts = [part_of(f"person {number}", SplitConfig(validation=0.05, calibration=0.10)) for number in range(4000)]
     assert parts.count(Part.VALIDATION) / 4000 == pytest.approx(0.05, abs=0.012)
     assert parts.count(Part.CALIBRATION) / 4000 == pytest.approx(0.10, abs=0.015)
+
+
+@given(
+    st.lists(st.floats(-1, 1, width=16), min_size=1, max_size=50),
+    st.lists(st.floats(-1, 1, width=16), min_size=1, max_size=50),
+)
+def test_area_under_the_roc_curve_is_that_of_scikit_learn(genuine: list[float], impostor: list[float]) -> None:
+    pairs = PairScores(np.array(genuine, np.float32), np.array(impostor, np.float32))
+    expected = roc_auc_score([1] * len(genuine) + [0] * len(impostor), genuine + impostor)
+    assert pairs.area_under_roc == pytest.approx(expected)
+
+
+def test_balanced_accuracy_uses_as_many_impostor_pairs_as_genuine_pairs() -> None:
+    random = np.random.default_rng(0)
+    separable = PairScores(random.uniform(0.6, 1, 50), random.uniform(-1, 0.4, 5000))
+    assert balanced_accuracy(separable) > 0.97
+    equal = PairScores(random.uniform(0, 1, 500), random.uniform(0, 1, 5000))
+    assert 0.4 < balanced_accuracy(equal) < 0.6
+    assert balanced_accuracy(PairScores(np.ones(3), np.zeros(3))) == 0

@@ -68,6 +68,13 @@ def test_the_autoencoder_estimates_the_frontal_face(tmp_path: Path) -> None:
     assert np.linalg.norm(fronts - fronts[1], axis=2).max() < 0.1
 
 
+def test_roll_is_an_optional_input_of_the_autoencoder(tmp_path: Path) -> None:
+    train(people(40, 12), ShapeConfig(epochs=2, roll=True), tmp_path)
+    model = load(tmp_path / "shape.pt")
+    assert model.encoder[0].in_features == 13
+    assert canonical(model, rotated(HEAD, 20)[None]).shape == (1, 5, 2)
+
+
 def test_training_needs_frontal_pictures(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="pictures from the front"):
         train(people(20, 2), ShapeConfig(), tmp_path)

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import v2
 
 from service.vision.filtering import apply
 from service.vision.filters import Filters
@@ -14,8 +13,9 @@ from service.vision.heatmaps import POINTS
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CENTRE, CENTRE_SIZE, CROP_SIZE
 from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig, TransformConfig
+from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
 from trainer.embedder.landmark_heatmaps import draw, in_centre, warped
+from trainer.embedder.transforms import build_transform
 
 NO_FILTERS = Filters()
 LUMA = (0.299, 0.587, 0.114)
@@ -72,22 +72,23 @@ class Augmentation:
     that are small in their photo. Lengths in pixels refer to a picture of 112 pixels.
 
     Raises:
-        ConfigError: torchvision has no such transform, or the transform rejects its arguments, changes the size, or
-            moves pixels of a model with landmark channels.
+        ConfigError: As `build_transform`, or a transform moves pixels of a model with landmark channels.
     """
 
     def __init__(
         self,
         config: AugmentationConfig,
         size: int = CENTRE_SIZE,
-        filters: Filters = NO_FILTERS,
         channels: LandmarkChannelsConfig | None = None,
     ) -> None:
-        self._config, self._size, self._filters, self._channels = config, size, filters, channels
-        self._transforms = [(_build_transform(item, size), item.probability) for item in config.transforms]
-        if channels is not None:
-            for transform, _ in self._transforms:
-                _require_no_movement(transform)
+        self._config, self._size, self._channels = config, size, channels
+        self._transforms = [(build_transform(item, size), item.probability) for item in config.transforms]
+        for item, (transform, _) in zip(config.transforms, self._transforms, strict=True):
+            if channels is not None and transform.moves_pixels:
+                raise ConfigError(
+                    f"augmentation.transforms: {item.name} moves pixels but not the landmarks of landmark_channels; "
+                    "remove it, or use rotation_degrees, shift, scale and flip"
+                )
 
     def __call__(self, crops: Tensor, landmarks: Tensor | None = None) -> Tensor:
         """Returns the changed pictures; with landmark channels if the model has them and landmarks are present.
@@ -107,7 +108,7 @@ class Augmentation:
         pixels = self._lower_resolution(pixels)
         pixels = self._relight(pixels)
         pixels = self._occlude(pixels).clamp(-1, 1)
-        return filtered(self._transform(pixels) if self._transforms else pixels, self._filters)
+        return self._transform(pixels) if self._transforms else pixels
 
     def _transform(self, normalised: Tensor) -> Tensor:
         """Applies the transforms to each picture, since a transform draws one random value per call."""
@@ -160,30 +161,6 @@ class Augmentation:
 
     def _scaled(self, pixels: int) -> int:
         return max(1, pixels * self._size // CENTRE_SIZE)
-
-
-def _build_transform(item: TransformConfig, size: int) -> v2.Transform:
-    kind = getattr(v2, item.name, None)
-    if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
-        raise ConfigError(f"augmentation.transforms: torchvision.transforms.v2 has no {item.name!r}")
-    try:
-        transform = kind(**item.arguments)
-        with torch.random.fork_rng(devices=[]):
-            keeps_size = transform(torch.rand(3, size, size)).shape == (3, size, size)
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise ConfigError(f"augmentation.transforms: {item.name}: {error}") from None
-    if not keeps_size:
-        raise ConfigError(f"augmentation.transforms: {item.name} changes the size of a picture; remove it")
-    return transform
-
-
-def _require_no_movement(transform: v2.Transform) -> None:
-    """Checks that a transform moves no pixels, since it would not move the landmarks with them."""
-    if type(transform).__module__.endswith("._geometry"):
-        raise ConfigError(
-            f"augmentation.transforms: {type(transform).__name__} moves pixels but not the landmarks of "
-            "landmark_channels; remove it, or use rotation_degrees, shift, scale and flip"
-        )
 
 
 def _uniform(count: int, reach: float, device: torch.device) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainer.configuration import ConfigError
 from trainer.embedder.backbones import build_encoder
 from trainer.embedder.backbones.channels import widened
+from trainer.embedder.backbones.libraries import FACENET_OWN_LAYER
 from trainer.embedder.backbones.mobilefacenet import load_published
 from trainer.embedder.config import EmbedderConfig
 
@@ -48,6 +49,40 @@ def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
         weights |= {SCALING[1]: torch.zeros_like(encoder.state_dict()[SCALING[1]])}
     encoder.load_state_dict(weights)
     return encoder.eval(), config
+
+
+def open_encoder(
+    checkpoint: Path | None, config: Path | None, initial: Path | None
+) -> tuple[nn.Module, EmbedderConfig]:
+    """Returns the encoder of a checkpoint, or of a configuration with published weights or weights of a file.
+
+    Raises:
+        ConfigError: Not exactly one of checkpoint and configuration is named, or the encoder would have random weights.
+    """
+    if (checkpoint is None) == (config is None):
+        raise ConfigError("name either --checkpoint, or --config of an encoder with published weights")
+    if checkpoint is not None:
+        return load_encoder(checkpoint)
+    assert config is not None
+    settings = EmbedderConfig.load(config)
+    if not settings.pretrained and initial is None:
+        raise ConfigError(f"the encoder of {config} has random weights: set pretrained, or name weights with --initial")
+    if not settings.backbone.endswith(FACENET_OWN_LAYER.rpartition(":")[2]) and initial is None:
+        raise ConfigError(
+            f"the embedding layer of {settings.backbone} has no published weights; train it, or use {FACENET_OWN_LAYER}"
+        )
+    encoder = build_encoder(
+        settings.backbone,
+        settings.embedding_dim,
+        settings.input_size,
+        settings.dropout,
+        settings.pretrained,
+        settings.more_channels,
+        settings.pixel_statistics,
+    )
+    if initial is not None:
+        load_initial(encoder, initial)
+    return encoder.eval(), settings
 
 
 def load_initial(encoder: nn.Module, initial: Path) -> None:

@@ -12,6 +12,21 @@ from trainer.embedder.loss_config import LossesConfig
 from trainer.embedder.split_config import SplitConfig
 from trainer.embedder.stage_config import StageConfig
 
+Positive = Annotated[float, Field(gt=0)]
+Colours = tuple[float, float, float]
+
+
+class ScalingConfig(Configuration):
+    """Mean and standard deviation of the pixels, on values of 0 to 1, as `identity-trainer explore` computes them.
+
+    Attributes:
+        mean: Of red, green and blue; the encoder subtracts it.
+        deviation: Of red, green and blue; the encoder divides by it.
+    """
+
+    mean: Colours
+    deviation: tuple[Positive, Positive, Positive]
+
 
 class EmbedderConfig(Configuration):
     """A training run: encoder, split of identities, augmentation, and the stages in order.
@@ -22,6 +37,7 @@ class EmbedderConfig(Configuration):
         input_size: Side in pixels to which the central 112 pixels of an aligned crop are scaled.
         filters: Applied to every crop, in training and, recorded in the bundle, in the service.
         landmark_channels: Additional input channels with heatmaps of the landmarks.
+        scaling: Scaling of the pixels inside the encoder of a library's backbone. Unset: that of its published weights.
         dropout: Probability before the embedding layer.
         pretrained: Download the published weights of the backbone's library as initial weights: true for its default
             weights, or their name, such as IMAGENET1K_SWAG_E2E_V1 of torchvision or the tag of a timm model.
@@ -56,6 +72,7 @@ class EmbedderConfig(Configuration):
     input_size: int = Field(112, ge=32, le=512)
     filters: Filters = Filters()
     landmark_channels: LandmarkChannelsConfig | None = None
+    scaling: ScalingConfig | None = None
     dropout: float = Field(0.0, ge=0, lt=1)
     pretrained: bool | str = False
     mirror_average: bool = False
@@ -108,6 +125,11 @@ class EmbedderConfig(Configuration):
         losses = ["loss", *(f"loss_{name}" for name in sorted(set.intersection(*terms)))]
         closed_set = ["accuracy", "top_3", "validation_loss"] if self.split.by == "picture" else []
         return ["tar_at_fmr_1e-3", "rank_1", *closed_set, *losses]
+
+    @property
+    def pixel_statistics(self) -> tuple[Colours, Colours] | None:
+        """Mean and deviation of `scaling`."""
+        return None if self.scaling is None else (self.scaling.mean, self.scaling.deviation)
 
     @property
     def more_channels(self) -> int:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning
@@ -41,7 +42,11 @@ class Batch:
 
 
 class FaceData(lightning.LightningDataModule):
-    """The aligned crops of one stage. Unlabelled pictures have the label -1 and are never in a P x K batch."""
+    """The aligned crops of one stage. Unlabelled pictures have the label -1 and are never in a P x K batch.
+
+    Args:
+        filtered: The crops with the filters of the configuration, for training; validation filters the aligned picture.
+    """
 
     def __init__(
         self,
@@ -50,8 +55,10 @@ class FaceData(lightning.LightningDataModule):
         config: EmbedderConfig,
         stage_index: int = 0,
         landmarks: npt.NDArray[np.float32] | None = None,
+        filtered: AlignedCrops | None = None,
     ) -> None:
         super().__init__()
+        self._training_pictures = (filtered or crops).pictures
         split, stage = config.split, config.stages[stage_index]
         self._landmarks, self._split, self._config = landmarks, split, config
         self.crops, self._teacher, self._stage, self._seed = crops, teacher, stage, config.seed + stage_index
@@ -82,7 +89,7 @@ class FaceData(lightning.LightningDataModule):
                 len(rows) // stage.batch_size,
                 *self._process,
             ),
-            collate_fn=self._collate,
+            collate_fn=partial(self._collate, self._training_pictures),
             **self._loading,
         )
 
@@ -149,7 +156,10 @@ class FaceData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[int]:
         return DataLoader(
-            _Rows(self.validation_rows), batch_size=VALIDATION_BATCH, collate_fn=self._collate, **self._loading
+            _Rows(self.validation_rows),
+            batch_size=VALIDATION_BATCH,
+            collate_fn=partial(self._collate, self.crops.pictures),
+            **self._loading,
         )
 
     def _usable(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -162,12 +172,12 @@ class FaceData(lightning.LightningDataModule):
         counts = np.bincount(labels[labels >= 0], minlength=labels.max() + 1)
         return rows[(labels >= 0) & (counts[labels] >= 2)]
 
-    def _collate(self, rows: list[int]) -> Batch:
+    def _collate(self, source: npt.NDArray[np.uint8], rows: list[int]) -> Batch:
         teacher = None if self._teacher is None else torch.from_numpy(self._teacher[rows])
         order = np.argsort(rows)  # a memory map is fastest when it is read in order
-        pictures = np.empty((len(rows), *self.crops.pictures.shape[1:]), np.uint8)
+        pictures = np.empty((len(rows), *source.shape[1:]), np.uint8)
         for index in order:
-            pictures[index] = self.crops.pictures[rows[index]]
+            pictures[index] = source[rows[index]]
         landmarks = None if self._landmarks is None else torch.from_numpy(self._landmarks[rows])
         return Batch(torch.from_numpy(pictures), torch.from_numpy(self.labels[rows]), teacher, landmarks)
 

@@ -94,6 +94,7 @@ class EngineFigures:
             "pairs_accuracy_std": round(self.accuracy_std, 4),
             "cross_genuine": len(self.cross.genuine),
             "cross_impostor": len(self.cross.impostor),
+            "roc_auc": round(self.cross.area_under_roc, 5),
             "rank_1": round(float((self.ranks < 1).mean()), 4),
             **{f"tar_at_fmr_{rate:g}": round(value, 4) for rate, value in self.tar_at_fmr.items()},
             **{f"measured_fmr_at_calibrated_{rate:g}": float(f"{v:.3g}") for rate, v in self.measured_fmr.items()},

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from service.inference.bundle import file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
@@ -39,8 +40,14 @@ def _split(config: EmbedderConfig) -> HeldOut | None:
     return HeldOut(validation=split.validation, calibration=split.calibration)
 
 
-def export(
-    checkpoint: Path,
+def export(checkpoint: Path, output: Path, model_id: str, provenance: dict[str, object]) -> EmbedderManifest:
+    """Writes the bundle of a checkpoint without further formats, as `export_encoder`. Raises ConfigError."""
+    return export_encoder(*load_encoder(checkpoint), output, model_id, provenance)
+
+
+def export_encoder(
+    encoder: nn.Module,
+    config: EmbedderConfig,
     output: Path,
     model_id: str,
     provenance: dict[str, object],
@@ -63,7 +70,6 @@ def export(
     """
     if also and pictures is None:
         raise ConfigError("--also requires aligned crops of real faces for its checks; set --crops")
-    encoder, config = load_encoder(checkpoint)
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
     size = config.input_size

@@ -16,6 +16,7 @@ from service.inference.graph import RuntimeOptions, open_graph
 from trainer.choices import Format
 from trainer.embedder import litert
 from trainer.embedder.aligned_crops import CENTRE_SIZE
+from trainer.embedder.kotlin import write_snippet
 from trainer.tables import table
 
 Floats = npt.NDArray[np.float32]
@@ -23,6 +24,7 @@ Run = Callable[[Floats], Floats]
 PARITY, PARITY_INT8 = 0.9999, 0.8
 """Lowest accepted cosine to the PyTorch model. The loss of int8 depends on the model; `formats.md` reports it."""
 CALLS = 30
+COLOURS = 3
 ONE_THREAD = RuntimeOptions(backend="openvino", threads=1)
 
 
@@ -69,9 +71,16 @@ def write(encoder: nn.Module, kind: Format, folder: Path, crops: Floats) -> Writ
     """
     path, size = folder / FILES[kind], crops.shape[-1]
     _WRITERS[kind](encoder, path, crops)
+    if kind in {Format.LITERT, Format.LITERT_INT8} and crops.shape[1] == COLOURS:
+        write_snippet(folder, path.name, size, _dimension(encoder, crops))
     run = runner(kind, path, size, crops.shape[1])
     lowest = require_parity(encoder, kind, run, crops, PARITY_INT8 if kind is Format.LITERT_INT8 else PARITY)
     return Written(kind, path, lowest, _milliseconds(run, crops[:1]))
+
+
+def _dimension(encoder: nn.Module, crops: Floats) -> int:
+    with torch.inference_mode():
+        return int(encoder(torch.from_numpy(crops[:1])).shape[1])
 
 
 def onnx_written(encoder: nn.Module, path: Path, crops: Floats) -> Written:

@@ -1,6 +1,6 @@
 """Settings of the random changes of training pictures, and of additional input channels."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -24,15 +24,17 @@ class LandmarkChannelsConfig(LandmarkChannels):
 
 
 class TransformConfig(Configuration):
-    """A transform of `torchvision.transforms.v2`.
+    """A transform of `torchvision.transforms.v2` or of Albumentations.
 
     Attributes:
         name: Class name.
+        library: `torchvision`, or `albumentations`, which works on the CPU and is an optional package.
         probability: Fraction of the pictures that it is applied to.
         arguments: Arguments of the class.
     """
 
     name: str
+    library: Literal["torchvision", "albumentations"] = "torchvision"
     probability: Fraction = 1.0
     arguments: dict[str, Any] = Field(default_factory=dict)
 

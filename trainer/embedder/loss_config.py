@@ -1,7 +1,7 @@
 """Settings of the losses of a stage: `losses: {triplet: {weight: 0.5, margin: soft}, softmax: 1}`."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -103,6 +103,33 @@ class SoftmaxTerm(LossTerm):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
+class NamedConfig(Configuration):
+    """A class of pytorch-metric-learning.
+
+    Attributes:
+        name: Name of the class, such as MultiSimilarityLoss or MultiSimilarityMiner.
+        arguments: Arguments of the class. The trainer sets `num_classes` and `embedding_size`.
+    """
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class MetricLearningTerm(LossTerm, NamedConfig):
+    """Any loss of pytorch-metric-learning (Musgrave et al. 2020).
+
+    Attributes:
+        miner: A miner of pytorch-metric-learning, which selects the pairs or triplets of the loss.
+    """
+
+    miner: NamedConfig | None = None
+
+
+def _from_name(value: object) -> object:
+    """Accepts `metric_learning: CircleLoss` as an abbreviation of `metric_learning: {name: CircleLoss}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 def _from_weight(value: object) -> object:
     """Accepts `triplet: 0.5` as an abbreviation of `triplet: {weight: 0.5}`."""
     return {"weight": value} if isinstance(value, int | float) else value
@@ -122,6 +149,7 @@ class LossesConfig(Configuration):
         cosface: Softmax over the training people with a cosine margin (Wang et al., CVPR 2018).
         adaface: Softmax over the training people with a quality-dependent margin (Kim et al., CVPR 2022).
         softmax: Linear classifier of the training people.
+        metric_learning: Any loss of pytorch-metric-learning, by its name; the labelled pictures of a batch.
     """
 
     embedding: Annotated[LossTerm | None, Abbreviated] = None
@@ -131,6 +159,7 @@ class LossesConfig(Configuration):
     cosface: Annotated[CosFaceTerm | None, Abbreviated] = None
     adaface: Annotated[AdaFaceTerm | None, Abbreviated] = None
     softmax: Annotated[SoftmaxTerm | None, Abbreviated] = None
+    metric_learning: Annotated[MetricLearningTerm | None, BeforeValidator(_from_name)] = None
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:

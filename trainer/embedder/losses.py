@@ -7,9 +7,10 @@ from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from torch import Tensor, nn
 
 from trainer.embedder.loss_config import LossesConfig, TripletTerm
+from trainer.embedder.metric_learning import build_metric_loss
 
-CENTRED = ("arcface", "cosface", "adaface", "softmax")
-"""Losses that learn a centre for every training person."""
+LABELLED = ("arcface", "cosface", "adaface", "softmax", "metric_learning")
+"""Losses of the labelled pictures of a batch."""
 
 
 def embedding_distillation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -133,6 +134,8 @@ class StageLoss(nn.Module):
             )
         if (softmax := losses.softmax) is not None:
             self.terms["softmax"] = SoftmaxLoss(people, embedding_dim, softmax.label_smoothing, softmax.scale)
+        if losses.metric_learning is not None:
+            self.terms["metric_learning"] = build_metric_loss(losses.metric_learning, people, embedding_dim)
 
     def forward(
         self, student: Tensor, teacher: Tensor | None, labels: Tensor, progress: float = 0.0
@@ -147,7 +150,7 @@ class StageLoss(nn.Module):
         """
         losses = self._distillation(student, teacher)
         for name, term in self.terms.items():
-            rows = labels >= 0 if name in CENTRED else slice(None)
+            rows = labels >= 0 if name in LABELLED else slice(None)
             # A batch without labelled pictures has no such loss, but distributed training needs every gradient.
             losses[name] = term(student[rows], labels[rows]) if len(labels[rows]) else self._zero(student)
         return {name: getattr(self._config, name).weight_at(progress) * value for name, value in losses.items()}

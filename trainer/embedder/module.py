@@ -54,10 +54,11 @@ class EmbedderModule(lightning.LightningModule):
             config.dropout,
             published,
             config.more_channels,
+            config.pixel_statistics,
         )
         self.encoder = channels_last(encoder)
         augmentation = self.stage.augmentation or config.augmentation
-        self._augment = Augmentation(augmentation, config.input_size, config.filters, config.landmark_channels)
+        self._augment = Augmentation(augmentation, config.input_size, config.landmark_channels)
         self._loss = StageLoss(self.stage.losses, people, config.embedding_dim, teacher_dim)
         self._embed: list[Callable[[Tensor], Tensor]] = [self.encoder]
         self._validation: list[tuple[Tensor, Tensor]] = []

@@ -67,7 +67,8 @@ def _verification(figures: EngineFigures, data: str) -> str:
             f"The whole engine (decode, detect, align, embed) processed {figures.photos:,} photos of {data} and "
             f"detected a face in {figures.faces_detected:,}. Accuracy on {figures.pairs:,} listed pairs: "
             f"**{figures.accuracy:.4f} ± {figures.accuracy_std:.4f}** (10-fold). "
-            f"All pairs of photos: {len(figures.cross.genuine):,} genuine, {len(figures.cross.impostor):,} impostor.",
+            f"All pairs of photos: {len(figures.cross.genuine):,} genuine, {len(figures.cross.impostor):,} impostor; "
+            f"area under the ROC curve {figures.cross.area_under_roc:.5f}.",
             table(("false match rate", "true accept rate"), rows),
             "![ROC, DET and scores](verification.png)",
         ]

@@ -34,6 +34,16 @@ class PairScores:
         lowest = MIN_PAIRS_ABOVE + 1
         return max(fmr, lowest / max(len(self.impostor), lowest))
 
+    @property
+    def area_under_roc(self) -> float:
+        """The probability that a genuine pair has a higher score than an impostor pair; NaN without pairs."""
+        if not len(self.genuine) or not len(self.impostor):
+            return float("nan")
+        impostor = np.sort(self.impostor)
+        below = np.searchsorted(impostor, self.genuine, "left")
+        equal = np.searchsorted(impostor, self.genuine, "right") - below
+        return float((below + equal / 2).mean() / len(impostor))
+
     def true_accept_rate(self, threshold: float) -> float:
         return float(np.mean(self.genuine >= threshold))
 

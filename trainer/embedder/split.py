@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from service.inference.manifest import EmbedderManifest
+from trainer.choices import PartName
 from trainer.configuration import ConfigError
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.split_config import SplitConfig
@@ -42,6 +43,13 @@ def part_of(identity: str, split: SplitConfig) -> Part:
     if position < split.validation + split.calibration:
         return Part.CALIBRATION
     return Part.TRAIN
+
+
+def named_part(name: PartName) -> Part:
+    """Returns the part that an option names. Raises ConfigError for `all`, which is not a part."""
+    if name is PartName.ALL:
+        raise ConfigError("all is not a part of the split; choose train, validation or calibration")
+    return Part.VALIDATION if name is PartName.VAL else Part(name.value)
 
 
 def picture_parts(identities: Sequence[str], files: Sequence[Path], split: SplitConfig) -> list[Part]:

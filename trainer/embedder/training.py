@@ -27,6 +27,7 @@ from trainer.embedder.checkpoints import load_initial, load_loss
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.crop_landmarks import served_landmarks
 from trainer.embedder.data import FaceData
+from trainer.embedder.filtered_crops import filtered_crops
 from trainer.embedder.module import EmbedderModule
 from trainer.embedder.stage_config import StageConfig
 from trainer.embedder.teacher import teacher_embeddings
@@ -89,7 +90,8 @@ def train(
     quiet_lightning()
     targets = None if teacher is None else teacher_embeddings(teacher, crops, cache)
     run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)
-    stages = [FaceData(crops, targets, config, index, landmarks) for index in range(len(config.stages))]
+    filtered = filtered_crops(crops, config.filters, cache)
+    stages = [FaceData(crops, targets, config, index, landmarks, filtered) for index in range(len(config.stages))]
     for index, data in enumerate(stages):
         _require_trainable(run, index, data)
     best = initial

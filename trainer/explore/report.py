@@ -102,7 +102,10 @@ def _sizes(pictures: Sequence[PictureStatistics], output: Path) -> str:
 def _colours(pictures: Sequence[PictureStatistics]) -> str:
     mean, std = channel_statistics(pictures)
     rows = [(name, f"{mean[row]:.4f}", f"{std[row]:.4f}") for row, name in enumerate(("red", "green", "blue"))]
-    return f"## Colours\n\nValues are 0 to 1.\n\n{table(('channel', 'mean', 'standard deviation'), rows)}"
+    numbers = [", ".join(f"{value:.4f}" for value in values) for values in (mean, std)]
+    setting = f"scaling: {{mean: [{numbers[0]}], deviation: [{numbers[1]}]}}"
+    head = ("channel", "mean", "standard deviation")
+    return f"## Colours\n\nValues are 0 to 1. As a setting of the training: `{setting}`.\n\n{table(head, rows)}"
 
 
 def _duplicates(pictures: Sequence[PictureStatistics], output: Path) -> str:

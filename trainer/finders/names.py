@@ -10,8 +10,8 @@ from service.inference.engine import FaceFinder
 from service.inference.graph import RuntimeOptions
 from trainer.choices import FinderName
 from trainer.configuration import ConfigError
-from trainer.finders.mediapipe import MediaPipe
-from trainer.finders.mtcnn import Mtcnn
+from trainer.finders.mediapipe import open_mediapipe
+from trainer.finders.mtcnn import MTCNN_MIN_SCORE, Mtcnn
 from trainer.finders.yunet import YUNET_MIN_SCORE, YuNet
 
 SHIPPED_BUNDLE = Path(str(files("service"))) / "bundles" / "detector"
@@ -22,6 +22,7 @@ class Finder:
     """A face detector that every worker process can open.
 
     Attributes:
+        min_score: Minimum score of a face; None: the detector's default.
         path: Bundle folder of `yolo` (None: the shipped bundle) or model file of `yunet` and `mediapipe`. MTCNN's
             package contains its weights.
 
@@ -31,6 +32,7 @@ class Finder:
 
     name: FinderName
     path: Path | None
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
         if self.name in {FinderName.YUNET, FinderName.MEDIAPIPE} and self.path is None:
@@ -45,16 +47,19 @@ class Finder:
             ConfigError: The detector's package is not installed, or the file is not its model.
         """
         if self.name is FinderName.YOLO:
-            return YoloFaceDetector(self.path or SHIPPED_BUNDLE, RuntimeOptions(threads=1))
+            return YoloFaceDetector(self.path or SHIPPED_BUNDLE, RuntimeOptions(threads=1), min_score=self.min_score)
         if self.name is FinderName.MTCNN:
-            return Mtcnn()
+            return Mtcnn(MTCNN_MIN_SCORE if self.min_score is None else self.min_score)
         assert self.path is not None
-        return MediaPipe(self.path) if self.name is FinderName.MEDIAPIPE else YuNet(self.path, YUNET_MIN_SCORE)
+        if self.name is FinderName.MEDIAPIPE:
+            return open_mediapipe(self.path, self.min_score)
+        return YuNet(self.path, YUNET_MIN_SCORE if self.min_score is None else self.min_score)
 
     @property
     def key(self) -> str:
         """The name and a hash of the model, which distinguish results of different detectors in the cache."""
+        score = "" if self.min_score is None else f" {self.min_score:g}"
         path = (self.path or SHIPPED_BUNDLE) if self.name is FinderName.YOLO else self.path
         if path is None:
-            return str(self.name)
-        return f"{self.name} {file_sha256(path / MANIFEST if path.is_dir() else path)}"
+            return f"{self.name}{score}"
+        return f"{self.name} {file_sha256(path / MANIFEST if path.is_dir() else path)}{score}"

@@ -20,6 +20,10 @@ def import_parquet(
     per_class: Annotated[int | None, typer.Option(min=1, help="Maximum number of pictures per person.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Maximum number of pictures.")] = None,
     probability: Annotated[float, typer.Option(min=0, max=1, help="Probability with which a picture is used.")] = 1.0,
+    chunk_rows: Annotated[int, typer.Option(min=1, help="Rows in memory at a time.")] = 64,
+    first_row: Annotated[
+        Path | None, typer.Option(help="Write columns, types and first values to this CSV file, and import nothing.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random selection.")] = 0,
 ) -> None:
     """Import a face data set of the Hugging Face hub as <identity>/<picture>.
@@ -29,8 +33,12 @@ def import_parquet(
     from trainer.importing import parquet
     from trainer.progress import track
 
+    if first_row is not None:
+        parquet.write_first_row(source, first_row)
+        typer.echo(first_row.read_text())
+        return
     limits = parquet.Limits(classes, per_class, samples, probability, seed)
-    rows = parquet.limited(parquet.read(source, image, label), limits)
+    rows = parquet.limited(parquet.read(source, image, label, chunk_rows), limits)
     count, rejected = parquet.write_identities(iter(track(rows, description="importing", total=samples)), output)
     people = sum(1 for folder in output.iterdir() if folder.is_dir()) if output.exists() else 0
     typer.echo(f"{count} pictures of {people} people in {output}; {rejected} rows without a valid picture")

@@ -1,5 +1,6 @@
 """Reads face data sets of the Hugging Face hub: Parquet files of labelled pictures, row by row."""
 
+import csv
 import io
 import json
 from collections import Counter
@@ -47,13 +48,39 @@ class Limits:
     seed: int = 0
 
 
-def read(source: str, image: str, label: str) -> Iterator[Row]:
+def write_first_row(source: str, file: Path) -> None:
+    """Writes names, types and the values of the first row of every column as CSV; of pictures their size in bytes.
+
+    Raises:
+        ConfigError: the file does not exist or has no rows.
+    """
+    try:
+        frame = pl.scan_parquet(source).head(1).collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ConfigError(f"{source}: {error}") from None
+    if frame.is_empty():
+        raise ConfigError(f"{source} has no rows")
+    with file.open("w", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("column", "type", "value"))
+        for name, kind in frame.schema.items():
+            writer.writerow((name, str(kind), _shown(frame[name][0])))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_shown(part)}" for key, part in value.items())
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+
+
+def read(source: str, image: str, label: str, chunk_rows: int = BATCH_ROWS) -> Iterator[Row]:
     """Yields the rows of Parquet files that have a picture and a label. A few rows are in memory at a time.
 
     Args:
         source: a path, a pattern, or `hf://datasets/<owner>/<name>/<pattern>`.
         image: column of pictures, as bytes or as the `datasets` library stores them.
         label: column of identities.
+        chunk_rows: number of rows that are in memory at a time.
 
     Raises:
         ConfigError: the file does not exist, or a column is missing or contains no pictures.
@@ -69,7 +96,7 @@ def read(source: str, image: str, label: str) -> Iterator[Row]:
             "Name the columns with --image and --label"
         )
     names = _label_names(source, label)
-    for batch in frame.select(image, label).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+    for batch in frame.select(image, label).collect_batches(chunk_size=chunk_rows, maintain_order=True):
         for row in batch.iter_rows(named=True):
             cell = row[image]
             data = cell.get("bytes") if isinstance(cell, dict) else cell

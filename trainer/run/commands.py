@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer.choices import DeviceName, FinderName, Training
-from trainer.options import Device, FinderOption, ModelFile
+from trainer.options import Device, FinderOption, MinScore, ModelFile
 
 if TYPE_CHECKING:
     from trainer.run.plan import Plan
@@ -28,6 +28,7 @@ def run(
     ] = Training.AUTO,
     finder: FinderOption = FinderName.YOLO,
     model_file: ModelFile = None,
+    min_score: MinScore = None,
     provenance: Annotated[
         Path | None,
         typer.Option(
@@ -58,7 +59,7 @@ def run(
     folder = output or Path("runs") / name
     terms = None if provenance is None else yaml.safe_load(provenance.read_text())
     listed = read_photos(photos, folder / "photos")
-    request = Request(name, photos, listed, folder, Finder(finder, model_file), training, terms, device)
+    request = Request(name, photos, listed, folder, Finder(finder, model_file, min_score), training, terms, device)
     _show(request.plan([photo.identity for photo in listed]), device)
     if plan_only:
         return

@@ -93,7 +93,8 @@ def _comparison(result: Result, folder: Path) -> str:
             describe_comparison(comparison),
             table(("FMR", "TAR before", "TAR after", "difference", "95 % interval"), rows),
             f"Rank 1 among {comparison.pictures:,} pictures: {comparison.rank_1[0]:.4f} before, "
-            f"{comparison.rank_1[1]:.4f} after.",
+            f"{comparison.rank_1[1]:.4f} after. Area under the ROC curve: {comparison.before.area_under_roc:.5f} "
+            f"before, {comparison.after.area_under_roc:.5f} after.",
             "![DET curves before and after](comparison.png)",
         ]
     )

@@ -18,20 +18,23 @@ from trainer.shape.pose import Pose, frontal_shift, pose_of
 
 Floats = npt.NDArray[np.float32]
 POSE_SCALE = 90.0
-"""Yaw and pitch in degrees are divided by this to form an input."""
+"""Angles in degrees are divided by this to form an input."""
 POINTS = 5
 
 
 class ShapeAutoencoder(nn.Module):
     """Maps (N, 12) landmarks with yaw and pitch to (N, 10) canonical landmarks, through a code of a few numbers.
 
+    With roll as a further input it maps (N, 13).
+
     The input landmarks are already moved to the front as those of the average head would move; the network learns the
     difference of this face from that head. Without this step, its error was not smaller than that of the mean face.
     """
 
-    def __init__(self, hidden: int, code: int) -> None:
+    def __init__(self, hidden: int, code: int, roll: bool = False) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(2 * POINTS + 2, hidden), nn.GELU(), nn.Linear(hidden, code))
+        self.roll = roll
+        self.encoder = nn.Sequential(nn.Linear(2 * POINTS + 2 + roll, hidden), nn.GELU(), nn.Linear(hidden, code))
         self.decoder = nn.Sequential(nn.Linear(code, hidden), nn.GELU(), nn.Linear(hidden, 2 * POINTS))
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ class Faces:
     """N faces of one part of the split.
 
     Attributes:
-        inputs: (N, 12) inputs of the autoencoder.
+        inputs: (N, 12) or (N, 13) inputs of the autoencoder.
         upright: (N, 10) landmarks without position, size and roll.
         targets: (N, 10) canonical landmarks of the person: the mean over the person's frontal pictures.
     """
@@ -81,7 +84,7 @@ def train(landmarks: Landmarks, config: ShapeConfig, output: Path) -> ShapeError
     torch.manual_seed(config.seed)
     parts = {part: _faces_of(landmarks, config, part) for part in (Part.TRAIN, Part.VALIDATION, Part.CALIBRATION)}
     training, validation = parts[Part.TRAIN], parts[Part.VALIDATION]
-    model = ShapeAutoencoder(config.hidden, config.code)
+    model = ShapeAutoencoder(config.hidden, config.code, config.roll)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
     inputs, targets = torch.from_numpy(training.inputs), torch.from_numpy(training.targets)
     best = np.inf
@@ -104,19 +107,20 @@ def load(file: Path) -> ShapeAutoencoder:
     """Reads an autoencoder that `train` stored, in evaluation mode."""
     saved = torch.load(file, weights_only=True)
     config = ShapeConfig.model_validate(saved["config"])
-    model = ShapeAutoencoder(config.hidden, config.code)
+    model = ShapeAutoencoder(config.hidden, config.code, config.roll)
     model.load_state_dict(saved["state"])
     return model.eval()
 
 
 def canonical(model: ShapeAutoencoder, landmarks: Floats) -> Floats:
     """Estimates (N, 5, 2) canonical landmarks, around their mean and in eye distances, from (N, 5, 3) in pixels."""
-    return _restore(model, np.stack([_input(pose_of(face)) for face in landmarks])).reshape(-1, POINTS, 2)
+    return _restore(model, np.stack([_input(pose_of(face), model.roll) for face in landmarks])).reshape(-1, POINTS, 2)
 
 
-def _input(pose: Pose) -> Floats:
+def _input(pose: Pose, roll: bool) -> Floats:
     frontal = pose.points + frontal_shift(pose)
-    return np.concatenate([frontal.ravel(), [pose.yaw / POSE_SCALE, pose.pitch / POSE_SCALE]]).astype(np.float32)
+    angles = [pose.yaw, pose.pitch, pose.roll] if roll else [pose.yaw, pose.pitch]
+    return np.concatenate([frontal.ravel(), np.array(angles) / POSE_SCALE]).astype(np.float32)
 
 
 def _faces_of(landmarks: Landmarks, config: ShapeConfig, part: Part) -> Faces:
@@ -136,7 +140,7 @@ def _faces_of(landmarks: Landmarks, config: ShapeConfig, part: Part) -> Faces:
             "lower fewest_frontal"
         )
     return Faces(
-        np.stack([_input(poses[row]) for row in usable]),
+        np.stack([_input(poses[row], config.roll) for row in usable]),
         np.stack([poses[row].points.ravel() for row in usable]).astype(np.float32),
         np.stack([targets[landmarks.identities[row]].ravel() for row in usable]).astype(np.float32),
     )

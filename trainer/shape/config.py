@@ -15,6 +15,10 @@ class ShapeConfig(Configuration):
     fewest_frontal: int = Field(
         3, ge=1, description="minimum number of frontal pictures of a person whose pictures are used"
     )
+    roll: bool = Field(
+        False,
+        description="use roll as an input; the landmarks are upright, so that it can only tell how they were taken",
+    )
     hidden: int = Field(64, ge=4, description="width of the hidden layers")
     code: int = Field(8, ge=1, description="length of the code between encoder and decoder")
     noise: float = Field(

@@ -17,7 +17,7 @@ from trainer.embedder.aligned_crops import CROP_SIZE, AlignedCrops
 from trainer.embedder.alignment import Recipe, align_face
 from trainer.embedder.calibration import held_out_rows
 from trainer.embedder.embedding import BATCH, embed_crops, embed_pictures
-from trainer.embedder.split import EVERYBODY, Part
+from trainer.embedder.split import EVERYBODY, Part, named_part
 from trainer.embedder.split_config import SplitConfig
 
 Floats = npt.NDArray[np.float32]
@@ -105,7 +105,7 @@ class Gallery:
 def _rows(crops: AlignedCrops, split: SplitConfig, part: PartName) -> list[int]:
     if part is PartName.ALL:
         return held_out_rows(crops, EVERYBODY, Part.CALIBRATION)
-    return held_out_rows(crops, split, Part.VALIDATION if part is PartName.VAL else Part(part))
+    return held_out_rows(crops, split, named_part(part))
 
 
 def photo_query(photo: Path, detector: Path) -> Query:

@@ -41,8 +41,8 @@ def _table(results: Sequence[RunResult]) -> str:
         (
             (
                 result.name, f"{result.tar:.4f}", f"{result.accuracy:.4f}", f"{result.rank_1:.4f}",
-                f"{result.top_k_rate:.4f}", f"{result.million_parameters:.1f}", f"{result.megabytes:.1f}", f"{result.latency_ms:.1f}",
-                f"{result.minutes:.1f}",
+                f"{result.top_k_rate:.4f}", f"{result.million_parameters:.1f}", f"{result.megabytes:.1f}",
+                f"{result.latency_ms:.1f}", f"{result.minutes:.1f}",
             )
             for result in by_accuracy(results)
         ),

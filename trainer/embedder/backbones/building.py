@@ -1,7 +1,7 @@
 """Builds an encoder by the name of its backbone."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -20,6 +20,7 @@ BUILT_IN: dict[str, Callable[[int, float], nn.Module]] = {
     "residual_small": ResidualSmall,
 }
 BUILT_IN_SIZE = 112
+PixelStatistics = tuple[Sequence[float], Sequence[float]]
 
 
 class Encoder(nn.Module):
@@ -46,33 +47,55 @@ def build_encoder(
     dropout: float = 0.0,
     pretrained: bool | str = False,
     more_channels: int = 0,
+    pixel_statistics: PixelStatistics | None = None,
 ) -> nn.Module:
     """Returns an encoder from (N, 3 + more_channels, input_size, input_size) to (N, embedding_dim), not normalised.
 
     Args:
-        name: `mobilefacenet`, `residual_small`, `torchvision:<name>`, `timm:<name>` or `facenet:inception_resnet_v1`.
+        name: `mobilefacenet`, `residual_small`, `torchvision:<name>`, `timm:<name>`, `facenet:inception_resnet_v1`, or
+            `facenet:inception_resnet_v1_512` with the library's own embedding layer.
             A name without a prefix is looked up in this order: the two built-in ones, torchvision, timm.
         pretrained: Load the weights that the library publishes: its default ones, or those with this name.
         more_channels: Input channels after red, green and blue. The first convolution starts with the mean of the
             colours' weights for each of them.
+        pixel_statistics: Mean and deviation of the pixels that the backbone receives, on values of 0 to 1; None: those
+            of the published weights.
 
     Raises:
         ConfigError: The backbone does not exist or rejects this input size, or its weights cannot be downloaded.
     """
-    encoder = _build_for_colours(name, embedding_dim, input_size, dropout, pretrained, more_channels)
+    encoder = _build_for_colours(name, embedding_dim, input_size, dropout, pretrained, more_channels, pixel_statistics)
     if more_channels:
         widen_first_convolution(encoder, more_channels)
     return encoder
 
 
 def _build_for_colours(
-    name: str, embedding_dim: int, input_size: int, dropout: float, pretrained: bool | str, more_channels: int
+    name: str,
+    embedding_dim: int,
+    input_size: int,
+    dropout: float,
+    pretrained: bool | str,
+    more_channels: int,
+    pixel_statistics: PixelStatistics | None,
 ) -> nn.Module:
+    if pixel_statistics is not None and (name in BUILT_IN or name == libraries.FACENET_OWN_LAYER):
+        raise ConfigError(f"{name} has a fixed scaling of pixels; remove `scaling`")
+    if name == libraries.FACENET_OWN_LAYER:
+        return _build_facenet(embedding_dim, input_size, pretrained, more_channels)
     if name in BUILT_IN:
         return _build_built_in(name, embedding_dim, input_size, dropout, pretrained)
     backbone, mean, deviation = _library(name)(name.rpartition(":")[2], input_size, pretrained)
-    scaling = LibraryScaling(mean, deviation, more_channels)
+    scaling = LibraryScaling(*(pixel_statistics or (mean, deviation)), more_channels)
     return Encoder(scaling, backbone, _feature_count(name, backbone, input_size), embedding_dim, dropout)
+
+
+def _build_facenet(embedding_dim: int, input_size: int, pretrained: bool | str, more_channels: int) -> nn.Module:
+    if embedding_dim != libraries.FACENET_DIM:
+        raise ConfigError(f"{libraries.FACENET_OWN_LAYER} has embeddings of 512 numbers; set embedding_dim: 512")
+    if more_channels:
+        raise ConfigError(f"{libraries.FACENET_OWN_LAYER} has no landmark channels; use {libraries.FACENET}")
+    return libraries.facenet_with_own_layer(input_size, pretrained)
 
 
 def _build_built_in(
@@ -94,7 +117,8 @@ def _library(name: str) -> Callable[[str, int, bool | str], libraries.Built]:
         return libraries.from_timm
     if name == libraries.FACENET:
         return libraries.from_facenet
-    known = [*BUILT_IN, *torchvision_names, *libraries.timm_names(), libraries.FACENET]
+    facenet = [libraries.FACENET, libraries.FACENET_OWN_LAYER]
+    known = [*BUILT_IN, *torchvision_names, *libraries.timm_names(), *facenet]
     similar = difflib.get_close_matches(plain, known, 3)
     raise ConfigError(
         f"unknown backbone {name!r}; use {', '.join(BUILT_IN)}, {libraries.FACENET}, or a classification model of "

@@ -15,6 +15,9 @@ from trainer.configuration import ConfigError, missing_package
 from trainer.embedder.backbones.scaling import SYMMETRIC
 
 FACENET = "facenet:inception_resnet_v1"
+FACENET_OWN_LAYER = "facenet:inception_resnet_v1_512"
+FACENET_DIM = 512
+FACENET_HEAD = {"avgpool_1a", "dropout", "last_linear", "last_bn", "logits"}
 FACENET_MIN_SIZE = 75
 MODELS_WITH_AUXILIARY = {"googlenet", "inception_v3"}
 
@@ -78,7 +81,10 @@ def _without_classifier(model: nn.Module) -> nn.Module:
 
 
 def from_timm(name: str, input_size: int, pretrained: bool | str) -> Built:
-    """Builds a model of timm (Ross Wightman and Hugging Face, Apache-2.0)."""
+    """Builds a model of timm (Ross Wightman and Hugging Face, Apache-2.0).
+
+    timm itself extends the published weights of a model with more input channels.
+    """
     if isinstance(pretrained, str):
         name = f"{name.partition('.')[0]}.{pretrained}"
     model = _create_timm(name, input_size, bool(pretrained))
@@ -115,6 +121,10 @@ def timm_has(name: str) -> bool:
 
 def from_facenet(_: str, input_size: int, pretrained: bool | str) -> Built:
     """Builds InceptionResnetV1 of facenet-pytorch (Tim Esler, MIT) without its 512-d layer and its normalisation."""
+    return _FacenetTrunk(_facenet(input_size, pretrained)), *SYMMETRIC
+
+
+def _facenet(input_size: int, pretrained: bool | str) -> nn.Module:
     try:
         from facenet_pytorch import InceptionResnetV1
     except ImportError:
@@ -122,10 +132,14 @@ def from_facenet(_: str, input_size: int, pretrained: bool | str) -> Built:
     if input_size < FACENET_MIN_SIZE:
         raise ConfigError(f"{FACENET} needs an input_size of at least {FACENET_MIN_SIZE}")
     try:
-        model = cast("nn.Module", InceptionResnetV1(pretrained=_facenet_weights(pretrained)))
+        return cast("nn.Module", InceptionResnetV1(pretrained=_facenet_weights(pretrained)))
     except (OSError, RuntimeError) as error:
         raise _no_weights(FACENET, str(error)) from None
-    return _FacenetTrunk(model), *SYMMETRIC
+
+
+def facenet_with_own_layer(input_size: int, pretrained: bool | str) -> nn.Module:
+    """Builds InceptionResnetV1 with its own 512-d layer: (N, 3, size, size) to (N, 512), not normalised."""
+    return _FacenetWithOwnLayer(_facenet(input_size, pretrained))
 
 
 def _facenet_weights(pretrained: bool | str) -> str | None:
@@ -139,15 +153,31 @@ class _FacenetTrunk(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        excluded = {"avgpool_1a", "dropout", "last_linear", "last_bn", "logits"}
         for name, child in model.named_children():
-            if name not in excluded:
+            if name not in FACENET_HEAD:
                 self.add_module(name, child)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for child in self.children():
             x = child(x)
         return x.mean(dim=(2, 3))
+
+
+class _FacenetWithOwnLayer(nn.Module):
+    """Has the parameter names of the library, so that its published weights can be loaded from a file."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        if hasattr(model, "logits"):  # the classifier of the published weights
+            del model.logits
+        self.backbone = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        model: Any = self.backbone
+        trunk = [child for name, child in model.named_children() if name not in FACENET_HEAD]
+        for child in trunk:
+            x = child(x)
+        return cast("torch.Tensor", model.last_bn(model.last_linear(model.dropout(x.mean(dim=(2, 3))))))
 
 
 def _no_weights(name: str, reason: str) -> ConfigError:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.choices import PhotoFace
+from trainer.choices import PartName, PhotoFace
 from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, DetectorBundle, FaceOption, TrainedBy, Unpacked
 
 if TYPE_CHECKING:
@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    pairs: Annotated[Path, typer.Option(help="Folder or zip archive with pairs.csv and <identity>/<photo>.jpg.")],
+    pairs: Annotated[
+        Path | None, typer.Option(help="Folder or zip archive with pairs.csv and <identity>/<photo>.jpg.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of a training run, which is measured on --part of --identities without pairs."),
+    ] = None,
+    part: Annotated[
+        PartName, typer.Option(help="For --checkpoint: part of its split to measure.")
+    ] = PartName.VALIDATION,
     identities: Annotated[
         list[Path] | None,
         typer.Option(help="Training data, whose held-out people show whether quality predicts errors; repeatable."),
@@ -33,9 +42,15 @@ def evaluate(
 ) -> None:
     """Measure verification and identification errors on photos through the whole engine, and write a report.
 
+    With --checkpoint it measures all pairs of held-out aligned crops instead; a list of pairs is not needed.
+
     The report also checks the calibrated thresholds on these photos. With --identities it shows whether quality
     predicts errors; with --groups it shows false match rates by race, gender and age.
     """
+    if checkpoint is not None:
+        _evaluate_checkpoint(checkpoint, part, identities, output, work)
+        return
+
     import json
 
     from service.inference.bundle import read_embedder, write_manifest
@@ -50,6 +65,8 @@ def evaluate(
     from trainer.embedder.groups import measure_groups
     from trainer.finders import YUNET_MIN_SCORE, YuNet
 
+    if pairs is None:
+        raise ConfigError("name photos with --pairs, or a checkpoint with --checkpoint and its data with --identities")
     if record and bundle is None:
         raise ConfigError("--record changes a bundle; name it with --bundle")
     bundle = bundle or BUNDLE
@@ -77,6 +94,29 @@ def evaluate(
         write_manifest(bundle, embedder.manifest.model_copy(update={"evaluation": figures.summary()}))
     typer.echo(text)
     typer.echo(f"report and plots: {output / 'report.md'}")
+
+
+def _evaluate_checkpoint(
+    checkpoint: Path, part: PartName, identities: list[Path] | None, output: Path, work: Path
+) -> None:
+    import json
+
+    from trainer.archives import unpack
+    from trainer.configuration import ConfigError
+    from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.embedder.checkpoint_evaluation import checkpoint_report, measure_checkpoint
+    from trainer.embedder.split import named_part
+
+    if not identities:
+        raise ConfigError("--checkpoint needs the data of its training run; name it with --identities")
+    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    figures = measure_checkpoint(checkpoint, crops, named_part(part))
+    output.mkdir(parents=True, exist_ok=True)
+    text = checkpoint_report(figures, checkpoint, output)
+    (output / "report.md").write_text(text)
+    (output / "figures.json").write_text(json.dumps(figures.summary(), indent=2) + "\n")
+    typer.echo(text)
+    typer.echo(f"report and plot: {output / 'report.md'}")
 
 
 def _measure_held_out(

@@ -12,9 +12,14 @@ MAX_CHECKED_CROPS = 128
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="Checkpoint of a training run.")],
     model_id: Annotated[str, typer.Option(help="Permanent name of this model; stored embeddings carry it.")],
     output: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of a training run.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of an encoder to pack without training: its published weights, or --initial."),
+    ] = None,
+    initial: Annotated[Path | None, typer.Option(help="For --config: file of weights.")] = None,
     provenance: Provenance = Path("configs/provenance-own.yaml"),
     also: Annotated[
         list[Format] | None,
@@ -26,7 +31,7 @@ def export(
     ] = None,
     work: Work = WORK,
 ) -> None:
-    """Pack a checkpoint into a bundle that the service loads.
+    """Pack a checkpoint, or an encoder with published weights, into a bundle that the service loads.
 
     Every format is compared with the PyTorch model; the export fails if the embeddings differ.
     """
@@ -36,19 +41,20 @@ def export(
     from trainer.archives import unpack
     from trainer.embedder import export as exporting
     from trainer.embedder.aligned_crops import load_aligned_crops
-    from trainer.embedder.checkpoints import load_encoder
+    from trainer.embedder.checkpoints import open_encoder
     from trainer.embedder.crop_landmarks import served_landmarks
 
     formats = also or []
+    encoder, settings = open_encoder(checkpoint, config, initial)
     pictures = points = None
     if crops:
         known = load_aligned_crops(unpack(crops, work / "identities"), None, work / "cache")
         rows = np.sort(np.random.default_rng(0).permutation(len(known))[:MAX_CHECKED_CROPS])
         pictures = np.asarray(known.pictures[rows])
-        if load_encoder(checkpoint)[1].landmark_channels is not None:
+        if settings.landmark_channels is not None:
             points = served_landmarks(known)[rows]
     terms = yaml.safe_load(provenance.read_text())
-    manifest = exporting.export(checkpoint, output, model_id, terms, formats, pictures, points)
+    manifest = exporting.export_encoder(encoder, settings, output, model_id, terms, formats, pictures, points)
     if formats:
         typer.echo((output / "formats.md").read_text())
     typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import CropKind, FinderName, PhotoFace
-from trainer.options import FaceOption, FinderOption, ModelFile, Photos, Unpacked
+from trainer.options import FaceOption, FinderOption, MinScore, ModelFile, Photos, Unpacked
 
 
 def prepare(
@@ -14,6 +14,7 @@ def prepare(
     output: Annotated[Path, typer.Option(help="Folder for the aligned crops; pass it to `train --identities`.")],
     finder: FinderOption = FinderName.YOLO,
     model_file: ModelFile = None,
+    min_score: MinScore = None,
     face: FaceOption = PhotoFace.STRONGEST,
     crop: Annotated[
         CropKind, typer.Option(help="Align by `landmarks`, as the service does, or cut a square around the `box`.")
@@ -50,7 +51,7 @@ def prepare(
 
     filters = Filters(clahe=Clahe() if clahe else None, bilateral=Bilateral() if bilateral else None)
     recipe = Recipe(FaceChoice(face), crop, padding, filters)
-    detector = Finder(finder, model_file)
+    detector = Finder(finder, model_file, min_score)
     listed = read_photos(photos, work) if boxes is None else read_table(boxes, unpack(photos, work))
     result = prepare_photos(assign_targets(listed, output), output, detector, recipe, detector.key, workers)
     typer.echo(
