@@ -134,7 +134,7 @@ class YoloFaceDetector:
 
         Args:
             output: (20, anchors): centre x and y, width, height, score and x, y and confidence of five landmarks, in
-                pixels of the letterboxed square.
+                pixels of the letterboxed square; (5, anchors) of a detector without landmarks.
         """
         height, width = view.pixels.shape[:2]
         shift = np.array([view.left, view.top], np.float32)
@@ -142,7 +142,7 @@ class YoloFaceDetector:
         centres, sides, scores = rows[:, :2], rows[:, 2:4], rows[:, 4]
         boxes = boxing.undo(np.stack([centres - sides / 2, centres + sides / 2], axis=1)).reshape(-1, 4)
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32)) + np.tile(shift, 2)
-        landmarks = rows[:, 5:].reshape(-1, self.manifest.landmarks, 3).copy()
+        landmarks = rows[:, 5:].reshape(len(rows), self.manifest.landmarks, 3).copy()
         landmarks[..., :2] = boxing.undo(landmarks[..., :2]) + shift
         return Candidates(boxes, scores, landmarks)
 
@@ -154,7 +154,7 @@ class YoloFaceDetector:
             Detection(
                 tuple(float(value) for value in merged.boxes[row]),  # type: ignore[arg-type]
                 float(merged.scores[row]),
-                merged.landmarks[row],
+                merged.landmarks[row] if self.manifest.landmarks else None,
             )
             for row in suppress_overlaps(merged.boxes, merged.scores, self.manifest.max_iou)
         ]

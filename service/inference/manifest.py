@@ -3,9 +3,9 @@
 The service derives no pre- or post-processing from file or node names.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from service.inference.calibration import Calibration
 from service.strict_model import Strict
@@ -86,18 +86,25 @@ class LandmarkStage(Strict):
 
 
 class DetectorManifest(_Manifest):
-    """Manifest of a YOLO pose graph with one class and five landmarks.
+    """Manifest of a YOLO graph with one class and five landmarks, or with boxes alone.
 
     The graph maps (n, 3, size, size) to (n, 20, anchors): centre and size of the box, score, and x, y and confidence
-    of five landmarks.
+    of five landmarks; without landmarks to (n, 5, anchors). Faces without landmarks are cut out as squares around their
+    boxes.
     """
 
     kind: Literal["detector"]
     input_sizes: list[int] = Field(min_length=1, description="square input sizes that were tested, ascending")
-    landmarks: Literal[5]
+    landmarks: Literal[0, 5]
     min_score: float = Field(gt=0, lt=1, description="default minimum score of a detection")
     max_iou: float = Field(gt=0, lt=1, description="overlap above which the box with the lower score is dropped")
     landmark_stage: LandmarkStage | None = None
+
+    @model_validator(mode="after")
+    def _stage_has_landmarks(self) -> Self:
+        if self.landmark_stage is not None and not self.landmarks:
+            raise ValueError("a landmark stage refines landmarks; the detector has none")
+        return self
 
     @property
     def graphs(self) -> list[str]:

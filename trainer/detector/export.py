@@ -5,25 +5,30 @@ import hashlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal, cast
 
 import trainer.quiet_ultralytics  # noqa: F401  isort: skip
 import torch
 from ultralytics.models import YOLO
-from ultralytics.nn.tasks import PoseModel
+from ultralytics.nn.tasks import DetectionModel, PoseModel
 
 from service.inference.bundle import file_sha256, write_manifest
 from service.inference.manifest import DetectorManifest, PixelScaling, Provenance
+from trainer.configuration import ConfigError
 from trainer.onnx_graph import prepare_for_bundle
 
 INPUT_SIZES = [320, 640]
 MAX_IOU = 0.5
 OPSET = 17
+LANDMARKS: Literal[5] = 5
 
 
 def export(
     checkpoint: Path, output: Path, model_id: str, config: Path, min_score: float, provenance: dict[str, object]
 ) -> DetectorManifest:
     """Writes `model.onnx` and its manifest to `output`, which is created if necessary.
+
+    The checkpoint is a pose model with five landmarks, or a detection model, whose faces have no landmarks.
 
     The graph accepts square inputs whose side is a multiple of 32. Its weights are stored in float16; runtimes compute
     in float32.
@@ -32,13 +37,16 @@ def export(
         config: file with the training configuration; the manifest holds its SHA-256.
         min_score: default minimum score of a detection.
         provenance: values of `Provenance` other than `created` and `config_sha256`.
+
+    Raises:
+        ConfigError: the model has several classes, another number of landmarks, or is neither kind of model.
     """
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.pt"
-        _as_plain_checkpoint(checkpoint, plain)
-        exported = YOLO(str(plain), task="pose").export(
+        landmarks = _as_plain_checkpoint(checkpoint, plain)
+        exported = YOLO(str(plain), task="pose" if landmarks else "detect").export(
             format="onnx", dynamic=True, simplify=False, opset=OPSET, imgsz=640
         )
         shutil.copyfile(exported, graph)
@@ -50,7 +58,7 @@ def export(
         files={graph.name: file_sha256(graph)},
         scaling=PixelScaling(mean=0.0, std=255.0),
         input_sizes=INPUT_SIZES,
-        landmarks=5,
+        landmarks=landmarks,
         min_score=min_score,
         max_iou=MAX_IOU,
         provenance=Provenance(
@@ -63,13 +71,25 @@ def export(
     return manifest
 
 
-def _as_plain_checkpoint(checkpoint: Path, plain: Path) -> None:
-    """Writes a copy of a checkpoint with Ultralytics' class in place of the trainer's subclass.
+def _as_plain_checkpoint(checkpoint: Path, plain: Path) -> Literal[0, 5]:
+    """Writes a copy of a checkpoint with Ultralytics' class in place of a subclass; returns the number of landmarks.
 
     An Ultralytics checkpoint contains a pickled model, so loading it executes code that the file contains: use only
     files that you trust.
     """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
     model = saved.get("ema") or saved["model"]
-    model.__class__ = PoseModel
+    if len(model.names) != 1:
+        raise ConfigError(
+            f"{checkpoint} detects {', '.join(model.names.values())}; a checkpoint of faces alone is needed"
+        )
+    landmarks: Literal[0, 5] = 0
+    if isinstance(model, PoseModel):
+        shape = cast("dict[str, list[int]]", model.yaml)["kpt_shape"]
+        if list(shape) != [LANDMARKS, 3]:
+            raise ConfigError(f"{checkpoint} has landmarks of shape {shape}; [5, 3] is required")
+        model.__class__, landmarks = PoseModel, LANDMARKS
+    elif type(model) is not DetectionModel:
+        raise ConfigError(f"{checkpoint} contains a {type(model).__name__}; a pose or detection model is required")
     torch.save({**saved, "model": model.float(), "ema": None}, plain)
+    return landmarks

@@ -65,7 +65,9 @@ def quantise(
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="Ultralytics checkpoint of a pose model with five landmarks.")],
+    checkpoint: Annotated[
+        Path, typer.Option(help="Ultralytics checkpoint of faces: a pose model with five landmarks, or boxes alone.")
+    ],
     output: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     model_id: Annotated[str, typer.Option(help="Permanent name of this model.")],
     config: Annotated[Path, typer.Option(help="YAML file that trained the checkpoint.")] = Path(
