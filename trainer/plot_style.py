@@ -24,7 +24,7 @@ STYLE: Any = {
     "font.size": 10,
     "grid.alpha": 0.3,
     "savefig.bbox": "tight",
-    "savefig.dpi": 110,
+    "savefig.dpi": 200,  # legible in print
     "svg.hashsalt": "identity-registry",  # the same numbers produce the same SVG file
 }
 

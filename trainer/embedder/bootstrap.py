@@ -71,6 +71,19 @@ def rate_intervals(counts: PairCounts, seed: int = 0) -> tuple[list[Interval], l
     return fmr, fnmr
 
 
+def fnmr_intervals(embeddings: Floats, identities: list[str], thresholds: dict[float, float]) -> dict[float, Interval]:
+    """Returns the 95 % interval of the FNMR by false match rate.
+
+    Args:
+        embeddings: (N, D) normalised.
+        thresholds: threshold of each false match rate.
+    """
+    if not thresholds:
+        return {}
+    _, fnmr = rate_intervals(count_pairs(embeddings, identities, np.array(list(thresholds.values()))))
+    return dict(zip(thresholds, fnmr, strict=True))
+
+
 def interval(replicates: Floats) -> Interval:
     """Returns the central 95 % of the replicates."""
     tail = (1 - CONFIDENCE) / 2

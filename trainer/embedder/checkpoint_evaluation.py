@@ -7,10 +7,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from service.inference.calibration import Interval
 from trainer.configuration import ConfigError
 from trainer.embedder import plots
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.augmentation import encoder_input
+from trainer.embedder.bootstrap import fnmr_intervals
 from trainer.embedder.calibration import MIN_PAIRS_ABOVE, Floats, held_out_rows
 from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import EmbedderConfig
@@ -38,6 +40,7 @@ class CheckpointFigures:
     pictures: int
     pairs: PairScores
     tar_at_fmr: dict[float, float]
+    fnmr_intervals: dict[float, Interval]
     accuracy: float
     rank_1: float
 
@@ -71,13 +74,14 @@ def measure_checkpoint(checkpoint: Path, crops: AlignedCrops, part: Part) -> Che
         )
     embeddings = _embed(encoder, config, crops, rows)
     pairs = all_pairs(embeddings, names)
-    rates = [rate for rate in RATES if rate * len(pairs.impostor) >= MIN_PAIRS_ABOVE]
+    thresholds = {rate: pairs.threshold_at(rate) for rate in RATES if rate * len(pairs.impostor) >= MIN_PAIRS_ABOVE}
     return CheckpointFigures(
         part=part,
         people=len(set(names)),
         pictures=len(rows),
         pairs=pairs,
-        tar_at_fmr={rate: pairs.true_accept_rate(pairs.threshold_at(rate)) for rate in rates},
+        tar_at_fmr={rate: pairs.true_accept_rate(threshold) for rate, threshold in thresholds.items()},
+        fnmr_intervals=fnmr_intervals(embeddings, names, thresholds),
         accuracy=balanced_accuracy(pairs),
         rank_1=top_k_rate(embeddings, names, 1),
     )
@@ -85,7 +89,7 @@ def measure_checkpoint(checkpoint: Path, crops: AlignedCrops, part: Part) -> Che
 
 def checkpoint_report(figures: CheckpointFigures, checkpoint: Path, folder: Path) -> str:
     """Writes the plot of the report to a folder and returns the report."""
-    plots.verification(figures.pairs, folder / "verification.png")
+    plots.verification(figures.pairs, folder / "verification.png", figures.fnmr_intervals)
     rows = [(name, f"{value:,}") for name, value in figures.summary().items()]
     return "\n\n".join(
         [

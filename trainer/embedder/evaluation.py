@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import RegistryError
-from service.inference.calibration import Calibration, IdentificationPoint, rate_of_one
+from service.inference.calibration import Calibration, IdentificationPoint, Interval, rate_of_one
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import FaceChoice, Picture
 from service.inference.pipeline import FacePipeline
 from trainer.embedder.aligned_crops import AlignedCrops
+from trainer.embedder.bootstrap import fnmr_intervals
 from trainer.embedder.calibration import GALLERY_SIZES, measured_searches
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.identification import (
@@ -65,6 +66,7 @@ class EngineFigures:
     Attributes:
         accuracy: 10-fold accuracy on the listed pairs.
         tar_at_fmr: True accept rate by false match rate, on all pairs.
+        fnmr_intervals: 95 % interval of the false non-match rate by false match rate, by bootstrap over people.
         measured_fmr: Measured false match rate by the false match rate of the calibrated threshold.
         ranks: Rank of the right person, from 0, of searches in a closed set.
         hardest_genuine: Pairs of one person with the lowest scores.
@@ -78,6 +80,7 @@ class EngineFigures:
     accuracy_std: float
     cross: PairScores
     tar_at_fmr: dict[float, float]
+    fnmr_intervals: dict[float, Interval]
     measured_fmr: dict[float, float]
     people: int
     ranks: npt.NDArray[np.intp]
@@ -123,6 +126,7 @@ def evaluate(
     sizes = (*GALLERY_SIZES, largest_gallery(people))
     genuine, impostor = hardest_pairs(vectors, names, [photos[row] for row in rows])
     rates = [rate for rate in RATES if rate * len(cross.impostor) >= MIN_PAIRS_ABOVE]
+    thresholds = {rate: cross.threshold_at(rate) for rate in rates}
     points = [point for point in (calibration.points if calibration else []) if point.fmr in RATES]
     return EngineFigures(
         photos=len(photos),
@@ -131,7 +135,8 @@ def evaluate(
         accuracy=accuracy,
         accuracy_std=deviation,
         cross=cross,
-        tar_at_fmr={rate: cross.true_accept_rate(cross.threshold_at(rate)) for rate in rates},
+        tar_at_fmr={rate: cross.true_accept_rate(thresholds[rate]) for rate in rates},
+        fnmr_intervals=fnmr_intervals(vectors, names, thresholds),
         measured_fmr={point.fmr: cross.false_match_rate(point.threshold) for point in points},
         people=len(set(names)),
         ranks=rank_of_mate(people),

@@ -1,13 +1,14 @@
 """Draws the plots of the calibration and of the evaluation report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from service.inference.calibration import Calibration
+from service.inference.calibration import Calibration, Interval
 from trainer.embedder.calibration import Sample
 from trainer.embedder.discard import FMR, Discard
 from trainer.embedder.evaluation import EngineFigures
@@ -37,7 +38,7 @@ def det_curve(sample: Sample, calibration: Calibration, path: Path) -> None:
 
 def report_plots(figures: EngineFigures, discard: Sequence[Discard], groups: Sequence[Group], folder: Path) -> None:
     """Draws every plot of the evaluation report."""
-    verification(figures.cross, folder / "verification.png")
+    verification(figures.cross, folder / "verification.png", figures.fnmr_intervals)
     cumulative_match(figures.ranks, figures.people, folder / "cmc.png")
     pair_grid(figures.hardest_genuine, folder / "hardest-genuine.png")
     pair_grid(figures.hardest_impostor, folder / "hardest-impostor.png")
@@ -47,12 +48,18 @@ def report_plots(figures: EngineFigures, discard: Sequence[Discard], groups: Seq
         group_rates(groups, rates[len(rates) // 2], folder / "groups.png")
 
 
-def verification(cross: PairScores, path: Path) -> None:
-    """Draws ROC curve, DET curve and score histograms."""
+def verification(cross: PairScores, path: Path, intervals: Mapping[float, Interval] | None = None) -> None:
+    """Draws ROC curve, DET curve and score histograms.
+
+    Args:
+        intervals: 95 % interval of the false non-match rate by false match rate.
+    """
     figure, (roc, det, histogram) = new_row(3)
     roc.plot(*_operating_curve(cross))
     roc.set(xscale="log", xlabel="false match rate", ylabel="true accept rate", title="ROC")
     _draw_det(det, cross)
+    if intervals:
+        _draw_intervals(roc, det, cross, intervals)
     bins = np.linspace(-0.5, 1, 90).tolist()
     histogram.hist(cross.impostor, bins, density=True, alpha=0.6, label=f"{len(cross.impostor):,} impostor pairs")
     histogram.hist(cross.genuine, bins, density=True, alpha=0.6, label=f"{len(cross.genuine):,} genuine pairs")
@@ -119,6 +126,20 @@ def pair_grid(pairs: Sequence[tuple[Path, Path, float]], path: Path, columns: in
             caption = f"{caption[:-2]}…"
         draw.text((left + 2, top + THUMBNAIL + 2), caption, fill="black", font=font)
     grid.save(path)
+
+
+def _draw_intervals(roc: Axes, det: Axes, cross: PairScores, intervals: Mapping[float, Interval]) -> None:
+    rates = list(intervals)
+    missed = np.array([1 - cross.true_accept_rate(cross.threshold_at(rate)) for rate in rates])
+    low, high = np.array(list(intervals.values())).T
+    spread = np.maximum(np.stack([missed - low, high - missed]), 0)
+    style: dict[str, Any] = {"fmt": "o", "markersize": 3, "capsize": 3, "label": "95 % interval"}
+    roc.errorbar(rates, 1 - missed, spread[::-1], **style)
+    smallest = 0.5 / len(cross.genuine)
+    drawn = np.maximum(missed, smallest)
+    det.errorbar(rates, drawn, np.stack([drawn - np.maximum(low, smallest), np.maximum(high, drawn) - drawn]), **style)
+    roc.legend()
+    det.legend()
 
 
 def _draw_det(axes: Axes, pairs: PairScores, label: str | None = None) -> None:

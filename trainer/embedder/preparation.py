@@ -16,14 +16,13 @@ from PIL import Image
 
 from service.errors import RegistryError
 from service.inference.engine import FaceFinder
-from service.vision.image import Pixels
 from trainer.cache import atomic_file, content_key
 from trainer.embedder.aligned_crops import CROP_SIZE
 from trainer.embedder.alignment import Recipe, align_face
 from trainer.embedder.sources import Source
 from trainer.pictures import read_picture
 from trainer.progress import track
-from trainer.sheets import save, sheet
+from trainer.sheets import TILE, save, sheet
 
 WEBP_QUALITY = 90
 MAX_SHOWN = 48
@@ -160,9 +159,11 @@ def _write_overview(output: Path, failures: list[tuple[Path, str]], crops: list[
     with (output / "failures.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("photo", "reason"), *((str(path), reason) for path, reason in failures)])
     rows = np.random.default_rng(0).permutation(len(crops))[:MAX_SHOWN]
-    save(sheet(_readable([crops[row] for row in sorted(rows)]), size=CROP_SIZE), output / "samples.jpg")
-    save(sheet(_readable([path for path, _ in failures[:MAX_SHOWN]])), output / "failures.jpg")
+    _write_sheet([crops[row] for row in sorted(rows)], CROP_SIZE, output / "samples.jpg")
+    _write_sheet([path for path, _ in failures[:MAX_SHOWN]], TILE, output / "failures.jpg")
 
 
-def _readable(paths: list[Path]) -> list[Pixels]:
-    return [picture for path in paths if (picture := read_picture(path)) is not None]
+def _write_sheet(paths: list[Path], size: int, file: Path) -> None:
+    read = [(path, picture) for path in paths if (picture := read_picture(path)) is not None]
+    captions = [f"{path.parent.name}/{path.name}" for path, _ in read]
+    save(sheet([picture for _, picture in read], size=size, captions=captions), file)

@@ -60,7 +60,10 @@ def evaluation_report(
 
 
 def _verification(figures: EngineFigures, data: str) -> str:
-    rows = [(f"{rate:g}", f"{tar:.4f}") for rate, tar in figures.tar_at_fmr.items()]
+    rows = [
+        (f"{rate:g}", f"{tar:.4f}", _accept_interval(figures.fnmr_intervals[rate]))
+        for rate, tar in figures.tar_at_fmr.items()
+    ]
     return "\n\n".join(
         [
             "## Verification",
@@ -69,10 +72,14 @@ def _verification(figures: EngineFigures, data: str) -> str:
             f"**{figures.accuracy:.4f} ± {figures.accuracy_std:.4f}** (10-fold). "
             f"All pairs of photos: {len(figures.cross.genuine):,} genuine, {len(figures.cross.impostor):,} impostor; "
             f"area under the ROC curve {figures.cross.area_under_roc:.5f}.",
-            table(("false match rate", "true accept rate"), rows),
+            table(("false match rate", "true accept rate", "95 % interval"), rows),
             "![ROC, DET and scores](verification.png)",
         ]
     )
+
+
+def _accept_interval(missed: Interval) -> str:
+    return f"{1 - missed[1]:.4f} to {1 - missed[0]:.4f}"
 
 
 def _thresholds(manifest: EmbedderManifest, figures: EngineFigures) -> str:

@@ -15,7 +15,7 @@ from trainer.plot_style import new_figure, save_figure
 from trainer.sheets import save, sheet
 from trainer.tables import table
 
-MAX_TILES, MAX_ROWS = 48, 30
+MAX_TILES, MAX_ROWS, TILE = 48, 30, 180
 ENDS = 8
 """Number of people with most and with fewest pictures that the report lists."""
 TITLE = "Data set report"
@@ -151,4 +151,6 @@ def _duplicate_identities(findings: LabelFindings) -> str:
 
 
 def _write_sheet(paths: Sequence[Path], file: Path) -> None:
-    save(sheet([picture for path in paths if (picture := read_picture(path)) is not None], size=128), file)
+    read = [(path, picture) for path in paths if (picture := read_picture(path)) is not None]
+    captions = [f"{path.parent.name}/{path.name}" for path, _ in read]
+    save(sheet([picture for _, picture in read], size=TILE, captions=captions), file)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from service.inference.bundle import MANIFEST, file_sha256
 from service.inference.detector import YoloFaceDetector
@@ -22,6 +23,7 @@ class Finder:
     """A face detector that every worker process can open.
 
     Attributes:
+        precision: Number format of `yolo`; "auto" is that of the service on this processor.
         min_score: Minimum score of a face; None: the detector's default.
         path: Bundle folder of `yolo` (None: the shipped bundle) or model file of `yunet` and `mediapipe`. MTCNN's
             package contains its weights.
@@ -33,6 +35,7 @@ class Finder:
     name: FinderName
     path: Path | None
     min_score: float | None = None
+    precision: Literal["f32", "auto"] = "f32"
 
     def __post_init__(self) -> None:
         if self.name in {FinderName.YUNET, FinderName.MEDIAPIPE} and self.path is None:
@@ -47,7 +50,11 @@ class Finder:
             ConfigError: The detector's package is not installed, or the file is not its model.
         """
         if self.name is FinderName.YOLO:
-            return YoloFaceDetector(self.path or SHIPPED_BUNDLE, RuntimeOptions(threads=1), min_score=self.min_score)
+            return YoloFaceDetector(
+                self.path or SHIPPED_BUNDLE,
+                RuntimeOptions(threads=1, precision=self.precision),
+                min_score=self.min_score,
+            )
         if self.name is FinderName.MTCNN:
             return Mtcnn(MTCNN_MIN_SCORE if self.min_score is None else self.min_score)
         assert self.path is not None

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from trainer import html_report
 from trainer.embedder import plots
+from trainer.embedder.bootstrap import fnmr_intervals
+from trainer.embedder.calibration import MIN_PAIRS_ABOVE
 from trainer.embedder.evaluation import hardest_pairs
 from trainer.embedder.report import calibration_tables
 from trainer.embedder.scores import all_pairs
@@ -13,12 +15,12 @@ from trainer.embedder.training_log import plot_curves, read_curves
 from trainer.pictures import read_picture
 from trainer.run import decisions
 from trainer.run.calibrating import CheckedRate
-from trainer.run.comparison import Comparison
+from trainer.run.comparison import FMRS, Comparison
 from trainer.run.result import Result
 from trainer.sheets import save, sheet
 from trainer.tables import table
 
-MAX_ROWS, MAX_TILES = 20, 24
+MAX_ROWS, MAX_TILES, TILE = 20, 24, 180
 VALIDATION = {"tar_at_fmr_1e-3": "TAR at FMR 1e-3", "rank_1": "rank 1"}
 
 
@@ -103,7 +105,10 @@ def _comparison(result: Result, folder: Path) -> str:
 def _calibration(result: Result, folder: Path) -> str:
     chosen = result.outcome.chosen
     sample = chosen.measured.sample
-    plots.verification(all_pairs(sample.embeddings, sample.names), folder / "verification.png")
+    pairs = all_pairs(sample.embeddings, sample.names)
+    thresholds = {rate: pairs.threshold_at(rate) for rate in FMRS if rate * len(pairs.impostor) >= MIN_PAIRS_ABOVE}
+    intervals = fnmr_intervals(sample.embeddings, sample.names, thresholds)
+    plots.verification(pairs, folder / "verification.png", intervals)
     parts = ["## Calibration", calibration_tables(chosen.calibrated.calibration)]
     if checked := result.outcome.shipped.calibrated.checked:
         parts += ["The shipped model's own calibration on your people:", _checked(checked)]
@@ -159,8 +164,9 @@ def _problems(result: Result, folder: Path) -> str:
 
 
 def _write_sheet(paths: Sequence[Path], file: Path) -> None:
-    tiles = [picture for path in paths[:MAX_TILES] if (picture := read_picture(path)) is not None]
-    save(sheet(tiles, size=128), file)
+    read = [(path, picture) for path in paths[:MAX_TILES] if (picture := read_picture(path)) is not None]
+    captions = [f"{path.parent.name}/{path.name}" for path, _ in read]
+    save(sheet([picture for _, picture in read], size=TILE, captions=captions), file)
 
 
 def _interval(interval: tuple[float, float]) -> str:

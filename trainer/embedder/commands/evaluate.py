@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.choices import PartName, PhotoFace
-from trainer.options import BUNDLE, DETECTOR_BUNDLE, WORK, DetectorBundle, FaceOption, TrainedBy, Unpacked
+from trainer.choices import FinderName, PartName, PhotoFace
+from trainer.options import BUNDLE, WORK, FaceOption, FinderOption, MinScore, ModelFile, TrainedBy, Unpacked
 
 if TYPE_CHECKING:
     from service.inference.embedder import FaceEmbedder
@@ -32,8 +32,9 @@ def evaluate(
         Path | None, typer.Option(help="FairFace as aligned crops with fairface.csv, for the errors of each group.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Embedder bundle. Unset: the shipped one.")] = None,
-    detector: DetectorBundle = DETECTOR_BUNDLE,
-    yunet: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, instead of the detector bundle.")] = None,
+    finder: FinderOption = FinderName.YOLO,
+    model_file: ModelFile = None,
+    min_score: MinScore = None,
     config: TrainedBy = Path("configs/train.yaml"),
     face: FaceOption = PhotoFace.STRONGEST,
     record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
@@ -54,16 +55,15 @@ def evaluate(
     import json
 
     from service.inference.bundle import read_embedder, write_manifest
-    from service.inference.detector import YoloFaceDetector
     from service.inference.embedder import FaceEmbedder
-    from service.inference.engine import FaceChoice, FaceFinder
+    from service.inference.engine import FaceChoice
     from service.inference.graph import RuntimeOptions
     from service.inference.pipeline import FacePipeline
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
     from trainer.embedder import evaluation, plots, report
     from trainer.embedder.groups import measure_groups
-    from trainer.finders import YUNET_MIN_SCORE, YuNet
+    from trainer.finders import Finder
 
     if pairs is None:
         raise ConfigError("name photos with --pairs, or a checkpoint with --checkpoint and its data with --identities")
@@ -73,18 +73,16 @@ def evaluate(
     calibration = read_embedder(bundle).calibration
     options = RuntimeOptions() if calibration is None else RuntimeOptions(precision=calibration.precision)
     embedder = FaceEmbedder(bundle, options)
-    finder: FaceFinder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
-    if yunet is not None:
-        finder = YuNet(yunet, YUNET_MIN_SCORE)
+    detector = Finder(finder, model_file, min_score, "auto")()
     pair_list = next(unpack([pairs], work / "pairs").rglob("pairs.csv"), None)
     if pair_list is None:
         raise ConfigError(f"{pairs} has no pairs.csv; add one with the columns image_a, image_b and same (0 or 1)")
-    engine = FacePipeline(finder, [embedder])
+    engine = FacePipeline(detector, [embedder])
     figures = evaluation.evaluate(engine, pair_list.parent, calibration, FaceChoice(face))
     held_out = _measure_held_out(embedder, identities, config, work)
     by_group = []
     if groups is not None:
-        by_group = measure_groups(unpack([groups], work / "unlabelled"), finder, embedder, calibration)
+        by_group = measure_groups(unpack([groups], work / "unlabelled"), detector, embedder, calibration)
     output.mkdir(parents=True, exist_ok=True)
     plots.report_plots(figures, held_out.discard, by_group, output)
     text = report.evaluation_report(embedder.manifest, figures, pairs.name, held_out, by_group)
