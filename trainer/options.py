@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.choices import DeviceName, FinderName, PhotoFace
+from trainer.choices import DeviceName, FinderName, LandmarkFinderName, PhotoFace
 
 SHIPPED = Path(str(files("service"))) / "bundles"
 BUNDLE = SHIPPED / "embedder"
@@ -28,6 +28,11 @@ SHIPPED_MODEL = "the shipped one"
 Bundle = Annotated[Path, typer.Option(help="Embedder bundle.", show_default=SHIPPED_MODEL)]
 DetectorBundle = Annotated[Path, typer.Option(help="Detector bundle.", show_default=SHIPPED_MODEL)]
 FinderOption = Annotated[FinderName, typer.Option("--finder", help="Face detector.")]
+LandmarksOption = Annotated[
+    LandmarkFinderName,
+    typer.Option("--landmarks", help="Landmark finder for landmark_channels; the service uses yolo."),
+]
+LandmarksFile = Annotated[Path | None, typer.Option("--landmarks-file", help="Model file of yunet, mediapipe or dlib.")]
 MinScore = Annotated[
     float | None, typer.Option(min=0, max=1, help="Minimum score of a face. Unset: the detector's default.")
 ]

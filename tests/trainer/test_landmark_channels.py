@@ -9,11 +9,18 @@ import torch
 from service.vision.alignment import TEMPLATE_112
 from service.vision.heatmaps import LandmarkChannels, render, six_points
 from tests.trainer.landmark_channels import VARIANTS, run_config
+from tests.trainer.small_run import STILL
+from tests.trainer.small_run import run_config as small_run_config
+from trainer.configuration import ConfigError
+from trainer.embedder import export, training
+from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.augmentation import Augmentation, encoder_input
 from trainer.embedder.backbones import build_encoder
 from trainer.embedder.checkpoints import load_initial
 from trainer.embedder.input_config import AugmentationConfig, LandmarkChannelsConfig
-from trainer.embedder.landmark_heatmaps import draw, in_centre, warped
+from trainer.embedder.landmark_heatmaps import draw, in_centre, mirror_order, warped
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
 
 
 def template() -> np.ndarray:
@@ -117,3 +124,43 @@ def test_additional_channels_start_with_the_mean_of_the_colours(tmp_path: Path) 
         encoder = build_encoder(name, 8, more_channels=7).eval()
         with torch.inference_mode():
             assert encoder(torch.zeros(1, 10, 112, 112)).shape == (1, 8)
+
+
+def many_points(count: int, faces: int = 20) -> np.ndarray:
+    """Returns (faces, count, 3) symmetric points in aligned crops; point 2 k + 1 is the mirror image of point 2 k."""
+    random = np.random.default_rng(0)
+    half = np.column_stack([random.uniform(30, 75, count // 2), random.uniform(40, 120, count // 2)])
+    mirrored = np.column_stack([160 - half[:, 0], half[:, 1]])
+    mean = np.stack([half, mirrored], axis=1).reshape(count, 2)
+    moved = mean + random.normal(0, 0.3, (faces, count, 2))
+    return np.concatenate([moved, np.ones((faces, count, 1))], axis=2).astype(np.float32)
+
+
+@pytest.mark.parametrize(("layout", "count"), [("dlib-68", 68), ("mediapipe-468", 468)])
+def test_every_point_of_a_finder_has_its_own_channel(layout: str, count: int) -> None:
+    channels = LandmarkChannelsConfig.model_validate({"layout": layout, "sigma": 2, "missing": 0})
+    landmarks = many_points(count)
+    order = mirror_order(landmarks)
+    assert order == [number ^ 1 for number in range(count)]
+    config = AugmentationConfig.model_validate({**STILL, "flip": 1.0})
+    crops = torch.zeros(2, 160, 160, 3, dtype=torch.uint8)
+    points = torch.from_numpy(landmarks[:2])
+    drawn = Augmentation(config, 112, channels, order)(crops, points)
+    assert drawn.shape == (2, 3 + count + 1, 112, 112)
+    # A mirrored symmetric face has its points at the same places.
+    still = Augmentation(AugmentationConfig.model_validate(STILL), 112, channels, order)(crops, points)
+    assert (drawn[:, 3:].flatten(2).argmax(2) // 112 - still[:, 3:].flatten(2).argmax(2) // 112).abs().max() <= 2
+    with pytest.raises(ConfigError, match=f"landmark channels {layout} cannot be served"):
+        _ = channels.served
+
+
+def test_a_model_with_68_landmark_channels_is_trained_and_not_packed(identity_folder: Path, tmp_path: Path) -> None:
+    crops = load_aligned_crops(identity_folder, None, tmp_path)
+    settings = {"landmark_channels": {"layout": "dlib-68"}, "split": {"validation": 0, "calibration": 0}}
+    config = small_run_config(settings)
+    best = training.train(config, crops, None, tmp_path, tmp_path / "run", landmarks=many_points(68, len(crops)))
+    provenance = {"data": ["x"], "terms": "test", "initialised_from": "random"}
+    with pytest.raises(ConfigError, match="cannot be served"):
+        export.export(best, tmp_path / "bundle", "dlib-channels", provenance)
+    with pytest.raises(ConfigError, match="need --landmarks dlib and its model file"):
+        training.train(config, crops, None, tmp_path, tmp_path / "other")

@@ -87,7 +87,7 @@ def eager(encoder: torch.nn.Module, config: EmbedderConfig, crop: np.ndarray, si
     with torch.inference_mode():
         embedding = torch.nn.functional.normalize(encoder(pixels))
         if config.mirror_average:
-            order = [0, 1, 2, *(3 + place for place in config.landmark_channels.mirrored)]
+            order = [0, 1, 2, *(3 + place for place in config.landmark_channels.served.mirrored)]
             mirrored = torch.nn.functional.normalize(encoder(pixels[:, order].flip(-1)))
             embedding = torch.nn.functional.normalize(embedding + mirrored)
     return embedding[0].numpy()

@@ -1,6 +1,7 @@
 """Augments a batch of aligned crops at once, on the training device."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from service.vision.filtering import apply
 from service.vision.filters import Filters
-from service.vision.heatmaps import POINTS
+from service.vision.heatmaps import MIRRORED, POINTS
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CENTRE, CENTRE_SIZE, CROP_SIZE
 from trainer.embedder.config import EmbedderConfig
@@ -51,7 +52,8 @@ def encoder_input(crops: Tensor, landmarks: Tensor | None, config: EmbedderConfi
     pixels = centre_tensor(crops, config.input_size, config.filters)
     if config.landmark_channels is None:
         return pixels
-    points = torch.zeros(len(crops), POINTS, 3, device=crops.device) if landmarks is None else landmarks
+    count = max(config.landmark_channels.points, POINTS)
+    points = torch.zeros(len(crops), count, 3, device=crops.device) if landmarks is None else landmarks
     channels = draw(in_centre(points, config.input_size), config.input_size, config.landmark_channels)
     return torch.cat([pixels, channels], 1)
 
@@ -80,8 +82,9 @@ class Augmentation:
         config: AugmentationConfig,
         size: int = CENTRE_SIZE,
         channels: LandmarkChannelsConfig | None = None,
+        mirror_order: Sequence[int] = MIRRORED,
     ) -> None:
-        self._config, self._size, self._channels = config, size, channels
+        self._config, self._size, self._channels, self._mirror_order = config, size, channels, mirror_order
         self._transforms = [(build_transform(item, size), item.probability) for item in config.transforms]
         for item, (transform, _) in zip(config.transforms, self._transforms, strict=True):
             if channels is not None and transform.moves_pixels:
@@ -94,13 +97,13 @@ class Augmentation:
         """Returns the changed pictures; with landmark channels if the model has them and landmarks are present.
 
         Args:
-            landmarks: (N, 6, 3) in pixels of the crops.
+            landmarks: (N, P, 3) in pixels of the crops.
         """
         theta = self._draw_warp(len(crops), crops.device)
         pixels = self._recolour(self._warp(normalise(crops), theta))
         if self._channels is None or landmarks is None:
             return pixels
-        points = warped(landmarks, theta, self._size)
+        points = warped(landmarks, theta, self._size, self._mirror_order)
         points[torch.rand(len(points), device=points.device) < self._channels.missing] = 0
         return torch.cat([pixels, draw(points, self._size, self._channels)], dim=1)
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from service.inference.calibration import Interval
+from trainer.choices import LandmarkFinderName
 from trainer.configuration import ConfigError
 from trainer.embedder import plots
 from trainer.embedder.aligned_crops import AlignedCrops
@@ -16,7 +18,7 @@ from trainer.embedder.bootstrap import fnmr_intervals
 from trainer.embedder.calibration import MIN_PAIRS_ABOVE, Floats, held_out_rows
 from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.crop_landmarks import served_landmarks
+from trainer.embedder.crop_landmarks import configured_landmarks
 from trainer.embedder.scores import PairScores, all_pairs, balanced_accuracy, top_k_rate
 from trainer.embedder.split import Part
 from trainer.progress import track
@@ -58,8 +60,17 @@ class CheckpointFigures:
         }
 
 
-def measure_checkpoint(checkpoint: Path, crops: AlignedCrops, part: Part) -> CheckpointFigures:
+def measure_checkpoint(
+    checkpoint: Path,
+    crops: AlignedCrops,
+    part: Part,
+    finder: LandmarkFinderName = LandmarkFinderName.YOLO,
+    finder_file: Path | None = None,
+) -> CheckpointFigures:
     """Measures the people whom the checkpoint's own split assigns to a part.
+
+    Args:
+        finder, finder_file: find the landmarks for a model with landmark channels.
 
     Raises:
         ConfigError: The file is not a checkpoint, or the part has too few people.
@@ -72,7 +83,10 @@ def measure_checkpoint(checkpoint: Path, crops: AlignedCrops, part: Part) -> Che
             f"the split of the checkpoint assigns {len(set(names))} people with {len(names)} pictures to {part}; at "
             "least two people, one with several pictures, are needed"
         )
-    embeddings = _embed(encoder, config, crops, rows)
+    landmarks = None
+    if config.landmark_channels is not None:
+        landmarks = torch.from_numpy(configured_landmarks(crops, config.landmark_channels, finder, finder_file))
+    embeddings = _embed(encoder, config, crops, rows, landmarks)
     pairs = all_pairs(embeddings, names)
     thresholds = {rate: pairs.threshold_at(rate) for rate in RATES if rate * len(pairs.impostor) >= MIN_PAIRS_ABOVE}
     return CheckpointFigures(
@@ -101,8 +115,9 @@ def checkpoint_report(figures: CheckpointFigures, checkpoint: Path, folder: Path
     )
 
 
-def _embed(encoder: torch.nn.Module, config: EmbedderConfig, crops: AlignedCrops, rows: list[int]) -> Floats:
-    landmarks = None if config.landmark_channels is None else torch.from_numpy(served_landmarks(crops))
+def _embed(
+    encoder: torch.nn.Module, config: EmbedderConfig, crops: AlignedCrops, rows: list[int], landmarks: Tensor | None
+) -> Floats:
     parts = []
     for start in track(range(0, len(rows), BATCH), description="embedding held-out people"):
         chosen = rows[start : start + BATCH]

@@ -4,22 +4,54 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from service.vision.heatmaps import LandmarkChannels
-from trainer.configuration import Configuration, Fraction
+from service.vision.heatmaps import POINTS, LandmarkChannels
+from trainer.choices import LandmarkFinderName
+from trainer.configuration import ConfigError, Configuration, Fraction
 
 
-class LandmarkChannelsConfig(LandmarkChannels):
-    """Heatmaps of the landmarks as additional input channels. The bundle records them, and the service draws them.
+class LandmarkChannelsConfig(Configuration):
+    """Heatmaps of the landmarks as additional input channels.
+
+    The bundle records the layouts `groups` and `points`, and the service draws them. A model with another layout cannot
+    be served, since the service's detector has five landmarks; `evaluate --checkpoint` measures it.
 
     Attributes:
+        layout: `groups`: one channel for each of six points (eyes, nose tip, mouth corners, chin); `points`: one for
+            each of the detector's five landmarks; `dlib-68`, `mediapipe-468`: one for each point of this finder.
+        sigma: Standard deviation of the Gaussian around each point, in pixels of a crop of 112 pixels.
+        mask: Adds a last channel, which is 1 if the landmarks are known and 0 if they are not.
         missing: Fraction of the training pictures without landmarks, since stored crops of the service have none.
     """
 
+    layout: Literal["groups", "points", "dlib-68", "mediapipe-468"] = "groups"
+    sigma: float = Field(4.0, gt=0)
+    mask: bool = True
     missing: Fraction = 0.1
 
     @property
+    def points(self) -> int:
+        """Number of points with a channel."""
+        return {"groups": POINTS, "points": POINTS - 1, "dlib-68": 68, "mediapipe-468": 468}[self.layout]
+
+    @property
+    def count(self) -> int:
+        """Number of channels."""
+        return self.points + self.mask
+
+    @property
+    def finder(self) -> LandmarkFinderName | None:
+        """The only finder that has these points; None: any."""
+        finders = {"dlib-68": LandmarkFinderName.DLIB, "mediapipe-468": LandmarkFinderName.MEDIAPIPE}
+        return finders.get(self.layout)
+
+    @property
     def served(self) -> LandmarkChannels:
-        """The settings that the bundle records."""
+        """The settings that the bundle records. Raises ConfigError for a layout that the service cannot draw."""
+        if self.finder is not None:
+            raise ConfigError(
+                f"a model with landmark channels {self.layout} cannot be served: the service's detector has five "
+                "landmarks; use layout groups or points"
+            )
         return LandmarkChannels.model_validate(self.model_dump(exclude={"missing"}))
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import lightning
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from service.vision.heatmaps import MIRRORED
 from trainer.embedder.augmentation import Augmentation, encoder_input
 from trainer.embedder.backbones import build_encoder, channels_last, freeze_batch_norms, freeze_but
 from trainer.embedder.classification import LinearClassifier, classifier_of
@@ -35,10 +36,17 @@ class EmbedderModule(lightning.LightningModule):
         people: Number of training people.
         steps: Number of optimiser steps in this stage.
         teacher_dim: Dimension of the teacher's embeddings; None without a teacher.
+        mirror_order: Order of the landmarks in a mirror image.
     """
 
     def __init__(
-        self, config: EmbedderConfig, stage_index: int, people: int, steps: int, teacher_dim: int | None = None
+        self,
+        config: EmbedderConfig,
+        stage_index: int,
+        people: int,
+        steps: int,
+        teacher_dim: int | None = None,
+        mirror_order: Sequence[int] = MIRRORED,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
@@ -58,7 +66,7 @@ class EmbedderModule(lightning.LightningModule):
         )
         self.encoder = channels_last(encoder)
         augmentation = self.stage.augmentation or config.augmentation
-        self._augment = Augmentation(augmentation, config.input_size, config.landmark_channels)
+        self._augment = Augmentation(augmentation, config.input_size, config.landmark_channels, mirror_order)
         self._loss = StageLoss(self.stage.losses, people, config.embedding_dim, teacher_dim)
         self._embed: list[Callable[[Tensor], Tensor]] = [self.encoder]
         self._validation: list[tuple[Tensor, Tensor]] = []

@@ -19,15 +19,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from service.inference.bundle import file_sha256
+from service.vision.heatmaps import MIRRORED
 from trainer.cache import atomic_file, content_key
+from trainer.choices import LandmarkFinderName
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.callbacks import LAST, quiet_lightning, stage_callbacks, stage_folder
 from trainer.embedder.checkpoints import load_initial, load_loss
 from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.crop_landmarks import served_landmarks
+from trainer.embedder.crop_landmarks import configured_landmarks
 from trainer.embedder.data import FaceData
 from trainer.embedder.filtered_crops import filtered_crops
+from trainer.embedder.landmark_heatmaps import mirror_order
 from trainer.embedder.module import EmbedderModule
 from trainer.embedder.stage_config import StageConfig
 from trainer.embedder.teacher import teacher_embeddings
@@ -75,7 +78,7 @@ def train(
         processes: Number of processes that share each batch, one per GPU or several on a CPU. More than one starts
             this program again for each further process.
         callbacks: Additional Lightning callbacks for every stage.
-        landmarks: (N, 6, 3) landmarks of the crops for a model with landmark channels; None: those of the shipped
+        landmarks: (N, P, 3) landmarks of the crops for a model with landmark channels; None: those of the shipped
             detector.
 
     Raises:
@@ -85,7 +88,7 @@ def train(
     if teacher is None and any(stage.losses.needs_teacher for stage in config.stages):
         raise ConfigError("a stage of this configuration distils; name a teacher with --teacher")
     if config.landmark_channels is not None and landmarks is None:
-        landmarks = served_landmarks(crops)
+        landmarks = configured_landmarks(crops, config.landmark_channels, LandmarkFinderName.YOLO, None)
     _require_same_run(output, config, crops, teacher, initial, landmarks)
     quiet_lightning()
     targets = None if teacher is None else teacher_embeddings(teacher, crops, cache)
@@ -176,7 +179,9 @@ def _train_stage(run: _Run, index: int, initial: Path | None, data: FaceData) ->
 def _module(run: _Run, index: int, initial: Path | None, data: FaceData) -> EmbedderModule:
     config, stage = run.config, run.config.stages[index]
     steps = stage.epochs * -(-config.training_batches(data.steps_per_epoch) // stage.accumulate)
-    module = EmbedderModule(config, index, data.people, steps, None if run.targets is None else run.targets.shape[1])
+    teacher_dim = None if run.targets is None else run.targets.shape[1]
+    order = MIRRORED if run.landmarks is None else mirror_order(run.landmarks)
+    module = EmbedderModule(config, index, data.people, steps, teacher_dim, order)
     if initial is not None:
         load_initial(module.encoder, initial)
     if initial is not None and index > 0:

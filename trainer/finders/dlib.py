@@ -35,10 +35,15 @@ class DlibLandmarks:
         self._rectangle = dlib.rectangle
 
     def __call__(self, crop: Pixels) -> npt.NDArray[np.float32] | None:
+        points = self.every(crop)
+        return np.stack([points[group].mean(axis=0) for group in self.GROUPS])
+
+    def every(self, crop: Pixels) -> npt.NDArray[np.float32]:
+        """Returns all 68 points, (68, 3), in pixels of the crop."""
         quarter = len(crop) // 4  # the face fills the middle half of the crop
         box = self._rectangle(quarter, quarter, 3 * quarter, 3 * quarter)
         shape = self._predict(np.ascontiguousarray(crop), box)
         points = np.array([(point.x, point.y, 1.0) for point in shape.parts()], np.float32)
         if len(points) != POINTS:
             raise ConfigError(f"the shape predictor returns {len(points)} points; name a predictor of {POINTS} points")
-        return np.stack([points[group].mean(axis=0) for group in self.GROUPS])
+        return points

@@ -38,6 +38,8 @@ class MediaPipeLandmarks:
     """Selects the six landmarks among MediaPipe's 478 points; the chin is detected, not estimated."""
 
     CHIN = 152
+    MESH = 468
+    """Number of points of the face; the remaining ten are those of the irises."""
 
     def __init__(self, model: Path) -> None:
         self._finder = MediaPipe(model)
@@ -48,3 +50,10 @@ class MediaPipeLandmarks:
             return None
         six = np.concatenate([self._finder.five(faces[0]), faces[0][self.CHIN][None]])
         return np.column_stack([six, np.ones(len(six))]).astype(np.float32)
+
+    def every(self, crop: Pixels) -> Floats | None:
+        """Returns the 468 points of the face, (468, 3), in pixels of the crop; None if there is no face."""
+        faces = self._finder.points(crop)
+        if not faces:
+            return None
+        return np.column_stack([faces[0][: self.MESH], np.ones(self.MESH)]).astype(np.float32)

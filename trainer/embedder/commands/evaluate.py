@@ -5,8 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.choices import FinderName, PartName, PhotoFace
-from trainer.options import BUNDLE, WORK, FaceOption, FinderOption, MinScore, ModelFile, TrainedBy, Unpacked
+from trainer.choices import FinderName, LandmarkFinderName, PartName, PhotoFace
+from trainer.options import (
+    BUNDLE,
+    WORK,
+    FaceOption,
+    FinderOption,
+    LandmarksFile,
+    LandmarksOption,
+    MinScore,
+    ModelFile,
+    TrainedBy,
+    Unpacked,
+)
 
 if TYPE_CHECKING:
     from service.inference.embedder import FaceEmbedder
@@ -24,6 +35,8 @@ def evaluate(
     part: Annotated[
         PartName, typer.Option(help="For --checkpoint: part of its split to measure.")
     ] = PartName.VALIDATION,
+    landmarks: LandmarksOption = LandmarkFinderName.YOLO,
+    landmarks_file: LandmarksFile = None,
     identities: Annotated[
         list[Path] | None,
         typer.Option(help="Training data, whose held-out people show whether quality predicts errors; repeatable."),
@@ -49,7 +62,7 @@ def evaluate(
     predicts errors; with --groups it shows false match rates by race, gender and age.
     """
     if checkpoint is not None:
-        _evaluate_checkpoint(checkpoint, part, identities, output, work)
+        _evaluate_checkpoint(checkpoint, part, (landmarks, landmarks_file), identities, output, work)
         return
 
     import json
@@ -95,7 +108,12 @@ def evaluate(
 
 
 def _evaluate_checkpoint(
-    checkpoint: Path, part: PartName, identities: list[Path] | None, output: Path, work: Path
+    checkpoint: Path,
+    part: PartName,
+    finder: tuple[LandmarkFinderName, Path | None],
+    identities: list[Path] | None,
+    output: Path,
+    work: Path,
 ) -> None:
     import json
 
@@ -108,7 +126,7 @@ def _evaluate_checkpoint(
     if not identities:
         raise ConfigError("--checkpoint needs the data of its training run; name it with --identities")
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    figures = measure_checkpoint(checkpoint, crops, named_part(part))
+    figures = measure_checkpoint(checkpoint, crops, named_part(part), *finder)
     output.mkdir(parents=True, exist_ok=True)
     text = checkpoint_report(figures, checkpoint, output)
     (output / "report.md").write_text(text)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName, LandmarkFinderName
-from trainer.options import WORK, Device, Identities, Work
+from trainer.options import WORK, Device, Identities, LandmarksFile, LandmarksOption, Work
 
 
 def train(
@@ -23,10 +23,8 @@ def train(
     ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes the run.")] = Path("runs/embedder"),
     device: Device = DeviceName.AUTO,
-    landmarks: Annotated[
-        LandmarkFinderName, typer.Option(help="Landmark finder for landmark_channels; the service uses yolo.")
-    ] = LandmarkFinderName.YOLO,
-    landmarks_file: Annotated[Path | None, typer.Option(help="Model file of yunet, mediapipe or dlib.")] = None,
+    landmarks: LandmarksOption = LandmarkFinderName.YOLO,
+    landmarks_file: LandmarksFile = None,
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that share each batch: one per GPU, or several on a CPU.")
     ] = 1,
@@ -41,7 +39,7 @@ def train(
     from trainer.embedder import training
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import EmbedderConfig
-    from trainer.embedder.crop_landmarks import named_landmarks
+    from trainer.embedder.crop_landmarks import configured_landmarks
 
     settings = EmbedderConfig.load(config)  # before hours of work, so that an invalid key fails at once
     labelled_folder = unpack(identities, work / "identities")
@@ -51,7 +49,7 @@ def train(
         typer.echo(f"excluded by split.wrong_labels: {', '.join(excluded)}")
     points = None
     if settings.landmark_channels is not None:
-        points = named_landmarks(crops, landmarks, landmarks_file)
+        points = configured_landmarks(crops, settings.landmark_channels, landmarks, landmarks_file)
     best = training.train(
         settings, crops, teacher, work / "cache", output, initial, device, processes, landmarks=points
     )
