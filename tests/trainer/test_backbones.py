@@ -201,3 +201,10 @@ def test_weights_are_selected_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     torch.testing.assert_close(encoder.backbone.state_dict()["stem.0.weight"], state["stem.0.weight"])
     with pytest.raises(ConfigError, match=r"regnet_y_16gf has the weights IMAGENET1K_V1.*IMAGENET1K_SWAG_E2E_V1"):
         build_encoder("regnet_y_16gf", 8, pretrained="SWAG")
+
+
+def test_timm_builds_its_backbones_with_further_channels() -> None:
+    encoder = build_encoder("timm:resnet18", 8, 64, more_channels=4).eval()
+    assert encoder.backbone.conv1.in_channels == 7
+    with torch.inference_mode():
+        assert encoder(torch.zeros(2, 7, 64, 64)).shape == (2, 8)

@@ -1,5 +1,6 @@
 """Training of small embedders on real faces, by loss and by stage."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 
 from tests.trainer.small_embedder import CONFIG, embed
 from trainer.configuration import ConfigError
+from trainer.datasets.photos import SourcePart
 from trainer.embedder import training
 from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.loss_config import LossesConfig, LossTerm
 from trainer.embedder.split import Part, part_of
+from trainer.embedder.split_config import SplitConfig
 from trainer.embedder.stage_config import StageConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
@@ -64,7 +67,6 @@ def test_distillation_without_a_teacher_is_rejected(identity_folder: Path, tmp_p
 
 def test_held_out_people_do_not_train(identity_folder: Path, tmp_path: Path) -> None:
     from trainer.embedder.data import FaceData
-    from trainer.embedder.split_config import SplitConfig
 
     split = SplitConfig(validation=0.5, calibration=0.5)
     stage = CONFIG.stages[0].model_copy(update={"images_per_identity": None})
@@ -84,3 +86,28 @@ def test_too_few_people_for_a_batch_are_rejected(identity_folder: Path, tmp_path
         config = CONFIG.model_copy(update={"stages": [CONFIG.stages[0].model_copy(update=change)]})
         with pytest.raises(ConfigError, match=message):
             training.train(config, crops, None, tmp_path, tmp_path / f"run-{change['batch_size']}")
+
+
+def test_train_and_val_folders_are_parts(ten_people: Path, tmp_path: Path) -> None:
+    from trainer.embedder.data import FaceData
+
+    people = sorted(ten_people.iterdir())
+    for number, person in enumerate(people):
+        shutil.copytree(person, tmp_path / "crops" / ("val" if number < 3 else "train") / person.name)
+    crops = load_aligned_crops(tmp_path / "crops", None, tmp_path)
+    stage = CONFIG.stages[0].model_copy(update={"batch_size": 4})
+    config = CONFIG.model_copy(update={"split": SplitConfig(validation=0.9, calibration=0.1), "stages": [stage]})
+    data = FaceData(crops, None, config)
+    assert {crops.identities[row] for row in data.validation_rows} == {person.name for person in people[:3]}
+    assert {crops.identities[row] for row in data.training_rows} == {person.name for person in people[3:]}
+    assert data.people == 7
+    for picture in sorted((tmp_path / "crops" / "train" / people[3].name).iterdir())[:1]:
+        (tmp_path / "crops" / "val" / people[3].name).mkdir()
+        shutil.move(picture, tmp_path / "crops" / "val" / people[3].name)
+    crops = load_aligned_crops(tmp_path / "crops", None, tmp_path)
+    with pytest.raises(ConfigError, match=r"contain the same people .*they divide pictures"):
+        FaceData(crops, None, config)
+    closed = config.model_copy(update={"split": SplitConfig(by="picture", validation=0.5, calibration=0)})
+    assert len(FaceData(crops, None, closed).validation_rows) == sum(
+        part is SourcePart.HELD_OUT for part in crops.parts
+    )

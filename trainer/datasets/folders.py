@@ -19,7 +19,7 @@ def read_folder(folder: Path) -> list[LabelledPhoto]:
         ConfigError: There is no photo, or two folders have the same name.
     """
     root = _below_wrappers(folder)
-    parts = _divided(root)
+    parts = divided_folders(root)
     if parts is None:
         return _read(root, None)
     return [photo for subfolder, part in parts for photo in _read(subfolder, part)]
@@ -34,7 +34,8 @@ def _below_wrappers(folder: Path) -> Path:
         folder = inside[0]
 
 
-def _divided(folder: Path) -> list[tuple[Path, SourcePart]] | None:
+def divided_folders(folder: Path) -> list[tuple[Path, SourcePart]] | None:
+    """Returns `train/` and the folders that hold out, with their parts; None if there are other folders or no train."""
     children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     parts = {path: PART_NAMES.get(path.name.lower()) for path in children}
     if len(children) < 2 or SourcePart.TRAIN not in parts.values() or None in parts.values():

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from service.vision.image import ImageLimits, decode
 from trainer.cache import atomic_file, content_key
 from trainer.configuration import ConfigError
+from trainer.datasets.folders import divided_folders
+from trainer.datasets.photos import SourcePart
 from trainer.pictures import pictures_below
 from trainer.progress import track
 
@@ -36,12 +38,14 @@ class AlignedCrops:
         identities: N names; "" for pictures without a label.
         files: The N files that the crops were read from.
         array: The cache file of the pictures.
+        parts: The N parts that the data set itself assigns by its folders `train/` and `val/`; empty: it assigns none.
     """
 
     pictures: npt.NDArray[np.uint8]
     identities: list[str]
     files: list[Path] = field(default_factory=list)
     array: Path = Path()
+    parts: list[SourcePart] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -49,7 +53,8 @@ class AlignedCrops:
     @property
     def key(self) -> str:
         """Identifies pictures and identities; artefacts computed from this set are cached under it."""
-        return content_key(self.array.stem, str(self.identities))
+        parts = (str([str(part) for part in self.parts]),) if self.parts else ()
+        return content_key(self.array.stem, str(self.identities), *parts)
 
 
 def centre_crops(pictures: npt.NDArray[np.uint8], size: int = CENTRE_SIZE) -> list[npt.NDArray[np.uint8]]:
@@ -62,6 +67,8 @@ def load_aligned_crops(
     identity_folder: Path, unlabelled_folder: Path | None, cache: Path, labelled: bool = True
 ) -> AlignedCrops:
     """Opens `<identity>/*` below one folder and all pictures below another; decodes them into the cache first.
+
+    If the folder contains `train/` and `val/` with the identities, they are parts.
 
     Args:
         unlabelled_folder: Pictures of unknown people, at any depth.
@@ -82,7 +89,15 @@ def load_aligned_crops(
     if not array.exists():
         with atomic_file(array) as unfinished:
             _decode_all(paths, unfinished)
-    return AlignedCrops(np.load(array, mmap_mode="r"), identities, paths, array)
+    return AlignedCrops(np.load(array, mmap_mode="r"), identities, paths, array, _parts(paths, identity_folder))
+
+
+def _parts(paths: list[Path], folder: Path) -> list[SourcePart]:
+    """Returns the part of each picture; empty if the folder is not divided. Other pictures train."""
+    divided = divided_folders(folder)
+    if divided is None:
+        return []
+    return [next((part for root, part in divided if path.is_relative_to(root)), SourcePart.TRAIN) for path in paths]
 
 
 def _key(files: list[tuple[Path, str]]) -> str:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import UNLABELLED, AlignedCrops
 from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.split import Part, part_of, picture_parts
+from trainer.embedder.split import Part, picture_parts
 
 MIN_IMPOSTOR_PAIRS = 100
 """Fewer pairs of validation pictures cannot measure a false match rate of 10 %."""
@@ -66,14 +66,15 @@ class FaceData(lightning.LightningDataModule):
         excluded = {
             name for name, count in counts.items() if name != UNLABELLED and count < config.min_images_per_class
         }
-        parts = np.array(picture_parts(crops.identities, crops.files, split))
+        parts = np.array(picture_parts(crops, split))
         parts[[name in excluded for name in crops.identities]] = Part.LEFT_OUT
         names = sorted(set(counts) - excluded - {UNLABELLED})
         # Training people have the lowest numbers: losses learn a centre for each of them and for no other person.
-        names.sort(key=lambda name: part_of(name, split) is not Part.TRAIN)
+        training = {name for name, part in zip(crops.identities, parts, strict=True) if part == Part.TRAIN}
+        names.sort(key=lambda name: name not in training)
         numbers = {name: number for number, name in enumerate(names)}
         self.names = names
-        self.people = sum(part_of(name, split) is Part.TRAIN for name in names)
+        self.people = sum(name in training for name in names)
         self.labels = np.array([numbers.get(name, -1) for name in crops.identities])
         self.training_rows = self._usable(np.flatnonzero(parts == Part.TRAIN))
         self.validation_rows = np.flatnonzero(parts == Part.VALIDATION)

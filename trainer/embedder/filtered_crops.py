@@ -25,7 +25,7 @@ def filtered_crops(crops: AlignedCrops, filters: Filters, cache: Path) -> Aligne
     if not array.exists():
         with atomic_file(array) as unfinished:
             _filter_all(crops, filters, unfinished)
-    return AlignedCrops(np.load(array, mmap_mode="r"), crops.identities, crops.files, array)
+    return AlignedCrops(np.load(array, mmap_mode="r"), crops.identities, crops.files, array, crops.parts)
 
 
 def _filter_all(crops: AlignedCrops, filters: Filters, array: Path) -> None:

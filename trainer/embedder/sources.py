@@ -6,7 +6,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from service.inference.engine import Box
-from trainer.datasets.photos import LabelledPhoto
+from trainer.datasets.photos import LabelledPhoto, SourcePart
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,14 @@ class Source:
 def assign_targets(photos: Sequence[LabelledPhoto], output: Path) -> list[Source]:
     """Returns the faces to prepare, each with its own file `<output>/<identity>/<photo>.webp`."""
     targets = _Targets(output)
-    return [Source(photo.path, targets.unused(photo.identity, photo.path.stem), photo.box) for photo in photos]
+    return [Source(photo.path, targets.unused(_folder(photo), photo.path.stem), photo.box) for photo in photos]
+
+
+def _folder(photo: LabelledPhoto) -> str:
+    """Returns the folder of the crop; a data set with `train/` and `val/` keeps them."""
+    if photo.part is None:
+        return photo.identity
+    return f"{'val' if photo.part is SourcePart.HELD_OUT else 'train'}/{photo.identity}"
 
 
 class _Targets:

@@ -2,13 +2,15 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
 from service.inference.manifest import EmbedderManifest
 from trainer.choices import PartName
 from trainer.configuration import ConfigError
+from trainer.datasets.photos import SourcePart
+from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.split_config import SplitConfig
 
@@ -52,9 +54,19 @@ def named_part(name: PartName) -> Part:
     return Part.VALIDATION if name is PartName.VAL else Part(name.value)
 
 
-def picture_parts(identities: Sequence[str], files: Sequence[Path], split: SplitConfig) -> list[Part]:
-    """Returns the part of each picture. A split by picture trains with at least one picture of each person."""
+def picture_parts(crops: AlignedCrops, split: SplitConfig) -> list[Part]:
+    """Returns the part of each picture.
+
+    The folders `train/` and `val/` of a data set take precedence over the split. A split by picture trains with at
+    least one picture of each person.
+
+    Raises:
+        ConfigError: The split is by identity, and `train/` and `val/` contain the same people.
+    """
+    identities, files = crops.identities, crops.files
     parts = [part_of(name, split) for name in identities]
+    if crops.parts:
+        return _given_parts(crops, split, parts)
     if split.by == "identity":
         return parts
     rows_of: dict[str, list[int]] = {}
@@ -67,6 +79,19 @@ def picture_parts(identities: Sequence[str], files: Sequence[Path], split: Split
         for row in rows[:held_out]:
             parts[row] = Part.VALIDATION
     return parts
+
+
+def _given_parts(crops: AlignedCrops, split: SplitConfig, parts: list[Part]) -> list[Part]:
+    held_out = [part is SourcePart.HELD_OUT for part in crops.parts]
+    both = {name for name, out in zip(crops.identities, held_out, strict=True) if out}
+    both &= {name for name, out in zip(crops.identities, held_out, strict=True) if not out}
+    if both and split.by == "identity":
+        raise ConfigError(
+            f"train/ and val/ contain the same people ({', '.join(sorted(both)[:3])}, …): they divide pictures. For a "
+            "closed set of people use split: {by: picture}; an embedder needs different people in train/ and val/"
+        )
+    chosen = [Part.VALIDATION if out else Part.TRAIN for out in held_out]
+    return [Part.LEFT_OUT if old is Part.LEFT_OUT else new for old, new in zip(parts, chosen, strict=True)]
 
 
 def fitted_split(identities: Iterable[str], validation: int, calibration: int) -> SplitConfig:

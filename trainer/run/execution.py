@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,9 @@ def execute(request: Request, announce: Announce) -> tuple[Result, Path]:
 
 def _prepare(request: Request) -> tuple[Preparation, AlignedCrops]:
     folder = request.folder / "crops"
-    prepared = prepare(assign_targets(request.photos, folder), folder, request.finder, Recipe(), request.finder.key)
+    # The plan holds out the people of `val/`; the crops need no folders for it.
+    photos = [replace(photo, part=None) for photo in request.photos]
+    prepared = prepare(assign_targets(photos, folder), folder, request.finder, Recipe(), request.finder.key)
     if not prepared.written:
         reasons = Counter(reason for _, reason in prepared.failures).most_common(3)
         raise ConfigError(f"no photo has a face: {', '.join(f'{reason} ({count})' for reason, count in reasons)}")

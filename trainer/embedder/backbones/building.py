@@ -20,6 +20,7 @@ BUILT_IN: dict[str, Callable[[int, float], nn.Module]] = {
     "residual_small": ResidualSmall,
 }
 BUILT_IN_SIZE = 112
+COLOURS = 3
 PixelStatistics = tuple[Sequence[float], Sequence[float]]
 
 
@@ -65,9 +66,14 @@ def build_encoder(
         ConfigError: The backbone does not exist or rejects this input size, or its weights cannot be downloaded.
     """
     encoder = _build_for_colours(name, embedding_dim, input_size, dropout, pretrained, more_channels, pixel_statistics)
-    if more_channels:
+    if more_channels and not _is_of_timm(name):
         widen_first_convolution(encoder, more_channels)
     return encoder
+
+
+def _is_of_timm(name: str) -> bool:
+    """Returns True if timm builds the backbone; it builds its models with any number of input channels."""
+    return name not in BUILT_IN and name != libraries.FACENET_OWN_LAYER and _library(name) is libraries.from_timm
 
 
 def _build_for_colours(
@@ -85,9 +91,10 @@ def _build_for_colours(
         return _build_facenet(embedding_dim, input_size, pretrained, more_channels)
     if name in BUILT_IN:
         return _build_built_in(name, embedding_dim, input_size, dropout, pretrained)
-    backbone, mean, deviation = _library(name)(name.rpartition(":")[2], input_size, pretrained)
+    backbone, mean, deviation = _library(name)(name.rpartition(":")[2], input_size, pretrained, more_channels)
+    channels = COLOURS + more_channels if _is_of_timm(name) else COLOURS
     scaling = LibraryScaling(*(pixel_statistics or (mean, deviation)), more_channels)
-    return Encoder(scaling, backbone, _feature_count(name, backbone, input_size), embedding_dim, dropout)
+    return Encoder(scaling, backbone, _feature_count(name, backbone, input_size, channels), embedding_dim, dropout)
 
 
 def _build_facenet(embedding_dim: int, input_size: int, pretrained: bool | str, more_channels: int) -> nn.Module:
@@ -108,7 +115,7 @@ def _build_built_in(
     return BUILT_IN[name](embedding_dim, dropout)
 
 
-def _library(name: str) -> Callable[[str, int, bool | str], libraries.Built]:
+def _library(name: str) -> Callable[[str, int, bool | str, int], libraries.Built]:
     library, _, plain = name.rpartition(":")
     torchvision_names = torchvision.models.list_models(module=torchvision.models)
     if library in {"", "torchvision"} and plain in torchvision_names:
@@ -126,12 +133,12 @@ def _library(name: str) -> Callable[[str, int, bool | str], libraries.Built]:
     )
 
 
-def _feature_count(name: str, backbone: nn.Module, input_size: int) -> int:
+def _feature_count(name: str, backbone: nn.Module, input_size: int, channels: int) -> int:
     """Runs the backbone once to determine the number of its features."""
     training = backbone.training
     try:
         with torch.inference_mode():
-            features = cast("Tensor", backbone.eval()(torch.zeros(1, 3, input_size, input_size)))
+            features = cast("Tensor", backbone.eval()(torch.zeros(1, channels, input_size, input_size)))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ConfigError(f"{name} does not accept pictures of {input_size} pixels: {error}") from None
     finally:

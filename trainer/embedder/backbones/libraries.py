@@ -17,6 +17,7 @@ from trainer.embedder.backbones.scaling import SYMMETRIC
 FACENET = "facenet:inception_resnet_v1"
 FACENET_OWN_LAYER = "facenet:inception_resnet_v1_512"
 FACENET_DIM = 512
+COLOURS = 3
 FACENET_HEAD = {"avgpool_1a", "dropout", "last_linear", "last_bn", "logits"}
 FACENET_MIN_SIZE = 75
 MODELS_WITH_AUXILIARY = {"googlenet", "inception_v3"}
@@ -26,7 +27,7 @@ Built = tuple[nn.Module, Sequence[float], Sequence[float]]
 """A backbone, and mean and deviation of the pixels that its published weights expect, on values of 0 to 1."""
 
 
-def from_torchvision(name: str, input_size: int, pretrained: bool | str) -> Built:
+def from_torchvision(name: str, input_size: int, pretrained: bool | str, _: int = 0) -> Built:
     """Builds a classification model of `torchvision.models`."""
     weights = _weights(name, pretrained)
     options: dict[str, Any] = {}
@@ -80,25 +81,25 @@ def _without_classifier(model: nn.Module) -> nn.Module:
     return model
 
 
-def from_timm(name: str, input_size: int, pretrained: bool | str) -> Built:
+def from_timm(name: str, input_size: int, pretrained: bool | str, more_channels: int = 0) -> Built:
     """Builds a model of timm (Ross Wightman and Hugging Face, Apache-2.0).
 
-    timm itself extends the published weights of a model with more input channels.
+    timm itself extends the published weights to more input channels (`in_chans`).
     """
     if isinstance(pretrained, str):
         name = f"{name.partition('.')[0]}.{pretrained}"
-    model = _create_timm(name, input_size, bool(pretrained))
+    model = _create_timm(name, input_size, bool(pretrained), COLOURS + more_channels)
     return model, model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
 
 
-def _create_timm(name: str, input_size: int, pretrained: bool) -> Any:
+def _create_timm(name: str, input_size: int, pretrained: bool, channels: int) -> Any:
     import timm
 
     try:
         try:
-            return timm.create_model(name, pretrained, num_classes=0, img_size=input_size)
+            return timm.create_model(name, pretrained, num_classes=0, in_chans=channels, img_size=input_size)
         except TypeError:  # convolutional models accept any size and have no such argument
-            return timm.create_model(name, pretrained, num_classes=0)
+            return timm.create_model(name, pretrained, num_classes=0, in_chans=channels)
     except AssertionError as error:
         raise ConfigError(f"{name} does not accept pictures of {input_size} pixels: {error}") from None
     except (OSError, RuntimeError, HTTPException) as error:
@@ -119,7 +120,7 @@ def timm_has(name: str) -> bool:
     return name.partition(".")[0] in timm_names()
 
 
-def from_facenet(_: str, input_size: int, pretrained: bool | str) -> Built:
+def from_facenet(_: str, input_size: int, pretrained: bool | str, __: int = 0) -> Built:
     """Builds InceptionResnetV1 of facenet-pytorch (Tim Esler, MIT) without its 512-d layer and its normalisation."""
     return _FacenetTrunk(_facenet(input_size, pretrained)), *SYMMETRIC
 
