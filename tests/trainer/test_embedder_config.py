@@ -30,7 +30,10 @@ def test_configuration_error_names_the_key(tmp_path: Path) -> None:
     path.write_text("backbone: resnet18\nsurprise: 1\nstages: [{name: x, epochs: 0, learning_rate: 1, losses: {}}]\n")
     with pytest.raises(ConfigError) as raised:
         EmbedderConfig.load(path)
-    assert "surprise: Extra inputs" in str(raised.value)
+    assert "surprise: there is no such key" in str(raised.value)
+    path.write_text("bakbone: resnet18\nstages: [{name: x, epochs: 1, learning_rate: 1, losses: {softmax: 1}}]\n")
+    with pytest.raises(ConfigError, match=r"bakbone: there is no such key; did you mean backbone\?"):
+        EmbedderConfig.load(path)
     assert "stages.0.epochs: Input should be greater" in str(raised.value)
     with pytest.raises(ConfigError, match=r"missing\.yaml"):
         EmbedderConfig.load(tmp_path / "missing.yaml")

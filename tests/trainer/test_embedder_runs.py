@@ -19,7 +19,12 @@ from trainer.embedder import training
 from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.training_log import read_curves
 
-PROGRAM = "from trainer.__main__ import main; main()"
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, which ignores it
+from trainer.__main__ import main
+main()
+"""
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
 
 

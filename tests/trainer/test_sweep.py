@@ -124,6 +124,7 @@ def test_shipped_sweeps_are_valid(name: str, runs: int) -> None:
 
 
 def test_folder_of_another_recipe_is_rejected(ten_people: Path, tmp_path: Path) -> None:
+    from trainer.choices import PartName
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.sweep.gallery import Gallery
     from trainer.sweep.result import RunResult
@@ -134,7 +135,7 @@ def test_folder_of_another_recipe_is_rejected(ten_people: Path, tmp_path: Path) 
     (tmp_path / "shufflenet_v2_x0_5-8").mkdir()
     fields = dict.fromkeys(RunResult.model_fields, 0) | {"name": "x", "backbone": "y", "gallery": "z", "recipe": "old"}
     RunResult.model_validate(fields).write(tmp_path / "shufflenet_v2_x0_5-8")
-    gallery = Gallery(crops, next(iter(sweep.configurations().values())).split, "calibration")
+    gallery = Gallery(crops, next(iter(sweep.configurations().values())).split, PartName.CALIBRATION)
     with pytest.raises(ConfigError, match="another configuration, other pictures or another teacher"):
         next(run_all(sweep, crops, gallery, {}, tmp_path, None, tmp_path / "cache", "cpu"))
 

@@ -15,7 +15,7 @@ class PersonView(BaseModel):
     label: str
 
 
-class DuplicateCandidateView(BaseModel):
+class SimilarPairView(BaseModel):
     """Two similar identities: one person enrolled twice, relatives, or people with a high risk of false matches."""
 
     first: PersonView
@@ -55,7 +55,7 @@ class GalleryReport(BaseModel):
         description="expected number of pairs of templates above `duplicate_threshold` that show different people"
     )
     duplicate_count: int = Field(description="number of pairs of identities above `duplicate_threshold`")
-    duplicates: list[DuplicateCandidateView] = Field(
+    duplicates: list[SimilarPairView] = Field(
         max_length=MAX_LISTED, description="the most similar pairs, also below the threshold, the most similar first"
     )
     outlier_threshold: float
@@ -87,9 +87,9 @@ def gallery_report_view(comparison: GalleryComparison) -> GalleryReport:
     )
 
 
-def _duplicates(comparison: GalleryComparison) -> list[DuplicateCandidateView]:
+def _duplicates(comparison: GalleryComparison) -> list[SimilarPairView]:
     return [
-        DuplicateCandidateView(
+        SimilarPairView(
             first=_person(comparison.people[pair.first]),
             second=_person(comparison.people[pair.second]),
             score=pair.score,
