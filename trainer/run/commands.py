@@ -75,17 +75,10 @@ def _show(planned: "Plan", device: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from trainer.embedder.split import Part
-
     console = Console()
     console.print(f"{planned.photos:,} photos of {len(planned.counts):,} people", highlight=False)
     table = Table("people who", "people", "photos")
-    purposes = {
-        Part.TRAIN: "train the model",
-        Part.VALIDATION: "select the best epoch",
-        Part.CALIBRATION: "measure: comparison and calibration",
-    }
-    for part, purpose in purposes.items():
+    for part, purpose in planned.purposes.items():
         if people := planned.people_of(part):
             table.add_row(purpose, f"{len(people):,}", f"{planned.photos_of(part):,}")
     console.print(table)

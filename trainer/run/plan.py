@@ -59,6 +59,16 @@ class Plan:
     def photos_of(self, part: Part) -> int:
         return sum(self.counts[name] for name in self.people_of(part))
 
+    @property
+    def purposes(self) -> dict[Part, str]:
+        """What the people of each part do, in the order of the plan."""
+        selects = self.config is not None and self.config.keep_best > 0
+        return {
+            Part.TRAIN: "train the model",
+            Part.VALIDATION: "select the best epoch" if selects else "show the course of the training",
+            Part.CALIBRATION: "measure: comparison and calibration",
+        }
+
     def seconds(self, device: str = "auto") -> float:
         """Estimates the duration of the run."""
         cores = os.cpu_count() or 1

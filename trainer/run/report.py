@@ -10,7 +10,6 @@ from trainer.embedder.calibration import MIN_PAIRS_ABOVE
 from trainer.embedder.evaluation import hardest_pairs
 from trainer.embedder.report import calibration_tables
 from trainer.embedder.scores import all_pairs
-from trainer.embedder.split import Part
 from trainer.embedder.training_log import plot_curves, read_curves
 from trainer.pictures import read_picture
 from trainer.run import decisions
@@ -59,13 +58,8 @@ def describe_comparison(comparison: Comparison) -> str:
 
 def _data(result: Result) -> str:
     plan = result.plan
-    parts = [(part, plan.people_of(part), plan.photos_of(part)) for part in Part]
-    words = {
-        Part.TRAIN: "train the model",
-        Part.VALIDATION: "select the best epoch",
-        Part.CALIBRATION: "measure: comparison and calibration",
-    }
-    rows = [(words[part], len(people), photos) for part, people, photos in parts if people and part in words]
+    parts = [(words, len(plan.people_of(part)), plan.photos_of(part)) for part, words in plan.purposes.items()]
+    rows = [row for row in parts if row[1]]
     failures = len(result.preparation.failures)
     return (
         f"## Data\n\n{plan.photos:,} photos of {len(plan.counts):,} people have an aligned face; {failures:,} photos "
