@@ -61,6 +61,14 @@ def test_few_people_calibrate_the_shipped_model_and_the_service_uses_it(tmp_path
         "measured FMR",
     ):
         assert part in report
+    (folder / "person 02" / "0.jpg").unlink()  # a photo that the report has shown to be wrong
+    (folder / "person 03" / "0.jpg").rename(folder / "person 04" / "moved.jpg")
+    run(folder, "--name", "few", "--output", tmp_path / "few")
+    crops = {str(path.relative_to(tmp_path / "few" / "crops")) for path in (tmp_path / "few" / "crops").glob("*/*")}
+    assert len(crops) == 23
+    assert {"person 02/1.webp", "person 03/1.webp", "person 04/moved.webp"} <= crops
+    manifest = read_embedder(tmp_path / "few" / "bundle")
+    assert manifest.calibration is not None
     settings = load_settings(database={"url": postgres_url}, embedder={"bundle": tmp_path / "few" / "bundle"})
     with serving(create_app(settings)) as client:
         served = client.get(f"/models/{manifest.model_id}/calibration").json()["calibration"]

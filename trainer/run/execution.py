@@ -90,11 +90,20 @@ def _prepare(request: Request) -> tuple[Preparation, AlignedCrops]:
     folder = request.folder / "crops"
     # The plan holds out the people of `val/`; the crops need no folders for it.
     photos = [replace(photo, part=None) for photo in request.photos]
-    prepared = prepare(assign_targets(photos, folder), folder, request.finder, Recipe(), request.finder.key)
+    sources = assign_targets(photos, folder)
+    prepared = prepare(sources, folder, request.finder, Recipe(), request.finder.key)
+    _remove_others({source.target for source in sources}, folder)
     if not prepared.written:
         reasons = Counter(reason for _, reason in prepared.failures).most_common(3)
         raise ConfigError(f"no photo has a face: {', '.join(f'{reason} ({count})' for reason, count in reasons)}")
     return prepared, load_aligned_crops(folder, None, request.folder / "cache")
+
+
+def _remove_others(targets: set[Path], folder: Path) -> None:
+    """Removes the crops of photos that the user has deleted or moved since an earlier run."""
+    for path in folder.glob("*/*.webp"):
+        if path not in targets:
+            path.unlink()
 
 
 def _train(
