@@ -46,9 +46,9 @@ class Configuration(Strict):
 
 def _problem(item: ErrorDetails, kind: type[BaseModel]) -> str:
     """Describes an invalid setting; for an unknown key it names the nearest valid one."""
-    place = ".".join(str(part) for part in item["loc"])
+    place = ".".join(str(part) for part in item["loc"]) or "the file"
     if item["type"] != "extra_forbidden":
-        return f"{place}: {item['msg']}"
+        return f"{place}: {item['msg'].removeprefix('Value error, ')}"
     schema = kind.model_json_schema()
     known = {key for part in [schema, *schema.get("$defs", {}).values()] for key in part.get("properties", {})}
     similar = difflib.get_close_matches(str(item["loc"][-1]), sorted(known), 1)

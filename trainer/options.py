@@ -1,5 +1,6 @@
 """Command-line options that several commands share."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,9 @@ SHIPPED = Path(str(files("service"))) / "bundles"
 BUNDLE = SHIPPED / "embedder"
 DETECTOR_BUNDLE = SHIPPED / "detector"
 WORK = Path("runs/data")
+MODEL_ID = r"[a-z0-9][a-z0-9._-]{2,63}"
+CONFIGS = Path(os.path.relpath(SHIPPED.parents[1] / "configs"))
+"""The configurations of the repository, relative to the current folder."""
 
 Identities = Annotated[
     list[Path],
@@ -47,7 +51,12 @@ Teacher = Annotated[
 TrainedBy = Annotated[
     Path, typer.Option(help="YAML file that trained the embedder; its `split` says which identities are held out.")
 ]
-Provenance = Annotated[Path, typer.Option(help="YAML file with data, terms and initialised_from.")]
+Provenance = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML file with data, terms and initialised_from. Unset: own pictures, and the weights of the run."
+    ),
+]
 Device = Annotated[DeviceName, typer.Option(help="Processor of the training.")]
 Work = Annotated[Path, typer.Option(help="Folder for extracted archives and cached artefacts.")]
 Unpacked = Annotated[Path, typer.Option(help="Folder for extracted archives.")]

@@ -182,7 +182,7 @@ def test_calibrate_measures_a_shipped_bundle_on_other_people(ten_people: Path, t
     table = FaceEmbedder(copy, RuntimeOptions()).manifest.calibration
     assert table is not None
     assert (table.people, table.points[-1].fmr) == (10, 0.1)
-    assert table.data.startswith("10 people who were not in the training data")
+    assert table.data.startswith("10 people, stated not to be in the training data")
     again = CliRunner().invoke(app, [*arguments, "--bundle", str(copy)])  # the new table covers the same rates
     assert again.exit_code == 0, again.exception
 

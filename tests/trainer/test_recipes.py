@@ -234,7 +234,7 @@ def test_bundle_records_the_preprocessing(crops: AlignedCrops, tmp_path: Path) -
 
 
 def test_unsupported_device_or_number_of_processes_is_rejected(crops: AlignedCrops, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="does not support precision 32-true on device tpu"):
+    with pytest.raises(ConfigError, match="cannot train on device tpu with precision 32-true"):
         Run(tmp_path, run_config(), crops, device="tpu")
     with pytest.raises(ConfigError, match="3 processes cannot share a batch of 8"):
         Run(tmp_path / "three", run_config(), crops, processes=3)

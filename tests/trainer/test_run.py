@@ -1,5 +1,6 @@
 """`identity-trainer run` from photos to a bundle that the service serves."""
 
+import re
 from pathlib import Path
 
 import httpx
@@ -85,7 +86,7 @@ def test_enough_people_train_a_model_and_a_second_call_reuses_it(
     assert "Step 6 of 6" in first
     assert "TAR at FMR" in first
     bundle = read_embedder(tmp_path / "mine" / "bundle")
-    assert bundle.model_id == "mine-1"
+    assert re.fullmatch("mine-1-[0-9a-f]{6}", bundle.model_id)
     assert bundle.provenance.data == ["own photos (photos): 80 photos of 40 people"]
     assert bundle.provenance.initialised_from == "mobilefacenet-128-1, changed by further training"
     assert bundle.split is not None
@@ -98,7 +99,7 @@ def test_enough_people_train_a_model_and_a_second_call_reuses_it(
     assert checkpoint.stat().st_mtime_ns == before
     settings = load_settings(database={"url": postgres_url}, embedder={"bundle": tmp_path / "mine" / "bundle"})
     with serving(create_app(settings)) as client:
-        assert client.post("/collections", json={"name": "mine", "model_id": "mine-1"}).status_code == 201
+        assert client.post("/collections", json={"name": "mine", "model_id": bundle.model_id}).status_code == 201
         body = {"label": "Collins", "image": b64(COLLINS.read_bytes())}
         assert client.post("/register", params={"collection": "mine"}, json=body).status_code == 201
         found = search(client, COLLINS)
@@ -120,3 +121,17 @@ def test_names_and_data_are_checked_before_any_work(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["run", *map(str, words), "--output", str(tmp_path / "run")])
         assert message in str(result.exception)
     assert not (tmp_path / "run").exists()
+
+
+def test_copies_and_unusable_options_are_noticed_before_any_work(tmp_path: Path) -> None:
+    folder = photos_of(tmp_path / "photos", 12, 2)
+    assert "24 exact copies of photos of the same person do not count" in run(
+        folder, folder, "--name", "twice", "--plan"
+    )
+    (tmp_path / "file").write_text("no provenance")
+    for words, message in (
+        (["--provenance", tmp_path / "file"], "a provenance has the keys data"),
+        (["--output", tmp_path / "file"], "is a file; name a folder"),
+    ):
+        result = CliRunner().invoke(app, ["run", str(folder), "--name", "mine", *map(str, words)])
+        assert message in str(result.exception)

@@ -23,9 +23,14 @@ def boxes(
     landmarks if the detector returns them.
     """
     from trainer.boxes.table import write_boxes
+    from trainer.configuration import ConfigError
     from trainer.datasets.reading import read_photos
     from trainer.finders import Finder
 
+    if output.is_dir():
+        raise ConfigError(f"--output {output} is a folder; name a CSV file")
     listed = read_photos(photos, work)
     faces, without = write_boxes(listed, Finder(finder, model_file, min_score)(), output)
-    typer.echo(f"{faces} faces of {len(listed)} photos in {output}; {without} photos without a face")
+    typer.echo(
+        f"{faces} faces of {len(listed)} photos in {output}; {without} photos without a face, or that cannot be read"
+    )

@@ -9,6 +9,7 @@ import typer
 from trainer.choices import DeviceName
 from trainer.options import (
     BUNDLE,
+    CONFIGS,
     DETECTOR_BUNDLE,
     WORK,
     Bundle,
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 Config = Annotated[Path, typer.Option(help="YAML file with the settings.")]
 Classifier = Annotated[Path, typer.Option(help="Classifier folder that `classifier fit` wrote.")]
-CONFIG, OUTPUT = Path("configs/classifier.yaml"), Path("runs/classifier")
+CONFIG, OUTPUT = CONFIGS / "classifier.yaml", Path("runs/classifier")
 
 
 @app.command()
@@ -73,15 +74,13 @@ def fit(
 @app.command()
 def train(
     identities: Identities,
-    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = Path(
-        "configs/closed-set.yaml"
-    ),
+    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = CONFIGS / "closed-set.yaml",
     initial: Annotated[
         Path | None,
         typer.Option(help="Initial weights. Unset: the shipped embedder's for backbone mobilefacenet, else random."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of classifier and embedder; responses carry it.")] = "people-1",
-    provenance: Provenance = Path("configs/provenance-own.yaml"),
+    provenance: Provenance = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes the run.")] = Path(
         "runs/closed-set"
     ),
@@ -93,25 +92,32 @@ def train(
     The log and the report show loss and accuracy of the held-out pictures by epoch; the epoch with the best accuracy
     is kept. The command writes an embedder bundle and a classifier that the service serves together.
     """
-    import yaml
-
+    from service.inference.bundle import file_sha256
     from trainer.archives import unpack
     from trainer.classifier import closed_set
     from trainer.classifier.report import write_training_report
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import EmbedderConfig
+    from trainer.provenance import load_provenance, of_initial
 
     settings = EmbedderConfig.load(config)
     closed_set.require_closed_set(settings)
     if initial is None and settings.backbone == "mobilefacenet":
         initial = BUNDLE / "model.onnx"
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    terms = yaml.safe_load(provenance.read_text())
+    hashed = None if initial is None else file_sha256(initial)
+    terms = of_initial(hashed, BUNDLE) if provenance is None else load_provenance(provenance)
     trained = closed_set.train(settings, crops, name, terms, output, work / "cache", initial, device)
     typer.echo(write_training_report(trained.classifier, trained.centroids, output / "run", output / "report"))
+    if trained.centroids.accuracy > trained.classifier.accuracy:
+        typer.echo(
+            "The nearest centroid is better: use a search instead, or `classifier fit`, or train with more pictures."
+        )
+    bundle, fitted = output / "bundle", output / "classifier"
+    typer.echo(f"report: {output / 'report' / 'report.html'}")
+    typer.echo(f"Try it:\n  identity-trainer predict PHOTO --classifier {fitted} --bundle {bundle}")
     typer.echo(
-        f"report: {output / 'report' / 'report.html'}\nServe it:\n  REGISTRY_EMBEDDER__BUNDLE={output / 'bundle'} "
-        f"REGISTRY_CLASSIFIER__BUNDLE={output / 'classifier'} identity-registry serve"
+        f"Serve it:\n  REGISTRY_EMBEDDER__BUNDLE={bundle} REGISTRY_CLASSIFIER__BUNDLE={fitted} identity-registry serve"
     )
 
 
@@ -163,10 +169,19 @@ def predict(
     from rich.table import Table
 
     from trainer.classifier.serving import Predictor
+    from trainer.configuration import ConfigError
 
     predictor = Predictor(classifier, bundle, detector)
     table = Table("photo", "face", *(f"{place}." for place in range(1, top_k + 1)))
+    problems = []
     for path in photo:
-        for number, people in enumerate(predictor.predict(path.read_bytes(), top_k), 1):
+        try:
+            found = predictor.predict(path.read_bytes(), top_k)
+        except (ConfigError, OSError) as error:
+            problems.append(f"{path}: {error}")
+            continue
+        for number, people in enumerate(found, 1):
             table.add_row(path.name, str(number), *(f"{label} {probability:.3f}" for label, probability in people))
     Console().print(table)
+    if problems:
+        raise ConfigError("\n".join(problems))

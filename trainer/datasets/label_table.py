@@ -51,7 +51,9 @@ def _column(names: Sequence[str], columns: set[str], table: Path) -> str:
     for name in names:
         if name in columns:
             return name
-    raise ConfigError(f"{table} has no column {names[0]}; it needs {PHOTO[0]} and {IDENTITY[0]}")
+    raise ConfigError(
+        f"{table} has no column {names[0]} (or {', '.join(names[1:])}); its columns are {', '.join(sorted(columns))}"
+    )
 
 
 def _photo(

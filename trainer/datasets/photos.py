@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from service.inference.engine import Box
+from trainer.cache import content_key
 
 
 class SourcePart(StrEnum):
@@ -39,6 +40,19 @@ PART_NAMES = {
     "test": SourcePart.HELD_OUT,
 }
 """Names of folders and values of the column `split`, in lower case."""
+
+
+def without_copies(photos: Sequence[LabelledPhoto]) -> list[LabelledPhoto]:
+    """Returns the photos without exact copies under the same person, which would count as genuine pairs."""
+    seen: set[tuple[str, str, Box | None]] = set()
+    distinct = []
+    for photo in photos:
+        content = content_key(photo.path) if photo.path.is_file() else str(photo.path)
+        key = (photo.identity, content, photo.box)
+        if key not in seen:
+            distinct.append(photo)
+        seen.add(key)
+    return distinct
 
 
 def by_identity(photos: Sequence[LabelledPhoto]) -> list[tuple[str, list[Path]]]:

@@ -123,6 +123,7 @@ def _decode(path: Path) -> npt.NDArray[np.uint8]:
     if picture.shape[:2] != (CROP_SIZE, CROP_SIZE):
         raise ConfigError(
             f"{path} has {picture.shape[1]} x {picture.shape[0]} pixels and is not an aligned crop of {CROP_SIZE} x "
-            f"{CROP_SIZE}: align the faces of photos with `identity-trainer prepare`, or use `identity-trainer run`"
+            f"{CROP_SIZE}: align the faces of photos with `identity-trainer prepare`, or use "
+            "`identity-trainer run`; `explore` has --no-crops"
         )
     return picture

@@ -20,7 +20,7 @@ from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.crop_landmarks import configured_landmarks
 from trainer.embedder.scores import PairScores, all_pairs, balanced_accuracy, top_k_rate
-from trainer.embedder.split import Part
+from trainer.embedder.split import EVERYBODY, Part
 from trainer.progress import track
 from trainer.tables import table
 
@@ -37,7 +37,7 @@ class CheckpointFigures:
         accuracy: 10-fold accuracy on as many impostor pairs as genuine pairs.
     """
 
-    part: Part
+    part: Part | None
     people: int
     pictures: int
     pairs: PairScores
@@ -63,25 +63,27 @@ class CheckpointFigures:
 def measure_checkpoint(
     checkpoint: Path,
     crops: AlignedCrops,
-    part: Part,
+    part: Part | None,
     finder: LandmarkFinderName = LandmarkFinderName.YOLO,
     finder_file: Path | None = None,
 ) -> CheckpointFigures:
     """Measures the people whom the checkpoint's own split assigns to a part.
 
     Args:
+        part: None: everybody, training people included.
         finder, finder_file: find the landmarks for a model with landmark channels.
 
     Raises:
         ConfigError: The file is not a checkpoint, or the part has too few people.
     """
     encoder, config = load_encoder(checkpoint)
-    rows = held_out_rows(crops, config.split, part)
+    split, measured = (EVERYBODY, Part.CALIBRATION) if part is None else (config.split, part)
+    rows = held_out_rows(crops, split, measured)
     names = [crops.identities[row] for row in rows]
     if len(set(names)) < 2 or len(set(names)) == len(names):
         raise ConfigError(
-            f"the split of the checkpoint assigns {len(set(names))} people with {len(names)} pictures to {part}; at "
-            "least two people, one with several pictures, are needed"
+            f"the split of the checkpoint assigns {len(set(names))} people with {len(names)} pictures to "
+            f"{part or 'all'}; at least two people, one with several pictures, are needed"
         )
     landmarks = None
     if config.landmark_channels is not None:
@@ -108,7 +110,8 @@ def checkpoint_report(figures: CheckpointFigures, checkpoint: Path, folder: Path
     return "\n\n".join(
         [
             f"# Evaluation of {checkpoint.name}",
-            f"All pairs of pictures of {figures.people} people of the part {figures.part}.",
+            f"All pairs of pictures of {figures.people} people; "
+            f"{'training people are included' if figures.part is None else f'part: {figures.part}'}.",
             table(("figure", "value"), rows),
             "![ROC, DET and scores](verification.png)\n",
         ]

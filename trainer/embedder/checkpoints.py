@@ -136,7 +136,7 @@ def _read(file: Path) -> Mapping[str, Any]:
         return cast("Mapping[str, Any]", load_file(file))
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, IndexError, ValueError):
         raise ConfigError(f"{file} is neither a checkpoint nor a state dict") from None
     if not isinstance(saved, Mapping):
         raise ConfigError(f"{file} contains a {type(saved).__name__}; a mapping from names to weights is required")

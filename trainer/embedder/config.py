@@ -12,6 +12,8 @@ from trainer.embedder.loss_config import LossesConfig
 from trainer.embedder.split_config import SplitConfig
 from trainer.embedder.stage_config import StageConfig
 
+CLASSIFIERS = {"softmax", "arcface", "cosface", "adaface"}
+"""Losses that learn a classifier of the training people."""
 Positive = Annotated[float, Field(gt=0)]
 Colours = tuple[float, float, float]
 
@@ -123,7 +125,8 @@ class EmbedderConfig(Configuration):
         """Names of the metrics that every stage logs once per epoch."""
         terms = [{name for name in LossesConfig.model_fields if getattr(stage.losses, name)} for stage in self.stages]
         losses = ["loss", *(f"loss_{name}" for name in sorted(set.intersection(*terms)))]
-        closed_set = ["accuracy", "top_3", "validation_loss"] if self.split.by == "picture" else []
+        classifies = set.intersection(*terms) & CLASSIFIERS
+        closed_set = ["accuracy", "top_3", "validation_loss"] if self.split.by == "picture" and classifies else []
         return ["tar_at_fmr_1e-3", "rank_1", *closed_set, *losses]
 
     @property

@@ -122,6 +122,11 @@ class FaceData(lightning.LightningDataModule):
         """
         if self._split.by == "picture":
             return len(self.validation_rows) > 0
+        return self.has_pairs
+
+    @property
+    def has_pairs(self) -> bool:
+        """True if a person has two validation pictures, and there are enough impostor pairs to measure."""
         counts = np.bincount(self.labels[self.validation_rows]) if len(self.validation_rows) else np.zeros(1, int)
         total = int(counts.sum())
         return bool((counts > 1).any()) and (total * total - int((counts**2).sum())) / 2 >= MIN_IMPOSTOR_PAIRS

@@ -19,7 +19,7 @@ from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.data import Batch, epoch_seed
 from trainer.embedder.losses import StageLoss
 from trainer.embedder.optimisation import build_optimizer, build_schedule
-from trainer.embedder.scores import all_pairs, top_k_rate
+from trainer.embedder.scores import MIN_PAIRS_ABOVE, all_pairs, top_k_rate
 from trainer.embedder.stage_config import StageConfig
 
 VALIDATION_FMR = 1e-3
@@ -142,7 +142,7 @@ class EmbedderModule(lightning.LightningModule):
 
     def _log_pairs(self, embeddings: Any, labels: list[int]) -> None:
         scores = all_pairs(embeddings, [str(label) for label in labels])
-        if not len(scores.genuine):  # a closed set whose people have one validation picture each
+        if not len(scores.genuine) or len(scores.impostor) <= MIN_PAIRS_ABOVE:  # a closed set with few pictures
             return
         # With few people FMR 1e-3 is not measurable; the lowest measurable rate then selects the checkpoint.
         rate = scores.true_accept_rate(scores.threshold_at(scores.measurable_fmr(VALIDATION_FMR)))

@@ -1,6 +1,8 @@
 """Settings of the split of the data."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from trainer.configuration import Configuration, Fraction
 
@@ -22,3 +24,11 @@ class SplitConfig(Configuration):
     calibration: Fraction = 0.10
     held_out: tuple[str, ...] = ()
     wrong_labels: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _somebody_trains(self) -> Self:
+        if self.validation + self.calibration > 1 + 1e-9:
+            raise ValueError(
+                f"validation + calibration is {self.validation + self.calibration:g}; at most 1 is possible"
+            )
+        return self

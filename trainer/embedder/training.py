@@ -37,6 +37,7 @@ from trainer.embedder.teacher import teacher_embeddings
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 BEST = "best.ckpt"
+PAIR_METRICS = ("tar_at_fmr_1e-3", "rank_1")
 log = logging.getLogger(__name__)
 SIGTERM_STATUS = 128 + signal.SIGTERM
 
@@ -153,6 +154,8 @@ def _require_trainable(run: _Run, index: int, data: FaceData) -> None:
     data.require_enough()
     if not config.training_batches(data.steps_per_epoch):
         raise ConfigError(f"limit_train_batches: {config.limit_train_batches} of {data.steps_per_epoch} is no batch")
+    if data.can_validate and config.monitor in PAIR_METRICS and not data.has_pairs:
+        raise ConfigError(f"monitor {config.monitor} needs people with two validation pictures; use monitor: accuracy")
     if stage.early_stopping and not data.can_validate:
         raise ConfigError(f"stage {stage.name!r}: early_stopping needs validation people; raise split.validation")
 
@@ -221,7 +224,7 @@ def _lightning_trainer(
         )
     except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
-            f"this machine does not support precision {run.config.precision} on device {run.device}: {error}"
+            f"this machine cannot train on device {run.device} with precision {run.config.precision}: {error}"
         ) from None
 
 

@@ -52,15 +52,18 @@ def plot_curves(curves: dict[str, Curve], validation: dict[str, str], path: Path
     """
     shown = {name: curve for name, curve in curves.items() if name in validation}
     figure, axes = new_row(2 if shown else 1)
-    losses = {name: curve for name, curve in curves.items() if name.startswith("loss")}
+    losses = {name: curve for name, curve in curves.items() if name.startswith("loss") or name == "validation_loss"}
+    terms = [name for name in losses if name.startswith("loss_")]
     for name, curve in losses.items():
-        label = "sum" if name == "loss" else name.removeprefix("loss_")
+        if name == "loss" and len(terms) == 1:  # the only term is the sum
+            continue
+        label = "sum" if name == "loss" else name.removeprefix("loss_").replace("_", " ")
         axes[0].plot(curve.steps, curve.values, label=label, linewidth=2 if name == "loss" else 1)
-    axes[0].set(xlabel="optimiser step", ylabel="loss", title="training loss", ylim=(0, None))
+    axes[0].set(xlabel="optimiser step", ylabel="loss", title="loss", ylim=(0, None))
     axes[0].legend()
     for name, curve in shown.items():
         axes[1].plot(curve.steps, curve.values, "o-", label=validation[name])
     if shown:
-        axes[1].set(xlabel="optimiser step", ylabel="rate", title="validation people", ylim=(None, 1.005))
+        axes[1].set(xlabel="optimiser step", ylabel="rate", title="held-out pictures", ylim=(None, 1.005))
         axes[1].legend()
     return save_figure(figure, path)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.options import DETECTOR_BUNDLE, DetectorBundle, Unpacked
+from trainer.options import CONFIGS, DETECTOR_BUNDLE, DetectorBundle, Unpacked
 
 HELP = """Train the landmark refiner, the second stage of a detector bundle.
 
@@ -16,7 +16,7 @@ verifies that the crop shows a face.
 app = typer.Typer(no_args_is_help=True, help=HELP)
 
 Config = Annotated[Path, typer.Option(help="YAML file with the settings of the run.")]
-CONFIG = Path("configs/landmarks.yaml")
+CONFIG = CONFIGS / "landmarks.yaml"
 
 
 @app.command()

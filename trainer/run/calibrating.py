@@ -14,11 +14,15 @@ from trainer.embedder.scores import all_pairs
 from trainer.run.decisions import covers
 
 LARGEST_CHECKED_FMR = 0.1
+LARGEST_RATIO = 1.5
 
 
 @dataclass(frozen=True)
 class CheckedRate:
-    """A false match rate of the shipped calibration, measured at its threshold on other people."""
+    """A false match rate of the shipped calibration, measured at its threshold on other people.
+
+    It holds if at most 1.5 times the requested rate was measured, and chance explains the difference.
+    """
 
     requested: float
     measured: float
@@ -26,8 +30,7 @@ class CheckedRate:
 
     @property
     def holds(self) -> bool:
-        """False if the measured rate is higher, and chance does not explain it."""
-        return self.interval[0] <= self.requested
+        return self.measured <= LARGEST_RATIO * self.requested and self.interval[0] <= self.requested
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def calibrate_shipped(shipped: Path, output: Path, sample: Sample, people: str, 
     table = calibrate(sample, _nobody(sample), "f32", people)
     present = read_embedder(shipped).calibration
     checked = [] if present is None else _check(present, sample)
-    if present is None or covers(table, templates) or not all(rate.holds for rate in checked):
+    holds = bool(checked) and all(rate.holds for rate in checked)
+    if present is None or covers(table, templates) or not holds:
         record(shipped, output, table, sample)
         return ChosenCalibration(table, True, checked)
     copy_bundle(shipped, output)

@@ -12,7 +12,7 @@ from trainer.options import Device, FinderOption, MinScore, ModelFile
 if TYPE_CHECKING:
     from trainer.run.plan import Plan
 
-MODEL_ID = r"[a-z0-9][a-z0-9._-]{2,63}"
+MODEL_ID = r"[a-z0-9][a-z0-9._-]{2,56}"
 
 
 def run(
@@ -46,19 +46,24 @@ def run(
     figures, curves, hardest pairs and problems of the data. If the people are too few to train, the command calibrates
     the shipped model on them. The same command resumes an interrupted run and includes new photos.
     """
-    import yaml
-
     from trainer.configuration import ConfigError
+    from trainer.datasets.photos import without_copies
     from trainer.datasets.reading import read_photos
     from trainer.finders import Finder
+    from trainer.provenance import load_provenance
     from trainer.run.decisions import describe
     from trainer.run.execution import Request, execute
 
     if re.fullmatch(MODEL_ID, name) is None:
-        raise ConfigError(f"--name {name!r}: use 3 to 64 lower-case letters, digits, dots, dashes and underscores")
+        raise ConfigError(f"--name {name!r}: use 3 to 57 lower-case letters, digits, dots, dashes and underscores")
     folder = output or Path("runs") / name
-    terms = None if provenance is None else yaml.safe_load(provenance.read_text())
-    listed = read_photos(photos, folder / "photos")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output {folder} is a file; name a folder")
+    terms = None if provenance is None else load_provenance(provenance)
+    every = read_photos(photos, folder / "photos")
+    listed = without_copies(every)
+    if len(listed) < len(every):
+        typer.echo(f"{len(every) - len(listed):,} exact copies of photos of the same person do not count")
     request = Request(name, photos, listed, folder, Finder(finder, model_file, min_score), training, terms, device)
     _show(request.plan([photo.identity for photo in listed]), device)
     if plan_only:

@@ -23,14 +23,19 @@ def covers(calibration: Calibration, templates: int, fmr: float = DEFAULT_FMR) -
 
 
 def describe(calibration: Calibration, templates: int) -> str:
-    """Describes the decisions for identities with up to `templates` templates, as Markdown."""
+    """Describes the decisions of the service's default settings for identities with up to `templates` templates.
+
+    Returns:
+        A Markdown list.
+    """
     most = largest_templates(calibration)
     lines = [_default_rate(most, templates)]
     if most < templates and (rate := _sufficient_rate(calibration, templates)) is not None:
         lines.append(
             f"- To decide about identities with {counted(templates)}, set `REGISTRY_RECOGNITION__FMR={rate:g}` or "
-            f"send `fmr={rate:g}` with a request, or add people: about {_sufficient_people(templates)} people with "
-            f"{max(templates, 2)} photos each reach the default."
+            f"send `fmr={rate:g}` with a request; the command that serves the model sets it. Or measure more people: "
+            f"about {_sufficient_people(templates)} held-out people with {max(templates, 2)} photos each reach the "
+            f"default (now {calibration.people})."
         )
     galleries = int(np.log1p(-DEFAULT_DUPLICATE_FPIR) / np.log1p(-calibration.points[-1].fmr) * (1 + 1e-9))
     lines.append(

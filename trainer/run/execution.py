@@ -48,6 +48,11 @@ class Request:
     def bundle(self) -> Path:
         return self.folder / "bundle"
 
+    @property
+    def failures(self) -> Path:
+        """The file that lists the photos without a face."""
+        return self.folder / "crops" / "failures.csv"
+
     def plan(self, identities: Sequence[str]) -> Plan:
         """Plans the run for the identities of its pictures. Raises ConfigError."""
         return plan(Counter(identities), self.training, divided(self.photos))
@@ -69,11 +74,16 @@ def execute(request: Request, announce: Announce) -> tuple[Result, Path]:
     headings = _Headings(announce, 4 if first.config is None else 6)
     headings.next(f"align the faces of {first.photos:,} photos")
     prepared, crops = _prepare(request)
+    announce(f"{prepared.written:,} faces; {len(prepared.failures):,} photos without one: {request.failures}")
     final = request.plan(crops.identities)
     if (final.config is None) != (first.config is None):
         announce(f"Photos without a face change the plan: {final.reason}.")
     headings.next("search for label errors")
     problems = steps.find_problems(crops, sorted(name for name, count in final.counts.items() if count == 1))
+    announce(
+        f"{len(problems.errors):,} photos may show another person, {len(problems.duplicates):,} pairs of people may be "
+        "one person: see the report"
+    )
     templates = min(sorted(final.counts.values())[len(final.counts) // 2], LARGEST_TYPICAL)
     if final.config is None:
         headings.next("calibrate the shipped model")
@@ -114,7 +124,8 @@ def _train(
     folder, best = steps.train(config, crops, request.folder, request.device)
     headings.next("compare with the shipped model on the same held-out people")
     terms = request.provenance or steps.default_provenance(planned, request.sources)
-    trained = steps.export_trained(best, request.folder, request.name, terms)
+    # Other photos give other weights, and stored embeddings carry the model id.
+    trained = steps.export_trained(best, request.folder, f"{request.name}-{folder.name[:6]}", terms)
     after = steps.measure(trained, crops, config.split)
     comparison = compare(steps.measure(BUNDLE, crops, config.split).sample, after.sample)
     headings.announce(describe_comparison(comparison))

@@ -66,7 +66,7 @@ class Plan:
         return {
             Part.TRAIN: "train the model",
             Part.VALIDATION: "select the best epoch" if selects else "show the course of the training",
-            Part.CALIBRATION: "measure: comparison and calibration",
+            Part.CALIBRATION: "measure: calibration" if self.config is None else "measure: comparison and calibration",
         }
 
     def seconds(self, device: str = "auto") -> float:

@@ -1,5 +1,6 @@
 """Writes the report of a run as one HTML file."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,10 +26,12 @@ VALIDATION = {"tar_at_fmr_1e-3": "TAR at FMR 1e-3", "rank_1": "rank 1"}
 
 def write_report(result: Result, folder: Path) -> Path:
     """Writes `report.html` and returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     parts = [
         f"# {result.name}",
-        f"**{result.outcome.summary}**\n\n```\n{result.serve}\n```\n\n{result.outcome.alternative}",
+        f"**{result.outcome.summary}**\n\n```\n{result.serve}\n```",
+        result.outcome.alternative,
         "## Decisions\n\n" + decisions.describe(result.outcome.chosen.calibrated.calibration, result.templates),
         _data(result),
         _training(result, folder),
@@ -98,14 +101,19 @@ def _comparison(result: Result, folder: Path) -> str:
 
 def _calibration(result: Result, folder: Path) -> str:
     chosen = result.outcome.chosen
+    source = "measured on your people" if chosen.calibrated.own else "as shipped, measured on other people"
     sample = chosen.measured.sample
     pairs = all_pairs(sample.embeddings, sample.names)
     thresholds = {rate: pairs.threshold_at(rate) for rate in FMRS if rate * len(pairs.impostor) >= MIN_PAIRS_ABOVE}
     intervals = fnmr_intervals(sample.embeddings, sample.names, thresholds)
     plots.verification(pairs, folder / "verification.png", intervals)
-    parts = ["## Calibration", calibration_tables(chosen.calibrated.calibration)]
+    parts = ["## Calibration", f"Of the chosen model, {source}:", calibration_tables(chosen.calibrated.calibration)]
     if checked := result.outcome.shipped.calibrated.checked:
-        parts += ["The shipped model's own calibration on your people:", _checked(checked)]
+        parts += [
+            "The table that the shipped bundle contains, checked on your people; a rate holds if at most 1.5 times the "
+            "requested one was measured and chance explains the difference:",
+            _checked(checked),
+        ]
     return "\n\n".join([*parts, "![ROC, DET and scores of your people](verification.png)"])
 
 
@@ -133,7 +141,12 @@ def _problems(result: Result, folder: Path) -> str:
     if failures:
         _write_sheet([path for path, _ in failures], folder / "failures.jpg")
         rows = [(f"`{path.parent.name}/{path.name}`", reason) for path, reason in failures[:MAX_ROWS]]
-        parts += [f"### {len(failures)} photos without a face", "![photos](failures.jpg)", table(("photo", ""), rows)]
+        parts += [
+            f"### {len(failures)} photos without a face, or that cannot be read",
+            "![photos](failures.jpg)",
+            table(("photo", ""), rows),
+            _omitted(len(failures)),
+        ]
     if problems.single:
         names = ", ".join(problems.single[:MAX_ROWS])
         parts += [f"### {len(problems.single)} people with one photo", "They show no genuine pair.", names]
@@ -150,11 +163,17 @@ def _problems(result: Result, folder: Path) -> str:
             f"### {len(problems.errors)} photos that may show another person",
             "![photos](label-errors.jpg)",
             table(("photo", "more similar to"), rows),
+            _omitted(len(problems.errors)),
+            "Faces in profile and poor photos are often listed although their label is right.",
         ]
     if problems.duplicates:
         pairs = [(f"{pair.first}, {pair.second}", f"{pair.cosine:.3f}") for pair in problems.duplicates[:MAX_ROWS]]
         parts += ["### People who may be one person", table(("people", "cosine"), pairs)]
-    return "\n\n".join(parts if len(parts) > 1 else [*parts, "None was found."])
+    return "\n\n".join([part for part in parts if part] if len(parts) > 1 else [*parts, "None was found."])
+
+
+def _omitted(count: int) -> str:
+    return f"The first {MAX_ROWS} of {count}." if count > MAX_ROWS else ""
 
 
 def _write_sheet(paths: Sequence[Path], file: Path) -> None:

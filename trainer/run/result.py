@@ -13,7 +13,10 @@ from trainer.run.comparison import Comparison
 from trainer.run.decisions import counted, default_setting, largest_templates
 from trainer.run.plan import Plan
 
-KEPT = "The shipped model is used with its own calibration, which holds on your people."
+KEPT = (
+    "The shipped model is used with its own calibration. Its rates hold on your people down to an FMR of {lowest:g}; "
+    "lower rates were measured on other people only."
+)
 CALIBRATED = "The shipped model is used with a calibration that was measured on your people."
 TRAINED = "The trained model is used. It was calibrated on people who took no part in the training."
 
@@ -99,7 +102,9 @@ class Outcome:
     def summary(self) -> str:
         if self.chooses_trained:
             return TRAINED
-        return CALIBRATED if self.shipped.calibrated.own else KEPT
+        if self.shipped.calibrated.own:
+            return CALIBRATED
+        return KEPT.format(lowest=min(rate.requested for rate in self.shipped.calibrated.checked))
 
     @property
     def alternative(self) -> str:
@@ -107,10 +112,12 @@ class Outcome:
         if self.other is None:
             return ""
         kind = "shipped" if self.chooses_trained else "trained"
+        people = self.other.calibrated.calibration.people
         most = self.other.largest_templates
         able = f"up to {counted(most)}" if most else "no templates"
         return (
-            f"The {kind} model is in {self.other.bundle}; at the default rate it decides about identities with {able}."
+            f"The {kind} model, calibrated on {people} people, is in {self.other.bundle}; at the default rate it "
+            f"decides about identities with {able}."
         )
 
 

@@ -20,6 +20,7 @@ from trainer.embedder.split import EVERYBODY, Part
 from trainer.embedder.split_config import SplitConfig
 from trainer.explore.label_errors import duplicate_identities, suspected_errors
 from trainer.options import BUNDLE
+from trainer.provenance import from_shipped
 from trainer.run.calibrating import calibrate_shipped, calibrate_trained
 from trainer.run.plan import Plan
 from trainer.run.result import Candidate, DataProblems, Measured
@@ -95,13 +96,8 @@ def choose(candidate: Candidate, bundle: Path) -> None:
 
 def default_provenance(plan: Plan, sources: Sequence[Path]) -> dict[str, Any]:
     """Describes the run's own data. The terms of the initial weights remain."""
-    shipped = read_embedder(BUNDLE)
     names = ", ".join(source.name for source in sources)
-    return {
-        "data": [f"own photos ({names}): {plan.photos} photos of {len(plan.counts)} people"],
-        "terms": f"own photos; the initial weights: {shipped.provenance.terms}",
-        "initialised_from": f"{shipped.model_id}, changed by further training",
-    }
+    return from_shipped([f"own photos ({names}): {plan.photos} photos of {len(plan.counts)} people"], BUNDLE)
 
 
 def _describe(sample: Sample, people: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.options import BUNDLE, WORK, Bundle, Identities, TrainedBy, Work
+from trainer.options import BUNDLE, CONFIGS, WORK, Bundle, Identities, TrainedBy, Work
 
 HELP = """Measure how the pose of a head affects its landmarks and its verification.
 
@@ -26,7 +26,7 @@ Crops = Annotated[
     typer.Option(help="Folder or zip archive of <identity>/<aligned crop>, written by `prepare`; repeatable."),
 ]
 Chunks = Annotated[Path, typer.Option(help="Folder of chunks, written by `shape chunks`.")]
-CHUNKS, CONFIG, OUTPUT = Path("runs/shape/chunks"), Path("configs/shape.yaml"), Path("runs/shape")
+CHUNKS, CONFIG, OUTPUT = Path("runs/shape/chunks"), CONFIGS / "shape.yaml", Path("runs/shape")
 
 
 @app.command()
@@ -98,7 +98,7 @@ def report(
     identities: Identities,
     shape: Annotated[Path, typer.Option(help="Autoencoder that `shape train` wrote.")] = OUTPUT / "shape.pt",
     bundle: Bundle = BUNDLE,
-    config: TrainedBy = Path("configs/train.yaml"),
+    config: TrainedBy = CONFIGS / "train.yaml",
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("runs/evaluation/yaw"),
     work: Work = WORK,
 ) -> None:

@@ -6,28 +6,31 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName, PartName
-from trainer.options import DETECTOR_BUNDLE, WORK, Device, Identities, Provenance, Teacher, Work
+from trainer.options import BUNDLE, CONFIGS, DETECTOR_BUNDLE, WORK, Device, Identities, Provenance, Teacher, Work
 
 
 def sweep(
     identities: Identities,
     config: Annotated[
         Path, typer.Option(help="YAML file with backbones, embedding dimensions and the training recipe.")
-    ] = Path("configs/sweep.yaml"),
+    ] = CONFIGS / "sweep.yaml",
     teacher: Teacher = None,
     query_image: Annotated[
         Path | None, typer.Option(help="Photo or aligned crop to search; unset: pictures of the gallery.")
     ] = None,
     gallery: Annotated[
-        PartName | None, typer.Option(help="Part of the split to search. Unset: the YAML's `gallery`.")
+        PartName | None,
+        typer.Option(
+            help="Part of the split to search and to measure; train and all include training people. Unset: the YAML's."
+        ),
     ] = None,
-    provenance: Provenance = Path("configs/provenance-own.yaml"),
+    provenance: Provenance = None,
     detector: Annotated[Path, typer.Option(help="Detector bundle for --query-image.")] = DETECTOR_BUNDLE,
     output: Annotated[Path, typer.Option(help="Folder for runs and report; the same command resumes.")] = Path(
         "runs/sweep"
     ),
     resume: Annotated[
-        bool, typer.Option(help="Continue the sweep of the folder; --no-resume deletes the folder first.")
+        bool, typer.Option(help="Continue the sweep of the folder; --no-resume deletes its runs first.")
     ] = True,
     device: Device = DeviceName.AUTO,
     work: Work = WORK,
@@ -37,29 +40,26 @@ def sweep(
     Each run writes `run_result.json` and a bundle that the service loads. The report is updated after every run. The
     same command resumes an interrupted sweep.
     """
-    import shutil
-
-    import yaml
-
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
     from trainer.embedder.aligned_crops import load_aligned_crops
+    from trainer.provenance import load_provenance, of_initial
     from trainer.sweep.config import SweepConfig
     from trainer.sweep.gallery import Gallery, photo_query
     from trainer.sweep.report import write_report
-    from trainer.sweep.running import run_all
+    from trainer.sweep.running import delete_runs, run_all
 
     settings = SweepConfig.load(config)
     if gallery is not None:
         settings = settings.model_copy(update={"gallery": gallery.value})
     if not resume:
-        shutil.rmtree(output, ignore_errors=True)
+        delete_runs(settings, output)
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     split = next(iter(settings.configurations().values())).split
     people = Gallery(crops, split, PartName(settings.gallery), settings.inference_batch_size)
     queries = [photo_query(query_image, detector)] if query_image else people.queries(settings.queries)
-    terms = yaml.safe_load(provenance.read_text())
+    terms = of_initial(None, BUNDLE) if provenance is None else load_provenance(provenance)
     measured = []
     for result in run_all(settings, crops, people, terms, output, teacher, work / "cache", device):
         embedder = FaceEmbedder(output / result.name / "bundle", RuntimeOptions(device=settings.evaluation_device))

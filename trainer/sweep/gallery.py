@@ -114,12 +114,15 @@ def photo_query(photo: Path, detector: Path) -> Query:
     Raises:
         ConfigError: The photo shows no face.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     finder = YoloFaceDetector(detector, RuntimeOptions(precision="auto"))
-    with Image.open(photo) as picture:
-        if picture.size == (CROP_SIZE, CROP_SIZE):
-            return Query(np.asarray(picture.convert("RGB")), None, finder)
+    try:
+        with Image.open(photo) as picture:
+            if picture.size == (CROP_SIZE, CROP_SIZE):
+                return Query(np.asarray(picture.convert("RGB")), None, finder)
+    except (OSError, UnidentifiedImageError) as error:
+        raise ConfigError(f"--query-image {photo}: {error}") from None
     try:
         return Query(align_face(photo.read_bytes(), finder, Recipe()), None, finder)
     except ValueError as error:

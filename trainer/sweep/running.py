@@ -1,6 +1,7 @@
 """Trains, packs and measures every encoder of a sweep; finished runs are reused."""
 
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Iterator
@@ -59,6 +60,12 @@ def run_all(
             result = _measure(run, sweep, gallery, folder / "bundle", recipe, result.minutes)
         result.write(folder)
         yield result
+
+
+def delete_runs(sweep: SweepConfig, output: Path) -> None:
+    """Deletes the runs of these encoders; other files of the folder stay."""
+    for run in sweep.configurations():
+        shutil.rmtree(output / run.name, ignore_errors=True)
 
 
 def _recipe_key(config: EmbedderConfig, crops: AlignedCrops, teacher: Path | None) -> str:

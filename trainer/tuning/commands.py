@@ -6,14 +6,13 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName
-from trainer.options import WORK, Device, Identities, Teacher, Work
+from trainer.options import CONFIGS, WORK, Device, Identities, Teacher, Work
 
 
 def tune(
     identities: Identities,
-    config: Annotated[Path, typer.Option(help="YAML file with the search space and the training recipe.")] = Path(
-        "configs/tune.yaml"
-    ),
+    config: Annotated[Path, typer.Option(help="YAML file with the search space and the training recipe.")] = CONFIGS
+    / "tune.yaml",
     teacher: Teacher = None,
     initial: Annotated[Path | None, typer.Option(help="Initial weights of every trial.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for study, trials and report; the same command resumes.")] = Path(

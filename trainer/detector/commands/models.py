@@ -6,14 +6,12 @@ from typing import Annotated
 import typer
 
 from trainer.detector.commands.options import WORK, Data
-from trainer.options import DETECTOR_BUNDLE, DetectorBundle, Provenance, Unpacked
+from trainer.options import CONFIGS, DETECTOR_BUNDLE, DetectorBundle, Provenance, Unpacked
 
 
 def train(
     data: Data,
-    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = Path(
-        "configs/detector.yaml"
-    ),
+    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = CONFIGS / "detector.yaml",
     initial: Annotated[
         Path | None, typer.Option(help="Ultralytics checkpoint with the initial weights; unset: random weights.")
     ] = None,
@@ -70,21 +68,19 @@ def export(
     ],
     output: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     model_id: Annotated[str, typer.Option(help="Permanent name of this model.")],
-    config: Annotated[Path, typer.Option(help="YAML file that trained the checkpoint.")] = Path(
-        "configs/detector.yaml"
-    ),
+    config: Annotated[Path, typer.Option(help="YAML file that trained the checkpoint.")] = CONFIGS / "detector.yaml",
     min_score: Annotated[
         float, typer.Option(help="Minimum score of a detection, 0 to 1; choose it on the split `val`.")
     ] = 0.35,
-    provenance: Provenance = Path("configs/provenance-own.yaml"),
+    provenance: Provenance = None,
 ) -> None:
     """Pack a checkpoint into a bundle that the service loads.
 
     `detector evaluate` reports the score with the highest F1 on `val`, which is a good --min-score.
     """
-    import yaml
-
     from trainer.detector import export as exporting
+    from trainer.provenance import load_provenance, of_checkpoint
 
-    manifest = exporting.export(checkpoint, output, model_id, config, min_score, yaml.safe_load(provenance.read_text()))
+    terms = of_checkpoint(checkpoint, DETECTOR_BUNDLE) if provenance is None else load_provenance(provenance)
+    manifest = exporting.export(checkpoint, output, model_id, config, min_score, terms)
     typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")

@@ -63,9 +63,11 @@ def calibrate(
     bundle = bundle or BUNDLE
     embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision.value))
     split = EVERYBODY if everybody else recorded_split(embedder.manifest, config)
+    if everybody and embedder.manifest.split is not None:
+        typer.echo("--everybody is valid only if the model was trained on none of these people; otherwise omit it")
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     sample = calibration.held_out_sample(embedder, crops, split, Part.CALIBRATION)
-    people = "people who were not in the training data" if everybody else "held-out people of the training archives"
+    people = "people, stated not to be in the training data" if everybody else "held-out people of the training data"
     data = f"{len(set(sample.names))} {people}, {len(sample.names)} aligned crops"
     distractor_embeddings = _embed_distractors(embedder, distractors, work)
     table = calibration.calibrate(sample, distractor_embeddings, precision.value, data)

@@ -8,6 +8,7 @@ import typer
 from trainer.choices import FinderName, LandmarkFinderName, PartName, PhotoFace
 from trainer.options import (
     BUNDLE,
+    CONFIGS,
     WORK,
     FaceOption,
     FinderOption,
@@ -33,7 +34,8 @@ def evaluate(
         typer.Option(help="Checkpoint of a training run, which is measured on --part of --identities without pairs."),
     ] = None,
     part: Annotated[
-        PartName, typer.Option(help="For --checkpoint: part of its split to measure.")
+        PartName,
+        typer.Option(help="For --checkpoint: part of its split to measure; train and all include training people."),
     ] = PartName.VALIDATION,
     landmarks: LandmarksOption = LandmarkFinderName.YOLO,
     landmarks_file: LandmarksFile = None,
@@ -48,7 +50,7 @@ def evaluate(
     finder: FinderOption = FinderName.YOLO,
     model_file: ModelFile = None,
     min_score: MinScore = None,
-    config: TrainedBy = Path("configs/train.yaml"),
+    config: TrainedBy = CONFIGS / "train.yaml",
     face: FaceOption = PhotoFace.STRONGEST,
     record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for report and plots.")] = Path("runs/evaluation/embedder"),
@@ -61,7 +63,11 @@ def evaluate(
     The report also checks the calibrated thresholds on these photos. With --identities it shows whether quality
     predicts errors; with --groups it shows false match rates by race, gender and age.
     """
+    from trainer.configuration import ConfigError
+
     if checkpoint is not None:
+        if pairs is not None:
+            raise ConfigError("name either --pairs or --checkpoint")
         _evaluate_checkpoint(checkpoint, part, (landmarks, landmarks_file), identities, output, work)
         return
 
@@ -73,7 +79,6 @@ def evaluate(
     from service.inference.graph import RuntimeOptions
     from service.inference.pipeline import FacePipeline
     from trainer.archives import unpack
-    from trainer.configuration import ConfigError
     from trainer.embedder import evaluation, plots, report
     from trainer.embedder.groups import measure_groups
     from trainer.finders import Finder
@@ -126,7 +131,7 @@ def _evaluate_checkpoint(
     if not identities:
         raise ConfigError("--checkpoint needs the data of its training run; name it with --identities")
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    figures = measure_checkpoint(checkpoint, crops, named_part(part), *finder)
+    figures = measure_checkpoint(checkpoint, crops, None if part is PartName.ALL else named_part(part), *finder)
     output.mkdir(parents=True, exist_ok=True)
     text = checkpoint_report(figures, checkpoint, output)
     (output / "report.md").write_text(text)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import Format
-from trainer.options import WORK, Provenance, Work
+from trainer.options import BUNDLE, MODEL_ID, WORK, Provenance, Work
 
 MAX_CHECKED_CROPS = 128
 
@@ -20,7 +20,7 @@ def export(
         typer.Option(help="YAML file of an encoder to pack without training: its published weights, or --initial."),
     ] = None,
     initial: Annotated[Path | None, typer.Option(help="For --config: file of weights.")] = None,
-    provenance: Provenance = Path("configs/provenance-own.yaml"),
+    provenance: Provenance = None,
     also: Annotated[
         list[Format] | None,
         typer.Option(help="Further format; repeatable."),
@@ -35,15 +35,26 @@ def export(
 
     Every format is compared with the PyTorch model; the export fails if the embeddings differ.
     """
+    import re
+
     import numpy as np
-    import yaml
 
     from trainer.archives import unpack
+    from trainer.configuration import ConfigError
     from trainer.embedder import export as exporting
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.checkpoints import open_encoder
     from trainer.embedder.crop_landmarks import served_landmarks
+    from trainer.provenance import load_provenance, of_checkpoint, of_initial
 
+    if re.fullmatch(MODEL_ID, model_id) is None:
+        raise ConfigError(
+            f"--model-id {model_id!r}: use 3 to 64 lower-case letters, digits, dots, dashes and underscores"
+        )
+    if provenance is not None:
+        terms = load_provenance(provenance)
+    else:
+        terms = of_initial(None, BUNDLE) if checkpoint is None else of_checkpoint(checkpoint, BUNDLE)
     formats = also or []
     encoder, settings = open_encoder(checkpoint, config, initial)
     pictures = points = None
@@ -53,8 +64,10 @@ def export(
         pictures = np.asarray(known.pictures[rows])
         if settings.landmark_channels is not None:
             points = served_landmarks(known)[rows]
-    terms = yaml.safe_load(provenance.read_text())
     manifest = exporting.export_encoder(encoder, settings, output, model_id, terms, formats, pictures, points)
     if formats:
         typer.echo((output / "formats.md").read_text())
-    typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")
+    typer.echo(
+        f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB, without a calibration"
+    )
+    typer.echo(f"next: identity-trainer calibrate --identities … --bundle {output}")

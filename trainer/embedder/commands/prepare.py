@@ -42,7 +42,8 @@ def prepare(
     from service.inference.engine import FaceChoice
     from service.vision.filters import Bilateral, Clahe, Filters
     from trainer.archives import unpack
-    from trainer.datasets.label_table import read_table
+    from trainer.configuration import ConfigError
+    from trainer.datasets.label_table import BOX, read_table
     from trainer.datasets.reading import read_photos
     from trainer.embedder.alignment import Recipe
     from trainer.embedder.preparation import prepare as prepare_photos
@@ -53,8 +54,14 @@ def prepare(
     recipe = Recipe(FaceChoice(face), crop, padding, filters)
     detector = Finder(finder, model_file, min_score)
     listed = read_photos(photos, work) if boxes is None else read_table(boxes, unpack(photos, work))
-    result = prepare_photos(assign_targets(listed, output), output, detector, recipe, detector.key, workers)
+    if boxes is not None and any(photo.box is None for photo in listed):
+        raise ConfigError(f"{boxes} has no boxes: it needs the columns {', '.join(BOX)}. Name it with --photos instead")
+    sources = assign_targets(listed, output)
+    result = prepare_photos(sources, output, detector, recipe, detector.key, workers)
     typer.echo(
         f"{result.written} aligned crops in {output}; {result.cached} photos were processed before; "
         f"{len(result.failures)} photos have no crop, see {output / 'failures.csv'}"
     )
+    targets = {source.target for source in sources}
+    if others := sum(path not in targets for path in output.rglob("*.webp")):
+        typer.echo(f"{others} other aligned crops in {output} are not of listed photos; delete them if they are old")

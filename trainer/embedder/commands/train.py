@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName, LandmarkFinderName
-from trainer.options import WORK, Device, Identities, LandmarksFile, LandmarksOption, Work
+from trainer.options import CONFIGS, WORK, Device, Identities, LandmarksFile, LandmarksOption, Work
 
 
 def train(
@@ -17,7 +17,7 @@ def train(
     ] = None,
     unlabelled_folder: Annotated[str, typer.Option(help="Subfolder of --unlabelled to use.")] = ".",
     teacher: Annotated[Path | None, typer.Option(help="ONNX embedder to distil from.")] = None,
-    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = Path("configs/train.yaml"),
+    config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = CONFIGS / "train.yaml",
     initial: Annotated[
         Path | None, typer.Option(help="Initial weights: a checkpoint, or published MobileFaceNet weights as ONNX.")
     ] = None,
