@@ -22,7 +22,8 @@ counts_of_people = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=6), 
 @given(counts_of_people)
 @settings(deadline=None)
 def test_every_plan_can_be_executed(counts: dict[str, int]) -> None:
-    if not any(count > 1 for count in counts.values()):
+    used = [min(count, 20) for count in counts.values()]
+    if max(used) == 1 or sum(used) ** 2 - sum(count**2 for count in used) < 200:
         with pytest.raises(ConfigError, match="too few"):
             plan(counts, Training.AUTO)
         return
@@ -86,6 +87,10 @@ def test_people_whom_the_data_set_holds_out_do_not_train() -> None:
     chosen = divided([*train, *held_out])
     planned = plan({photo.identity: 4 for photo in [*train, *held_out]}, Training.AUTO, chosen)
     assert planned.people_of(Part.CALIBRATION) == sorted(photo.identity for photo in held_out)
+    few = divided([*train, *held_out[:9]])
+    too_few = plan({photo.identity: 4 for photo in [*train, *held_out[:9]]}, Training.AUTO, few)
+    assert too_few.config is None
+    assert "the 9 held-out people have too few photos" in too_few.reason
     # The same people in both folders divide photos, not people.
     assert divided([*train, *photos(SourcePart.HELD_OUT, "t1")]) == frozenset()
 

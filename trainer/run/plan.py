@@ -9,6 +9,7 @@ import torch
 from trainer.choices import Training
 from trainer.configuration import ConfigError
 from trainer.datasets.photos import LabelledPhoto, SourcePart
+from trainer.embedder.calibration import MAX_PER_IDENTITY
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.input_config import AugmentationConfig
 from trainer.embedder.loss_config import LossesConfig, LossTerm, TripletTerm
@@ -17,6 +18,8 @@ from trainer.embedder.split_config import SplitConfig
 from trainer.embedder.stage_config import StageConfig
 
 MIN_MEASURED_PEOPLE = 10
+MIN_IMPOSTOR_PAIRS = 100
+"""Fewer pairs cannot measure a false match rate of 0.1, with which every calibration starts."""
 MIN_TRAINED_PEOPLE = 20
 """Training with fewer people is not attempted: too few remain after the held-out people are removed."""
 VALIDATION_SHARE = 0.1
@@ -104,10 +107,11 @@ def plan(counts: Mapping[str, int], training: Training, held_out: Collection[str
         ConfigError: There are too few people or photos even to measure, or to train if training is demanded.
     """
     several = sorted(name for name, count in counts.items() if count > 1)
-    if len(counts) < MIN_MEASURED_PEOPLE or not several:
+    if not _measurable(counts):
         raise ConfigError(
             f"{len(counts)} people, {len(several)} of them with at least two photos, are too few: thresholds need at "
-            f"least {MIN_MEASURED_PEOPLE} people, some of them with several photos"
+            f"least {MIN_MEASURED_PEOPLE} people, some of them with several photos, and {MIN_IMPOSTOR_PAIRS} pairs of "
+            "photos of different people"
         )
     if training is Training.NEVER:
         return Plan(counts, None, "--training never")
@@ -119,10 +123,25 @@ def plan(counts: Mapping[str, int], training: Training, held_out: Collection[str
             f"and training needs {MIN_TRAINED_PEOPLE}; so few people do not improve a model that was trained on "
             "thousands"
         )
-        if training is Training.ALWAYS:
-            raise ConfigError(f"--training always: {reason}. Add people")
-        return Plan(counts, None, reason)
+        return _without_training(counts, training, reason)
+    measured = {name: count for name, count in counts.items() if part_of(name, split) is Part.CALIBRATION}
+    if not _measurable(measured):
+        reason = f"the {len(measured)} held-out people have too few photos to measure, or are fewer than ten"
+        return _without_training(counts, training, reason)
     return Plan(counts, _config(split, several, trained))
+
+
+def _without_training(counts: Mapping[str, int], training: Training, reason: str) -> Plan:
+    if training is Training.ALWAYS:
+        raise ConfigError(f"--training always: {reason}. Add people")
+    return Plan(counts, None, reason)
+
+
+def _measurable(counts: Mapping[str, int]) -> bool:
+    """Returns True if a calibration on these people is possible."""
+    used = [min(count, MAX_PER_IDENTITY) for count in counts.values()]
+    pairs = (sum(used) ** 2 - sum(count**2 for count in used)) // 2
+    return len(used) >= MIN_MEASURED_PEOPLE and max(used) > 1 and pairs >= MIN_IMPOSTOR_PAIRS
 
 
 def _split(counts: Mapping[str, int], several: list[str], held_out: Collection[str]) -> SplitConfig:
