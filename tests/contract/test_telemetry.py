@@ -51,7 +51,9 @@ def test_log_format_json(data_folder: Path) -> None:
         body = {"label": "a-name-that-is-not-logged", "images": [b64(FACE)]}
         api.client.post("/register", json=body, headers={"x-request-id": "test-request-1"})
         api.client.get("/identities", params={"label": "a-name-that-is-not-logged"})
-    documents = [json.loads(line) for line in api.log.read_text().splitlines()]
+    lines = api.log.read_text().splitlines()
+    assert all(line.startswith("{") for line in lines), api.log.read_text()
+    documents = [json.loads(line) for line in lines]
     [line] = [item for item in documents if item.get("request_id") == "test-request-1"]
     assert (line["logger"], line["operation"], line["status"]) == ("registry.access", "POST /register", 201)
     assert line["ms"] > 0
