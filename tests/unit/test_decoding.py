@@ -176,6 +176,13 @@ async def test_stop_leaves_no_process(children: Children) -> None:
     assert children() == before
 
 
+async def test_processes_that_have_decoded_nothing_end_without_a_message(capfd: pytest.CaptureFixture[str]) -> None:
+    for delay_s in (0.0, 0.2, 0.5):
+        async with pool(2):
+            await asyncio.sleep(delay_s)
+    assert capfd.readouterr().err == ""
+
+
 async def test_stop_does_not_wait_for_pixels_in_use() -> None:
     decoders = DecoderPool(1, LIMITS)
     await decoders.start()

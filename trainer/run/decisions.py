@@ -72,7 +72,8 @@ def _default_rate(most: int, templates: int) -> str:
 
 def _sufficient_people(templates: int) -> int:
     """Returns the number of people whose pictures form enough impostor pairs for the default rate."""
-    pairs = MIN_PAIRS_ABOVE / rate_of_one(DEFAULT_FMR, templates)
+    needed = rate_of_one(DEFAULT_FMR, templates) * (1 + 1e-9)
+    pairs = MIN_PAIRS_ABOVE / max((rate for rate in RATES if rate <= needed), default=needed)
     pictures = np.sqrt(2 * pairs)
     return int(np.ceil(pictures / min(max(templates, 2), MAX_PER_IDENTITY))) + 1
 

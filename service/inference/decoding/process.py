@@ -8,6 +8,7 @@ file (8 bytes, little-endian) through the socket. The process writes the pixels 
 JSON line: the height and width of the picture, or the code and detail of an error.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -102,7 +103,8 @@ def main() -> None:
     for open_file in files:
         os.close(open_file)
     _limit_memory(memory_bytes)
-    with socket.socket(fileno=descriptor) as connection:
+    # A parent that stops closes the socket, possibly before it has read everything: the connection is then reset.
+    with socket.socket(fileno=descriptor) as connection, contextlib.suppress(ConnectionError):
         connection.sendall(READY)
         serve(connection, file, buffers, ImageLimits(max_bytes, max_pixels), cpu_s)
 
