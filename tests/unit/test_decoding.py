@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from service.errors import EngineBusy, ImageTooCostly, ImageTruncated, ImageUnreadable, RegistryError
-from service.inference.decoding.client import DecoderLimits
+from service.inference.decoding.client import DecoderLimits, DecoderProcess
 from service.inference.decoding.pool import MAX_SLOW, SLOW_AFTER_S, DecoderPool
 from service.vision.image import ImageLimits, decode
 from tests.photos import COLLINS, HOPPER
@@ -176,10 +176,13 @@ async def test_stop_leaves_no_process(children: Children) -> None:
     assert children() == before
 
 
-async def test_processes_that_have_decoded_nothing_end_without_a_message(capfd: pytest.CaptureFixture[str]) -> None:
-    for delay_s in (0.0, 0.2, 0.5):
-        async with pool(2):
-            await asyncio.sleep(delay_s)
+def test_process_ends_without_a_message_if_its_parent_has_not_read_its_answer(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process = DecoderProcess(LIMITS)
+    assert process.is_done(60)  # it has sent that it is ready, and nobody reads it
+    process._connection.close()
+    assert process._process.wait(30) == 0
     assert capfd.readouterr().err == ""
 
 

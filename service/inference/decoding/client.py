@@ -152,8 +152,8 @@ class DecoderProcess:
 
     def close(self) -> None:
         """Kills the process, which holds no state, and waits for its end."""
-        self._connection.close()
         self._process.kill()
+        self._connection.close()
         self._process.wait()
 
     def _failure(self) -> RegistryError:
