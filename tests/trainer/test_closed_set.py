@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from service.inference.classifier import Classifier
@@ -13,8 +15,11 @@ from trainer.__main__ import app
 from trainer.classifier import closed_set
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import load_aligned_crops
+from trainer.embedder.classification import classifier_of, imprint
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.data import FaceData
+from trainer.embedder.loss_config import LossesConfig
+from trainer.embedder.losses import StageLoss
 from trainer.embedder.training_log import read_curves
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loaders, loggers and precision
@@ -74,3 +79,15 @@ def test_configurations_without_a_classifier_are_rejected() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             closed_set.require_closed_set(EmbedderConfig.model_validate({**SETTINGS, **change}))
+
+
+@pytest.mark.parametrize("loss", [{"softmax": {"scale": 16}}, {"arcface": 1}, {"cosface": 1}, {"adaface": 1}])
+def test_an_imprinted_classifier_decides_as_the_nearest_centroid(loss: dict[str, Any]) -> None:
+    terms = dict(StageLoss(LossesConfig.model_validate(loss), people=5, embedding_dim=8).terms.items())
+    random = torch.Generator().manual_seed(0)
+    centroids = torch.nn.functional.normalize(torch.randn(5, 8, generator=random))
+    imprint(terms, centroids)
+    classifier = classifier_of(terms)
+    assert classifier is not None
+    embeddings = 3 * torch.randn(40, 8, generator=random)
+    assert torch.equal(classifier.logits(embeddings).argmax(1), (embeddings @ centroids.T).argmax(1))

@@ -1,5 +1,6 @@
 """Trains a classifier of a closed set of people end to end: encoder and last layer."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from trainer.classifier.report import Measurement
 from trainer.configuration import ConfigError
 from trainer.embedder import export, training
 from trainer.embedder.aligned_crops import AlignedCrops
+from trainer.embedder.callbacks import stage_folder
 from trainer.embedder.checkpoints import load_loss
 from trainer.embedder.classification import LinearClassifier, classifier_of
 from trainer.embedder.config import EmbedderConfig
@@ -44,13 +46,14 @@ def require_closed_set(config: EmbedderConfig) -> None:
     """Raises ConfigError if the configuration does not train a classifier of pictures."""
     if config.split.by != "picture" or not config.split.validation:
         raise ConfigError("a closed set needs `split: {by: picture, validation: 0.2}` in the configuration")
-    last = config.stages[-1].losses
-    scaled = last.softmax is not None and last.softmax.scale is not None
-    if not (scaled or last.arcface or last.cosface or last.adaface):
-        raise ConfigError(
-            "the last stage trains no classifier of normalised embeddings; use losses: {softmax: {scale: 16}}, or "
-            "cosface, arcface or adaface"
-        )
+    for stage in config.stages:
+        losses = stage.losses
+        scaled = losses.softmax is not None and losses.softmax.scale is not None
+        if not (scaled or losses.arcface or losses.cosface or losses.adaface):
+            raise ConfigError(
+                f"stage {stage.name!r} trains no classifier of normalised embeddings; use losses: {{softmax: {{scale: "
+                "16}}, or cosface, arcface or adaface"
+            )
 
 
 def train(
@@ -69,11 +72,12 @@ def train(
         ConfigError: The configuration trains no classifier of pictures, or the data is insufficient.
     """
     require_closed_set(config)
-    best = training.train(config, crops, None, cache, output / "run", initial, device)
-    data = FaceData(crops, None, config, len(config.stages) - 1)
+    training.train(config, crops, None, cache, output / "run", initial, device)
+    stage, best = _best_stage(config, output / "run")
+    data = FaceData(crops, None, config, stage)
     bundle, folder = output / "bundle", output / "classifier"
     manifest = export.export(best, bundle, name, provenance)
-    linear = _classifier(config, best, len(data.names))
+    linear = _classifier(config, stage, best, len(data.names))
     weights, bias = linear.weights.detach().numpy(), linear.bias.detach().numpy()
     identity = manifest.model_id, embedding_fingerprint(manifest), data.names
     write_classifier(folder, name, *identity, weights, bias, {})
@@ -90,8 +94,17 @@ def train(
     return Trained(by_classifier, by_centroid)
 
 
-def _classifier(config: EmbedderConfig, checkpoint: Path, people: int) -> LinearClassifier:
-    loss = StageLoss(config.stages[-1].losses, people, config.embedding_dim)
+def _best_stage(config: EmbedderConfig, run: Path) -> tuple[int, Path]:
+    """Returns number and checkpoint of the stage with the best monitor: training the network may not help."""
+    sign = 1 if config.mode == "max" else -1
+    folders = [stage_folder(run, config, index) for index in range(len(config.stages))]
+    scores = [sign * json.loads((folder / "finished.json").read_text())[config.monitor] for folder in folders]
+    stage = int(np.argmax(scores))
+    return stage, folders[stage] / training.BEST
+
+
+def _classifier(config: EmbedderConfig, stage: int, checkpoint: Path, people: int) -> LinearClassifier:
+    loss = StageLoss(config.stages[stage].losses, people, config.embedding_dim)
     load_loss(loss, checkpoint)
     classifier = classifier_of(dict(loss.terms.items()))
     assert classifier is not None

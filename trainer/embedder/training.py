@@ -26,6 +26,7 @@ from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.callbacks import LAST, quiet_lightning, stage_callbacks, stage_folder
 from trainer.embedder.checkpoints import load_initial, load_loss
+from trainer.embedder.classification import centroids_of, imprint
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.crop_landmarks import configured_landmarks
 from trainer.embedder.data import FaceData
@@ -189,6 +190,8 @@ def _module(run: _Run, index: int, initial: Path | None, data: FaceData) -> Embe
         load_initial(module.encoder, initial)
     if initial is not None and index > 0:
         load_loss(module.loss, initial)
+    if initial is not None and index == 0 and config.split.by == "picture":
+        imprint(dict(module.loss.terms.items()), centroids_of(module.encoder, config, data))
     if not (stage.train_backbone or initial or config.pretrained):
         log.warning("stage %r freezes a backbone with random weights; name initial weights with --initial", stage.name)
     return module
