@@ -21,12 +21,14 @@ KINDS = {".jpg": "jpeg", ".png": "png", ".svg": "svg+xml"}
 def write(text: str, title: str, folder: Path) -> Path:
     """Writes `report.md` and `report.html` into a folder and returns the path of `report.html`.
 
+    HTML in the text, for example in the name of a folder, is shown and not interpreted.
+
     Args:
         text: Markdown; its pictures are files of the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(text)
-    body = MarkdownIt("commonmark").enable("table").render(text)
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
 
     def inline(match: re.Match[str]) -> str:
         file = folder / match.group(1)

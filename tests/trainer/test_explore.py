@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.photos import COLLINS, HOPPER, pixels
+from trainer import html_report
 from trainer.__main__ import app
 from trainer.explore.label_errors import duplicate_identities, suspected_errors
 from trainer.explore.statistics import channel_statistics, duplicates, examine
@@ -87,3 +88,11 @@ def test_unreadable_files_are_listed(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     empty = CliRunner().invoke(app, ["explore", "--identities", str(tmp_path / "nothing")])
     assert "no <identity>/<picture>" in str(empty.exception)
+
+
+def test_html_in_the_name_of_a_person_is_shown_and_not_interpreted(tmp_path: Path) -> None:
+    text = "# Report\n\n| person | photos |\n| --- | --- |\n| <script>alert(1)</script> | 2 |\n"
+    page = html_report.write(text, "Report", tmp_path).read_text()
+    assert "<table>" in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page

@@ -14,7 +14,7 @@ from trainer.embedder.calibration import Sample
 from trainer.embedder.split import Part, fitted_split, part_of
 from trainer.run import decisions
 from trainer.run.comparison import compare
-from trainer.run.plan import MIN_MEASURED_PEOPLE, MIN_TRAINED_PEOPLE, divided, plan
+from trainer.run.plan import MIN_PEOPLE, MIN_TRAINED_PEOPLE, divided, plan
 
 counts_of_people = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=6), st.integers(1, 200), min_size=10)
 
@@ -30,7 +30,7 @@ def test_every_plan_can_be_executed(counts: dict[str, int]) -> None:
     planned = plan(counts, Training.AUTO)
     parts = [planned.people_of(part) for part in (Part.TRAIN, Part.VALIDATION, Part.CALIBRATION)]
     assert sorted(name for people in parts for name in people) == sorted(counts)
-    assert len(parts[2]) >= MIN_MEASURED_PEOPLE
+    assert len(parts[2]) >= MIN_PEOPLE
     assert planned.seconds("cpu") > 0
     if planned.config is None:
         assert planned.reason

@@ -84,7 +84,6 @@ def test_killed_sweep_resumes(ten_people: Path, tmp_path: Path) -> None:
     grids = sorted(out.glob("grids/*.png"))
     assert 4 <= len(grids) <= (2 + 2) * 2  # one per dimension and backbone; by size too if the order differs
     assert len({grid.read_bytes() for grid in grids}) == len(grids)
-    assert all(0 <= row["accuracy"] <= 1 for row in results)
     assert all(f"(grids/{grid.name})" in report for grid in grids)
     with Image.open(grids[0]) as picture:
         assert picture.width == 190 + (1 + 2) * (112 + 4)  # the query and two results

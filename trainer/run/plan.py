@@ -9,17 +9,15 @@ import torch
 from trainer.choices import Training
 from trainer.configuration import ConfigError
 from trainer.datasets.photos import LabelledPhoto, SourcePart
-from trainer.embedder.calibration import MAX_PER_IDENTITY
+from trainer.embedder.calibration import MAX_PER_IDENTITY, MIN_PEOPLE
 from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.data import MIN_IMPOSTOR_PAIRS
 from trainer.embedder.input_config import AugmentationConfig
 from trainer.embedder.loss_config import LossesConfig, LossTerm, TripletTerm
 from trainer.embedder.split import Part, fitted_split, part_of
 from trainer.embedder.split_config import SplitConfig
 from trainer.embedder.stage_config import StageConfig
 
-MIN_MEASURED_PEOPLE = 10
-MIN_IMPOSTOR_PAIRS = 100
-"""Fewer pairs cannot measure a false match rate of 0.1, with which every calibration starts."""
 MIN_TRAINED_PEOPLE = 20
 """Training with fewer people is not attempted: too few remain after the held-out people are removed."""
 VALIDATION_SHARE = 0.1
@@ -110,7 +108,7 @@ def plan(counts: Mapping[str, int], training: Training, held_out: Collection[str
     if not _measurable(counts):
         raise ConfigError(
             f"{len(counts)} people, {len(several)} of them with at least two photos, are too few: thresholds need at "
-            f"least {MIN_MEASURED_PEOPLE} people, some of them with several photos, and {MIN_IMPOSTOR_PAIRS} pairs of "
+            f"least {MIN_PEOPLE} people, some of them with several photos, and {MIN_IMPOSTOR_PAIRS} pairs of "
             "photos of different people"
         )
     if training is Training.NEVER:
@@ -141,7 +139,7 @@ def _measurable(counts: Mapping[str, int]) -> bool:
     """Returns True if a calibration on these people is possible."""
     used = [min(count, MAX_PER_IDENTITY) for count in counts.values()]
     pairs = (sum(used) ** 2 - sum(count**2 for count in used)) // 2
-    return len(used) >= MIN_MEASURED_PEOPLE and max(used) > 1 and pairs >= MIN_IMPOSTOR_PAIRS
+    return len(used) >= MIN_PEOPLE and max(used) > 1 and pairs >= MIN_IMPOSTOR_PAIRS
 
 
 def _split(counts: Mapping[str, int], several: list[str], held_out: Collection[str]) -> SplitConfig:
@@ -150,7 +148,7 @@ def _split(counts: Mapping[str, int], several: list[str], held_out: Collection[s
         split = fitted_split(remaining, round(VALIDATION_SHARE * len(remaining)), 0)
         return split.model_copy(update={"held_out": tuple(sorted(held_out))})
     share = MEASURED_SHARE_OF_FEW if len(several) < FEW_PEOPLE else MEASURED_SHARE
-    measured = max(MIN_MEASURED_PEOPLE, round(share * len(several)))
+    measured = max(MIN_PEOPLE, round(share * len(several)))
     return fitted_split(several, round(VALIDATION_SHARE * len(several)), min(measured, len(several)))
 
 
