@@ -1,8 +1,12 @@
 """Tests of `GET /collections/{name}/report` with real pictures."""
 
+from collections.abc import Callable
+
 import httpx
 import pytest
 
+from service.gallery.access.scopes import Scope
+from tests.contract.api_keys import new_key
 from tests.contract.enrolment import register
 from tests.photos import COLLINS, HOPPER, b64, brighter
 
@@ -48,3 +52,14 @@ def test_the_report_lists_a_person_enrolled_twice_and_a_misplaced_picture(
     query = {"collection": collection_name, "action": "gallery-report"}
     entries = client.get("/audit", params=query).json()["entries"]
     assert [entry["details"] for entry in entries] == [{"templates": 6}, {"templates": 5}]
+
+
+@pytest.mark.usefixtures("database_url_variable")
+def test_a_key_of_one_collection_reads_no_other_report(
+    send: Callable[..., httpx.Response], collection_name: str
+) -> None:
+    key = new_key(Scope.MANAGE, collection=collection_name)
+    assert send(key, "GET", f"/collections/{collection_name}/report").status_code == 200
+    refused = send(key, "GET", "/collections/default/report")
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+    assert send(new_key(Scope.SEARCH), "GET", f"/collections/{collection_name}/report").status_code == 403
