@@ -22,7 +22,7 @@ from tests.server import RunningApi, processes_of, running_api
 from tests.unit.test_decoding import encoded, with_many_scans
 
 MEMORY_LIMIT = 768 * 1024**2
-LIMITS = {"HEADERS_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "4", "IDLE_TIMEOUT_S": "1"}
+LIMITS = {"HEADERS_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "4", "IDLE_TIMEOUT_S": "3"}
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,17 @@ def register(client: httpx.Client, label: str, photo: bytes) -> httpx.Response:
     return client.post("/register", json={"label": label, "images": [b64(photo)]})
 
 
-def verify_ms(client: httpx.Client, count: int = 30) -> float:
-    """Returns the 95th percentile of the time of a verification in milliseconds."""
+def verify_ms(api: RunningApi, count: int = 30) -> float:
+    """Returns the 95th percentile of the time of a verification in milliseconds.
+
+    The connection is a new one: the server closes an older one after `IDLE_TIMEOUT_S`, possibly during a request.
+    """
     body, times = {"external_id": "Eileen", "image": b64(brighter(COLLINS, 0.9))}, []
-    for _ in range(count):
-        started = time.perf_counter()
-        assert client.post("/verify", json=body).json()["match"]
-        times.append(1000 * (time.perf_counter() - started))
+    with httpx.Client(base_url=api.client.base_url, timeout=30) as client:
+        for _ in range(count):
+            started = time.perf_counter()
+            assert client.post("/verify", json=body).json()["match"]
+            times.append(1000 * (time.perf_counter() - started))
     return statistics.quantiles(times, n=20)[-1]
 
 
@@ -65,8 +69,10 @@ def repeated(attack: Callable[[], object], threads: int) -> Iterator[list[object
     with ThreadPoolExecutor(threads) as executor:
         for _ in range(threads):
             executor.submit(run)
-        yield results
-        stopped.set()
+        try:
+            yield results
+        finally:
+            stopped.set()
 
 
 def test_structured_json_is_rejected_before_it_is_parsed(api: RunningApi) -> None:
@@ -152,7 +158,7 @@ def test_costly_pictures_do_not_delay_other_clients(kind: str, api: RunningApi) 
     attacker = httpx.Client(base_url=api.client.base_url, timeout=60)
     with attacker, repeated(lambda: register(attacker, "slow", photo).json().get("code"), 2) as codes:
         time.sleep(1)
-        attacked = verify_ms(api.client)
+        attacked = verify_ms(api)
     assert set(codes) <= {"image_too_costly", "no_face", "engine_busy"}, set(codes)
     assert attacked < 5000
 
