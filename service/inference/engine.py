@@ -88,6 +88,19 @@ class FaceFinder(Protocol):
         ...
 
 
+class FaceDetector(Protocol):
+    """Detects the face that is needed, and spends less time if it is found early."""
+
+    def detect(self, pictures: Sequence[Pixels], choices: Sequence[FaceChoice]) -> list[list[Detection]]:
+        """Returns the faces of each upright RGB picture, in descending order of their scores.
+
+        Args:
+            choices: the face of each picture that is needed. Further faces may be missing in the result, except for
+                `FaceChoice.ALL`, `ONLY` and `BOX`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """A face with its embedding.

@@ -47,11 +47,15 @@ class Graph(Protocol):
         ...
 
 
-def open_graph(path: Path, input_size: int, options: RuntimeOptions, channels: int = 3) -> Graph:
-    """Compiles a graph for square inputs and runs it once, so that the first request is not slower than the others.
+def open_graph(
+    path: Path, input_size: int, options: RuntimeOptions, channels: int = 3, resizable: bool = False
+) -> Graph:
+    """Compiles a graph and runs it once, so that the first request is not slower than the others.
 
     Args:
         input_size: side of the inputs in pixels.
+        resizable: the graph also accepts inputs of other sizes, whose outputs may have other shapes. One graph for all
+            sizes takes less memory than one for each, and at most 5 % more time.
 
     Raises:
         StartupError: the runtime cannot load or run the graph, or the output does not have one row per input.
@@ -61,7 +65,10 @@ def open_graph(path: Path, input_size: int, options: RuntimeOptions, channels: i
         on_x86 = platform.machine().lower() in {"x86_64", "amd64"}
         backend = "openvino" if on_x86 and options.device == "cpu" else "onnxruntime"
     try:
-        graph = _OpenVino(path, input_size, options, channels) if backend == "openvino" else _OnnxRuntime(path, options)
+        if backend == "openvino":
+            graph: Graph = _OpenVino(path, None if resizable else input_size, options, channels)
+        else:
+            graph = _OnnxRuntime(path, options)
         trial = graph.run(np.zeros((2, channels, input_size, input_size), np.float32))
     except StartupError:
         raise
@@ -74,7 +81,7 @@ def open_graph(path: Path, input_size: int, options: RuntimeOptions, channels: i
 
 
 class _OpenVino:
-    def __init__(self, path: Path, input_size: int, options: RuntimeOptions, channels: int) -> None:
+    def __init__(self, path: Path, input_size: int | None, options: RuntimeOptions, channels: int) -> None:
         # OpenVINO reports its use over the network if the package openvino_telemetry can be imported.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
@@ -85,7 +92,8 @@ class _OpenVino:
             )
         core = openvino.Core()
         model = core.read_model(str(path))
-        model.reshape([-1, channels, input_size, input_size])
+        side = -1 if input_size is None else input_size
+        model.reshape([-1, channels, side, side])
         precision = options.precision
         if precision == "auto":
             precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"

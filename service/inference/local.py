@@ -10,10 +10,10 @@ from service.errors import RegistryError, Unavailable
 from service.inference.batching import Batcher
 from service.inference.decoding.pool import DecoderPool
 from service.inference.engine import Observation, Picture
-from service.inference.pipeline import FacePipeline
+from service.inference.pipeline import FacePipeline, MorePixelsNeeded
 from service.inference.waiting import WaitingPictures
 from service.telemetry.metrics import STAGES
-from service.vision.image import Pixels
+from service.vision.image import DecodedPicture
 
 LARGE = 3 * 16_000_000
 """Values of a picture, three for each pixel, from which it gives way to smaller ones, as pictures of jobs do."""
@@ -22,11 +22,14 @@ LARGE = 3 * 16_000_000
 @dataclass(frozen=True, slots=True)
 class _Decoded:
     picture: Picture
-    pixels: Pixels
+    decoded: DecodedPicture
 
 
 class LocalEngine:
     """Decodes pictures concurrently and passes them to the models as soon as they are decoded.
+
+    A large JPEG is decoded at a lower resolution first. If a chosen face has too few pixels there, the picture is
+    decoded and recognised again, at its full resolution.
 
     Args:
         max_batch: maximum number of pictures in a batch.
@@ -38,8 +41,8 @@ class LocalEngine:
         self._decoders, self._pipeline = decoders, pipeline
         self._waiting = WaitingPictures(max_queued)
         self._background = asyncio.Semaphore(max(1, decoders.size - 1))
-        self._batcher: Batcher[_Decoded, Observation | RegistryError] = Batcher(
-            self._run, max_batch, lambda item: item.picture.background or item.pixels.size > LARGE
+        self._batcher: Batcher[_Decoded, Observation | RegistryError | MorePixelsNeeded] = Batcher(
+            self._run, max_batch, lambda item: item.picture.background or item.decoded.pixels.size > LARGE
         )
 
     async def start(self) -> None:
@@ -73,22 +76,25 @@ class LocalEngine:
                 raise
 
     async def _observe(self, image: Picture, turns: asyncio.Semaphore) -> Observation | RegistryError:
-        try:
-            async with turns:
-                pixels = await self._decode(image)
-        except Unavailable:
-            raise
-        except RegistryError as error:
-            return error
-        [result] = await self._batcher.submit([_Decoded(image, pixels)])
-        return result
+        for min_longer_side in (self._pipeline.min_longer_side, None):
+            try:
+                async with turns:
+                    decoded = await self._decode(image, min_longer_side)
+            except Unavailable:
+                raise
+            except RegistryError as error:
+                return error
+            [result] = await self._batcher.submit([_Decoded(image, decoded)])
+            if not isinstance(result, MorePixelsNeeded):
+                return result
+        raise AssertionError("a picture at full resolution has all pixels")
 
-    async def _decode(self, image: Picture) -> Pixels:
+    async def _decode(self, image: Picture, min_longer_side: int | None) -> DecodedPicture:
         with STAGES.labels("decode").time():
             if not image.background:
-                return await self._decoders.decode(image.data)
+                return await self._decoders.decode(image.data, min_longer_side)
             async with self._background:  # leaves a decoder to the pictures of requests
-                return await self._decoders.decode(image.data)
+                return await self._decoders.decode(image.data, min_longer_side)
 
-    def _run(self, batch: Sequence[_Decoded]) -> list[Observation | RegistryError]:
-        return self._pipeline.observe([item.picture for item in batch], [item.pixels for item in batch])
+    def _run(self, batch: Sequence[_Decoded]) -> list[Observation | RegistryError | MorePixelsNeeded]:
+        return self._pipeline.observe([item.picture for item in batch], [item.decoded for item in batch])

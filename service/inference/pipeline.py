@@ -1,20 +1,25 @@
 """Detects, aligns and embeds the faces of decoded pictures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from service.errors import RegistryError, TooManyFaces
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Detection, Face, FaceFinder, Floats, Observation, Picture
+from service.inference.engine import Detection, Face, FaceDetector, Floats, Observation, Picture
 from service.inference.selection import select
 from service.telemetry.metrics import STAGES
 from service.vision.alignment import TEMPLATE_SIZE, align_with_margin, crop_box, fit_crop
 from service.vision.heatmaps import six_points
-from service.vision.image import ImageLimits, Pixels, decode, encode
+from service.vision.image import DecodedPicture, ImageLimits, Pixels, decode_into, encode, new_memory
 from service.vision.quality import measure
 
 MAX_FACES = 64
+MIN_LONGER_SIDE = 1280
+"""Twice the largest input of the shipped detector, so that its input is always an average of several pixels."""
+SUFFICIENT_FACE_PX = 112
+"""Side of a face from which on more pixels do not change its aligned crop, which shows it with about 90 pixels."""
 DEFAULT_LIMITS = ImageLimits()
 _FaceIndex = tuple[int, int]
 """Index of a picture in the batch and index of a detection in that picture."""
@@ -22,59 +27,88 @@ _Crop = tuple[Pixels, Floats | None]
 """An aligned crop, and (6, 3) landmarks in pixels of the crop if they are known."""
 
 
+@dataclass(frozen=True, slots=True)
+class MorePixelsNeeded:
+    """Result of a picture that was scaled down while it was decoded: a chosen face has too few pixels in it."""
+
+
 class FacePipeline:
     """Runs the models on the calling thread.
+
+    Attributes:
+        min_longer_side: pixels that are sufficient for detection: larger pictures may be scaled down to that size.
+            None: they may not.
 
     Args:
         embedders: the main model first.
         max_faces: maximum number of faces of a picture that are embedded.
     """
 
-    def __init__(self, detector: FaceFinder, embedders: Sequence[FaceEmbedder], max_faces: int = MAX_FACES) -> None:
+    def __init__(
+        self,
+        detector: FaceDetector,
+        embedders: Sequence[FaceEmbedder],
+        max_faces: int = MAX_FACES,
+        min_longer_side: int | None = MIN_LONGER_SIDE,
+    ) -> None:
         self._embedders = {embedder.manifest.model_id: embedder for embedder in embedders}
         self.model_id = embedders[0].manifest.model_id
         self.dims: Mapping[str, int] = {
             name: embedder.manifest.embedding_dim for name, embedder in self._embedders.items()
         }
         self._detector, self._max_faces = detector, max_faces
+        self.min_longer_side = min_longer_side
 
     def observe_files(
         self, images: Sequence[Picture], limits: ImageLimits = DEFAULT_LIMITS
     ) -> list[Observation | RegistryError]:
         """Decodes trusted pictures in this process and observes them."""
-        decoded: list[Pixels | RegistryError] = []
-        for image in images:
-            try:
-                decoded.append(decode(image.data, limits))
-            except RegistryError as error:
-                decoded.append(error)
-        readable = [(image, item) for image, item in zip(images, decoded, strict=True) if isinstance(item, np.ndarray)]
-        observed = iter(self.observe([image for image, _ in readable], [pixels for _, pixels in readable]))
-        return [item if isinstance(item, RegistryError) else next(observed) for item in decoded]
+        results: dict[int, Observation | RegistryError] = {}
+        for min_longer_side in (self.min_longer_side, None):
+            decoded: dict[int, DecodedPicture] = {}
+            for row in (row for row in range(len(images)) if row not in results):
+                try:
+                    with STAGES.labels("decode").time():
+                        decoded[row] = decode_into(images[row].data, limits, new_memory, min_longer_side)
+                except RegistryError as error:
+                    results[row] = error
+            observed = self.observe([images[row] for row in decoded], list(decoded.values()))
+            final = zip(decoded, observed, strict=True)
+            results |= {row: result for row, result in final if not isinstance(result, MorePixelsNeeded)}
+        return [results[row] for row in range(len(images))]
 
-    def observe(self, images: Sequence[Picture], decoded: Sequence[Pixels]) -> list[Observation | RegistryError]:
-        """Runs each stage once for all pictures; `decoded` are their upright pixels, (height, width, 3) RGB."""
+    def observe(
+        self, images: Sequence[Picture], pictures: Sequence[DecodedPicture]
+    ) -> list[Observation | RegistryError | MorePixelsNeeded]:
+        """Runs each stage once for all decoded pictures.
+
+        Returns:
+            For each picture its observation in pixels of the whole picture, the error of the picture, or
+            `MorePixelsNeeded` if it was scaled down too much for the chosen faces.
+        """
+        decoded = [picture.pixels for picture in pictures]
         with STAGES.labels("detect").time():
             detections = self._detect(images, decoded)
-        chosen = [self._choose(*item) for item in zip(images, detections, decoded, strict=True)]
+        chosen = [self._choose(*item) for item in zip(images, detections, pictures, strict=True)]
         crops = {
             (row, index): self._crop(images[row], decoded[row], detections[row][index])
             for row, indices in enumerate(chosen)
-            if not isinstance(indices, RegistryError)
+            if isinstance(indices, list)
             for index in indices
         }
         with STAGES.labels("embed").time():
             embedded = self._embed(images, crops)
-        results: list[Observation | RegistryError] = []
-        for row, (pixels, indices) in enumerate(zip(decoded, chosen, strict=True)):
-            if isinstance(indices, RegistryError):
+        results: list[Observation | RegistryError | MorePixelsNeeded] = []
+        for row, (picture, indices) in enumerate(zip(pictures, chosen, strict=True)):
+            if not isinstance(indices, list):
                 results.append(indices)
                 continue
             faces = [
-                self._face(images[row], pixels, crops[row, index][0], detections[row][index], *embedded[row, index])
+                self._face(images[row], picture, crops[row, index][0], detections[row][index], *embedded[row, index])
                 for index in indices
             ]
-            results.append(Observation(pixels.shape[1], pixels.shape[0], detections[row], faces))
+            in_picture = [_enlarged(detection, picture) for detection in detections[row]]
+            results.append(Observation(picture.width, picture.height, in_picture, faces))
         return results
 
     def _detect(self, images: Sequence[Picture], decoded: Sequence[Pixels]) -> list[list[Detection]]:
@@ -87,16 +121,21 @@ class FacePipeline:
             else:
                 uncropped[row] = pixels
         if uncropped:
-            for row, faces in zip(uncropped, self._detector.detect(list(uncropped.values())), strict=True):
+            choices = [images[row].choice for row in uncropped]
+            for row, faces in zip(uncropped, self._detector.detect(list(uncropped.values()), choices), strict=True):
                 detections[row] = faces
         return detections
 
-    def _choose(self, image: Picture, detections: list[Detection], pixels: Pixels) -> list[int] | RegistryError:
+    def _choose(
+        self, image: Picture, detections: list[Detection], picture: DecodedPicture
+    ) -> list[int] | RegistryError | MorePixelsNeeded:
         """Returns the indices of the chosen faces. The error for too many avoids the cost of embedding them."""
-        height, width = pixels.shape[:2]
-        chosen = [0] if image.cropped else select(detections, image.choice, image.box, (width, height))
+        in_picture = [_enlarged(detection, picture) for detection in detections]
+        size = picture.width, picture.height
+        chosen = [0] if image.cropped else select(in_picture, image.choice, image.box, size)
         if len(chosen) <= self._max_faces:
-            return chosen
+            small = any(_shorter_side(detections[index]) < SUFFICIENT_FACE_PX for index in chosen)
+            return MorePixelsNeeded() if small and picture.is_reduced else chosen
         return TooManyFaces(
             f"the picture shows {len(chosen)} faces; at most {self._max_faces} are processed (limits.max_faces): send "
             "parts of the picture, or choose one face"
@@ -123,15 +162,35 @@ class FacePipeline:
         return embedded
 
     def _face(
-        self, image: Picture, pixels: Pixels, crop: Pixels, detection: Detection, embedding: Floats, length: float
+        self, image: Picture, picture: DecodedPicture, crop: Pixels, found: Detection, embedding: Floats, length: float
     ) -> Face:
+        detection = _enlarged(found, picture)
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
         score = self._embedder(image).quality(length)
-        quality = measure(crop, np.array(detection.box, np.float32), landmarks, score)
+        quality = measure(crop, np.array(detection.box, np.float32), landmarks, score, (picture.width, picture.height))
         file = None
         if image.keep_crop:
-            file = encode(crop if len(crop) == TEMPLATE_SIZE else _align(image, pixels, detection, TEMPLATE_SIZE)[0])
+            if len(crop) != TEMPLATE_SIZE:
+                crop, _ = _align(image, picture.pixels, found, TEMPLATE_SIZE)
+            file = encode(crop)
         return Face(detection, quality, embedding, file)
+
+
+def _enlarged(detection: Detection, picture: DecodedPicture) -> Detection:
+    """Returns a detection in pixels of the whole picture."""
+    if not picture.is_reduced:
+        return detection
+    x, y = picture.scales
+    x_min, y_min, x_max, y_max = detection.box
+    landmarks = detection.landmarks
+    if landmarks is not None:
+        landmarks = landmarks * np.array([x, y, 1], np.float32)
+    return replace(detection, box=(x_min * x, y_min * y, x_max * x, y_max * y), landmarks=landmarks)
+
+
+def _shorter_side(detection: Detection) -> float:
+    x_min, y_min, x_max, y_max = detection.box
+    return min(x_max - x_min, y_max - y_min)
 
 
 def _align(image: Picture, pixels: Pixels, detection: Detection, size: int) -> _Crop:

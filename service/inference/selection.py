@@ -30,22 +30,35 @@ def select(
     """
     if not detections:
         return []
-    boxes = np.array([detection.box for detection in detections], np.float32)
-    sides = np.sqrt(area(boxes))
     if choice is FaceChoice.ALL:
         return list(range(len(detections)))
     if choice is FaceChoice.ONLY:
         return [0] if len(detections) == 1 else []
-    if choice is FaceChoice.LARGEST:
-        return [int(np.argmax(sides))]
-    if choice is FaceChoice.STRONGEST:
-        scores = np.array([detection.score for detection in detections], np.float32)
-        return [int(np.argmax(sides * scores * (1 - CENTRE_PREFERENCE * _eccentricity(boxes, picture_size))))]
+    if choice in (FaceChoice.LARGEST, FaceChoice.STRONGEST):
+        return [int(np.argmax(prominence(detections, choice, picture_size)))]
     if box is None:
         raise ValueError("the choice of a face by box requires a box")
-    overlaps = iou(np.array(box, np.float32), boxes)
+    overlaps = iou(np.array(box, np.float32), _boxes(detections))
     best = int(np.argmax(overlaps))
     return [best] if overlaps[best] >= MIN_OVERLAP else []
+
+
+def prominence(detections: Sequence[Detection], choice: FaceChoice, picture_size: tuple[int, int]) -> Floats:
+    """Returns the (n,) values in pixels of which `FaceChoice.STRONGEST` or `LARGEST` chooses the largest.
+
+    Args:
+        picture_size: width and height in pixels.
+    """
+    boxes = _boxes(detections)
+    sides = np.sqrt(area(boxes))
+    if choice is FaceChoice.LARGEST:
+        return np.asarray(sides, np.float32)
+    scores = np.array([detection.score for detection in detections], np.float32)
+    return np.asarray(sides * scores * (1 - CENTRE_PREFERENCE * _eccentricity(boxes, picture_size)), np.float32)
+
+
+def _boxes(detections: Sequence[Detection]) -> Floats:
+    return np.array([detection.box for detection in detections], np.float32)
 
 
 def _eccentricity(boxes: Floats, picture_size: tuple[int, int]) -> Floats:

@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/msgpack"
 OBSERVE_PATH = "/v1/observe"
 MODELS_HEADER = "x-models"
 """Request header with `VERSION` and the required models, separated by commas; a worker without them refuses."""
-VERSION = "wire-2"
+VERSION = "wire-3"
 """Version of the format in this module."""
 MAX_PICTURES = 1024
 """Maximum number of pictures in a request, which is the maximum length of a list in it."""
@@ -148,7 +148,7 @@ def _detection_of(fields: DetectionFields) -> Detection:
 
 
 def _pack_quality(quality: Quality) -> tuple[float | None, ...]:
-    return quality.face_px, quality.sharpness, quality.asymmetry, quality.brightness, quality.score
+    return quality.face_px, quality.sharpness, quality.asymmetry, quality.brightness, quality.visible, quality.score
 
 
 def _embedding_of(data: bytes) -> Floats:

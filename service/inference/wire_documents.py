@@ -46,7 +46,7 @@ class FaceFields(Strict):
     """A face with its embedding as float32."""
 
     detection: DetectionFields
-    quality: tuple[Number, Number, Number, Number, Number | None]
+    quality: tuple[Number, Number, Number, Number, Number, Number | None]
     embedding: StrictBytes
     crop: StrictBytes | None
 

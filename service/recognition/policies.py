@@ -46,6 +46,7 @@ class QualityLimits:
     max_asymmetry: float
     min_brightness: float
     max_brightness: float
+    min_visible: float
     min_score: float
 
     def for_mode(self, mode: QualityMode) -> "QualityLimits | None":

@@ -38,7 +38,7 @@ MODEL_CHANGE_ATTEMPTS = 5
 MAX_LENGTH_ERROR = 0.01
 """Maximum deviation of a supplied embedding's length from 1. Half precision and rounding cause deviations."""
 NO_DETECTION = Detection((0.0, 0.0, 0.0, 0.0), 1.0, None)
-NO_QUALITY = Quality(face_px=0, sharpness=0, asymmetry=0, brightness=0, score=None)
+NO_QUALITY = Quality(face_px=0, sharpness=0, asymmetry=0, brightness=0, visible=1, score=None)
 SAME_FACE_PX = 32
 """Two faces of one picture whose centres lie in the same square of this side length in pixels are the same face."""
 
@@ -139,6 +139,7 @@ def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
         "extreme_pose": quality.asymmetry > limits.max_asymmetry,
         "too_dark": quality.brightness < limits.min_brightness,
         "too_bright": quality.brightness > limits.max_brightness,
+        "cut_off": quality.visible < limits.min_visible,
         "hard_to_recognise": quality.score is not None and quality.score < limits.min_score,
     }
     reasons = [reason for reason, failed in checks.items() if failed]
@@ -149,7 +150,8 @@ def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
         f"the face is {', '.join(reasons).replace('_', ' ')}: size {quality.face_px:.0f} px (minimum "
         f"{limits.min_face_px:g}), sharpness {quality.sharpness:.0f} (minimum {limits.min_sharpness:g}), asymmetry "
         f"{quality.asymmetry:.2f} (maximum {limits.max_asymmetry:g}), brightness {quality.brightness:.0f} (from "
-        f"{limits.min_brightness:g} to {limits.max_brightness:g}), quality {score} (minimum {limits.min_score:g})",
+        f"{limits.min_brightness:g} to {limits.max_brightness:g}), visible {quality.visible:.2f} (minimum "
+        f"{limits.min_visible:g}), quality {score} (minimum {limits.min_score:g})",
         reasons=reasons,
     )
 

@@ -58,7 +58,7 @@ def build_pipeline(settings: Settings, processes: int = 1) -> "FacePipeline":
         from service.inference.detector import YoloFaceDetector
         from service.inference.embedder import FaceEmbedder
         from service.inference.graph import RuntimeOptions
-        from service.inference.pipeline import FacePipeline
+        from service.inference.pipeline import MIN_LONGER_SIDE, FacePipeline
     except ImportError as error:
         raise StartupError(
             f"the packages that run models are not installed ({error}); run `pip install '.[inference]'` in the "
@@ -76,7 +76,9 @@ def build_pipeline(settings: Settings, processes: int = 1) -> "FacePipeline":
         chosen.tiling,
     )
     embedders = [FaceEmbedder(bundle, options) for bundle in settings.embedder.bundles]
-    return FacePipeline(detector, embedders, settings.limits.max_faces)
+    # Tiles show large pictures at their full resolution.
+    min_longer_side = None if chosen.tiling else max(MIN_LONGER_SIDE, 2 * (chosen.image_size or 0))
+    return FacePipeline(detector, embedders, settings.limits.max_faces, min_longer_side)
 
 
 def build_remote(settings: Settings, manifests: Sequence[EmbedderManifest]) -> HostedEngine:

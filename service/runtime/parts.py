@@ -156,6 +156,7 @@ def _limits(recognition: RecognitionSettings) -> dict[QualityMode, QualityLimits
         recognition.max_asymmetry,
         recognition.min_brightness,
         recognition.max_brightness,
+        recognition.min_visible,
         recognition.min_quality,
     )
     return {mode: standard.for_mode(mode) for mode in QualityMode}

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from service.strict_model import Strict
+from service.vision.sample import MIN_VISIBLE
 
 
 class RecognitionSettings(Strict):
@@ -30,6 +31,9 @@ class RecognitionSettings(Strict):
     )
     min_brightness: float = Field(30, ge=0, le=255, description="minimum mean luma of the face")
     max_brightness: float = Field(235, ge=0, le=255, description="maximum mean luma of the face")
+    min_visible: float = Field(
+        MIN_VISIBLE, ge=0, le=1, description="minimum share of the face that lies inside the picture"
+    )
     min_quality: float = Field(
         0.05, ge=0, le=1, description="minimum share of the model's reference faces that have a lower quality"
     )

@@ -16,14 +16,14 @@ PADDING_GREY = 114
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Transform from a picture to a square: `square = picture * scale + (left, top)`."""
+    """Transform from a picture to a canvas: `canvas = picture * scale + (left, top)`."""
 
     scale: float
     left: float
     top: float
 
     def undo(self, points: Floats) -> Floats:
-        """Returns the coordinates in the picture for (..., 2) coordinates in the square."""
+        """Returns the coordinates in the picture for (..., 2) coordinates in the canvas."""
         return ((points - np.array([self.left, self.top], np.float32)) / np.float32(self.scale)).astype(np.float32)
 
 
@@ -32,17 +32,34 @@ MAX_AVERAGED = 3
 bilinear interpolation, which is several times as fast as the mean of all pixels."""
 
 
-def letterbox(pixels: Pixels, size: int) -> tuple[Pixels, Letterbox]:
-    """Scales a picture up or down to fit a square of `size` pixels and centres it on grey."""
+def letterbox(pixels: Pixels, size: int, stride: int | None = None) -> tuple[Pixels, Letterbox]:
+    """Scales a picture up or down so that its longer side has `size` pixels, and centres it on a grey canvas.
+
+    Args:
+        stride: the canvas is the smallest one whose sides are multiples of `stride`; None: it is a square.
+    """
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     if (new_width, new_height) != (width, height):
         pixels = _scaled(pixels, new_width, new_height, scale)
-    left, top = (size - new_width) // 2, (size - new_height) // 2
-    square = np.full((size, size, 3), PADDING_GREY, np.uint8)
-    square[top : top + new_height, left : left + new_width] = pixels
-    return square, Letterbox(scale, left, top)
+    step = size if stride is None else stride
+    canvas_width, canvas_height = (-(-side // step) * step for side in (new_width, new_height))
+    left, top = (canvas_width - new_width) // 2, (canvas_height - new_height) // 2
+    canvas = np.full((canvas_height, canvas_width, 3), PADDING_GREY, np.uint8)
+    canvas[top : top + new_height, left : left + new_width] = pixels
+    return canvas, Letterbox(scale, left, top)
+
+
+def turned_back(points: Floats, turns: int, width: int, height: int) -> Floats:
+    """Returns the coordinates in a picture for (..., 2) coordinates in `np.rot90(picture, turns)`.
+
+    Args:
+        width, height: size of the picture in pixels.
+    """
+    x, y = points[..., 0], points[..., 1]
+    turned = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)][turns % 4]
+    return np.stack(turned, axis=-1)
 
 
 def _scaled(pixels: Pixels, width: int, height: int, scale: float) -> Pixels:

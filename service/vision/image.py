@@ -11,6 +11,7 @@ import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from service.errors import ImageTooCostly, ImageTooLarge, ImageTooSmall, ImageTruncated, ImageUnreadable
+from service.vision.jpeg import Buffer, decode_jpeg
 
 Pixels = npt.NDArray[np.uint8]
 """(height, width, 3) RGB."""
@@ -36,8 +37,35 @@ class ImageLimits:
     max_pixels: int = 50_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """Upright pixels, which may be scaled down, and the width and height in pixels before that."""
+
+    pixels: Pixels
+    width: int
+    height: int
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Width and height before the scaling, divided by those of the pixels."""
+        return self.width / self.pixels.shape[1], self.height / self.pixels.shape[0]
+
+    @property
+    def is_reduced(self) -> bool:
+        return self.pixels.shape[:2] != (self.height, self.width)
+
+
 def decode(data: bytes, limits: ImageLimits) -> Pixels:
-    """Decodes a JPEG, PNG, WebP, BMP or HEIC file, applies its EXIF orientation, and returns RGB pixels.
+    """Decodes a picture file like `decode_into`, and returns all of its pixels."""
+    return decode_into(data, limits, new_memory, None).pixels
+
+
+def decode_into(data: bytes, limits: ImageLimits, buffer: Buffer, min_longer_side: int | None) -> DecodedPicture:
+    """Decodes a JPEG, PNG, WebP, BMP or HEIC file to RGB pixels in a buffer, and applies its EXIF orientation.
+
+    Args:
+        min_longer_side: a JPEG file with more pixels is scaled down while it is decoded, so that its longer side keeps
+            at least this number of pixels; None: it is not scaled down.
 
     Raises:
         ImageTooLarge: the file has too many bytes or its header declares too many pixels.
@@ -46,17 +74,27 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         ImageTruncated: the file ends before the last pixel.
         ImageUnreadable: the file has another format or is damaged.
     """
-    picture = load(data, limits)
-    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
-    copy_pixels(picture, pixels)
-    return pixels
-
-
-def load(data: bytes, limits: ImageLimits) -> Image.Image:
-    """Decodes a file like `decode`, and returns an upright picture in the colour mode of the file."""
     require_size(data, limits)
-    if data.startswith(JPEG_START) and (scans := data.count(JPEG_SCAN)) > MAX_SCANS:
-        raise ImageTooCostly(f"the JPEG has {scans} scans; at most {MAX_SCANS} are allowed: save it as baseline JPEG")
+    if data.startswith(JPEG_START):
+        if (scans := data.count(JPEG_SCAN)) > MAX_SCANS:
+            raise ImageTooCostly(
+                f"the JPEG has {scans} scans; at most {MAX_SCANS} are allowed: save it as baseline JPEG"
+            )
+        if (decoded := decode_jpeg(data, (MIN_SIDE, limits.max_pixels), min_longer_side, buffer)) is not None:
+            return DecodedPicture(*decoded)
+    picture = _load(data, limits)
+    pixels = buffer(picture.height, picture.width)
+    _copy_pixels(picture, pixels)
+    return DecodedPicture(pixels, picture.width, picture.height)
+
+
+def new_memory(height: int, width: int) -> Pixels:
+    """Returns new memory for the pixels of a picture."""
+    return np.empty((height, width, 3), np.uint8)
+
+
+def _load(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decodes a file with Pillow, and returns an upright picture in the colour mode of the file."""
     picture = _open(data)
     _require_pixels(picture, limits)
     width, height = picture.size
@@ -64,7 +102,7 @@ def load(data: bytes, limits: ImageLimits) -> Image.Image:
         raise ImageTooSmall(
             f"the picture has {width} x {height} pixels; each side needs at least {MIN_SIDE}: send a larger picture"
         )
-    _load(picture)
+    _load_pixels(picture)
     _require_pixels(picture, limits)  # a HEIC file may contain more pixels than its header declares
     _turn_upright(picture)
     return picture
@@ -76,7 +114,7 @@ def require_size(data: bytes, limits: ImageLimits) -> None:
         raise ImageTooLarge(f"the file has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed: compress it")
 
 
-def copy_pixels(picture: Image.Image, target: Pixels) -> None:
+def _copy_pixels(picture: Image.Image, target: Pixels) -> None:
     """Writes a picture as RGB into `target`, (height, width, 3). Raises ImageTooCostly, ImageUnreadable."""
     try:
         for top in range(0, picture.height, STRIP_ROWS):
@@ -118,7 +156,7 @@ def _open(data: bytes) -> Image.Image:
         ) from None
 
 
-def _load(picture: Image.Image) -> None:
+def _load_pixels(picture: Image.Image) -> None:
     try:
         picture.load()
     except MemoryError:

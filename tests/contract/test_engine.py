@@ -76,7 +76,7 @@ def test_box_does_not_depend_on_its_batch(precision: Literal["f32", "auto"]) -> 
 @pytest.mark.parametrize("size", [320, 640])
 def test_fixed_input_size_is_used(size: int, settings: Settings) -> None:
     detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(), image_size=size)
-    assert list(detector._graphs) == [size]
+    assert detector.sizes == [size]
     assert len(detector.detect([pixels(HOPPER)])[0]) >= 1
 
 

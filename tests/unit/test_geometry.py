@@ -71,3 +71,12 @@ def test_tiles_cover_the_length_with_the_required_overlap(length: int, overlap: 
     assert starts[0] == 0
     assert max(starts) + side >= length
     assert all(later - earlier <= side - overlap for earlier, later in itertools.pairwise(starts))
+
+
+@given(width=st.integers(1, 3000), height=st.integers(1, 3000), size=st.sampled_from([96, 192, 320]))
+def test_letterbox_with_a_stride_has_the_smallest_possible_canvas(width: int, height: int, size: int) -> None:
+    canvas, boxing = letterbox(np.zeros((height, width, 3), np.uint8), size, 32)
+    rows, columns = canvas.shape[:2]
+    assert (rows % 32, columns % 32) == (0, 0)
+    assert max(rows, columns) == size
+    assert min(rows, columns) - 32 < max(1, round(min(width, height) * boxing.scale)) <= min(rows, columns)

@@ -1,5 +1,6 @@
 """Decoding of picture files: formats, orientation, limits and damaged files."""
 
+import io
 import struct
 import zlib
 
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from service.errors import ImageTooLarge, ImageTooSmall, ImageTruncated, ImageUnreadable, RegistryError
-from service.vision.image import ImageLimits, decode
+from service.vision.image import ImageLimits, decode, decode_into, new_memory
 from tests.photos import encoded
 
 LIMITS = ImageLimits(max_bytes=5_000_000, max_pixels=4_000_000)
@@ -102,3 +103,37 @@ def test_changed_bytes_raise_registry_errors_only(seed: int, kind: str) -> None:
     except RegistryError:
         return
     assert decoded.ndim == 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_jpeg_files_equals_that_of_pillow(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(GRADIENT, "JPEG", exif=exif, quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    decoded = decode(data, LIMITS)
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded.astype(int) - expected).max() <= 2
+    reduced = decode_into(data, LIMITS, new_memory, 32)
+    assert reduced.pixels.shape[:2] == (expected.shape[0] // 2, expected.shape[1] // 2)
+    assert (reduced.width, reduced.height) == (expected.shape[1], expected.shape[0])
+    halved = np.asarray(Image.fromarray(expected).reduce(2))
+    assert np.abs(reduced.pixels.astype(int) - halved).mean() < 6
+
+
+@given(width=st.integers(16, 400), height=st.integers(16, 400), wanted=st.integers(8, 500))
+def test_reduced_pictures_keep_the_wanted_side_and_their_proportions(width: int, height: int, wanted: int) -> None:
+    data = encoded(np.zeros((height, width, 3), np.uint8), "JPEG")
+    picture = decode_into(data, LIMITS, new_memory, wanted)
+    rows, columns = picture.pixels.shape[:2]
+    assert (picture.width, picture.height) == (width, height)
+    assert max(rows, columns) >= min(wanted, max(width, height))
+    factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or max(width, height) >= factor * wanted)
+    assert (rows, columns) == (-(-height // factor), -(-width // factor))
+    assert picture.is_reduced == (factor > 1)
+
+
+def test_truncated_and_damaged_jpeg_files_are_refused_at_every_size() -> None:
+    for data in (HALF_A_JPEG, encoded(NOISE, "JPEG")[:-2]):
+        with pytest.raises(ImageTruncated):
+            decode_into(data, LIMITS, new_memory, 16)

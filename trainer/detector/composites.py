@@ -5,6 +5,7 @@ landmarks are hidden. Here a face is labelled in the clean picture and rotated a
 positions and the visibility of its landmarks are known.
 """
 
+from collections import deque
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from service.inference.engine import FaceFinder
 from service.vision.image import Pixels
+from service.vision.quality import asymmetry
 from trainer.configuration import Configuration
 from trainer.detector.face_alterations import cover, darken, turn
 from trainer.detector.labels import LabelledFace, write_labels
@@ -37,6 +39,9 @@ class CompositeConfig(Configuration):
     darkened: float = Field(0.15, ge=0, le=1, description="share of faces with little light and its noise")
     without_face: float = Field(0.2, ge=0, le=1, description="share of tiles without a face, if there are scenes")
     min_score: float = Field(0.85, ge=0, le=1, description="minimum score of the labelling detector")
+    min_asymmetry: float = Field(
+        0, ge=0, le=1, description="minimum asymmetry of a face; 0.6 selects profiles (`service.vision.quality`)"
+    )
     seed: int = Field(0, description="seed of the random numbers: choice of pictures, tiles and alterations")
 
 
@@ -63,7 +68,7 @@ def compose(
         ValueError: no picture shows exactly one face with the minimum score, or the scenes show faces everywhere.
     """
     rng = np.random.default_rng(config.seed)
-    faces = _FaceSource(_sample(crops, limit, rng), detector, config.min_score)
+    faces = _FaceSource(_sample(crops, limit, rng), detector, config.min_score, config.min_asymmetry)
     background = None if scenes is None else _SceneSource(_sample(scenes, limit, rng), detector, rng)
     images, labels = output / "images" / "train", output / "labels" / "train"
     images.mkdir(parents=True, exist_ok=True)
@@ -79,32 +84,36 @@ def compose(
 
 
 class _FaceSource:
-    """Returns pictures of one face with their labels, in order and repeatedly. Labels each picture when it is used."""
+    """Returns pictures of one face with their labels, in order and repeatedly. Labels each picture when it is used.
 
-    def __init__(self, paths: list[Path], detector: FaceFinder, min_score: float) -> None:
-        self._paths = paths
+    Pictures that do not qualify are removed, so that each one is labelled at most once per use.
+    """
+
+    def __init__(self, paths: list[Path], detector: FaceFinder, min_score: float, min_asymmetry: float) -> None:
+        self._paths = deque(paths)
         self._detector = detector
-        self._min_score = min_score
-        self._next = 0
+        self._min_score, self._min_asymmetry = min_score, min_asymmetry
 
     def take(self) -> tuple[Pixels, LabelledFace]:
-        """Returns the next picture with exactly one face of the minimum score.
+        """Returns the next picture with exactly one face of the minimum score and asymmetry.
 
         Raises:
             ValueError: no picture qualifies.
         """
-        for _ in range(len(self._paths)):
-            path = self._paths[self._next % len(self._paths)]
-            self._next += 1
+        while self._paths:
+            path = self._paths.popleft()
             if (pixels := read_picture(path)) is None:
                 continue
             detections = [face for face in self._detector.detect([pixels])[0] if face.score >= SUSPECTED_SCORE]
             if len(detections) != 1 or detections[0].landmarks is None or detections[0].score < self._min_score:
                 continue
+            if asymmetry(detections[0].landmarks[:, :2]) < self._min_asymmetry:
+                continue
+            self._paths.append(path)
             return pixels, LabelledFace(np.array(detections[0].box, np.float32), detections[0].landmarks.copy())
         raise ValueError(
-            f"no picture shows exactly one face with a score of at least {self._min_score}; check the folder of "
-            "--crops, or label with another detector"
+            f"no picture shows exactly one face with a score of at least {self._min_score} and an asymmetry of at "
+            f"least {self._min_asymmetry}; check the folder of --crops, or label with another detector"
         )
 
 

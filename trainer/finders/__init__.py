@@ -1,5 +1,6 @@
 """Face detectors and landmark finders by name: the shipped YOLO bundle, YuNet, MTCNN, MediaPipe, dlib, Ultralytics."""
 
+from trainer.finders.all_faces import as_detector
 from trainer.finders.dlib import DlibLandmarks
 from trainer.finders.landmarks import DetectorLandmarks, LandmarkFinder, MediaPipeLandmarks
 from trainer.finders.mediapipe import MediaPipe
@@ -19,4 +20,5 @@ __all__ = [
     "Mtcnn",
     "UltralyticsCheckpoint",
     "YuNet",
+    "as_detector",
 ]

@@ -18,15 +18,17 @@ class FaceView(BaseModel):
     quality: float | None = Field(
         None, description="0 to 1: share of the model's reference faces that are harder to recognise"
     )
+    cut_off: bool = Field(False, description="the edge of the picture cuts the face off")
 
 
-def detection_view(detection: Detection, quality: float | None = None) -> FaceView:
+def detection_view(detection: Detection, quality: float | None = None, cut_off: bool = False) -> FaceView:
     landmarks = detection.landmarks
     return FaceView(
         box=tuple(round(value, 1) for value in detection.box),
         detection_score=round(detection.score, 4),
         landmarks=None if landmarks is None else [(round(float(x), 1), round(float(y), 1)) for x, y, _ in landmarks],
         quality=quality,
+        cut_off=cut_off,
     )
 
 
@@ -37,7 +39,7 @@ def face_view(face: Face) -> FaceView | None:
 
 def observed_face_view(face: Face) -> FaceView:
     score = face.quality.score
-    return detection_view(face.detection, None if score is None else round(score, 4))
+    return detection_view(face.detection, None if score is None else round(score, 4), face.quality.is_cut_off)
 
 
 def embedding_text(vector: object) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from service.errors import ImageTooCostly, ImageUnreadable, RegistryError, error_class
 from service.inference.decoding.buffers import SharedBuffer, create_file
 from service.inference.decoding.process import READY, REQUEST
-from service.vision.image import ImageLimits, Pixels, require_size
+from service.vision.image import DecodedPicture, ImageLimits, require_size
 
 BUFFERS = 2
 """Buffers of one process: it decodes a picture while the previous one is recognised."""
@@ -72,8 +72,15 @@ class DecoderProcess:
     def has_free_buffer(self) -> bool:
         return bool(self._free)
 
-    def start(self, data: bytes) -> None:
-        """Passes a file to the process. Raises RegistryError if the file is too large or the process has ended."""
+    def start(self, data: bytes, min_longer_side: int | None = None) -> None:
+        """Passes a file to the process.
+
+        Args:
+            min_longer_side: as in `service.vision.image.decode_into`.
+
+        Raises:
+            RegistryError: the file is too large, or the process has ended.
+        """
         require_size(data, self._limits.image)
         self.is_busy, self._used = True, self._free.pop()
         self._file.write(data)
@@ -81,7 +88,7 @@ class DecoderProcess:
             if not self._is_ready and not self._connection.recv(len(READY)):
                 raise self._failure()
             self._is_ready = True
-            self._connection.sendall(REQUEST.pack(self._used, len(data)))
+            self._connection.sendall(REQUEST.pack(self._used, len(data), min_longer_side or 0))
         except OSError:
             raise self._failure() from None
 
@@ -89,8 +96,8 @@ class DecoderProcess:
         """Waits up to `timeout_s` seconds for the answer; returns True if there is one or the process has ended."""
         return bool(select.select([self._connection], [], [], timeout_s)[0])
 
-    def result(self, on_release: Callable[[Callable[[], None]], None]) -> Pixels:
-        """Returns the pixels, (height, width, 3) RGB, without a copy.
+    def result(self, on_release: Callable[[Callable[[], None]], None]) -> DecodedPicture:
+        """Returns the picture, without a copy of its pixels.
 
         Args:
             on_release: gets, when nothing refers to the pixels any more, the function that frees their buffer. The
@@ -108,13 +115,12 @@ class DecoderProcess:
             self._free.append(number)
             raise error_class(answer["code"])(answer["detail"])
 
-        height, width = answer["height"], answer["width"]
-
         def free() -> None:
             buffer.shrink()
             self._free.append(number)
 
-        return buffer.lend(height, width, lambda: on_release(free))
+        pixels = buffer.lend(answer["rows"], answer["columns"], lambda: on_release(free))
+        return DecodedPicture(pixels, answer["width"], answer["height"])
 
     def _receive(self) -> dict[str, Any]:
         try:

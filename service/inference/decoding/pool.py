@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from service.errors import EngineBusy, ImageTooCostly
 from service.inference.decoding.client import DecoderLimits, DecoderProcess
-from service.vision.image import Pixels
+from service.vision.image import DecodedPicture
 
 POLL_S = 0.01
 SLOW_AFTER_S = 0.03
@@ -63,19 +63,22 @@ class DecoderPool:
         while self._idle:
             self._idle.pop().close()
 
-    async def decode(self, data: bytes) -> Pixels:
-        """Returns the upright picture, (height, width, 3) RGB.
+    async def decode(self, data: bytes, min_longer_side: int | None = None) -> DecodedPicture:
+        """Returns the upright picture.
+
+        Args:
+            min_longer_side: as in `service.vision.image.decode_into`.
 
         Raises:
             ImageTooCostly: the picture exceeds the CPU time or the memory.
             EngineBusy: the picture is slow, and too many others are.
             RegistryError: the errors of `service.vision.image.decode`.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data, min_longer_side)
 
-    def _decode(self, data: bytes) -> Pixels:
+    def _decode(self, data: bytes, min_longer_side: int | None) -> DecodedPicture:
         with self._turn() as turn:
-            turn.process.start(data)
+            turn.process.start(data, min_longer_side)
             if not self._finishes_soon(turn):
                 self._continue_slowly(turn.process)
             return turn.process.result(self._released.put)

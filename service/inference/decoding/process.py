@@ -3,9 +3,10 @@
 Decoders are native code that reads hostile files. The process has no environment variables of the service and therefore
 no secret, and no open file except its socket and the buffers. The kernel kills it when a picture exceeds its CPU time.
 
-Protocol: the parent writes a file into a buffer, and sends the number of another buffer (1 byte) and the length of the
-file (8 bytes, little-endian) through the socket. The process writes the pixels into that buffer and answers with one
-JSON line: the height and width of the picture, or the code and detail of an error.
+Protocol: the parent writes a file into a buffer, and sends the number of another buffer (1 byte), the length of the
+file (8 bytes, little-endian) and the minimum longer side in pixels (4 bytes; 0: all pixels) through the socket. The
+process writes the pixels into that buffer and answers with one JSON line: the shape of the pixels and the size of the
+picture, or the code and detail of an error.
 """
 
 import contextlib
@@ -24,9 +25,9 @@ from typing import Any
 
 from service.errors import RegistryError
 from service.inference.decoding.buffers import SharedBuffer
-from service.vision.image import ImageLimits, copy_pixels, load
+from service.vision.image import ImageLimits, decode_into
 
-REQUEST = struct.Struct("<BQ")
+REQUEST = struct.Struct("<BQI")
 READY = b"\n"
 """What the process sends when it can decode its first picture."""
 THREAD_WAITS_S = (0.001, 0.01, 0.1, 0.5)
@@ -43,11 +44,11 @@ def serve(
         cpu_s: CPU time of one picture in seconds, after which the kernel kills this process (`SIGPROF`).
     """
     while len(header := connection.recv(REQUEST.size, socket.MSG_WAITALL)) == REQUEST.size:
-        number, size = REQUEST.unpack(header)
+        number, size, min_side = REQUEST.unpack(header)
         data = file.read(size)
         answer: dict[str, Any] = {}
         # A thread of its own: the parent can lower its priority, and the next picture has a new one.
-        thread = threading.Thread(target=lambda: answer.update(_decode(data, buffers[number], limits)))  # noqa: B023
+        thread = threading.Thread(target=lambda: answer.update(_decode(data, buffers[number], limits, min_side)))  # noqa: B023
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
             _start(thread)
@@ -69,14 +70,14 @@ def _start(thread: threading.Thread) -> None:
     return thread.start()
 
 
-def _decode(data: bytes, buffer: SharedBuffer, limits: ImageLimits) -> dict[str, Any]:
+def _decode(data: bytes, buffer: SharedBuffer, limits: ImageLimits, min_side: int) -> dict[str, Any]:
     """Writes the pixels of a file into the buffer, and returns the answer."""
     try:
-        picture = load(data, limits)
-        copy_pixels(picture, buffer.view(picture.height, picture.width))
+        picture = decode_into(data, limits, buffer.view, min_side or None)
     except RegistryError as error:
         return {"code": error.code, "detail": error.detail}
-    return {"height": picture.height, "width": picture.width}
+    rows, columns = picture.pixels.shape[:2]
+    return {"rows": rows, "columns": columns, "height": picture.height, "width": picture.width}
 
 
 def _limit_memory(extra_bytes: int) -> None:

@@ -90,6 +90,13 @@ def compose(
     bundle: DetectorBundle = DETECTOR_BUNDLE,
     yunet: Yunet = None,
     checkpoint: Checkpoint = None,
+    tiles: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Tiles along a side of a composite, one drawn for each; repeatable. Default: 3 to 6."),
+    ] = None,
+    min_asymmetry: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum asymmetry of the faces; 0.6 selects profiles.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the random composition.")] = 0,
     work: Unpacked = Path("runs/data/crops"),
 ) -> None:
@@ -97,7 +104,9 @@ def compose(
     from trainer.archives import unpack
     from trainer.detector import composites
 
-    config = composites.CompositeConfig(seed=seed)
+    config = composites.CompositeConfig(seed=seed, min_asymmetry=min_asymmetry)
+    if tiles:
+        config = config.model_copy(update={"tiles": tuple(tiles)})
     detector = labelling_detector(bundle, yunet, checkpoint)
     faces = composites.compose(unpack(crops, work), scenes, detector, output, count, at_most, config)
     typer.echo(f"{output}: {count} pictures with {faces} faces")

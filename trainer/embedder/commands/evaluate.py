@@ -81,7 +81,7 @@ def evaluate(
     from trainer.archives import unpack
     from trainer.embedder import evaluation, plots, report
     from trainer.embedder.groups import measure_groups
-    from trainer.finders import Finder
+    from trainer.finders import Finder, as_detector
 
     if pairs is None:
         raise ConfigError("name photos with --pairs, or a checkpoint with --checkpoint and its data with --identities")
@@ -95,7 +95,7 @@ def evaluate(
     pair_list = next(unpack([pairs], work / "pairs").rglob("pairs.csv"), None)
     if pair_list is None:
         raise ConfigError(f"{pairs} has no pairs.csv; add one with the columns image_a, image_b and same (0 or 1)")
-    engine = FacePipeline(detector, [embedder])
+    engine = FacePipeline(as_detector(detector), [embedder])
     figures = evaluation.evaluate(engine, pair_list.parent, calibration, FaceChoice(face))
     held_out = _measure_held_out(embedder, identities, config, work)
     by_group = []

@@ -17,12 +17,14 @@ class Face(Document):
         detection_score: confidence of the detector, 0 to 1.
         landmarks: eyes, nose and mouth corners as x, y in pixels, from left to right; None if the detector has none.
         quality: 0 to 1; share of the model's reference faces that it recognises less well than this face.
+        cut_off: the edge of the picture cuts the face off.
     """
 
     box: tuple[float, float, float, float]
     detection_score: float
     landmarks: list[tuple[float, float]] | None = None
     quality: float | None = None
+    cut_off: bool = False
 
 
 class ImageOutcome(Document):
