@@ -13,8 +13,9 @@ from tests.trainer.labelled_face import FACE, POINTS
 from trainer.__main__ import app
 from trainer.detector import hard_case_metrics, hard_cases
 from trainer.detector.background import background_pictures
+from trainer.detector.labels import LabelledFace
 from trainer.detector.landmark_error import landmark_error
-from trainer.detector.portraits import Portrait
+from trainer.detector.portraits import YAW_BINS, Portrait, in_yaw_bin, yaw
 
 
 def test_landmark_error_of_a_worked_example() -> None:
@@ -39,6 +40,34 @@ def test_four_rotations_by_90_degrees_restore_the_picture() -> None:
     assert (rotated.pixels == portrait.pixels).all()
     np.testing.assert_allclose(rotated.face.box, FACE.box)
     np.testing.assert_allclose(rotated.face.landmarks, FACE.landmarks)
+
+
+def test_a_cut_off_face_keeps_the_landmarks_that_remain_in_the_picture() -> None:
+    portrait = Portrait(np.zeros((120, 100, 3), np.uint8), FACE)
+    x_min, _, x_max, _ = FACE.box
+    cut = hard_cases.CASES["cut off: 40 % at the left"](portrait, np.random.default_rng(0))
+    removed = int(x_min + 0.4 * (x_max - x_min))
+    assert cut.pixels.shape == (120, 100 - removed, 3)
+    np.testing.assert_allclose(cut.face.box, [0, FACE.box[1], x_max - removed, FACE.box[3]])
+    shown = cut.face.landmarks[:, 2] > 0
+    np.testing.assert_array_equal(shown, FACE.landmarks[:, 0] >= removed)
+    assert 0 < shown.sum() < 5
+    whole = Detection(tuple(cut.face.box.tolist()), 0.9, cut.face.landmarks)
+    assert hard_case_metrics.judge([cut.face], [[whole]]).landmarks_correct == 1
+
+
+@pytest.mark.parametrize(("nose", "degrees"), [(0.5, 0), (0.95, 45), (0.05, 45), (0.5 + 0.5 * 0.9 * 0.5774, 30)])
+def test_yaw_of_a_nose_between_the_eyes(nose: float, degrees: float) -> None:
+    points = np.array([[10, 0, 1], [20, 0, 1], [10 + 10 * nose, 8, 1], [12, 15, 1], [18, 15, 1]], np.float32)
+    assert yaw(points) == pytest.approx(degrees, abs=0.1)
+
+
+def test_every_portrait_is_in_one_yaw_bin() -> None:
+    profile = FACE.landmarks.copy()
+    profile[1] = profile[0]
+    portraits = [Portrait(np.zeros((9, 9, 3), np.uint8), LabelledFace(FACE.box, p)) for p in (FACE.landmarks, profile)]
+    bins = [in_yaw_bin(portraits, limits) for limits in YAW_BINS]
+    assert [len(items) for items in bins] == [1, 0, 0, 1]
 
 
 def test_a_detection_matches_by_position_and_size() -> None:

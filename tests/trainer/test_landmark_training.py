@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from service.inference.bundle import read_detector
 from service.inference.detector import YoloFaceDetector
 from service.inference.graph import RuntimeOptions
 from service.inference.landmarks import LandmarkRefiner
@@ -22,6 +23,7 @@ from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import Faces, Kind
 from trainer.landmarks.model import EYES, Deployed, laplace_loss
 from trainer.landmarks.model import LandmarkRefiner as Net
+from trainer.landmarks.restoration import restore
 from trainer.landmarks.samples import Samples, mirrored, rough_crop, template
 
 
@@ -145,6 +147,25 @@ def test_a_trained_refiner_is_exported_and_refines(faces: Faces, tmp_path: Path)
         assert landmarks is not None
         left, top, right, bottom = detections[0].box
         assert ((landmarks[:, :2] > [left, top]) & (landmarks[:, :2] < [right, bottom])).all()
+
+
+def test_the_shipped_refiner_is_restored_with_the_same_outputs_in_both_modes() -> None:
+    """In training mode, batch normalisation uses the statistics of the batch, which are those of the restored model."""
+    config, bundle = LandmarkConfig.load(Path("configs/landmarks-fine.yaml")), BUNDLES / "detector"
+    crops = torch.from_numpy(np.stack([pixels(HOPPER)[:96, x : x + 96].transpose(2, 0, 1) for x in range(0, 240, 8)]))
+    model = Deployed(restore(bundle, config, crops))
+    stage = read_detector(bundle).landmark_stage
+    assert stage is not None
+    served = LandmarkRefiner(bundle, stage, RuntimeOptions())._graph.run(crops.numpy().astype(np.float32))
+    with torch.no_grad():
+        for restored in (model.eval(), model.train()):
+            np.testing.assert_allclose(restored(crops.float()).numpy(), served, atol=2e-3)
+
+
+def test_a_refiner_of_another_width_is_not_restored() -> None:
+    crops = torch.zeros(2, 3, 96, 96, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="another input_size or width"):
+        restore(BUNDLES / "detector", LandmarkConfig(width=16), crops)
 
 
 def test_the_shapes_of_the_network_outputs() -> None:

@@ -13,7 +13,7 @@ from service.inference.engine import Detection, FaceFinder
 from service.vision.image import Pixels
 from trainer.detector.hard_cases import CASES
 from trainer.detector.labels import LabelledFace
-from trainer.detector.portraits import Portrait, profiles
+from trainer.detector.portraits import YAW_BINS, Portrait, in_yaw_bin, yaw_bin_name
 from trainer.detector.sheets import draw_detections
 from trainer.progress import track
 from trainer.sheets import sheet
@@ -33,16 +33,23 @@ class CaseResult:
 
 
 def measure(detector: FaceFinder, min_score: float, portraits: Sequence[Portrait]) -> dict[str, CaseResult]:
-    """Measures every case of `CASES` on every portrait, and the case "profile" on those that are profiles."""
+    """Measures every case of `CASES` on every portrait."""
     results = {}
-    if turned := profiles(portraits):
-        detections = [detect(detector, portrait.pixels, min_score) for portrait in turned]
-        results["profile"] = judge([portrait.face for portrait in turned], detections)
     for name, alter in track(CASES.items(), description="hard cases"):
         rng = np.random.default_rng(0)
         altered = [alter(portrait, rng) for portrait in portraits]
         detections = [detect(detector, picture.pixels, min_score) for picture in altered]
         results[name] = judge([picture.face for picture in altered], detections)
+    return results
+
+
+def measure_by_yaw(detector: FaceFinder, min_score: float, portraits: Sequence[Portrait]) -> dict[str, CaseResult]:
+    """Measures the unchanged portraits of each range of yaw that occurs; see `portraits.yaw`."""
+    results = {}
+    for limits in YAW_BINS:
+        if chosen := in_yaw_bin(portraits, limits):
+            detections = [detect(detector, portrait.pixels, min_score) for portrait in chosen]
+            results[yaw_bin_name(limits)] = judge([portrait.face for portrait in chosen], detections)
     return results
 
 
@@ -104,4 +111,8 @@ def _landmark_error(face: LabelledFace, detection: Detection) -> float:
     if detection.landmarks is None:
         return math.inf
     eye_distance = max(float(np.linalg.norm(face.landmarks[0, :2] - face.landmarks[1, :2])), 1e-6)
-    return float(np.linalg.norm(detection.landmarks[:, :2] - face.landmarks[:, :2], axis=1).mean() / eye_distance)
+    shown = face.landmarks[:, 2] > 0
+    if not shown.any():
+        return math.inf
+    distances = np.linalg.norm(detection.landmarks[shown, :2] - face.landmarks[shown, :2], axis=1)
+    return float(distances.mean() / eye_distance)

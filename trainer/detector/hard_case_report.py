@@ -10,8 +10,9 @@ from service.inference.graph import RuntimeOptions
 from service.vision.image import Pixels
 from trainer.detector import hard_case_metrics
 from trainer.detector.group_photos import distant_faces, group_photo
+from trainer.detector.hard_case_metrics import CaseResult
 from trainer.detector.labels import LabelledFace
-from trainer.detector.portraits import Portrait, select_portraits
+from trainer.detector.portraits import PROFILE_YAW, Portrait, select_portraits
 from trainer.detector.report import DetectorUnderTest
 from trainer.detector.sheets import draw_detections
 from trainer.finders import YUNET_MIN_SCORE, YuNet
@@ -41,13 +42,15 @@ def write(photos: Path, bundle: Path, yunet: Path | None, count: int, output: Pa
         detectors["YuNet"] = DetectorUnderTest(YuNet(yunet, YUNET_MIN_SCORE), YUNET_MIN_SCORE)
     labeller = list(detectors.values())[-1]
     portraits = select_portraits(photos, labeller.detector, labeller.min_score, count)
+    turned = select_portraits(photos, labeller.detector, labeller.min_score, count, PROFILE_YAW)
     output.mkdir(parents=True, exist_ok=True)
     examples = hard_case_metrics.example_sheet(bundled, bundled.manifest.min_score, portraits)
     save(examples, output / "cases.jpg")
     group, distant = group_photo(portraits), distant_faces(portraits)
     save(draw_detections(group[0], bundled.detect([group[0]])[0]), output / "group.jpg")
     crowds = _crowd_table(bundle, bundled, group, distant)
-    text = "\n".join(["# Hard cases", "", _case_table(detectors, portraits), "", crowds, ""])
+    cases, yaws = _case_table(detectors, portraits), _yaw_table(detectors, [*portraits, *turned])
+    text = "\n".join(["# Hard cases", "", cases, "", yaws, "", crowds, ""])
     (output / "report.md").write_text(text)
     return text
 
@@ -57,7 +60,19 @@ def _case_table(detectors: Mapping[str, DetectorUnderTest], portraits: Sequence[
         name: hard_case_metrics.measure(tested.detector, tested.min_score, portraits)
         for name, tested in detectors.items()
     }
-    head = ["case", "photos"]
+    return _result_table("case", results)
+
+
+def _yaw_table(detectors: Mapping[str, DetectorUnderTest], portraits: Sequence[Portrait]) -> str:
+    results = {
+        name: hard_case_metrics.measure_by_yaw(tested.detector, tested.min_score, portraits)
+        for name, tested in detectors.items()
+    }
+    return _result_table("unchanged photos by yaw", results)
+
+
+def _result_table(title: str, results: Mapping[str, Mapping[str, CaseResult]]) -> str:
+    head = [title, "photos"]
     for name in results:
         head += [f"{name}: detected", "landmarks correct"]
     rows = []

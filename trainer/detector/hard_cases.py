@@ -1,4 +1,4 @@
-"""Alterations of a portrait under which detection is difficult: rotation, occlusion, little light, blur, tight crops.
+"""Alterations of a portrait under which detection is difficult: rotation, occlusion, little light, blur, cropping.
 
 Each alteration returns a new picture and the label of its face in that picture.
 """
@@ -91,6 +91,30 @@ def _cropped(portrait: Portrait, _: np.random.Generator) -> Portrait:
     return Portrait(pixels, portrait.face.transformed(np.ones(2, np.float32), -low.astype(np.float32)))
 
 
+def _cut_off(side: int, share: float) -> Alteration:
+    """Returns an alteration that crops the picture so that a share of the face lies outside of it.
+
+    Args:
+        side: 0 for the left edge and 1 for the upper edge, by the axis of the box; 2 and 3 for the right and lower one.
+    """
+
+    def cut(portrait: Portrait, _: np.random.Generator) -> Portrait:
+        height, width = portrait.pixels.shape[:2]
+        box = portrait.face.box
+        edges = np.array([0, 0, width, height], np.float32)
+        inwards = share * (box[2 + side % 2] - box[side % 2])
+        edges[side] = box[side] + (inwards if side < 2 else -inwards)
+        left, top, right, bottom = (int(value) for value in edges.clip(0, [width, height, width, height]))
+        face = portrait.face.transformed(np.ones(2, np.float32), -np.array([left, top], np.float32))
+        size = np.array([right - left, bottom - top], np.float32)
+        points = face.landmarks.copy()
+        points[:, 2] *= ((points[:, :2] >= 0) & (points[:, :2] < size)).all(axis=1)
+        clipped = LabelledFace(face.box.clip(0, np.tile(size, 2)), points)
+        return Portrait(np.ascontiguousarray(portrait.pixels[top:bottom, left:right]), clipped)
+
+    return cut
+
+
 CASES: Mapping[str, Alteration] = {
     "unchanged": lambda portrait, _: portrait,
     "rotated 90° left": _rotated(1),
@@ -103,5 +127,8 @@ CASES: Mapping[str, Alteration] = {
     "greyscale": _greyscale,
     "blurred": _blurred,
     "cropped to the face": _cropped,
+    "cut off: 40 % at the left": _cut_off(0, 0.4),
+    "cut off: 30 % above": _cut_off(1, 0.3),
+    "cut off: 30 % below": _cut_off(3, 0.3),
 }
 """Alterations by the name that reports show."""

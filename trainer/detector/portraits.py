@@ -9,14 +9,16 @@ import numpy as np
 
 from service.inference.engine import FaceFinder
 from service.vision.image import Pixels
-from service.vision.quality import asymmetry
-from trainer.detector.labels import LabelledFace
+from trainer.detector.labels import Floats, LabelledFace
 from trainer.pictures import pictures_below, read_picture
 from trainer.progress import track
 
-PROFILE_ASYMMETRY = 0.6
-"""Minimum asymmetry (`service.vision.quality`) of a profile: the nose is four times as far from one eye as from the
-other."""
+NOSE_DEPTH = 0.9
+"""Distance of the nose tip from the plane of the eyes, divided by half the distance between the eyes. People differ, so
+a yaw is an estimate."""
+YAW_BINS = ((0, 15), (15, 30), (30, 45), (45, 90))
+"""Ranges of the yaw in degrees, to either side."""
+PROFILE_YAW = 45
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,49 @@ class Portrait:
     face: LabelledFace
 
 
-def select_portraits(folder: Path, detector: FaceFinder, min_score: float, limit: int, seed: int = 0) -> list[Portrait]:
+def select_portraits(
+    folder: Path, detector: FaceFinder, min_score: float, limit: int, min_yaw: float = 0, seed: int = 0
+) -> list[Portrait]:
     """Draws up to `limit` photos below a folder, in which the detector detects exactly one face with landmarks.
+
+    Args:
+        min_yaw: minimum yaw of the face in degrees.
 
     Raises:
         ValueError: no photo qualifies.
     """
-    candidates = itertools.islice(_candidates(folder, detector, min_score, seed), limit)
+    turned = (item for item in _candidates(folder, detector, min_score, seed) if yaw(item.face.landmarks) >= min_yaw)
+    candidates = itertools.islice(turned, limit)
     portraits = list(track(candidates, description="photos with one face", total=limit))
-    if not portraits:
+    if not portraits and min_yaw == 0:
         raise ValueError(f"no photo below {folder} shows exactly one face with a score of at least {min_score}")
     return portraits
 
 
-def profiles(portraits: Sequence[Portrait]) -> list[Portrait]:
-    """Returns the portraits whose face is turned far to a side."""
-    return [portrait for portrait in portraits if asymmetry(portrait.face.landmarks[:, :2]) >= PROFILE_ASYMMETRY]
+def yaw(landmarks: Floats) -> float:
+    """Estimates by how many degrees a face is turned to a side, 0 to 90, from the nose's position between the eyes.
+
+    Args:
+        landmarks: (5, 2) or more columns; the first three rows are left eye, right eye and nose tip.
+    """
+    left, right, nose = landmarks[0, :2], landmarks[1, :2], landmarks[2, :2]
+    axis = right - left
+    length = float(np.hypot(*axis))
+    if length < 1e-6:
+        return 90.0
+    offset = abs(2 * float((nose - left) @ axis) / length**2 - 1)
+    return float(np.degrees(np.arctan(offset / NOSE_DEPTH)))
+
+
+def in_yaw_bin(portraits: Sequence[Portrait], limits: tuple[int, int]) -> list[Portrait]:
+    low, high = limits
+    return [
+        item for item in portraits if low <= yaw(item.face.landmarks) < high or (high == 90 == yaw(item.face.landmarks))
+    ]
+
+
+def yaw_bin_name(limits: tuple[int, int]) -> str:
+    return f"yaw {limits[0]}° to {limits[1]}°"
 
 
 def _candidates(folder: Path, detector: FaceFinder, min_score: float, seed: int) -> Iterator[Portrait]:

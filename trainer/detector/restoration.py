@@ -6,9 +6,7 @@ from typing import Any
 
 import trainer.quiet_ultralytics  # noqa: F401  isort: skip
 import numpy as np
-import onnx
 import torch
-from onnx import numpy_helper
 from torch import nn
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.tasks import PoseModel
@@ -16,10 +14,10 @@ from ultralytics.nn.tasks import PoseModel
 from service.inference.bundle import read_detector
 from service.vision.geometry import letterbox
 from service.vision.image import ImageLimits, Pixels, decode
+from trainer.batch_normalisation import add_only, apply, observe, read_weights
 from trainer.configuration import ConfigError
 from trainer.detector.config import DetectorConfig
 from trainer.detector.labels import LANDMARKS
-from trainer.half_storage import SUFFIX
 from trainer.progress import track
 
 STATISTICS_PICTURES = 192
@@ -42,7 +40,7 @@ def restore(bundle: Path, architecture: str, pictures: Iterable[Pixels], size: i
     Raises:
         ConfigError: the bundle's graph has another architecture.
     """
-    weights = _read_weights(bundle / read_detector(bundle).graph)
+    weights = read_weights(bundle / read_detector(bundle).graph)
     model = _untrained_model(architecture, weights)
     layers = _load_weights(model, weights, bundle, architecture)
     _estimate_statistics(model, layers, pictures, size)
@@ -64,13 +62,6 @@ def restored_checkpoint(bundle: Path, config: DetectorConfig, data: Path, output
     path = output / "restored.pt"
     torch.save({"model": model, "train_args": {}}, path)
     return path
-
-
-def _read_weights(graph: Path) -> dict[str, torch.Tensor]:
-    return {
-        tensor.name.removesuffix(SUFFIX): torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
-        for tensor in onnx.load(graph).graph.initializer
-    }
 
 
 def _untrained_model(architecture: str, weights: dict[str, torch.Tensor]) -> PoseModel:
@@ -113,15 +104,13 @@ def _load_weights(model: PoseModel, weights: dict[str, torch.Tensor], bundle: Pa
         for name, value in plain.items():
             value.copy_(weights[name])
         for name, module in folded.items():
-            _set_statistics(module.bn, torch.zeros(1), torch.tensor(1 - module.bn.eps))
-            module.bn.weight.fill_(1)
-            module.bn.bias.copy_(weights[name])
+            add_only(module.bn, weights[name])
     return list(folded.values())
 
 
 def _estimate_statistics(model: PoseModel, layers: list[Conv], pictures: Iterable[Pixels], size: int) -> None:
     """Runs the model on the pictures and sets mean and variance of every batch normalisation."""
-    moments = {module: _ChannelMoments(module.bn) for module in layers}
+    observed = observe([module.bn for module in layers])
     model.eval()
     with torch.inference_mode():
         batch: list[Pixels] = []
@@ -132,43 +121,7 @@ def _estimate_statistics(model: PoseModel, layers: list[Conv], pictures: Iterabl
                 batch.clear()
         if batch:
             model(_tensor(batch))
-    for module, observed in moments.items():
-        observed.apply(module.bn)
-
-
-class _ChannelMoments:
-    """Accumulates mean and variance of each input channel of a batch normalisation through a forward hook."""
-
-    def __init__(self, layer: nn.BatchNorm2d) -> None:
-        self._count = 0
-        self._sum = torch.zeros(layer.num_features, dtype=torch.float64)
-        self._squares = torch.zeros(layer.num_features, dtype=torch.float64)
-        self._hook = layer.register_forward_pre_hook(self._accumulate)
-
-    def _accumulate(self, _: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        values = inputs[0].double()
-        self._count += values.numel() // values.shape[1]
-        self._sum += values.sum(dim=(0, 2, 3))
-        self._squares += values.square().sum(dim=(0, 2, 3))
-
-    def apply(self, layer: nn.BatchNorm2d) -> None:
-        """Sets the layer's statistics, and its scale and shift so that its output stays the same. Removes the hook."""
-        self._hook.remove()
-        if not self._count:
-            return
-        mean = self._sum / self._count
-        variance = (self._squares / self._count - mean.square()).clamp_min(0)
-        with torch.no_grad():
-            _set_statistics(layer, mean, variance)
-            layer.weight.copy_((variance + layer.eps).sqrt())
-            layer.bias.add_(mean.float())
-
-
-def _set_statistics(layer: nn.BatchNorm2d, mean: torch.Tensor, variance: torch.Tensor) -> None:
-    assert layer.running_mean is not None
-    assert layer.running_var is not None
-    layer.running_mean.copy_(mean)
-    layer.running_var.copy_(variance)
+    apply(observed)
 
 
 def _tensor(squares: list[Pixels]) -> torch.Tensor:

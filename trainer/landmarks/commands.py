@@ -36,6 +36,9 @@ def train(
         Path | None, typer.Option(help="Folder of pictures without faces: every detection in them is a false alarm.")
     ] = None,
     initial: Annotated[Path | None, typer.Option(help="Checkpoint of an earlier run with the initial weights.")] = None,
+    from_bundle: Annotated[
+        bool, typer.Option(help="Start from the refiner of --bundle, for example to add pictures of your own.")
+    ] = False,
     bundle: DetectorBundle = DETECTOR_BUNDLE,
     config: Config = CONFIG,
     output: Annotated[Path, typer.Option(help="Run folder for checkpoints and metrics.")] = Path("runs/landmarks"),
@@ -56,11 +59,14 @@ def train(
     from trainer.landmarks.config import LandmarkConfig
     from trainer.landmarks.sources import Sources
 
+    if initial is not None and from_bundle:
+        raise typer.BadParameter("--initial and --from-bundle exclude each other; name one of them")
     settings = LandmarkConfig.load(config)
     sources = Sources(faces, unpack(data, work), bundle, yunet, crops, at_most, scenes)
     training_faces, validation_faces = sources.training_faces(), sources.validation_faces()
     typer.echo(f"training: {training_faces.summary()}; validation: {validation_faces.summary()}")
-    best = training.train(settings, training_faces, validation_faces, output, initial, resume)
+    start = bundle if from_bundle else None
+    best = training.train(settings, training_faces, validation_faces, output, initial, resume, start)
     typer.echo(f"best checkpoint: {best}")
 
 

@@ -15,8 +15,11 @@ from trainer.configuration import ConfigError
 from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import Faces, Kind
 from trainer.landmarks.model import EYES, LandmarkRefiner, laplace_loss
+from trainer.landmarks.restoration import restore
 from trainer.landmarks.samples import Sample, Samples
 
+STATISTICS_CROPS = 512
+"""Number of training crops from which the statistics of a restored refiner are estimated."""
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -79,12 +82,14 @@ def train(
     output: Path,
     initial: Path | None = None,
     resume: bool = False,
+    bundle: Path | None = None,
 ) -> Path:
     """Trains a refiner and returns the checkpoint with the smallest landmark error on the validation faces.
 
     Args:
         output: run folder for `best.ckpt`, `last.ckpt` and `metrics.csv`.
         initial: checkpoint of an earlier run with the initial weights.
+        bundle: detector bundle whose refiner has the initial weights.
         resume: continues from `last.ckpt` in the run folder.
 
     Raises:
@@ -114,6 +119,10 @@ def train(
     if initial is not None:
         module.load_state_dict(load_weights(initial))
     validation_loader = DataLoader(Samples(validation, config, augmented=False), config.batch_size)
+    if bundle is not None and not resume:
+        samples = Samples(faces, config, augmented=True)
+        chosen = torch.randperm(len(samples))[:STATISTICS_CROPS].tolist()
+        module.model = restore(bundle, config, torch.stack([samples[index][0] for index in chosen]))
     loader = _training_loader(faces, config)
     trainer.fit(module, loader, validation_loader, ckpt_path=last if resume else None, weights_only=True)
     return Path(best.best_model_path)
