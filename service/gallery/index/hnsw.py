@@ -32,7 +32,7 @@ def index_name(collection_id: uuid.UUID, model_id: str) -> str:
     return HNSW_INDEX_PREFIX + hashlib.sha256(f"{collection_id}/{model_id}".encode()).hexdigest()[:24]
 
 
-def predicate(collection_id: uuid.UUID, model_id: str) -> Sequence[ColumnElement[bool]]:
+def predicate(collection_id: uuid.UUID | None, model_id: str) -> Sequence[ColumnElement[bool]]:
     """Returns the WHERE clause of the index, with literals.
 
     With parameters, the planner could not prove that the partial index covers the query.

@@ -1,12 +1,12 @@
 """Collections and the models to which they are bound."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, exists, func, select, update
+from sqlalchemy import Row, Select, bindparam, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -102,13 +102,12 @@ async def get(
     Raises:
         CollectionNotFound
     """
-    return await _read(connection, _SELECTION.where(collection.c.name == name), lock, name, pointer)
+    return await _read(connection, _BY_NAME, lock, name, pointer)
 
 
 async def get_by_id(connection: AsyncConnection, collection_id: uuid.UUID, lock: Lock | None = None) -> Collection:
     """Reads a collection like `get`, but by its id. Raises CollectionNotFound."""
-    statement = _SELECTION.where(collection.c.id == collection_id, collection.c.deleted_at.is_(None))
-    return await _read(connection, statement, lock, str(collection_id), None)
+    return await _read(connection, _BY_ID, lock, collection_id, None)
 
 
 async def names(connection: AsyncConnection) -> dict[uuid.UUID, str]:
@@ -173,17 +172,31 @@ async def page(
 _COLUMNS = [collection.c[field.name].label(field.name) for field in fields(Collection)]
 
 
+def _with_locks(statement: Select[Any]) -> dict[Lock | None, Select[Any]]:
+    """Returns the statement without and with each kind of lock."""
+    return {
+        None: statement,
+        "share": statement.with_for_update(read=True),
+        "update": statement.with_for_update(),
+    }
+
+
+# Built once: building a statement and computing its cache key take longer than executing it.
 _SELECTION = select(*_COLUMNS, row_security.allowing(collection.c.id))
+_BY_NAME = _with_locks(_SELECTION.where(collection.c.name == bindparam("key")))
+_BY_ID = _with_locks(_SELECTION.where(collection.c.id == bindparam("key"), collection.c.deleted_at.is_(None)))
 
 
 async def _read(
-    connection: AsyncConnection, statement: Select[Any], lock: Lock | None, name: str, pointer: str | None
+    connection: AsyncConnection,
+    statements: Mapping[Lock | None, Select[Any]],
+    lock: Lock | None,
+    key: str | uuid.UUID,
+    pointer: str | None,
 ) -> Collection:
-    if lock is not None:
-        statement = statement.with_for_update(read=lock == "share")
-    row = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statements[lock], {"key": key})).one_or_none()
     if row is None:
-        raise _not_found(name, pointer)
+        raise _not_found(str(key), pointer)
     return Collection(*row[: len(_COLUMNS)])
 
 

@@ -1,6 +1,6 @@
 """Query plans of PostgreSQL (EXPLAIN ANALYZE)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,9 @@ def _compile(element: _Explained, compiler: Any, **options: Any) -> str:
     return "EXPLAIN (ANALYZE, FORMAT JSON) " + compiler.process(element.statement, **options)
 
 
-async def explain(connection: AsyncConnection, statement: Select[Any]) -> list[PlanNode]:
+async def explain(connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]) -> list[PlanNode]:
     """Executes a statement with EXPLAIN ANALYZE and returns its plan, depth first from the root."""
-    document = (await connection.execute(_Explained(statement))).scalar_one()
+    document = (await connection.execute(_Explained(statement), parameters)).scalar_one()
     return list(_nodes(document[0]["Plan"], 0))
 
 

@@ -7,6 +7,7 @@ statement searches for every face of a picture, and the server parses each probe
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from sqlalchemy import (
     Select,
     Subquery,
     Text,
+    Uuid,
+    bindparam,
     cast,
     func,
     lateral,
-    literal,
     literal_column,
     null,
     select,
@@ -47,6 +49,22 @@ NEAREST_BY_CODE = 800
 # Columns of the row of `probe` for which the LATERAL subquery is computed.
 PROBE: ColumnElement[Any] = literal_column("probe.vector", Vector())
 PROBE_CODE: ColumnElement[Any] = literal_column("probe.code", BIT(CODE_BITS))
+
+COLLECTION = bindparam("collection", type_=Uuid())
+MODEL = bindparam("model", type_=Text())
+SIZE, BY_CODE, TOP_K = (bindparam(name, type_=Integer()) for name in ("size", "by_code", "top_k"))
+VECTORS, CODES = (bindparam(name, type_=ARRAY(Text)) for name in ("vectors", "codes"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a statement contains besides its parameters: the condition, and for HNSW, whose index is chosen by literals,
+    the collection, the model and its dimension."""
+
+    collection_id: uuid.UUID | None = None
+    model_id: str = ""
+    dim: int = 0
+    condition: ColumnElement[bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +106,44 @@ async def nearest(
     """
     size = options.shortlist
     plan = plan or await choose_plan(connection, collection_id, model_id, size, condition)
-    shortlist = _SHORTLISTS[plan](collection_id, model_id, len(probes[0]), size, condition)
-    with_codes = plan is SearchPlan.BINARY_CODES
-    statement = _for_each_probe(probes, with_codes, _reranked(shortlist, collection_id, model_id, options))
+    if condition is None and plan is not SearchPlan.HNSW:
+        statement = _unfiltered(plan, options.with_metadata)
+    else:
+        scope = _Scope(collection_id, model_id, len(probes[0]), condition)
+        statement = _statement(plan, scope, options.with_metadata)
+    stacked = np.stack(probes)
+    parameters = {
+        COLLECTION.key: collection_id,
+        MODEL.key: model_id,
+        SIZE.key: size,
+        BY_CODE.key: max(NEAREST_BY_CODE, size),
+        TOP_K.key: options.top_k,
+        VECTORS.key: [str(probe.tolist()) for probe in stacked],
+        CODES.key: binary_codes(stacked) if plan is SearchPlan.BINARY_CODES else [None] * len(probes),
+    }
     candidates: list[list[Candidate]] = [[] for _ in probes]
-    for position, *values in await connection.execute(statement):
+    for position, *values in await connection.execute(statement, parameters):
         candidates[position - 1].append(Candidate(*values))
-    nodes = await explain(connection, statement) if options.explained else None
+    nodes = await explain(connection, statement, parameters) if options.explained else None
     return [SearchResult(items, plan, size, nodes) for items in candidates]
 
 
-def _for_each_probe(probes: Sequence[Floats], with_codes: bool, result: Select[Any]) -> Select[Any]:
+@cache
+def _unfiltered(plan: SearchPlan, with_metadata: bool) -> Select[Any]:
+    """Returns the statement of searches without a filter, which is built once.
+
+    Building a statement and computing its cache key take longer than the search of a small gallery.
+    """
+    return _statement(plan, _Scope(), with_metadata)
+
+
+def _statement(plan: SearchPlan, scope: "_Scope", with_metadata: bool) -> Select[Any]:
+    return _for_each_probe(_reranked(_SHORTLISTS[plan](scope), with_metadata))
+
+
+def _for_each_probe(result: Select[Any]) -> Select[Any]:
     """Returns the statement that computes `result` for every probe. Its first column is the probe's number from 1."""
-    stacked = np.stack(probes)
-    texts = [str(probe.tolist()) for probe in stacked]
-    codes = binary_codes(stacked) if with_codes else [None] * len(texts)
-    unnested = func.unnest(literal(texts, ARRAY(Text)), literal(codes, ARRAY(Text)))
+    unnested = func.unnest(VECTORS, CODES)
     rows = unnested.table_valued("vector", "code", with_ordinality="position", name="input").render_derived()
     columns = (
         cast(rows.c.position, Integer).label("position"),
@@ -117,47 +157,41 @@ def _for_each_probe(probes: Sequence[Floats], with_codes: bool, result: Select[A
     return select(probe.c.position, *of_probe.c).select_from(probe.join(of_probe, true())).order_by(*order)
 
 
-def _exact_shortlist(
-    collection_id: uuid.UUID, model_id: str, dim: int, size: int, condition: ColumnElement[bool] | None
-) -> Subquery:
+def _exact_shortlist(scope: "_Scope") -> Subquery:
     distance = centroid.c.embedding.max_inner_product(PROBE)
     statement = select(centroid.c.identity_id, (-distance).label("centroid_score")).where(
-        centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
+        centroid.c.collection_id == COLLECTION, centroid.c.model_id == MODEL
     )
     # Adding zero prevents the planner from reading an index in the order of the distance.
-    return _filtered(statement, condition).order_by(distance + 0).limit(size).subquery("shortlist")
+    return _filtered(statement, scope.condition).order_by(distance + 0).limit(SIZE).subquery("shortlist")
 
 
-def _code_shortlist(
-    collection_id: uuid.UUID, model_id: str, dim: int, size: int, condition: ColumnElement[bool] | None
-) -> Subquery:
+def _code_shortlist(scope: "_Scope") -> Subquery:
     """Compares the centroids with the nearest codes, and all centroids without a code."""
-    of_model = centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
+    of_model = centroid.c.collection_id == COLLECTION, centroid.c.model_id == MODEL
     bits = centroid.c.binary_code.hamming_distance(PROBE_CODE)
     coded = select(centroid.c.identity_id).where(*of_model, centroid.c.binary_code.is_not(None))
-    coded = _filtered(coded, condition).order_by(bits).limit(max(NEAREST_BY_CODE, size))
+    coded = _filtered(coded, scope.condition).order_by(bits).limit(BY_CODE)
     uncoded = select(centroid.c.identity_id).where(*of_model, centroid.c.binary_code.is_(None))
-    near = union_all(select(coded.subquery()), _filtered(uncoded, condition)).subquery("near")
+    near = union_all(select(coded.subquery()), _filtered(uncoded, scope.condition)).subquery("near")
     distance = centroid.c.embedding.max_inner_product(PROBE)
     statement = (
         select(centroid.c.identity_id, (-distance).label("centroid_score"))
         .join(near, near.c.identity_id == centroid.c.identity_id)
         .where(*of_model)
     )
-    return statement.order_by(distance + 0).limit(size).subquery("shortlist")
+    return statement.order_by(distance + 0).limit(SIZE).subquery("shortlist")
 
 
-def _hnsw_shortlist(
-    collection_id: uuid.UUID, model_id: str, dim: int, size: int, condition: ColumnElement[bool] | None
-) -> Subquery:
+def _hnsw_shortlist(scope: "_Scope") -> Subquery:
     """Traverses the HNSW index. It is partial and on an expression: ids and cast must match it as literals."""
-    half = cast(PROBE, HALFVEC(dim))
-    distance = cast(centroid.c.embedding, HALFVEC(dim)).max_inner_product(half)
+    half = cast(PROBE, HALFVEC(scope.dim))
+    distance = cast(centroid.c.embedding, HALFVEC(scope.dim)).max_inner_product(half)
     score = -centroid.c.embedding.max_inner_product(PROBE)
     statement = select(centroid.c.identity_id, score.label("centroid_score")).where(
-        *hnsw.predicate(collection_id, model_id)
+        *hnsw.predicate(scope.collection_id, scope.model_id)
     )
-    return _filtered(statement, condition).order_by(distance).limit(size).subquery("shortlist")
+    return _filtered(statement, scope.condition).order_by(distance).limit(SIZE).subquery("shortlist")
 
 
 _SHORTLISTS = {
@@ -175,20 +209,20 @@ def _filtered(statement: Select[Any], condition: ColumnElement[bool] | None) -> 
     return statement.join(identity, same).where(condition)
 
 
-def _reranked(shortlist: Subquery, collection_id: uuid.UUID, model_id: str, options: SearchOptions) -> Select[Any]:
+def _reranked(shortlist: Subquery, with_metadata: bool) -> Select[Any]:
     """Returns the query for the columns of `Candidate`, in their order."""
     best = lateral(
         select(
             func.max(-template.c.embedding.max_inner_product(PROBE)).label("score"),
             func.count().label("template_count"),
         ).where(
-            template.c.collection_id == collection_id,
+            template.c.collection_id == COLLECTION,
             template.c.identity_id == shortlist.c.identity_id,
-            template.c.model_id == model_id,
+            template.c.model_id == MODEL,
         )
     )
-    metadata = identity.c.metadata if options.with_metadata else cast(null(), JSONB).label("metadata")
-    same = (identity.c.collection_id == collection_id) & (identity.c.id == shortlist.c.identity_id)
+    metadata = identity.c.metadata if with_metadata else cast(null(), JSONB).label("metadata")
+    same = (identity.c.collection_id == COLLECTION) & (identity.c.id == shortlist.c.identity_id)
     ranked = (
         select(
             identity.c.id,
@@ -203,15 +237,15 @@ def _reranked(shortlist: Subquery, collection_id: uuid.UUID, model_id: str, opti
         .join(identity, same & IS_RETAINED)
         .join(best, best.c.template_count > 0)
         .order_by(best.c.score.desc(), shortlist.c.centroid_score.desc(), identity.c.id)
-        .limit(options.top_k)
+        .limit(TOP_K)
         .subquery("ranked")
     )
     counter = (
         select(func.max(-correction.c.embedding.max_inner_product(PROBE)))
         .where(
-            correction.c.collection_id == collection_id,
+            correction.c.collection_id == COLLECTION,
             correction.c.identity_id == ranked.c.id,
-            correction.c.model_id == model_id,
+            correction.c.model_id == MODEL,
         )
         .scalar_subquery()
     )

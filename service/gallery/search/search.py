@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.people import collections
@@ -56,11 +56,13 @@ class GallerySizes:
 
 async def count(connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
     """Counts the identities and templates of a collection under a model."""
-    statement = select(func.count(), func.coalesce(func.sum(centroid.c.template_count), 0)).where(
-        centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
-    )
-    people, templates = (await connection.execute(statement)).one()
+    people, templates = (await connection.execute(_COUNT, {"collection": collection_id, "model": model_id})).one()
     return GallerySize(people, int(templates))
+
+
+_COUNT = select(func.count(), func.coalesce(func.sum(centroid.c.template_count), 0)).where(
+    centroid.c.collection_id == bindparam("collection"), centroid.c.model_id == bindparam("model")
+)
 
 
 @dataclass(frozen=True)

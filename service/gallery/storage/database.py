@@ -13,6 +13,7 @@ from service.errors import DatabaseUnavailable
 from service.gallery.storage import row_security
 from service.gallery.storage.connection_shares import ConnectionShares
 from service.gallery.storage.deadlines import DeadlineConnection, deadline
+from service.gallery.storage.idle_connections import replace_broken_connections
 
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_S = 5
@@ -46,8 +47,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout_s,
-            # Replaces a connection that broke while it was idle before a request uses it.
-            pool_pre_ping=True,
             connect_args={
                 "async_creator_fn": DeadlineConnection.connect,
                 "connect_timeout": CONNECT_TIMEOUT_S,
@@ -58,6 +57,7 @@ class Database:
             },
             hide_parameters=True,
         )
+        replace_broken_connections(self.engine)
 
     @asynccontextmanager
     async def transaction(
