@@ -158,12 +158,13 @@ class AppState:
         return Monitoring(self.database)
 
 
-def get_state(request: Request) -> AppState:
+# Both are coroutines, because FastAPI calls other functions on a thread.
+async def get_state(request: Request) -> AppState:
     return request.app.state.registry
 
 
-def get_engine(request: Request) -> Engine:
-    return DisconnectAwareEngine(get_state(request).engine, request)
+async def get_engine(request: Request) -> Engine:
+    return DisconnectAwareEngine(request.app.state.registry.engine, request)
 
 
 State = Annotated[AppState, Depends(get_state)]

@@ -9,9 +9,10 @@ import numpy as np
 
 from service.gallery.access.audit_entries import SERVICE, Action, Actor, Event
 from service.gallery.index.centroids import centroid_of
+from service.gallery.people.collections import Collection
 from service.gallery.search.nearest import SearchOptions
 from service.gallery.search.results import SearchResult
-from service.gallery.search.search import GallerySearch
+from service.gallery.search.search import GallerySearch, GallerySize, OpenGallery
 from service.inference.engine import Detection, Engine, Face, FaceChoice, Floats, Observation, Picture, Sample
 from service.recognition import samples
 from service.recognition.candidates import ResponseLimits, decide
@@ -98,30 +99,52 @@ class Identifier:
         return identification
 
     async def _identify(self, request: IdentificationRequest) -> Identification:
+        if not any(isinstance(sample, Picture) for sample in request.samples):
+            async with self.search.open(request.collection) as gallery:
+                decision = self._decide(request, gallery.collection, gallery.size)
+                observations = await self._observe(request, gallery.collection)
+                return await self._search(request, decision, observations, gallery)
         collection, size = await self.search.begin(request.collection)
+        decision = self._decide(request, collection, size)
+        observations = await self._observe(request, collection)
+        async with self.search.reopen(collection, size) as gallery:
+            return await self._search(request, decision, observations, gallery)
+
+    def _decide(self, request: IdentificationRequest, collection: Collection, size: GallerySize) -> Decision:
         samples.require_loaded(collection, self.engine)
-        decision = self.resolver.for_gallery(collection, size, request.requested, len(request.samples))
+        return self.resolver.for_gallery(collection, size, request.requested, len(request.samples))
+
+    async def _observe(self, request: IdentificationRequest, collection: Collection) -> list[Observation]:
         observed = await samples.observe(self.engine, request.samples, collection.model_id)
-        observations = [
+        return [
             samples.require_observation(result, pointer)
             for result, pointer in zip(observed, _pointers(request), strict=True)
         ]
+
+    async def _search(
+        self,
+        request: IdentificationRequest,
+        decision: Decision,
+        observations: Sequence[Observation],
+        gallery: OpenGallery,
+    ) -> Identification:
         faces = _probes(request, observations)
         self.limits.require_candidates(len(faces), request.top_k)
         fused = [_fuse(group) for group in faces]
         started = time.perf_counter()
         probes = [probe for probe, _ in fused]
         options = SearchOptions(request.top_k, request.metadata_filter, request.with_metadata, request.explain)
-        results = await self.search.run(collection, size, probes, options)
+        results = await gallery.search(probes, options)
         self.limits.require_bytes(candidate.metadata for result in results for candidate in result.candidates)
-        outliers_below = self.resolver.outliers_below[collection.model_id]
+        model_id = gallery.collection.model_id
+        outliers_below = self.resolver.outliers_below[model_id]
         elapsed_ms = (time.perf_counter() - started) * 1000
         matches = [
             FaceMatches(group, result, lowest, lowest is not None and lowest < outliers_below)
             for group, result, (_, lowest) in zip(faces, results, fused, strict=True)
         ]
         detections = [detection for observation in observations for detection in observation.detections]
-        return Identification(matches, detections, decision, elapsed_ms, collection.model_id)
+        return Identification(matches, detections, decision, elapsed_ms, model_id)
 
     def _record(self, request: IdentificationRequest, identification: Identification) -> None:
         """Updates the metrics and the audit trail."""

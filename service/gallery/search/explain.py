@@ -42,7 +42,9 @@ def _compile(element: _Explained, compiler: Any, **options: Any) -> str:
     return "EXPLAIN (ANALYZE, FORMAT JSON) " + compiler.process(element.statement, **options)
 
 
-async def explain(connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]) -> list[PlanNode]:
+async def explain(
+    connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any] | None = None
+) -> list[PlanNode]:
     """Executes a statement with EXPLAIN ANALYZE and returns its plan, depth first from the root."""
     document = (await connection.execute(_Explained(statement), parameters)).scalar_one()
     return list(_nodes(document[0]["Plan"], 0))

@@ -1,8 +1,9 @@
-"""1:N search: the size of a gallery, and the two transactions of an identification."""
+"""1:N search: the size of a gallery, and the transactions of an identification."""
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,35 +66,61 @@ _COUNT = select(func.count(), func.coalesce(func.sum(centroid.c.template_count),
 )
 
 
+@dataclass(frozen=True, slots=True)
+class OpenGallery:
+    """A collection in a transaction.
+
+    Attributes:
+        size: size of the gallery, on which the decision and the plan of a search depend.
+    """
+
+    connection: AsyncConnection
+    collection: Collection
+    size: GallerySize
+
+    async def search(self, probes: Sequence[Floats], options: SearchOptions) -> list[SearchResult]:
+        """Searches for normalised (dim,) probes in one statement; returns the results in the order of the probes.
+
+        Raises:
+            InvalidFilter
+        """
+        condition = None if options.metadata_filter is None else condition_of(options.metadata_filter)
+        scope = self.connection, self.collection.id, self.collection.model_id
+        plan = SearchPlan.EXACT  # a small gallery needs no index
+        if self.size.people > CODES_FROM:
+            plan = await choose_plan(*scope, options.shortlist, condition)
+        return await nearest(*scope, probes, options, condition, plan)
+
+
 @dataclass(frozen=True)
 class GallerySearch:
-    """The two transactions of an identification: one before the pictures are observed, one after."""
+    """The transactions of an identification. No transaction is open while pictures are observed."""
 
     database: Database
     sizes: GallerySizes
 
-    async def begin(self, collection: str) -> tuple[Collection, GallerySize]:
-        """Reads the collection and its size, on which the decision depends. Raises CollectionNotFound."""
+    @asynccontextmanager
+    async def open(self, collection: str) -> AsyncIterator[OpenGallery]:
+        """Opens a transaction and reads the collection and its size. Raises CollectionNotFound."""
         async with self.database.transaction() as connection:
             current = await collections.get(connection, collection)
-            return current, await self.sizes.of(connection, current.id, current.model_id)
+            yield OpenGallery(connection, current, await self.sizes.of(connection, current.id, current.model_id))
 
-    async def run(
-        self, collection: Collection, size: GallerySize, probes: Sequence[Floats], options: SearchOptions
-    ) -> list[SearchResult]:
-        """Searches for normalised (dim,) probes in one statement; returns the results in the order of the probes.
+    async def begin(self, collection: str) -> tuple[Collection, GallerySize]:
+        """Reads the collection and its size. Raises CollectionNotFound."""
+        async with self.open(collection) as gallery:
+            return gallery.collection, gallery.size
+
+    @asynccontextmanager
+    async def reopen(self, collection: Collection, size: GallerySize) -> AsyncIterator[OpenGallery]:
+        """Opens a transaction after the pictures were observed.
 
         Raises:
-            CollectionNotFound, InvalidFilter
+            CollectionNotFound
             ModelsChangedError: the collection's active model has changed since `begin`.
         """
-        condition = None if options.metadata_filter is None else condition_of(options.metadata_filter)
         async with self.database.transaction() as connection:
             current = await collections.get(connection, collection.name)
             if (current.id, current.model_id) != (collection.id, collection.model_id):
                 raise ModelsChangedError
-            scope = connection, collection.id, collection.model_id
-            plan = SearchPlan.EXACT  # a small gallery needs no index
-            if size.people > CODES_FROM:
-                plan = await choose_plan(*scope, options.shortlist, condition)
-            return await nearest(*scope, probes, options, condition, plan)
+            yield OpenGallery(connection, current, size)
