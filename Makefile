@@ -106,8 +106,14 @@ train: setup ## fine-tune the shipped embedder with IDENTITIES= (folders or zips
 		--output runs/$(MODEL)/bundle --provenance $(PROVENANCE)
 	@$(TRAINER) calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data --config $(CONFIG)
 
-bench: setup ## measure requests and their parts; YUNET= adds the YuNet detector for comparison
-	@$(RUN) -m tools.bench $(if $(YUNET),--yunet "$(YUNET)")
+bench: setup ## measure requests and their parts; YUNET= MOBILEFACENET= SCRFD= (ONNX files) add peers, PHOTOS= a folder
+	@$(RUN) -m tools.bench
+	@$(RUN) -m tools.bench_requests
+	@$(RUN) -m tools.bench_http $(if $(PHOTOS),--photos "$(PHOTOS)")
+ifneq ($(and $(YUNET),$(MOBILEFACENET)),)
+	@$(RUN) -m tools.bench_peers --yunet "$(YUNET)" --mobilefacenet "$(MOBILEFACENET)" \
+	  $(if $(SCRFD),--scrfd "$(SCRFD)") $(if $(PHOTOS),--photos "$(PHOTOS)")
+endif
 
 bench-gallery: setup ## measure 1:N search next to NumPy and FAISS; ENROLLED= identities, COLLECTIONS=
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/peers.lock

@@ -1,8 +1,5 @@
 """`make bench`: measures a request beside its parts in one run.
 
-    make bench                        the service
-    make bench YUNET=yunet.onnx       the service, and OpenCV's YuNet beside the detector
-
 Times are medians on this machine; compare the ratios, not the times, with other machines.
 """
 
@@ -14,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import cv2
 import httpx
@@ -30,7 +26,7 @@ from service.demo.server import running_registry
 from service.inference.calibration import Precision
 from service.inference.graph import RuntimeOptions, open_graph
 from service.runtime.settings import BUNDLES
-from service.vision.image import ImageLimits, Pixels, decode
+from service.vision.image import ImageLimits, decode
 
 FACES = {0: (148, 20, 322, 194), 1: (130, 80, 430, 380)}
 """Boxes in pixels of the faces in two of the demo's pictures, with as much margin as pictures of LFW have."""
@@ -141,34 +137,10 @@ def bench_health(client: httpx.Client, seconds: float = 8.0) -> None:
     )
 
 
-def bench_yunet(yunet: Path, pictures: list[Pixels]) -> None:
-    """Prints the detection time of each picture beside YuNet's."""
-    from service.inference.detector import YoloFaceDetector
-
-    table = Table(title="Detection including pre- and postprocessing, median ms per picture", title_justify="left")
-    for name in ("picture", "shipped detector", "YuNet", "ratio"):
-        table.add_column(name, justify="right" if name != "picture" else "left")
-    shipped = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions())
-    cv2.setNumThreads(2)
-    for picture in pictures:
-        peer = cv2.FaceDetectorYN.create(str(yunet), "", (picture.shape[1], picture.shape[0]), 0.6)
-        bgr = np.ascontiguousarray(picture[..., ::-1])
-        shipped_ms = median_ms(partial(shipped.detect, [picture]), 20)
-        yunet_ms = median_ms(partial(peer.detect, bgr), 20)
-        size = f"{picture.shape[1]} x {picture.shape[0]}"
-        table.add_row(size, f"{shipped_ms:.1f}", f"{yunet_ms:.1f}", f"{shipped_ms / yunet_ms:.2f}")
-    CONSOLE.print(table)
-
-
-def main(
-    yunet: Annotated[Path | None, typer.Option(help="ONNX file of YuNet, measured beside the detector.")] = None,
-) -> None:
+def main() -> None:
     """Measure graphs, POST /verify, and GET /healthz under load, and print the results."""
     CONSOLE.print(f"{os.cpu_count()} cores")
     graphs_ms = bench_graphs()
-    if yunet is not None:
-        photos = [path.read_bytes() for person in packaged_cast().people for path in person.enrolled]
-        bench_yunet(yunet, [decode(data, ImageLimits()) for data in [small_photos()[0], *photos]])
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(running_registry())

@@ -1,6 +1,6 @@
 """Compares the service with two short scripts that a user could write: from a picture's file to an embedding.
 
-    make bench-peers YUNET=yunet.onnx MOBILEFACENET=w.onnx [SCRFD=scrfd.onnx] [PHOTOS=folder]
+    make bench YUNET=yunet.onnx MOBILEFACENET=w.onnx [SCRFD=scrfd.onnx] [PHOTOS=folder]
 
 The peers are OpenCV's YuNet at up to 640 px with MobileFaceNet, and InsightFace's SCRFD-2.5G at 640 px with
 MobileFaceNet. All run in this process, alternating picture by picture, with the same number of threads. ONNX Runtime's

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,18 @@ from service.inference.engine import Detection, FaceChoice
 from service.inference.graph import RuntimeOptions
 from service.inference.landmarks import LandmarkRefiner
 from service.inference.manifest import DetectorManifest
-from service.inference.views import RELIABLE_SCORE, View, is_decided, retries, sizes_of, tiles
+from service.inference.views import PROMINENT, RELIABLE_SCORE, View, is_decided, retries, sizes_of, tiles
 from service.inference.yolo import YoloGraph
 from service.vision.geometry import suppress_overlaps
 from service.vision.image import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A run of a graph: longer side of its input in pixels, and the graph."""
+
+    size: int
+    graph: YoloGraph
 
 
 class YoloFaceDetector:
@@ -43,7 +51,11 @@ class YoloFaceDetector:
     ) -> None:
         self.manifest: DetectorManifest = read_detector(bundle)
         self.sizes = sorted(self.manifest.input_sizes) if image_size is None else [image_size]
-        self._graph = YoloGraph(bundle, self.manifest, self.sizes[-1], options)
+        self._graph = YoloGraph(bundle / self.manifest.graph, self.manifest, self.sizes[-1], options)
+        self._first_look: Step | None = None
+        if (look := self.manifest.first_look) is not None and image_size is None:
+            small = YoloGraph(bundle / look.graph, self.manifest, look.input_size, options)
+            self._first_look = Step(look.input_size, small)
         self._min_score = self.manifest.min_score if min_score is None else min_score
         self._tiling = tiling
         stage = self.manifest.landmark_stage
@@ -59,23 +71,25 @@ class YoloFaceDetector:
             choices: the face of each picture that is needed; None: all faces.
         """
         chosen = [FaceChoice.ALL] * len(pictures) if choices is None else choices
-        sizes = [sizes_of(picture, self.sizes, choice) for picture, choice in zip(pictures, chosen, strict=True)]
+        steps = [self._steps(picture, choice) for picture, choice in zip(pictures, chosen, strict=True)]
         found: list[list[Detection]] = [[] for _ in pictures]
         pending = list(range(len(pictures)))
-        for step in itertools.count():
-            if not pending:
-                break
-            views = [view for row in pending for view in self._views(row, pictures[row], sizes[row][step])]
-            results = self._find(pictures, views)
-            for row in pending:
-                found[row] = results[row]
+        for number in itertools.count():
+            current = {row: steps[row][number] for row in pending}
+            for graph in dict.fromkeys(step.graph for step in current.values()):
+                rows = [row for row, step in current.items() if step.graph is graph]
+                views = [view for row in rows for view in self._views(row, pictures[row], current[row].size)]
+                results = self._find(pictures, views, graph)
+                for row in rows:
+                    found[row] = results[row]
             pending = [
                 row
-                for row in pending
-                if step + 1 < len(sizes[row])
-                and not is_decided(found[row], pictures[row], sizes[row][step], chosen[row])
+                for row, step in current.items()
+                if step is not steps[row][-1] and not is_decided(found[row], pictures[row], step.size, chosen[row])
             ]
-        self._retry(pictures, found, [row_sizes[-1] for row_sizes in sizes])
+            if not pending:
+                break
+        self._retry(pictures, found, [row_steps[-1].size for row_steps in steps])
         return found
 
     def propose(self, pictures: Sequence[Pixels], min_score: float) -> list[list[Detection]]:
@@ -84,20 +98,28 @@ class YoloFaceDetector:
         views = [view for row, size in enumerate(last) for view in self._views(row, pictures[row], size)]
         return self._graph.detect(pictures, views, min_score)
 
+    def _steps(self, picture: Pixels, choice: FaceChoice) -> "list[Step]":
+        """Returns the sizes and graphs with which a picture is processed until its face is decided."""
+        steps = [Step(size, self._graph) for size in sizes_of(picture, self.sizes, choice)]
+        first = self._first_look
+        if first is None or choice not in PROMINENT:
+            return steps
+        return [first, *(step for step in steps if step.size > first.size or step is steps[-1])]
+
     def _views(self, row: int, picture: Pixels, size: int) -> Iterator[View]:
         """Returns the whole picture and, with tiling, its tiles."""
         yield View(row, picture, size)
         if self._tiling and size == self.sizes[-1]:
             yield from tiles(row, picture, size)
 
-    def _find(self, pictures: Sequence[Pixels], views: Sequence[View]) -> list[list[Detection]]:
+    def _find(self, pictures: Sequence[Pixels], views: Sequence[View], graph: YoloGraph) -> list[list[Detection]]:
         """Returns the faces of each picture in its views, with refined landmarks and verified scores.
 
         Verification may raise scores, so that detections with a lower score are proposed to it.
         """
         if self._refiner is None:
-            return self._graph.detect(pictures, views, self._min_score)
-        proposals = self._graph.detect(pictures, views, self._refiner.proposal_score(self._min_score))
+            return graph.detect(pictures, views, self._min_score)
+        proposals = graph.detect(pictures, views, self._refiner.proposal_score(self._min_score))
         return [
             sorted((face for face in faces if face.score >= self._min_score), key=lambda face: -face.score)
             for faces in self._refiner.refine(pictures, proposals)
@@ -114,7 +136,7 @@ class YoloFaceDetector:
             return
         views = [view for row in doubtful for view in retries(row, pictures[row], self.sizes, tried[row])]
         separate = [replace(view, row=index) for index, view in enumerate(views)]
-        results = self._find([pictures[view.row] for view in views], separate)
+        results = self._find([pictures[view.row] for view in views], separate, self._graph)
         for view, faces in zip(views, results, strict=True):
             found[view.row] = found[view.row] + faces
         for row in doubtful:

@@ -85,6 +85,14 @@ class LandmarkStage(Strict):
     config_sha256: str
 
 
+class FirstLook(Strict):
+    """A smaller YOLO graph with the same outputs, which is tried first if one prominent face is needed."""
+
+    graph: str
+    input_size: int = Field(ge=96, multiple_of=32, description="longer side of the input in pixels")
+    config_sha256: str
+
+
 class DetectorManifest(_Manifest):
     """Manifest of a YOLO graph with one class and five landmarks, or with boxes alone.
 
@@ -99,6 +107,7 @@ class DetectorManifest(_Manifest):
     min_score: float = Field(gt=0, lt=1, description="default minimum score of a detection")
     max_iou: float = Field(gt=0, lt=1, description="overlap above which the box with the lower score is dropped")
     landmark_stage: LandmarkStage | None = None
+    first_look: FirstLook | None = None
 
     @model_validator(mode="after")
     def _stage_has_landmarks(self) -> Self:
@@ -108,7 +117,8 @@ class DetectorManifest(_Manifest):
 
     @property
     def graphs(self) -> list[str]:
-        return [self.graph] if self.landmark_stage is None else [self.graph, self.landmark_stage.graph]
+        further = [stage.graph for stage in (self.landmark_stage, self.first_look) if stage is not None]
+        return [self.graph, *further]
 
 
 class EmbedderManifest(_Manifest):

@@ -28,6 +28,10 @@ RELIABLE_SCORE = 0.7
 """Score from which on a face is certainly a face, and upright: upside down or on its side it has a lower one."""
 
 
+PROMINENT = (FaceChoice.STRONGEST, FaceChoice.LARGEST)
+"""Choices of one prominent face. The others need all faces of a picture."""
+
+
 @dataclass(frozen=True)
 class View:
     """An input of the detector: a whole picture, or a tile of it whose upper left corner is (left, top).
@@ -58,7 +62,7 @@ def sizes_of(pixels: Pixels, sizes: Sequence[int], choice: FaceChoice) -> list[i
         sizes: the sizes of the bundle, ascending.
     """
     last = next((size for size in sizes if max(pixels.shape) <= size * ENLARGEABLE), sizes[-1])
-    if choice not in (FaceChoice.STRONGEST, FaceChoice.LARGEST):
+    if choice not in PROMINENT:
         return [last]
     return [size for size in sizes if size <= last]
 

@@ -27,19 +27,20 @@ class YoloGraph:
     """Detects faces in views, without landmark refinement and face verification.
 
     Args:
+        graph: file of the graph.
         size: longer side in pixels of the largest input.
 
     Raises:
         StartupError: the graph cannot be run, or its output has another shape than the manifest's.
     """
 
-    def __init__(self, bundle: Path, manifest: DetectorManifest, size: int, options: RuntimeOptions) -> None:
+    def __init__(self, graph: Path, manifest: DetectorManifest, size: int, options: RuntimeOptions) -> None:
         self._manifest = manifest
-        self._graph = open_graph(bundle / manifest.graph, size, options, resizable=True)
+        self._graph = open_graph(graph, size, options, resizable=True)
         rows = 5 + 3 * manifest.landmarks
         if len(self._graph.output_shape) != 2 or self._graph.output_shape[0] != rows:
             raise StartupError(
-                f"{bundle}: the graph's output has the shape {self._graph.output_shape} per picture; a detector "
+                f"{graph}: the graph's output has the shape {self._graph.output_shape} per picture; a detector "
                 f"requires ({rows}, anchors)"
             )
 

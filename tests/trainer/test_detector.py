@@ -1,5 +1,6 @@
 """Tests of the detector's training, restoration from a bundle, export and metrics."""
 
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,11 @@ from pydantic import ValidationError
 
 from service.inference.bundle import read_detector
 from service.inference.detector import YoloFaceDetector
-from service.inference.engine import Detection
+from service.inference.engine import Detection, FaceChoice
 from service.inference.graph import RuntimeOptions, open_graph
 from service.runtime.api import create_app
 from service.runtime.settings import BUNDLES, load_settings
-from service.vision.geometry import letterbox
+from service.vision.geometry import iou, letterbox
 from tests.conftest import serving
 from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
 from trainer.archives import unpack
@@ -23,6 +24,7 @@ from trainer.configuration import ConfigError
 from trainer.detector.config import DetectorConfig
 from trainer.detector.evaluation import detect_split, detection_metrics, metrics_by_size
 from trainer.finders import UltralyticsCheckpoint
+from trainer.options import CONFIGS
 
 FACES = {COLLINS: (168, 56, 279, 184), HOPPER: (176, 120, 380, 344)}
 
@@ -210,3 +212,31 @@ def test_unknown_keys_and_invalid_sizes_are_rejected() -> None:
         DetectorConfig.model_validate({"imgsz": 640})
     with pytest.raises(ValidationError):
         DetectorConfig.model_validate({"image_size": 417})
+
+
+@pytest.mark.slow
+def test_a_first_look_is_added_to_a_bundle_and_does_not_change_what_is_detected(data: Path, tmp_path: Path) -> None:
+    """A first look that has learned nothing finds no face, and the bundle's detector decides."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(BUNDLES / "detector", bundle)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from trainer.detector import export, training
+
+        config = DetectorConfig(
+            architecture="first-look.yaml", image_size=96, epochs=1, batch_size=2, workers=0, epochs_without_mosaic=0
+        )
+        best = training.train(config, data, None, tmp_path / "run")
+        settings = CONFIGS / "detector-first-look.yaml"
+        manifest = export.add_first_look(best, settings, bundle)
+        assert export.add_first_look(best, settings, bundle).files == manifest.files
+    assert manifest.first_look is not None
+    assert set(manifest.graphs) == {"model.onnx", "landmarks.onnx", "first-look.onnx"}
+    choices = [FaceChoice.STRONGEST, FaceChoice.ALL]
+    pictures = [pixels(COLLINS), pixels(COLLINS)]
+    results = [
+        [faces[0].box for faces in YoloFaceDetector(folder, RuntimeOptions()).detect(pictures, choices)]
+        for folder in (bundle, BUNDLES / "detector")
+    ]
+    np.testing.assert_allclose(results[0][1], results[1][1])
+    assert iou(np.array(results[0][0], np.float32), np.array([results[1][0]], np.float32))[0] > 0.6

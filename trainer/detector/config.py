@@ -8,7 +8,9 @@ from trainer.configuration import Configuration, Fraction
 class DetectorConfig(Configuration):
     """Settings of one fine-tuning run of an Ultralytics pose model on faces with five landmarks."""
 
-    architecture: str = Field("yolo11n-pose.yaml", description="model description that Ultralytics contains")
+    architecture: str = Field(
+        "yolo11n-pose.yaml", description="model description that Ultralytics contains, or `first-look.yaml`"
+    )
     image_size: int = Field(416, ge=96, multiple_of=32, description="side of the training pictures in pixels")
     epochs: int = Field(10, ge=1, description="number of passes over the training pictures")
     batch_size: int = Field(16, ge=1, description="pictures per batch")

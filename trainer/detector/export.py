@@ -12,12 +12,13 @@ import torch
 from ultralytics.models import YOLO
 from ultralytics.nn.tasks import DetectionModel, PoseModel
 
-from service.inference.bundle import file_sha256, write_manifest
-from service.inference.manifest import DetectorManifest, PixelScaling, Provenance
+from service.inference.bundle import file_sha256, read_detector, write_manifest
+from service.inference.manifest import DetectorManifest, FirstLook, PixelScaling, Provenance
 from trainer.configuration import ConfigError
 from trainer.onnx_graph import prepare_for_bundle
 
-INPUT_SIZES = [320, 640]
+INPUT_SIZES = [192, 320, 640]
+FIRST_LOOK_GRAPH, FIRST_LOOK_SIZE = "first-look.onnx", 192
 MAX_IOU = 0.5
 OPSET = 17
 LANDMARKS: Literal[5] = 5
@@ -43,14 +44,7 @@ def export(
     """
     output.mkdir(parents=True, exist_ok=True)
     graph = output / "model.onnx"
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain.pt"
-        landmarks = _as_plain_checkpoint(checkpoint, plain)
-        exported = YOLO(str(plain), task="pose" if landmarks else "detect").export(
-            format="onnx", dynamic=True, simplify=False, opset=OPSET, imgsz=640
-        )
-        shutil.copyfile(exported, graph)
-    prepare_for_bundle(graph)
+    landmarks = _write_graph(checkpoint, graph)
     manifest = DetectorManifest(
         kind="detector",
         format_version=1,
@@ -69,6 +63,47 @@ def export(
     )
     write_manifest(output, manifest)
     return manifest
+
+
+def add_first_look(checkpoint: Path, config: Path, bundle: Path) -> DetectorManifest:
+    """Adds a small detector, which is tried first, to a bundle, or replaces the one of the bundle.
+
+    The scaling of the pixels and the limits of scores and overlaps are those of the bundle.
+
+    Args:
+        config: file with the training configuration; its `image_size` does not become the input size.
+
+    Raises:
+        ConfigError: the checkpoint has other landmarks than the bundle, or is no detector of faces.
+    """
+    manifest = read_detector(bundle)
+    graph = bundle / f".{FIRST_LOOK_GRAPH}.partial"
+    if _write_graph(checkpoint, graph) != manifest.landmarks:
+        graph.unlink()
+        raise ConfigError(f"{checkpoint} has other landmarks than {bundle}; train it on the same data")
+    look = FirstLook(
+        graph=FIRST_LOOK_GRAPH,
+        input_size=FIRST_LOOK_SIZE,
+        config_sha256=hashlib.sha256(config.read_bytes()).hexdigest(),
+    )
+    files = manifest.files | {FIRST_LOOK_GRAPH: file_sha256(graph)}
+    updated = manifest.model_copy(update={"first_look": look, "files": files})
+    graph.rename(bundle / FIRST_LOOK_GRAPH)
+    write_manifest(bundle, updated)
+    return updated
+
+
+def _write_graph(checkpoint: Path, graph: Path) -> Literal[0, 5]:
+    """Writes a checkpoint as an ONNX file for inputs of any size; returns the number of landmarks."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.pt"
+        landmarks = _as_plain_checkpoint(checkpoint, plain)
+        exported = YOLO(str(plain), task="pose" if landmarks else "detect").export(
+            format="onnx", dynamic=True, simplify=False, opset=OPSET, imgsz=640
+        )
+        shutil.copyfile(exported, graph)
+    prepare_for_bundle(graph)
+    return landmarks
 
 
 def _as_plain_checkpoint(checkpoint: Path, plain: Path) -> Literal[0, 5]:

@@ -66,9 +66,10 @@ def _write_bundle(quantised: Any, bundle: Path, manifest: DetectorManifest, outp
     output.mkdir(parents=True)
     openvino.save_model(quantised, output / GRAPH, compress_to_fp16=False)
     names = [GRAPH, "model.bin"]
-    if manifest.landmark_stage is not None:  # The landmark refiner is not quantised.
-        shutil.copyfile(bundle / manifest.landmark_stage.graph, output / manifest.landmark_stage.graph)
-        names.append(manifest.landmark_stage.graph)
+    for stage in (manifest.landmark_stage, manifest.first_look):  # the smaller graphs are not quantised
+        if stage is not None:
+            shutil.copyfile(bundle / stage.graph, output / stage.graph)
+            names.append(stage.graph)
     described = manifest.model_copy(
         update={
             "model_id": f"{manifest.model_id}-int8",

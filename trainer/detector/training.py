@@ -12,6 +12,8 @@ from ultralytics.nn.tasks import PoseModel
 from trainer.detector.config import DetectorConfig
 from trainer.detector.labels import LANDMARKS
 
+ARCHITECTURES = Path(__file__).parent / "architectures"
+
 
 class Bfloat16PoseModel(PoseModel):
     """Computes the convolutions of the pose model in bfloat16 and channels-last on the CPU, and the loss in float32.
@@ -58,7 +60,7 @@ def train(config: DetectorConfig, data: Path, initial: Path | None, output: Path
         raise FileNotFoundError(f"cannot resume: {last} does not exist; start without --resume")
     output.mkdir(parents=True, exist_ok=True)
     overrides = {
-        "model": str(last) if resume else config.architecture,
+        "model": str(last) if resume else architecture_file(config.architecture),
         "resume": resume,
         "pretrained": str(initial) if initial else False,
         "data": str(_write_dataset_yaml(config, data, output)),
@@ -70,6 +72,12 @@ def train(config: DetectorConfig, data: Path, initial: Path | None, output: Path
     trainer = FaceDetectorTrainer(overrides=overrides)
     trainer.train()
     return Path(trainer.best)
+
+
+def architecture_file(name: str) -> str:
+    """Returns the path of an architecture of this package, or the name of one that Ultralytics contains."""
+    path = ARCHITECTURES / name
+    return str(path) if path.is_file() else name
 
 
 def _options(config: DetectorConfig) -> dict[str, Any]:

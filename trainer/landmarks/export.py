@@ -34,7 +34,7 @@ def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifes
         verifies=True,
         config_sha256=hashlib.sha256(config_file.read_bytes()).hexdigest(),
     )
-    files = {manifest.graph: manifest.files[manifest.graph], GRAPH: file_sha256(graph)}
+    files = manifest.files | {GRAPH: file_sha256(graph)}
     updated = manifest.model_copy(update={"landmark_stage": stage, "files": files})
     graph.rename(bundle / GRAPH)
     write_manifest(bundle, updated)

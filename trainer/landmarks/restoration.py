@@ -49,7 +49,7 @@ def restore(bundle: Path, config: LandmarkConfig, crops: torch.Tensor) -> Landma
     with torch.inference_mode():
         model.eval()(crops.float())
     apply(observed)
-    return model
+    return model.train()
 
 
 def _normalisations(model: LandmarkRefiner) -> dict[str, nn.BatchNorm2d]:

@@ -6,7 +6,7 @@ import typer
 
 from trainer.detector.commands.data import complete, compose, prepare
 from trainer.detector.commands.measurement import evaluate, hard_cases
-from trainer.detector.commands.models import export, quantise, train
+from trainer.detector.commands.models import add_first_look, export, quantise, train
 
 HELP = """Train, measure and export the face detector.
 
@@ -24,7 +24,7 @@ A detector of your own in four commands:
 app = typer.Typer(no_args_is_help=True, help=HELP)
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Data": (prepare, complete, compose),
-    "Model": (train, quantise, export),
+    "Model": (train, quantise, export, add_first_look),
     "Measurement": (evaluate, hard_cases),
 }
 for panel, commands in COMMANDS.items():

@@ -8,6 +8,8 @@ import typer
 from trainer.detector.commands.options import WORK, Data
 from trainer.options import CONFIGS, DETECTOR_BUNDLE, DetectorBundle, Provenance, Unpacked
 
+TrainingConfig = Annotated[Path, typer.Option(help="YAML file that trained the checkpoint.")]
+
 
 def train(
     data: Data,
@@ -40,6 +42,23 @@ def train(
     typer.echo(f"best checkpoint: {best}")
 
 
+def add_first_look(
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint of a small detector: configs/detector-first-look.yaml.")],
+    bundle: Annotated[Path, typer.Option(help="Detector bundle to which it is added; it is changed.")],
+    config: TrainingConfig = CONFIGS / "detector-first-look.yaml",
+) -> None:
+    """Add a small detector to a bundle, which the service tries first if a request needs one prominent face.
+
+    If it finds none, or one that is too small to be chosen for certain, the bundle's own detector processes the
+    picture. So it saves time, and does not decide what is detected.
+    """
+    from trainer.detector import export as exporting
+
+    manifest = exporting.add_first_look(checkpoint, config, bundle)
+    size = (bundle / exporting.FIRST_LOOK_GRAPH).stat().st_size
+    typer.echo(f"{bundle}: {manifest.model_id}, first look of {size / 1e6:.1f} MB")
+
+
 def quantise(
     data: Data,
     output: Annotated[Path, typer.Option(help="Folder of the 8-bit bundle, which OpenVINO runs; it is replaced.")],
@@ -68,7 +87,7 @@ def export(
     ],
     output: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     model_id: Annotated[str, typer.Option(help="Permanent name of this model.")],
-    config: Annotated[Path, typer.Option(help="YAML file that trained the checkpoint.")] = CONFIGS / "detector.yaml",
+    config: TrainingConfig = CONFIGS / "detector.yaml",
     min_score: Annotated[
         float, typer.Option(help="Minimum score of a detection, 0 to 1; choose it on the split `val`.")
     ] = 0.35,
