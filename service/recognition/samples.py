@@ -114,7 +114,9 @@ def subject_face(sample: Sample, result: Observation | RegistryError, pointer: s
         raise NoFace(
             "no detected face overlaps the box; send the box of one of the detected faces", pointer=pointer, faces=boxes
         )
-    detail = "the detector finds no face in the picture; turn the picture upright if the face lies on its side"
+    detail = (
+        "the detector finds no face in the picture, in any orientation; send a larger or sharper picture of the face"
+    )
     raise NoFace(detail, pointer=pointer, faces=boxes)
 
 

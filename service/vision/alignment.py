@@ -25,7 +25,8 @@ BOX_MARGIN = 0.15
 def similarity_transform(source: Floats, target: Floats, weights: Floats | None = None) -> Floats:
     """Returns the (2, 3) similarity transform that maps (n, 2) points to target points with the least squared error.
 
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991.
+    In the plane, the solution of Umeyama ("Least-squares estimation of transformation parameters between two point
+    patterns", PAMI 1991) is a linear regression of complex numbers: rotation and scale are one complex factor.
 
     Args:
         weights: (n,) weights of the points; None: equal weights.
@@ -34,17 +35,20 @@ def similarity_transform(source: Floats, target: Floats, weights: Floats | None 
         ValueError: the points coincide or all weights are 0, so that the transform is undefined.
     """
     shares = np.full(len(source), 1 / len(source)) if weights is None else weights / max(float(weights.sum()), 1e-9)
-    source_mean, target_mean = shares @ source, shares @ target
-    centred, centred_target = source - source_mean, target - target_mean
-    variance = float(shares @ (centred**2).sum(axis=1))
+    points, targets = _complex(source), _complex(target)
+    mean, target_mean = shares @ points, shares @ targets
+    centred = points - mean
+    variance = float(shares @ (centred * centred.conj()).real)
     if variance < 1e-9:
         raise ValueError("the landmarks coincide, so the similarity transform is undefined")
-    u, singular, vt = np.linalg.svd((centred_target * shares[:, None]).T @ centred)
-    sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
-    rotation = u @ np.diag(sign) @ vt
-    scale = (singular * sign).sum() / variance
-    shift = target_mean - scale * rotation @ source_mean
-    return np.column_stack([scale * rotation, shift]).astype(np.float32)
+    factor = (shares * centred.conj()) @ (targets - target_mean) / variance
+    shift = target_mean - factor * mean
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]], np.float32)
+
+
+def _complex(points: Floats) -> npt.NDArray[np.complex128]:
+    """Returns x + iy of (n, 2) points."""
+    return points[:, 0].astype(np.complex128) + 1j * points[:, 1]
 
 
 def align_with_margin(pixels: Pixels, landmarks: Floats, size: int, margin: float) -> tuple[Pixels, Floats]:
