@@ -14,6 +14,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.access.keyring import KeyRing
 from service.gallery.enrolment.store import EnrolmentStore
 from service.gallery.people.crop_cipher import CropCipher
+from service.gallery.search.recent_collections import RecentCollections
 from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release
@@ -65,6 +66,7 @@ class AppState:
     engine: HostedEngine
     resolver: DecisionResolver
     sizes: GallerySizes
+    recent: RecentCollections
     bundles: Mapping[str, LoadedBundle]
     limits: Mapping[QualityMode, QualityLimits | None]
     precision: Precision
@@ -89,7 +91,7 @@ class AppState:
 
     @property
     def search(self) -> GallerySearch:
-        return GallerySearch(self.database, self.sizes)
+        return GallerySearch(self.database, self.sizes, self.recent)
 
     def enroller(self, engine: Engine) -> Enroller:
         store = EnrolmentStore(self.database, self.audit_trail, self.sizes, self.max_templates)

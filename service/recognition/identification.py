@@ -104,10 +104,11 @@ class Identifier:
                 decision = self._decide(request, gallery.collection, gallery.size)
                 observations = await self._observe(request, gallery.collection)
                 return await self._search(request, decision, observations, gallery)
-        collection, size = await self.search.begin(request.collection)
-        decision = self._decide(request, collection, size)
+        collection = await self.search.collection(request.collection)
+        samples.require_loaded(collection, self.engine)
         observations = await self._observe(request, collection)
-        async with self.search.reopen(collection, size) as gallery:
+        async with self.search.reopen(collection) as gallery:
+            decision = self._decide(request, gallery.collection, gallery.size)
             return await self._search(request, decision, observations, gallery)
 
     def _decide(self, request: IdentificationRequest, collection: Collection, size: GallerySize) -> Decision:

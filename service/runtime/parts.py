@@ -11,6 +11,7 @@ from service.api.state import AppState
 from service.background_tasks import BackgroundTasks
 from service.errors import DatabaseUnavailable, StartupError
 from service.gallery.access.keyring import KeyRing
+from service.gallery.search.recent_collections import RecentCollections
 from service.gallery.search.search import GallerySizes
 from service.gallery.storage import schema
 from service.inference.bundle import read_embedder
@@ -78,6 +79,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             engine=engine,
             resolver=resolver,
             sizes=GallerySizes(),
+            recent=RecentCollections(),
             bundles=bundles,
             limits=_limits(settings.recognition),
             precision=precision,

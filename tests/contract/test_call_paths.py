@@ -131,7 +131,7 @@ def parts(postgres_url: str, engine: FacePipeline) -> Callable[[], dict[str, Any
         policy = DecisionPolicy(read_embedder(BUNDLES / "embedder").calibration, "f32", OperatingPoint("fmr", 1e-3))
         database, audit_trail = Database(postgres_url), AuditTrail(b"k" * 32)
         resolver = DecisionResolver({engine.model_id: policy})
-        limits = QualityLimits(32, 15, 0.75, 30, 235, 0.05)
+        limits = QualityLimits(32, 15, 0.75, 30, 235, 0.85, 0.05)
         by_mode = {mode: limits.for_mode(mode) for mode in QualityMode}
         store, search = (EnrolmentStore(database, audit_trail, GallerySizes()), GallerySearch(database, GallerySizes()))
         direct = Direct(engine)

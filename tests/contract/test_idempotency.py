@@ -103,7 +103,7 @@ async def test_stored_response_survives_a_crash_after_commit(
     name = create_collection(client)
     policy = DecisionPolicy(read_embedder(BUNDLES / "embedder").calibration, "f32", OperatingPoint("fmr", 1e-3))
     resolver = DecisionResolver({engine.model_id: policy})
-    limits = QualityLimits(32, 15, 0.75, 30, 235, 0.05)
+    limits = QualityLimits(32, 15, 0.75, 30, 235, 0.85, 0.05)
     limits_by_mode = {mode: limits.for_mode(mode) for mode in QualityMode}
 
     def render(enrolment: Enrolment) -> dict[str, str]:

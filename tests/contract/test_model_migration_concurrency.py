@@ -104,7 +104,8 @@ def test_model_migration_under_traffic(multi_model: httpx.Client) -> None:
                 assert (changed.status_code, changed.json()["model_id"]) == (200, model_id), changed.text
         time.sleep(1)
     assert {search["model_id"] for search in traffic.searches} == {FIRST_MODEL, SECOND_MODEL}
-    assert min(best_candidate(search)["score"] for search in traffic.searches) > 0.99
+    # A picture whose face is barely decided at a small input size may continue with a larger one in another batch.
+    assert min(best_candidate(search)["score"] for search in traffic.searches) > 0.98
     all_pictures = enrolled | traffic.new_pictures
     complete = {"identities": len(all_pictures), "missing": 0, "partial": 0, "corrections_missing": 0}
     assert migration(multi_model, name)["coverage"] == complete
@@ -154,7 +155,7 @@ async def test_request_is_repeated_if_the_active_model_changes(
     manifests = [read_embedder(folder) for folder in multi_model_settings.embedder.bundles]
     default = OperatingPoint("fmr", 1e-3)
     policies = {item.model_id: DecisionPolicy(item.calibration, "f32", default) for item in manifests}
-    resolver, limits = DecisionResolver(policies), QualityLimits(32, 15, 0.75, 30, 235, 0.05)
+    resolver, limits = DecisionResolver(policies), QualityLimits(32, 15, 0.75, 30, 235, 0.85, 0.05)
     limits_by_mode = {mode: limits.for_mode(mode) for mode in QualityMode}
     audit_trail, sizes = AuditTrail(None), GallerySizes()
     name = create_collection(multi_model, store_crops=True)

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.search.filters import condition_of
 from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.search.planning import CODES_FROM, choose_plan
+from service.gallery.search.recent_collections import RecentCollections
 from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid
@@ -98,6 +99,7 @@ class GallerySearch:
 
     database: Database
     sizes: GallerySizes
+    recent: RecentCollections = field(default_factory=RecentCollections)
 
     @asynccontextmanager
     async def open(self, collection: str) -> AsyncIterator[OpenGallery]:
@@ -111,16 +113,26 @@ class GallerySearch:
         async with self.open(collection) as gallery:
             return gallery.collection, gallery.size
 
+    async def collection(self, name: str) -> Collection:
+        """Returns the collection, possibly as it was up to a second ago. Raises CollectionNotFound."""
+        if (known := self.recent.find(name)) is not None:
+            return known
+        async with self.database.transaction() as connection:
+            current = await collections.get(connection, name)
+        self.recent.remember(current)
+        return current
+
     @asynccontextmanager
-    async def reopen(self, collection: Collection, size: GallerySize) -> AsyncIterator[OpenGallery]:
-        """Opens a transaction after the pictures were observed.
+    async def reopen(self, collection: Collection) -> AsyncIterator[OpenGallery]:
+        """Opens a transaction like `open`, after pictures were observed with the model of the collection.
 
         Raises:
             CollectionNotFound
-            ModelsChangedError: the collection's active model has changed since `begin`.
+            ModelsChangedError: the collection's active model has changed.
         """
-        async with self.database.transaction() as connection:
-            current = await collections.get(connection, collection.name)
+        async with self.open(collection.name) as gallery:
+            current = gallery.collection
             if (current.id, current.model_id) != (collection.id, collection.model_id):
+                self.recent.forget(collection.name)
                 raise ModelsChangedError
-            yield OpenGallery(connection, current, size)
+            yield gallery
