@@ -14,8 +14,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.access.keyring import KeyRing
 from service.gallery.enrolment.store import EnrolmentStore
 from service.gallery.people.crop_cipher import CropCipher
-from service.gallery.search.recent_collections import RecentCollections
-from service.gallery.search.search import GallerySearch, GallerySizes
+from service.gallery.search.search import GallerySearch, GallerySizes, RecentCollections
 from service.gallery.storage.database import Database
 from service.gallery.storage.schema import Release
 from service.gallery.webhooks.signing import WebhookSigner

@@ -11,8 +11,7 @@ from service.api.state import AppState
 from service.background_tasks import BackgroundTasks
 from service.errors import DatabaseUnavailable, StartupError
 from service.gallery.access.keyring import KeyRing
-from service.gallery.search.recent_collections import RecentCollections
-from service.gallery.search.search import GallerySizes
+from service.gallery.search.search import GallerySizes, RecentCollections
 from service.gallery.storage import schema
 from service.inference.bundle import read_embedder
 from service.inference.calibration import Precision

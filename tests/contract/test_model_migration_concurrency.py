@@ -104,7 +104,7 @@ def test_model_migration_under_traffic(multi_model: httpx.Client) -> None:
                 assert (changed.status_code, changed.json()["model_id"]) == (200, model_id), changed.text
         time.sleep(1)
     assert {search["model_id"] for search in traffic.searches} == {FIRST_MODEL, SECOND_MODEL}
-    # A picture whose face is barely decided at a small input size may continue with a larger one in another batch.
+    # A registration detects all faces of the picture, and a search stops at a smaller input size.
     assert min(best_candidate(search)["score"] for search in traffic.searches) > 0.98
     all_pictures = enrolled | traffic.new_pictures
     complete = {"identities": len(all_pictures), "missing": 0, "partial": 0, "corrections_missing": 0}
@@ -113,7 +113,7 @@ def test_model_migration_under_traffic(multi_model: httpx.Client) -> None:
         search = search_for(multi_model, name, picture, top_k=50)
         assert search["model_id"] == SECOND_MODEL
         candidates = search["results"][0]["candidates"]
-        assert label in {candidate["external_id"] for candidate in candidates if candidate["score"] > 0.999}
+        assert label in {candidate["external_id"] for candidate in candidates if candidate["score"] > 0.98}
     refused = multi_model.delete(f"/collections/{name}/model-migration", params={"model_id": SECOND_MODEL})
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
     deletion = multi_model.delete(f"/collections/{name}/model-migration", params={"model_id": FIRST_MODEL}).json()
@@ -186,4 +186,4 @@ async def test_request_is_repeated_if_the_active_model_changes(
         GallerySearch(database, sizes), engine, resolver, read_audit, ResponseLimits()
     ).identify(request)
     assert (identification.model_id, engine.calls) == (FIRST_MODEL, 2)
-    assert identification.matches[0].result.candidates[0].score > 0.999
+    assert identification.matches[0].result.candidates[0].score > 0.98

@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 
 from service.gallery.people.collections import Collection
-from service.gallery.search import recent_collections
-from service.gallery.search.recent_collections import MAX_AGE_S, MAX_COLLECTIONS, RecentCollections
+from service.gallery.search import search
+from service.gallery.search.search import MAX_AGE_S, MAX_COLLECTIONS, RecentCollections
 
 
 def named(name: str) -> Collection:
@@ -17,7 +17,7 @@ def named(name: str) -> Collection:
 
 def test_a_collection_is_remembered_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(recent_collections.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(search.time, "monotonic", lambda: now[0])
     recent, collection = RecentCollections(), named("a")
     recent.remember(collection)
     assert recent.find("a") is collection

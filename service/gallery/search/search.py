@@ -16,7 +16,6 @@ from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.search.filters import condition_of
 from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.search.planning import CODES_FROM, choose_plan
-from service.gallery.search.recent_collections import RecentCollections
 from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid
@@ -26,6 +25,8 @@ ALWAYS_COUNTED = 1_000
 """Galleries up to this number of identities are counted for every request, in less than a millisecond."""
 CACHE_S_PER_IDENTITY = 1e-4
 """The count of a gallery with a million identities is cached for 100 s."""
+MAX_AGE_S, MAX_COLLECTIONS = 1.0, 1_000
+"""For how long, and how many collections are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,29 @@ async def count(connection: AsyncConnection, collection_id: uuid.UUID, model_id:
 _COUNT = select(func.count(), func.coalesce(func.sum(centroid.c.template_count), 0)).where(
     centroid.c.collection_id == bindparam("collection"), centroid.c.model_id == bindparam("model")
 )
+
+
+class RecentCollections:
+    """Remembers collections for `MAX_AGE_S` seconds, so that a search need not read one before it observes pictures.
+
+    The transaction of the search reads the collection again. If its model has changed, the search starts over.
+    """
+
+    def __init__(self) -> None:
+        self._collections: dict[str, tuple[float, Collection]] = {}
+
+    def find(self, name: str) -> Collection | None:
+        """Returns the collection if it was read less than `MAX_AGE_S` seconds ago."""
+        read_at, collection = self._collections.get(name, (0.0, None))
+        return collection if time.monotonic() - read_at < MAX_AGE_S else None
+
+    def remember(self, collection: Collection) -> None:
+        if len(self._collections) >= MAX_COLLECTIONS:
+            self._collections.clear()
+        self._collections[collection.name] = time.monotonic(), collection
+
+    def forget(self, name: str) -> None:
+        self._collections.pop(name, None)
 
 
 @dataclass(frozen=True, slots=True)
