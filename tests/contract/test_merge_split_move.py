@@ -65,7 +65,7 @@ async def test_merge_moves_templates_and_drops_duplicates(
     assert (response.json()["templates_moved"], response.json()["template_count"]) == (1, 2)
     assert template_counts(client, collection_name) == {"collins": 2}
     await require_exact_centroids(database, collection_name)
-    assert best_candidate(client, collection_name, brighter(COLLINS, 0.8))["score"] == pytest.approx(1, abs=1e-3)
+    assert best_candidate(client, collection_name, brighter(COLLINS, 0.8))["score"] > 0.98
 
 
 @pytest.mark.anyio

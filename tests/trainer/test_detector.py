@@ -14,11 +14,9 @@ from service.inference.bundle import read_detector
 from service.inference.detector import YoloFaceDetector
 from service.inference.engine import Detection, FaceChoice
 from service.inference.graph import RuntimeOptions, open_graph
-from service.runtime.api import create_app
-from service.runtime.settings import BUNDLES, load_settings
+from service.runtime.settings import BUNDLES
 from service.vision.geometry import iou, letterbox
-from tests.conftest import serving
-from tests.photos import COLLINS, HOPPER, b64, brighter, encoded, pixels
+from tests.photos import COLLINS, HOPPER, encoded, pixels
 from trainer.archives import unpack
 from trainer.configuration import ConfigError
 from trainer.detector.config import DetectorConfig
@@ -97,44 +95,6 @@ def test_a_restored_model_equals_the_graph_and_trains(data: Path, tmp_path: Path
     assert UltralyticsCheckpoint(best, image_size=320).detect([pixels(COLLINS)])[0][0].score > 0.3
     with pytest.raises(ConfigError, match="the graph is not a yolo11s-pose"):
         restoration.restore(bundle, "yolo11s-pose.yaml", pictures, 320)
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_boxes_alone_is_served_with_square_crops(tmp_path: Path, postgres_url: str) -> None:
-    """The checkpoint is the shipped detector without its branch of landmarks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from ultralytics.nn.modules import Detect
-        from ultralytics.nn.tasks import DetectionModel
-
-        from trainer.detector import export, restoration
-
-        model = restoration.restore(BUNDLES / "detector", "yolo11n-pose.yaml", [pixels(COLLINS), pixels(HOPPER)], 320)
-        model.__class__, model.model[-1].__class__ = DetectionModel, Detect
-        model.names = {0: "face"}
-        torch.save({"model": model, "ema": None}, tmp_path / "boxes.pt")
-        (tmp_path / "config.yaml").write_text("{}")
-        provenance = {"data": ["x"], "terms": "test", "initialised_from": "shipped"}
-        files = tmp_path / "boxes.pt", tmp_path / "bundle", "boxes-only", tmp_path / "config.yaml"
-        assert export.export(*files, 0.3, provenance).landmarks == 0
-        model.names = {0: "face", 1: "cat"}
-        torch.save({"model": model, "ema": None}, tmp_path / "boxes.pt")
-        with pytest.raises(ConfigError, match="detects face, cat"):
-            export.export(*files, 0.3, provenance)
-    found = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions()).detect([pixels(COLLINS)])[0][0]
-    shipped = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions()).detect([pixels(COLLINS)])[0][0]
-    assert found.landmarks is None
-    np.testing.assert_allclose(found.box, shipped.box, atol=6)
-    settings = load_settings(database={"url": postgres_url}, detector={"bundle": tmp_path / "bundle"})
-    with serving(create_app(settings)) as client:
-        assert client.post("/collections", json={"name": "boxes", "quality": "off"}).status_code == 201
-        query = {"collection": "boxes"}
-        body = {"label": "Collins", "image": b64(COLLINS.read_bytes())}
-        assert client.post("/register", params=query, json=body).status_code == 201
-        body = {"image": b64(brighter(COLLINS, 0.7)), "threshold": 0.5}
-        face = client.post("/search", params=query, json=body).json()["results"][0]
-        assert face["face"]["landmarks"] is None
-        assert face["candidates"][0]["match"]
 
 
 def test_the_shipped_detector_detects_both_faces(data: Path) -> None:
