@@ -12,10 +12,13 @@ from service.inference.engine import Detection, FaceChoice
 from service.inference.graph import RuntimeOptions
 from service.inference.landmarks import LandmarkRefiner
 from service.inference.manifest import DetectorManifest
-from service.inference.views import PROMINENT, RELIABLE_SCORE, View, is_decided, retries, sizes_of, tiles
+from service.inference.views import PROMINENT, RELIABLE, View, is_decided, reliability, retries, sizes_of, tiles
 from service.inference.yolo import YoloGraph
 from service.vision.geometry import suppress_overlaps
 from service.vision.image import Pixels
+
+MAX_IOU_OF_VIEWS = 0.2
+"""Overlap from which on faces of several views are the same face. Boxes in turned pictures differ more than others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +129,31 @@ class YoloFaceDetector:
         ]
 
     def _retry(self, pictures: Sequence[Pixels], found: list[list[Detection]], tried: Sequence[int]) -> None:
-        """Adds the faces of turned pictures to pictures without a reliable upright face.
+        """Adds the faces of turned and of smaller pictures if a picture has no face, or a single unreliable one.
 
-        A view is verified before overlapping faces of several views are removed, because the detector also reports a
-        face that lies on its side, and only the verification recognises in which view it is upright.
+        The detector also reports some faces that are upside down, with a lower score and a wrong crop.
+
+        A view is verified before overlapping faces of several views are removed: the confidence of the landmarks shows
+        in which view a face is upright.
         """
-        doubtful = [row for row, faces in enumerate(found) if not faces or faces[0].score < RELIABLE_SCORE]
+        doubtful = [
+            row
+            for row, faces in enumerate(found)
+            if not faces or (len(faces) == 1 and reliability(faces[0]) < RELIABLE)
+        ]
         if not doubtful:
             return
         views = [view for row in doubtful for view in retries(row, pictures[row], self.sizes, tried[row])]
         separate = [replace(view, row=index) for index, view in enumerate(views)]
         results = self._find([pictures[view.row] for view in views], separate, self._graph)
         for view, faces in zip(views, results, strict=True):
-            found[view.row] = found[view.row] + faces
+            # A curve of precision and recall, which asks for lower scores, is one of the first detection.
+            found[view.row] = found[view.row] + [face for face in faces if face.score >= self.manifest.min_score]
         for row in doubtful:
-            found[row] = self._without_overlaps(found[row])
+            found[row] = sorted(self._without_overlaps(found[row]), key=lambda face: -face.score)
 
     def _without_overlaps(self, faces: Sequence[Detection]) -> list[Detection]:
+        """Keeps the most reliable one of overlapping faces."""
         boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
-        scores = np.array([face.score for face in faces], np.float32)
-        return [faces[index] for index in suppress_overlaps(boxes, scores, self.manifest.max_iou)]
+        scores = np.array([reliability(face) for face in faces], np.float32)
+        return [faces[index] for index in suppress_overlaps(boxes, scores, MAX_IOU_OF_VIEWS)]

@@ -76,7 +76,7 @@ class LocalEngine:
                 raise
 
     async def _observe(self, image: Picture, turns: asyncio.Semaphore) -> Observation | RegistryError:
-        for min_longer_side in (self._pipeline.min_longer_side, None):
+        for min_longer_side in (self._pipeline.min_longer_side(image), None):
             try:
                 async with turns:
                     decoded = await self._decode(image, min_longer_side)

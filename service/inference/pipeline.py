@@ -9,6 +9,7 @@ from service.errors import RegistryError, TooManyFaces
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Detection, Face, FaceDetector, Floats, Observation, Picture
 from service.inference.selection import select
+from service.inference.views import PROMINENT
 from service.telemetry.metrics import STAGES
 from service.vision.alignment import TEMPLATE_SIZE, align_with_margin, crop_box, fit_crop
 from service.vision.heatmaps import six_points
@@ -35,11 +36,9 @@ class MorePixelsNeeded:
 class FacePipeline:
     """Runs the models on the calling thread.
 
-    Attributes:
-        min_longer_side: pixels that are sufficient for detection: larger pictures may be scaled down to that size.
-            None: they may not.
-
     Args:
+        min_longer_side: pixels that are sufficient for the detection of all faces. None: pictures must not be scaled
+            down while they are decoded.
         embedders: the main model first.
         max_faces: maximum number of faces of a picture that are embedded.
     """
@@ -57,16 +56,23 @@ class FacePipeline:
             name: embedder.manifest.embedding_dim for name, embedder in self._embedders.items()
         }
         self._detector, self._max_faces = detector, max_faces
-        self.min_longer_side = min_longer_side
+        self._min_longer_side = min_longer_side
+
+    def min_longer_side(self, image: Picture) -> int | None:
+        """Returns the pixels that are sufficient at first; None: all. One prominent face is likely to have enough."""
+        if self._min_longer_side is None:
+            return None
+        return self._min_longer_side // 2 if image.choice in PROMINENT else self._min_longer_side
 
     def observe_files(
         self, images: Sequence[Picture], limits: ImageLimits = DEFAULT_LIMITS
     ) -> list[Observation | RegistryError]:
         """Decodes trusted pictures in this process and observes them."""
         results: dict[int, Observation | RegistryError] = {}
-        for min_longer_side in (self.min_longer_side, None):
+        for is_first in (True, False):
             decoded: dict[int, DecodedPicture] = {}
             for row in (row for row in range(len(images)) if row not in results):
+                min_longer_side = self.min_longer_side(images[row]) if is_first else None
                 try:
                     with STAGES.labels("decode").time():
                         decoded[row] = decode_into(images[row].data, limits, new_memory, min_longer_side)

@@ -22,10 +22,13 @@ WHOLE_PICTURE_FACE_PX = 20
 size in the whole picture."""
 RELIABLE_PX = 24
 """Side of a face in an input of the detector from which on it is detected there. A smaller one may be overlooked."""
+SMALL_SIZE = 128
+"""Input size at which a face that fills the picture is found even if it is missed at larger sizes."""
 MAX_TURNED_SIZE = 320
 """Maximum input size of turned pictures. Turned faces are detected where upright ones were not, so few are small."""
-RELIABLE_SCORE = 0.7
-"""Score from which on a face is certainly a face, and upright: upside down or on its side it has a lower one."""
+RELIABLE = 0.65
+"""Reliability from which on a face is certainly a face, and upright. 194 photos of LFW's development set have at least
+.66; wrong crops of these photos turned upside down have less than .6 in 95 % of the cases."""
 
 
 PROMINENT = (FaceChoice.STRONGEST, FaceChoice.LARGEST)
@@ -75,8 +78,16 @@ def is_decided(faces: Sequence[Detection], pixels: Pixels, size: int, choice: Fa
     """
     height, width = pixels.shape[:2]
     overlooked = RELIABLE_PX * max(height, width) / size
-    reliable = [face for face in faces if face.score >= RELIABLE_SCORE]
+    reliable = [face for face in faces if reliability(face) >= RELIABLE]
     return len(reliable) > 0 and max(prominence(reliable, choice, (width, height))) >= overlooked
+
+
+def reliability(face: Detection) -> float:
+    """Returns the score of a face times the mean confidence of its landmarks, 0 to 1.
+
+    The landmarks of a face that is not upright in its crop are uncertain, even if the score is high.
+    """
+    return face.score if face.landmarks is None else face.score * float(face.landmarks[:, 2].mean())
 
 
 def retries(row: int, pixels: Pixels, sizes: Sequence[int], tried: int) -> list[View]:
@@ -92,7 +103,8 @@ def retries(row: int, pixels: Pixels, sizes: Sequence[int], tried: int) -> list[
         View(row, np.ascontiguousarray(np.rot90(pixels, turns)), min(turned_size, tried), turns=turns)
         for turns in (1, 2, 3)
     ]
-    return [*(View(row, pixels, size) for size in sizes if size < tried), *turned]
+    smaller = [SMALL_SIZE, *(size for size in sizes if size > SMALL_SIZE)]
+    return [*(View(row, pixels, size) for size in smaller if size < tried), *turned]
 
 
 def tiles(row: int, pixels: Pixels, size: int) -> Iterator[View]:

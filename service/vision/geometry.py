@@ -32,11 +32,13 @@ MAX_AVERAGED = 3
 bilinear interpolation, which is several times as fast as the mean of all pixels."""
 
 
-def letterbox(pixels: Pixels, size: int, stride: int | None = None) -> tuple[Pixels, Letterbox]:
+def letterbox(pixels: Pixels, size: int, stride: int | None = None, margin: int = 0) -> tuple[Pixels, Letterbox]:
     """Scales a picture up or down so that its longer side has `size` pixels, and centres it on a grey canvas.
 
     Args:
         stride: the canvas is the smallest one whose sides are multiples of `stride`; None: it is a square.
+        margin: minimum number of grey pixels beside the shorter side, on both sides together. The canvas is not larger
+            than the square.
     """
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
@@ -44,7 +46,7 @@ def letterbox(pixels: Pixels, size: int, stride: int | None = None) -> tuple[Pix
     if (new_width, new_height) != (width, height):
         pixels = _scaled(pixels, new_width, new_height, scale)
     step = size if stride is None else stride
-    canvas_width, canvas_height = (-(-side // step) * step for side in (new_width, new_height))
+    canvas_width, canvas_height = (min(-(-(side + margin) // step) * step, size) for side in (new_width, new_height))
     left, top = (canvas_width - new_width) // 2, (canvas_height - new_height) // 2
     canvas = np.full((canvas_height, canvas_width, 3), PADDING_GREY, np.uint8)
     canvas[top : top + new_height, left : left + new_width] = pixels

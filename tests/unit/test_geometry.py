@@ -79,4 +79,8 @@ def test_letterbox_with_a_stride_has_the_smallest_possible_canvas(width: int, he
     rows, columns = canvas.shape[:2]
     assert (rows % 32, columns % 32) == (0, 0)
     assert max(rows, columns) == size
-    assert min(rows, columns) - 32 < max(1, round(min(width, height) * boxing.scale)) <= min(rows, columns)
+    shorter = max(1, round(min(width, height) * boxing.scale))
+    assert min(rows, columns) - 32 < shorter <= min(rows, columns)
+    wider, _ = letterbox(np.zeros((height, width, 3), np.uint8), size, 32, 40)
+    assert max(wider.shape) == size
+    assert min(wider.shape[:2]) == min(size, -(-(shorter + 40) // 32) * 32)

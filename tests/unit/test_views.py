@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.inference.engine import Detection, FaceChoice
 from service.inference.selection import select
-from service.inference.views import RELIABLE_PX, RELIABLE_SCORE, is_decided, retries, sizes_of
+from service.inference.views import RELIABLE, RELIABLE_PX, is_decided, reliability, retries, sizes_of
 from service.vision.geometry import turned_back
 from service.vision.image import Pixels
 
@@ -53,7 +53,13 @@ def test_no_overlooked_face_would_be_chosen_in_place_of_a_decided_one(
     others = [*faces, Detection((x, y, x + side, y + side), score, None)]
     (chosen,) = select(others, choice, None, (960, 640))
     assert chosen < len(faces)
-    assert max(face.score for face in faces) >= RELIABLE_SCORE
+    assert max(face.score for face in faces) >= RELIABLE
+
+
+def test_uncertain_landmarks_make_a_face_unreliable() -> None:
+    landmarks = np.full((5, 3), 0.6, np.float32)
+    assert reliability(Detection((0, 0, 1, 1), 0.8, landmarks)) == pytest.approx(0.48)
+    assert reliability(Detection((0, 0, 1, 1), 0.8, None)) == 0.8
 
 
 @given(turns=st.integers(0, 3), width=st.integers(2, 9), height=st.integers(2, 9), seed=st.integers(0, 99))
@@ -68,12 +74,12 @@ def test_points_of_a_turned_picture_are_turned_back(turns: int, width: int, heig
 
 def test_picture_without_a_face_is_retried_in_three_orientations_and_at_smaller_sizes() -> None:
     views = retries(7, picture(1280, 720), SIZES, 640)
-    assert [(view.size, view.turns) for view in views] == [(192, 0), (320, 0), (320, 1), (320, 2), (320, 3)]
+    assert [(view.size, view.turns) for view in views] == [(128, 0), (192, 0), (320, 0), (320, 1), (320, 2), (320, 3)]
     assert {view.row for view in views} == {7}
-    assert views[2].pixels.shape == (1280, 720, 3)
+    assert views[3].pixels.shape == (1280, 720, 3)
 
 
-@pytest.mark.parametrize(("tried", "expected"), [(192, [192] * 3), (96, [96] * 3)])
+@pytest.mark.parametrize(("tried", "expected"), [(192, [128] + [192] * 3), (96, [96] * 3)])
 def test_retries_are_not_larger_than_the_picture(tried: int, expected: list[int]) -> None:
     sizes = SIZES if tried == 192 else [96]
     assert [view.size for view in retries(0, picture(200, 200), sizes, tried)] == expected

@@ -58,8 +58,7 @@ VECTORS, CODES = (bindparam(name, type_=ARRAY(Text)) for name in ("vectors", "co
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What a statement contains besides its parameters: the condition, and for HNSW, whose index is chosen by literals,
-    the collection, the model and its dimension."""
+    """What a statement contains besides its parameters: a condition, and for HNSW literals that choose the index."""
 
     collection_id: uuid.UUID | None = None
     model_id: str = ""
@@ -130,10 +129,7 @@ async def nearest(
 
 @cache
 def _unfiltered(plan: SearchPlan, with_metadata: bool) -> Select[Any]:
-    """Returns the statement of searches without a filter, which is built once.
-
-    Building a statement and computing its cache key take longer than the search of a small gallery.
-    """
+    """Returns the statement of searches without a filter. Building one takes longer than a small search."""
     return _statement(plan, _Scope(), with_metadata)
 
 
