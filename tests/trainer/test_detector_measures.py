@@ -97,4 +97,4 @@ def test_the_commands_write_their_reports(tmp_path: Path) -> None:
 def test_the_shipped_detector_has_few_false_alarms(detector: YoloFaceDetector) -> None:
     pictures = list(background_pictures())
     assert len(pictures) == 100
-    assert sum(len(detector.detect([picture])[0]) for _, picture in pictures) <= 4, "YuNet has 12"
+    assert sum(len(detector.detect([picture])[0]) for _, picture in pictures) <= 2, "YuNet has 12"
