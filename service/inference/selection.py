@@ -9,7 +9,7 @@ from service.vision.geometry import Floats, area, iou
 
 MIN_OVERLAP = 0.3
 """Minimum intersection over union of a detection with the box that the caller sent."""
-CENTRE_PREFERENCE = 0.5
+CENTRE_PREFERENCE = 0.4
 """Share of its weight that a face loses between the centre and a corner of the picture."""
 
 

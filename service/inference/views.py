@@ -24,6 +24,8 @@ RELIABLE_PX = 24
 """Side of a face in an input of the detector from which on it is detected there. A smaller one may be overlooked."""
 SMALL_SIZE = 128
 """Input size at which a face that fills the picture is found even if it is missed at larger sizes."""
+CLEAR_LEAD = 0.7
+"""Maximum ratio of the second face's prominence to that of the first, whose order is then the same at every size."""
 MAX_TURNED_SIZE = 320
 """Maximum input size of turned pictures. Turned faces are detected where upright ones were not, so few are small."""
 RELIABLE = 0.65
@@ -74,12 +76,15 @@ def is_decided(faces: Sequence[Detection], pixels: Pixels, size: int, choice: Fa
     """Returns True if no face that was overlooked at an input size could be chosen instead of a detected one.
 
     An overlooked face has less than `RELIABLE_PX` in the input. Even in the centre, with a score of 1, it is less
-    prominent than the detected face.
+    prominent than the detected face. Of two faces of similar prominence the largest input size decides.
     """
     height, width = pixels.shape[:2]
     overlooked = RELIABLE_PX * max(height, width) / size
     reliable = [face for face in faces if reliability(face) >= RELIABLE]
-    return len(reliable) > 0 and max(prominence(reliable, choice, (width, height))) >= overlooked
+    if not reliable or max(prominence(reliable, choice, (width, height))) < overlooked:
+        return False
+    ranked = sorted(prominence(faces, choice, (width, height)), reverse=True)
+    return len(ranked) == 1 or float(ranked[1]) <= CLEAR_LEAD * float(ranked[0])
 
 
 def reliability(face: Detection) -> float:
