@@ -18,8 +18,8 @@ from service.vision.geometry import suppress_overlaps
 from service.vision.image import Pixels
 
 MIN_RETRY_RELIABILITY = 0.5
-"""Minimum reliability of a face that is only found in further views. More views have more false alarms: of those in 100
-pictures without a face, four of five have less, and all of the profiles of CFP's development people that are found have
+"""Minimum reliability of a face that the detector finds in a further view only. Each view can add false alarms: in 100
+pictures without a face, four of five false alarms have less, and every true profile of CFP's development people has
 more."""
 MAX_IOU_OF_VIEWS = 0.2
 """Overlap from which on faces of several views are the same face. Boxes in turned pictures differ more than others."""
@@ -151,7 +151,7 @@ class YoloFaceDetector:
         separate = [replace(view, row=index) for index, view in enumerate(views)]
         results = self._find([pictures[view.row] for view in views], separate, self._graph)
         for view, faces in zip(views, results, strict=True):
-            # A curve of precision and recall, which asks for lower scores, is one of the first detection.
+            # Also for callers that ask for lower scores, such as `detector evaluate`.
             found[view.row] = found[view.row] + [
                 face
                 for face in faces

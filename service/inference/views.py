@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from service.inference.engine import Detection, FaceChoice
 from service.inference.selection import prominence
 from service.vision.geometry import tile_starts
@@ -43,8 +41,9 @@ class View:
 
     Attributes:
         row: index of the picture in the call.
+        pixels: the pixels of the view before it is turned.
         size: longer side of the graph's input in pixels.
-        turns: number of quarter turns of the whole picture, as in `np.rot90`.
+        turns: number of quarter turns of the graph's input, as in `np.rot90`.
         is_whole: the view is not a tile.
     """
 
@@ -104,10 +103,7 @@ def retries(row: int, pixels: Pixels, sizes: Sequence[int], tried: int) -> list[
         tried: the largest size that was tried.
     """
     turned_size = max(size for size in sizes if size <= max(MAX_TURNED_SIZE, sizes[0]))
-    turned = [
-        View(row, np.ascontiguousarray(np.rot90(pixels, turns)), min(turned_size, tried), turns=turns)
-        for turns in (1, 2, 3)
-    ]
+    turned = [View(row, pixels, min(turned_size, tried), turns=turns) for turns in (1, 2, 3)]
     smaller = [SMALL_SIZE, *(size for size in sizes if size > SMALL_SIZE)]
     return [*(View(row, pixels, size) for size in smaller if size < tried), *turned]
 

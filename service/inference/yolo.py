@@ -55,6 +55,7 @@ class YoloGraph:
         by_shape: dict[tuple[int, ...], list[tuple[View, Pixels, Letterbox]]] = {}
         for view in views:
             canvas, boxing = letterbox(view.pixels, view.size, STRIDE, round(MARGIN * view.size))
+            canvas = np.ascontiguousarray(np.rot90(canvas, view.turns))
             by_shape.setdefault(canvas.shape, []).append((view, canvas, boxing))
         wholes: list[list[Candidates]] = [[] for _ in pictures]
         tiles: list[list[Candidates]] = [[] for _ in pictures]
@@ -92,15 +93,18 @@ class YoloGraph:
             output: (20, anchors): centre x and y, width, height, score and x, y and confidence of five landmarks, in
                 pixels of the letterboxed canvas; (5, anchors) of a detector without landmarks.
         """
-        height, width = view.pixels.shape[:2] if view.turns % 2 == 0 else view.pixels.shape[1::-1]
+        height, width = view.pixels.shape[:2]
         shift = np.array([view.left, view.top], np.float32)
         rows = output[:, output[4] >= min_score].T
         centres, sides, scores = rows[:, :2], rows[:, 2:4], rows[:, 4]
-        corners = boxing.undo(np.stack([centres - sides / 2, centres + sides / 2], axis=1))
-        corners = np.sort(turned_back(corners, view.turns, width, height), axis=1)
+
+        def in_view(points: Floats) -> Floats:
+            return boxing.undo(turned_back(points, view.turns, boxing.width, boxing.height))
+
+        corners = np.sort(in_view(np.stack([centres - sides / 2, centres + sides / 2], axis=1)), axis=1)
         boxes = np.clip(corners.reshape(-1, 4), 0, np.array([width, height, width, height])) + np.tile(shift, 2)
         landmarks = rows[:, 5:].reshape(len(rows), self._manifest.landmarks, 3).copy()
-        landmarks[..., :2] = turned_back(boxing.undo(landmarks[..., :2]), view.turns, width, height) + shift
+        landmarks[..., :2] = in_view(landmarks[..., :2]) + shift
         return Candidates(boxes.astype(np.float32), scores, landmarks)
 
     def _strongest(self, wholes: Sequence[Candidates], tiles: Sequence[Candidates]) -> list[Detection]:

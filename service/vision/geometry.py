@@ -16,11 +16,13 @@ PADDING_GREY = 114
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Transform from a picture to a canvas: `canvas = picture * scale + (left, top)`."""
+    """Transform from a picture to a canvas of a width and height: `canvas = picture * scale + (left, top)`."""
 
     scale: float
     left: float
     top: float
+    width: int
+    height: int
 
     def undo(self, points: Floats) -> Floats:
         """Returns the coordinates in the picture for (..., 2) coordinates in the canvas."""
@@ -50,7 +52,7 @@ def letterbox(pixels: Pixels, size: int, stride: int | None = None, margin: int 
     left, top = (canvas_width - new_width) // 2, (canvas_height - new_height) // 2
     canvas = np.full((canvas_height, canvas_width, 3), PADDING_GREY, np.uint8)
     canvas[top : top + new_height, left : left + new_width] = pixels
-    return canvas, Letterbox(scale, left, top)
+    return canvas, Letterbox(scale, left, top, canvas_width, canvas_height)
 
 
 def turned_back(points: Floats, turns: int, width: int, height: int) -> Floats:
