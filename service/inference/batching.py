@@ -91,24 +91,28 @@ class Batcher(Generic[Item, Result]):
             raise
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._has_items.wait()
-            batch = self._next_batch()
-            if not batch:
-                continue
-            BATCHES.observe(len(batch))
-            try:
-                results = await loop.run_in_executor(self._thread, self._run, [entry.item for entry in batch])
-                for entry, result in zip(batch, results, strict=True):
-                    if not entry.result.done():
-                        entry.result.set_result(result)
-            except asyncio.CancelledError:
-                _fail(batch, _stopped)
-                raise
-            except Exception as error:
-                # The callers of this batch get the error; the loop continues with the next batch.
-                _fail(batch, partial(_batch_failed, error))
+            await self._process_next()
+
+    async def _process_next(self) -> None:
+        """Processes a batch, and refers to none of its items afterwards: a decoded picture occupies a buffer."""
+        batch = self._next_batch()
+        if not batch:
+            return
+        BATCHES.observe(len(batch))
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._thread, self._run, [entry.item for entry in batch])
+            for entry, result in zip(batch, results, strict=True):
+                if not entry.result.done():
+                    entry.result.set_result(result)
+        except asyncio.CancelledError:
+            _fail(batch, _stopped)
+            raise
+        except Exception as error:
+            # The callers of this batch get the error; the loop continues with the next batch.
+            _fail(batch, partial(_batch_failed, error))
 
     def _next_batch(self) -> list[_Entry[Item, Result]]:
         """Removes the next batch from the queue and returns it."""

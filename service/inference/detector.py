@@ -99,6 +99,16 @@ class YoloFaceDetector:
         self._retry(pictures, found, [row_steps[-1].size for row_steps in steps])
         return found
 
+    def refine(self, pictures: Sequence[Pixels], detections: Sequence[list[Detection]]) -> list[list[Detection]]:
+        """Returns the detections with landmarks that the landmark stage locates in these pictures."""
+        if self._refiner is None:
+            return list(detections)
+        refined = self._refiner.refine(pictures, detections)
+        return [
+            [replace(face, landmarks=located.landmarks) for face, located in zip(faces, results, strict=True)]
+            for faces, results in zip(detections, refined, strict=True)
+        ]
+
     def propose(self, pictures: Sequence[Pixels], min_score: float) -> list[list[Detection]]:
         """Returns the detections before landmark refinement and face verification, in descending order of scores."""
         last = [sizes_of(picture, self.sizes, FaceChoice.ALL)[-1] for picture in pictures]

@@ -100,6 +100,13 @@ class FaceDetector(Protocol):
         """
         ...
 
+    def refine(self, pictures: Sequence[Pixels], detections: Sequence[list[Detection]]) -> list[list[Detection]]:
+        """Returns detections that were found at a lower resolution, with landmarks from the pixels of the pictures.
+
+        Boxes and scores stay the same.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Face:

@@ -9,7 +9,7 @@ import cv2
 from service.errors import RegistryError, Unavailable
 from service.inference.batching import Batcher
 from service.inference.decoding.pool import DecoderPool
-from service.inference.engine import Observation, Picture
+from service.inference.engine import Detection, Observation, Picture
 from service.inference.pipeline import FacePipeline, MorePixelsNeeded
 from service.inference.waiting import WaitingPictures
 from service.telemetry.metrics import STAGES
@@ -23,13 +23,14 @@ LARGE = 3 * 16_000_000
 class _Decoded:
     picture: Picture
     decoded: DecodedPicture
+    known: list[Detection] | None
 
 
 class LocalEngine:
     """Decodes pictures concurrently and passes them to the models as soon as they are decoded.
 
     A large JPEG is decoded at a lower resolution first. If a chosen face has too few pixels there, the picture is
-    decoded and recognised again, at its full resolution.
+    decoded again at its full resolution, and the faces that were detected are recognised in it.
 
     Args:
         max_batch: maximum number of pictures in a batch.
@@ -76,6 +77,7 @@ class LocalEngine:
                 raise
 
     async def _observe(self, image: Picture, turns: asyncio.Semaphore) -> Observation | RegistryError:
+        known: list[Detection] | None = None
         for min_longer_side in (self._pipeline.min_longer_side(image), None):
             try:
                 async with turns:
@@ -84,9 +86,12 @@ class LocalEngine:
                 raise
             except RegistryError as error:
                 return error
-            [result] = await self._batcher.submit([_Decoded(image, decoded)])
+            [result] = await self._batcher.submit([_Decoded(image, decoded, known)])
             if not isinstance(result, MorePixelsNeeded):
                 return result
+            known = result.detections
+            # The picture occupies a buffer of its decoder, which the next pass may wait for.
+            del decoded
         raise AssertionError("a picture at full resolution has all pixels")
 
     async def _decode(self, image: Picture, min_longer_side: int | None) -> DecodedPicture:
@@ -97,4 +102,5 @@ class LocalEngine:
                 return await self._decoders.decode(image.data, min_longer_side)
 
     def _run(self, batch: Sequence[_Decoded]) -> list[Observation | RegistryError | MorePixelsNeeded]:
-        return self._pipeline.observe([item.picture for item in batch], [item.decoded for item in batch])
+        pictures, decoded = [item.picture for item in batch], [item.decoded for item in batch]
+        return self._pipeline.observe(pictures, decoded, [item.known for item in batch])

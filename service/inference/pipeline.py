@@ -30,7 +30,13 @@ _Crop = tuple[Pixels, Floats | None]
 
 @dataclass(frozen=True, slots=True)
 class MorePixelsNeeded:
-    """Result of a picture that was scaled down while it was decoded: a chosen face has too few pixels in it."""
+    """Result of a picture that was scaled down while it was decoded: a chosen face has too few pixels in it.
+
+    Attributes:
+        detections: the detected faces, in pixels of the whole picture.
+    """
+
+    detections: list[Detection]
 
 
 class FacePipeline:
@@ -69,6 +75,7 @@ class FacePipeline:
     ) -> list[Observation | RegistryError]:
         """Decodes trusted pictures in this process and observes them."""
         results: dict[int, Observation | RegistryError] = {}
+        known: dict[int, list[Detection]] = {}
         for is_first in (True, False):
             decoded: dict[int, DecodedPicture] = {}
             for row in (row for row in range(len(images)) if row not in results):
@@ -78,15 +85,28 @@ class FacePipeline:
                         decoded[row] = decode_into(images[row].data, limits, new_memory, min_longer_side)
                 except RegistryError as error:
                     results[row] = error
-            observed = self.observe([images[row] for row in decoded], list(decoded.values()))
-            final = zip(decoded, observed, strict=True)
-            results |= {row: result for row, result in final if not isinstance(result, MorePixelsNeeded)}
+            rows = list(decoded)
+            observed = self.observe(
+                [images[row] for row in rows], list(decoded.values()), [known.get(row) for row in rows]
+            )
+            for row, result in zip(rows, observed, strict=True):
+                if isinstance(result, MorePixelsNeeded):
+                    known[row] = result.detections
+                else:
+                    results[row] = result
         return [results[row] for row in range(len(images))]
 
     def observe(
-        self, images: Sequence[Picture], pictures: Sequence[DecodedPicture]
+        self,
+        images: Sequence[Picture],
+        pictures: Sequence[DecodedPicture],
+        known: Sequence[list[Detection] | None] | None = None,
     ) -> list[Observation | RegistryError | MorePixelsNeeded]:
         """Runs each stage once for all decoded pictures.
+
+        Args:
+            known: for a picture with all pixels, the detections of `MorePixelsNeeded`: only their landmarks are located
+                again. None: the faces are detected.
 
         Returns:
             For each picture its observation in pixels of the whole picture, the error of the picture, or
@@ -94,7 +114,7 @@ class FacePipeline:
         """
         decoded = [picture.pixels for picture in pictures]
         with STAGES.labels("detect").time():
-            detections = self._detect(images, decoded)
+            detections = self._detect(images, decoded, [None] * len(images) if known is None else known)
         chosen = [self._choose(*item) for item in zip(images, detections, pictures, strict=True)]
         crops = {
             (row, index): self._crop(images[row], decoded[row], detections[row][index])
@@ -117,11 +137,15 @@ class FacePipeline:
             results.append(Observation(picture.width, picture.height, in_picture, faces))
         return results
 
-    def _detect(self, images: Sequence[Picture], decoded: Sequence[Pixels]) -> list[list[Detection]]:
+    def _detect(
+        self, images: Sequence[Picture], decoded: Sequence[Pixels], known: Sequence[list[Detection] | None]
+    ) -> list[list[Detection]]:
         detections: list[list[Detection]] = [[] for _ in images]
         uncropped: dict[int, Pixels] = {}
-        for row, pixels in enumerate(decoded):
-            if images[row].cropped:
+        for row, (pixels, faces) in enumerate(zip(decoded, known, strict=True)):
+            if faces is not None:
+                [detections[row]] = self._detector.refine([pixels], [faces])
+            elif images[row].cropped:
                 height, width = pixels.shape[:2]
                 detections[row] = [Detection((0.0, 0.0, float(width), float(height)), 1.0, None)]
             else:
@@ -141,7 +165,7 @@ class FacePipeline:
         chosen = [0] if image.cropped else select(in_picture, image.choice, image.box, size)
         if len(chosen) <= self._max_faces:
             small = any(_shorter_side(detections[index]) < SUFFICIENT_FACE_PX for index in chosen)
-            return MorePixelsNeeded() if small and picture.is_reduced else chosen
+            return MorePixelsNeeded(in_picture) if small and picture.is_reduced else chosen
         return TooManyFaces(
             f"the picture shows {len(chosen)} faces; at most {self._max_faces} are processed (limits.max_faces): send "
             "parts of the picture, or choose one face"

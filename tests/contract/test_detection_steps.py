@@ -1,13 +1,18 @@
 """Detection at increasing sizes, in other orientations, and in pictures that are decoded at a lower resolution."""
 
+import asyncio
+
 import cv2
 import numpy as np
 import pytest
 
+from service.inference.decoding.client import DecoderLimits
+from service.inference.decoding.pool import DecoderPool
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Box, FaceChoice, Observation, Picture
 from service.inference.graph import RuntimeOptions
+from service.inference.local import LocalEngine
 from service.inference.pipeline import FacePipeline, MorePixelsNeeded
 from service.runtime.settings import BUNDLES
 from service.vision.geometry import iou
@@ -108,3 +113,34 @@ def test_a_face_at_the_edge_is_detected_and_flagged(pipeline: FacePipeline) -> N
     cut = np.ascontiguousarray(whole[:, int(x_min + 0.4 * (x_max - x_min)) :])
     [at_edge] = observed(pipeline, Picture(encoded(cut, "PNG"))).faces
     assert at_edge.quality.is_cut_off
+
+
+@pytest.mark.anyio
+async def test_pictures_that_need_more_pixels_do_not_wait_for_each_others_buffers(pipeline: FacePipeline) -> None:
+    """Each picture gives its buffer back before it is decoded again; otherwise all decoders waited for ever."""
+    engine = LocalEngine(pipeline, DecoderPool(1, DecoderLimits()))
+    data = encoded(on_canvas(pixels(HOPPER), 2600, 1950, 0.2), "JPEG", quality=90)
+    await engine.start()
+    try:
+        async with asyncio.timeout(60):
+            results = await asyncio.gather(*(engine.observe([Picture(data)]) for _ in range(12)))
+    finally:
+        await engine.stop()
+    assert [len(result.faces) for [result] in results if isinstance(result, Observation)] == [1] * 12
+
+
+def test_faces_of_the_second_pass_are_those_of_the_first(pipeline: FacePipeline) -> None:
+    """The faces are detected once; their landmarks are located again in the pixels of the whole picture."""
+    picture = Picture(encoded(on_canvas(pixels(HOPPER), 4000, 3000, 0.12), "JPEG", quality=95))
+    reduced = decode_into(picture.data, ImageLimits(), new_memory, pipeline.min_longer_side(picture))
+    complete = decode_into(picture.data, ImageLimits(), new_memory, None)
+    [needed] = pipeline.observe([picture], [reduced])
+    assert isinstance(needed, MorePixelsNeeded)
+    [result] = pipeline.observe([picture], [complete], [needed.detections])
+    assert isinstance(result, Observation)
+    assert [face.box for face in result.detections] == [face.box for face in needed.detections]
+    [face], [before] = result.faces, needed.detections
+    assert face.detection.landmarks is not None
+    assert before.landmarks is not None
+    moved = np.linalg.norm(face.detection.landmarks[:, :2] - before.landmarks[:, :2], axis=1)
+    assert 0 < moved.max() < 0.1 * face.quality.face_px

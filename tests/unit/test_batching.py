@@ -1,7 +1,9 @@
 """Batches of inference requests, and background items."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -150,3 +152,23 @@ async def test_background_items_progress_under_constant_load() -> None:
     kinds = "".join("b" if batch[0] >= 100 else "u" for batch in run.batches)
     assert kinds.startswith("uuubuuub")
     assert all(len({item >= 100 for item in batch}) == 1 for batch in run.batches)
+
+
+async def test_no_item_of_a_finished_batch_is_kept() -> None:
+    """A decoded picture occupies a buffer of its decoder until nothing refers to it."""
+
+    class Item:
+        pass
+
+    batcher: Batcher[Item, None] = Batcher(lambda items: [None] * len(items), 4)
+    await batcher.start()
+    try:
+        item = Item()
+        reference = weakref.ref(item)
+        await batcher.submit([item])
+        del item
+        await asyncio.sleep(0)
+        gc.collect()
+        assert reference() is None
+    finally:
+        await batcher.stop()

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from service.errors import EngineBusy, ImageTooCostly, ImageTruncated, ImageUnreadable, RegistryError
+from service.inference.decoding import pool as decoding_pool
 from service.inference.decoding.client import DecoderLimits, DecoderProcess
 from service.inference.decoding.pool import MAX_SLOW, SLOW_AFTER_S, DecoderPool
 from service.vision.image import ImageLimits, decode
@@ -197,3 +198,13 @@ async def test_stop_does_not_wait_for_pixels_in_use() -> None:
     with pytest.raises(EngineBusy, match="shutting down"):
         await waiting
     assert kept[0].pixels.shape == kept[1].pixels.shape
+
+
+async def test_a_picture_does_not_wait_without_limit_for_a_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_pool, "STARVED_AFTER_S", 0.2)
+    async with pool() as decoders:
+        kept = [await decoders.decode(HOPPER.read_bytes()) for _ in range(2)]
+        with pytest.raises(EngineBusy, match="no decoder became free"):
+            await decoders.decode(HOPPER.read_bytes())
+        del kept
+        assert (await decoders.decode(HOPPER.read_bytes())).pixels.size > 0

@@ -16,6 +16,10 @@ class AllFaces:
     def detect(self, pictures: Sequence[Pixels], _: Sequence[FaceChoice]) -> list[list[Detection]]:
         return self._finder.detect(pictures)
 
+    def refine(self, _: Sequence[Pixels], detections: Sequence[list[Detection]]) -> list[list[Detection]]:
+        """Returns the detections unchanged: the finder has one stage."""
+        return list(detections)
+
 
 def as_detector(finder: FaceFinder) -> FaceDetector:
     """Returns a detector bundle unchanged, so that it behaves as in the service, and wraps other finders."""

@@ -129,10 +129,14 @@ class DecoderPool:
                 turn.process.close()
 
     def _take(self) -> DecoderProcess:
-        """Waits for an idle process with a free buffer, or starts one if there are fewer than `size`."""
+        """Waits for an idle process with a free buffer, or starts one if there are fewer than `size`.
+
+        Raises:
+            EngineBusy: the pool was stopped, or no process became free in time.
+        """
         with self._changed:
-            while not (self._closed or self._is_available()):
-                self._changed.wait()
+            if not self._changed.wait_for(lambda: self._closed or self._is_available(), STARVED_AFTER_S):
+                raise EngineBusy("no decoder became free; try again later")
             if self._closed:
                 raise EngineBusy("the service is shutting down; try again later")
             self._busy += 1
