@@ -15,6 +15,7 @@ from ultralytics.nn.tasks import DetectionModel, PoseModel
 from service.inference.bundle import file_sha256, read_detector, write_manifest
 from service.inference.manifest import DetectorManifest, FirstLook, PixelScaling, Provenance
 from trainer.configuration import ConfigError
+from trainer.detector.bundle_stages import add_stage
 from trainer.onnx_graph import prepare_for_bundle
 
 INPUT_SIZES = [192, 320, 640]
@@ -86,11 +87,7 @@ def add_first_look(checkpoint: Path, config: Path, bundle: Path) -> DetectorMani
         input_size=FIRST_LOOK_SIZE,
         config_sha256=hashlib.sha256(config.read_bytes()).hexdigest(),
     )
-    files = manifest.files | {FIRST_LOOK_GRAPH: file_sha256(graph)}
-    updated = manifest.model_copy(update={"first_look": look, "files": files})
-    graph.rename(bundle / FIRST_LOOK_GRAPH)
-    write_manifest(bundle, updated)
-    return updated
+    return add_stage(bundle, manifest, "first_look", look, graph)
 
 
 def _write_graph(checkpoint: Path, graph: Path) -> Literal[0, 5]:

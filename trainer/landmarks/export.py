@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from service.inference.bundle import file_sha256, read_detector, write_manifest
+from service.inference.bundle import read_detector
 from service.inference.manifest import DetectorManifest, LandmarkStage
+from trainer.detector.bundle_stages import add_stage
 from trainer.landmarks.config import LandmarkConfig
 from trainer.landmarks.faces import MARGIN
 from trainer.landmarks.model import Deployed
@@ -34,8 +35,4 @@ def export(checkpoint: Path, config_file: Path, bundle: Path) -> DetectorManifes
         verifies=True,
         config_sha256=hashlib.sha256(config_file.read_bytes()).hexdigest(),
     )
-    files = manifest.files | {GRAPH: file_sha256(graph)}
-    updated = manifest.model_copy(update={"landmark_stage": stage, "files": files})
-    graph.rename(bundle / GRAPH)
-    write_manifest(bundle, updated)
-    return updated
+    return add_stage(bundle, manifest, "landmark_stage", stage, graph)
