@@ -158,6 +158,8 @@ class YoloFaceDetector:
         if not doubtful:
             return
         views = [view for row in doubtful for view in retries(row, pictures[row], self.sizes, tried[row])]
+        if not self.manifest.landmarks:  # The crop of a box alone is not turned.
+            views = [view for view in views if not view.turns]
         separate = [replace(view, row=index) for index, view in enumerate(views)]
         results = self._find([pictures[view.row] for view in views], separate, self._graph)
         for view, faces in zip(views, results, strict=True):

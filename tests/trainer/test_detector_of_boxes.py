@@ -18,7 +18,11 @@ from trainer.configuration import ConfigError
 
 @pytest.mark.slow
 def test_a_checkpoint_of_boxes_alone_is_served_with_square_crops(tmp_path: Path, postgres_url: str) -> None:
-    """The checkpoint is the shipped detector without its branch of landmarks."""
+    """The checkpoint is the shipped detector without its branch of landmarks.
+
+    The shipped detector's minimum score is meant for faces that its landmark stage has verified. The minimum here is
+    higher because no stage verifies the boxes.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ultralytics.nn.modules import Detect
@@ -33,11 +37,11 @@ def test_a_checkpoint_of_boxes_alone_is_served_with_square_crops(tmp_path: Path,
         (tmp_path / "config.yaml").write_text("{}")
         provenance = {"data": ["x"], "terms": "test", "initialised_from": "shipped"}
         files = tmp_path / "boxes.pt", tmp_path / "bundle", "boxes-only", tmp_path / "config.yaml"
-        assert export.export(*files, 0.3, provenance).landmarks == 0
+        assert export.export(*files, 0.6, provenance).landmarks == 0
         model.names = {0: "face", 1: "cat"}
         torch.save({"model": model, "ema": None}, tmp_path / "boxes.pt")
         with pytest.raises(ConfigError, match="detects face, cat"):
-            export.export(*files, 0.3, provenance)
+            export.export(*files, 0.6, provenance)
     found = YoloFaceDetector(tmp_path / "bundle", RuntimeOptions()).detect([pixels(COLLINS)])[0][0]
     shipped = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions()).detect([pixels(COLLINS)])[0][0]
     assert found.landmarks is None
