@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
 from service.gallery.storage import row_security
-from service.gallery.storage.schema import include_object, is_at_head, serves_already
+from service.gallery.storage.schema import is_at_head, serves_already
 from service.gallery.storage.server import database_url
 from service.gallery.storage.tables import metadata
 from service.runtime.settings import load_settings
@@ -99,7 +99,6 @@ def run_online() -> None:
             context.configure(
                 connection=connection,
                 target_metadata=metadata,
-                include_object=include_object,
                 compare_server_default=True,
                 # A transaction with the locks of several migrations could deadlock with requests of a running service.
                 transaction_per_migration=True,

@@ -13,6 +13,7 @@ from service.background_tasks import BackgroundTasks
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.access.keyring import KeyRing
 from service.gallery.enrolment.store import EnrolmentStore
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.search.search import GallerySearch, GallerySizes, RecentCollections
 from service.gallery.storage.database import Database
@@ -66,6 +67,7 @@ class AppState:
     resolver: DecisionResolver
     sizes: GallerySizes
     recent: RecentCollections
+    indexes: MemoryIndexes
     bundles: Mapping[str, LoadedBundle]
     limits: Mapping[QualityMode, QualityLimits | None]
     precision: Precision
@@ -90,10 +92,10 @@ class AppState:
 
     @property
     def search(self) -> GallerySearch:
-        return GallerySearch(self.database, self.sizes, self.recent)
+        return GallerySearch(self.database, self.sizes, self.indexes, self.recent)
 
     def enroller(self, engine: Engine) -> Enroller:
-        store = EnrolmentStore(self.database, self.audit_trail, self.sizes, self.max_templates)
+        store = EnrolmentStore(self.database, self.audit_trail, self.sizes, self.indexes, self.max_templates)
         outliers_below = self.resolver.outliers_below
         parts = self.limits, self.resolver, outliers_below, self.read_audit, self.crop_cipher
         return Enroller(store, engine, *parts)

@@ -81,26 +81,3 @@ def purge() -> None:
     with database_url(settings.owner_url, settings.postgres_folder) as url:
         for line in purge.purge(url):
             typer.echo(line)
-
-
-@app.command()
-def indexes(
-    keep_running: Annotated[
-        bool, typer.Option("--keep-running", help="Repeat it every database.maintenance_interval_s seconds.")
-    ] = False,
-    alive: Annotated[
-        Path | None, typer.Option(help="With --keep-running: touch this file while the database responds.")
-    ] = None,
-) -> None:
-    """Build the HNSW indexes of large collections, as the maintenance of API and jobs does.
-
-    For installations whose API and jobs log in without the account of the tables' owner.
-    """
-    from service.runtime.indexes import build_indexes
-    from service.runtime.settings import load_settings
-    from service.telemetry.logs import configure
-
-    settings = load_settings()
-    configure(settings.server.log_format)
-    for name in build_indexes(settings, keep_running, alive):
-        typer.echo(f"built or dropped: {name}")

@@ -14,6 +14,7 @@ from sqlalchemy import URL
 from service.embedded_postgres.account import Account
 from service.embedded_postgres.processes import STOP_TIMEOUT_S, die_with_parent, postgres_processes, send_signal, stop
 from service.errors import StartupError
+from service.memory import total_bytes
 
 MAJOR_VERSION = "18"
 SUPERUSER = "postgres"
@@ -27,10 +28,18 @@ MIN_FREE_SPACE = 160 * 1024**2
 """Bytes: a new cluster takes about 40 MB, and its write-ahead log grows in steps of 16 MB."""
 START_TIMEOUT_S = 120.0
 
+MIN_BUFFERS_MB, MAX_BUFFERS_MB = 128, 1024
+
+
+def _shared_buffers_mb() -> int:
+    """Returns the size of PostgreSQL's cache: an eighth of the memory. The system provides it when it is used."""
+    return min(MAX_BUFFERS_MB, max(MIN_BUFFERS_MB, total_bytes() // 8 // 1024**2))
+
+
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "100",
-    "shared_buffers": "128MB",
+    "shared_buffers": f"{_shared_buffers_mb()}MB",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "1GB",
     # Statements contain embeddings and labels and must not appear in the log.

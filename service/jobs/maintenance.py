@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import RegistryError
 from service.gallery.access.audit_entries import SERVICE, Action, Event
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.index import centroids, hnsw
+from service.gallery.index import centroids, snapshots
 from service.gallery.jobs import jobs
 from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import Job, JobRef, JobState
@@ -37,23 +37,16 @@ ORPHAN_AGE_S = 3600
 
 @dataclass(frozen=True)
 class Maintenance:
-    """Builds indexes, deletes expired data, resumes lost jobs and activates migrated models.
+    """Deletes expired data, resumes lost jobs and activates migrated models.
 
     Attributes:
-        owner: database connection that builds indexes; without the account of the tables' owner, another process
-            builds them (`identity-registry db indexes`).
-        hnsw_min_identities: collections of this size get an HNSW index.
-        hnsw_memory_mb: maintenance_work_mem while an index is built; None: the server's setting.
         keep_days: days for which finished jobs are kept.
     """
 
     database: Database
-    owner: Database
     queue: Queue
     uploads: Uploads
     audit_trail: AuditTrail
-    hnsw_min_identities: int
-    hnsw_memory_mb: int | None
     keep_days: int
 
     async def __call__(self) -> None:
@@ -64,6 +57,7 @@ class Maintenance:
             self._delete_jobs,
             self._resume_jobs,
             self._fill_codes,
+            self._delete_changes,
             self._activate_models,
             self._delete_collections,
         ):
@@ -94,15 +88,13 @@ class Maintenance:
             async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
                 filled = await centroids.fill_codes(connection)
 
-    async def maintain_indexes(self) -> None:
-        """Builds and drops indexes. A build takes long, and one process at a time does it, so it is no step of a task.
-
-        Does nothing while another process builds.
-        """
-        await hnsw.maintain(self.owner, self.hnsw_min_identities, self.hnsw_min_identities // 2, self.hnsw_memory_mb)
+    async def _delete_changes(self) -> None:
+        """Deletes old records of changed centroids."""
+        async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
+            await snapshots.delete_old_changes(connection)
 
     async def _activate_models(self) -> None:
-        """Activates secondary models that have `auto_activate` set, cover every identity and have their index."""
+        """Activates secondary models that have `auto_activate` set and cover every identity."""
         async with self.database.transaction(all_collections=True, timeout_s=BACKGROUND_S) as connection:
             names = await model_migration.awaiting_activation(connection)
         for name in names:
@@ -126,14 +118,10 @@ class Maintenance:
             )
 
     async def _is_ready(self, connection: AsyncConnection, collection: Collection) -> bool:
-        """Returns True if coverage is complete, no re-embedding is running and a large collection has its index."""
+        """Returns True if coverage is complete and no re-embedding is running."""
         if any(job.collection_id == collection.id and job.kind == KIND for job in await jobs.unfinished(connection)):
             return False
-        coverage = await model_coverage.coverage(connection, collection)
-        if not coverage.complete:
-            return False
-        large = coverage.identities >= self.hnsw_min_identities
-        return not large or await hnsw.is_ready(connection, collection.id, model_coverage.required(collection))
+        return (await model_coverage.coverage(connection, collection)).complete
 
     async def _erase_expired(self) -> None:
         """Erases identities whose `retain_until` has passed. One that cannot be erased does not prevent the others."""

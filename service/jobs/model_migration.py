@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import Conflict
 from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.index import hnsw
 from service.gallery.jobs import jobs, rows
 from service.gallery.jobs.records import UNFINISHED, Job, JobRef, Progress
 from service.gallery.people import model_coverage, model_migration
@@ -30,13 +29,11 @@ class MigrationState:
     """The models of a collection. The other fields are None without a secondary model.
 
     Attributes:
-        has_index: True if the secondary model's HNSW index is ready.
         job: the last re-embedding job of the secondary model, with its progress.
     """
 
     collection: Collection
     coverage: Coverage | None = None
-    has_index: bool | None = None
     job: tuple[Job, Progress] | None = None
 
 
@@ -150,6 +147,5 @@ async def _state(connection: AsyncConnection, collection: Collection) -> Migrati
     return MigrationState(
         collection,
         await model_coverage.coverage(connection, collection),
-        await hnsw.is_ready(connection, collection.id, collection.secondary_model_id),
         None if job is None else (job, await rows.progress(connection, JobRef(collection.id, job.id))),
     )

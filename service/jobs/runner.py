@@ -19,7 +19,6 @@ async def run(
     queue: Queue,
     interval_s: float,
     local_maintenance: Callable[[], Awaitable[None]],
-    index_maintenance: Callable[[], Awaitable[None]],
     dispatch_webhooks: Callable[[], Awaitable[None]],
 ) -> None:
     """Executes tasks until cancelled.
@@ -27,14 +26,13 @@ async def run(
     Args:
         interval_s: seconds between two rounds of maintenance.
         dispatch_webhooks: enqueues the new events of webhooks.
-        index_maintenance: builds indexes, which takes long and must delay neither tasks nor other maintenance.
         local_maintenance: maintenance of this process alone, such as of its folder of uploads. The maintenance that
             one process performs for all is a task of the queue.
     """
     while True:
         try:
             async with queue.connected():
-                await _work(queue, interval_s, local_maintenance, index_maintenance, dispatch_webhooks)
+                await _work(queue, interval_s, local_maintenance, dispatch_webhooks)
         except (*OUTAGES, Unavailable) as error:
             log.warning("the job queue is unreachable: %s", str(error).partition("\n")[0])
         except Exception:
@@ -46,7 +44,6 @@ async def _work(
     queue: Queue,
     interval_s: float,
     local_maintenance: Callable[[], Awaitable[None]],
-    index_maintenance: Callable[[], Awaitable[None]],
     dispatch_webhooks: Callable[[], Awaitable[None]],
 ) -> None:
     """Runs until a loop ends, for example because the database connection breaks, or until cancelled."""
@@ -55,7 +52,6 @@ async def _work(
         queue.run_maintenance(),
         queue.run_webhooks(),
         _maintain(queue, interval_s, local_maintenance),
-        _repeat(interval_s, index_maintenance, "maintenance of indexes"),
         _repeat(DISPATCH_S, dispatch_webhooks, "search for events of webhooks"),
     )
     tasks = {asyncio.create_task(loop) for loop in loops}

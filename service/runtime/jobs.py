@@ -76,12 +76,9 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     )
     maintenance = Maintenance(
         state.database,
-        state.owner,
         state.queue,
         state.uploads,
         state.audit_trail,
-        settings.database.hnsw_min_identities,
-        settings.database.hnsw_memory_mb,
         settings.jobs.keep_days,
     )
     embedding = Reembedding(
@@ -99,4 +96,4 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
         log.warning("the folder of uploads is unusable, so jobs with an archive do not run (jobs.uploads): %s", error)
     queue = Queue(state.database.url, capabilities, work)
     interval_s = settings.database.maintenance_interval_s
-    await runner.run(queue, interval_s, maintain_locally, maintenance.maintain_indexes, hooks.dispatch)
+    await runner.run(queue, interval_s, maintain_locally, hooks.dispatch)

@@ -11,6 +11,7 @@ from service.api.state import AppState
 from service.background_tasks import BackgroundTasks
 from service.errors import DatabaseUnavailable, StartupError
 from service.gallery.access.keyring import KeyRing
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.search.search import GallerySizes, RecentCollections
 from service.gallery.storage import schema
 from service.inference.bundle import read_embedder
@@ -64,10 +65,12 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         stack.push_async_callback(engine.stop)
         audit_trail = open_audit_trail(settings)
         read_audit = ReadAuditBuffer(database, audit_trail)
+        indexes = MemoryIndexes(database, settings.search_memory_bytes)
         stack.push_async_callback(_flush, read_audit)
         background = BackgroundTasks()
         stack.push_async_callback(background.stop)
         background.start(read_audit.run(), "audit of read operations")
+        background.start(indexes.run(), "indexes in memory")
         precision = settings.inference.precision
         policies = _policies(manifests, precision, settings.recognition.fmr)
         resolver = DecisionResolver(policies, settings.recognition.duplicate_fpir)
@@ -77,7 +80,8 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             owner=owner,
             engine=engine,
             resolver=resolver,
-            sizes=GallerySizes(),
+            sizes=GallerySizes(indexes),
+            indexes=indexes,
             recent=RecentCollections(),
             bundles=bundles,
             limits=_limits(settings.recognition),

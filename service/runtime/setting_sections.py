@@ -95,24 +95,13 @@ class DatabaseSettings(Strict):
     )
     owner_url: SecretStr | None = Field(
         None,
-        description="role that migrates the schema and builds indexes (`identity-registry db indexes`); default: "
+        description="role that migrates the schema; default: "
         "`url`, whose connections then assume the role registry_app for everything else",
     )
     pool_size: int = Field(10, ge=1, description="maximum number of connections of a process")
     pool_timeout_s: float = Field(5.0, gt=0, description="seconds that a request waits for a connection")
     migrate_on_start: bool | None = Field(
         None, description="migrate the schema when the service starts; default: with the embedded server only"
-    )
-    hnsw_min_identities: int = Field(
-        5_000_000,
-        ge=1,
-        description="collections of this size get an HNSW index, which is faster than comparing all binary codes and "
-        "loses some identities",
-    )
-    hnsw_memory_mb: int | None = Field(
-        None,
-        ge=64,
-        description="memory for building an index, about 3 KB per identity with 512 dimensions; default: the server's",
     )
     maintenance_interval_s: float = Field(60.0, gt=0, description="seconds between two runs of the maintenance")
 

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from service.errors import StartupError
 from service.gallery.storage.app_role import APP_ROLE
+from service.memory import available_bytes
 from service.runtime.setting_sections import (
     BUNDLES,
     ClassifierSettings,
@@ -41,6 +42,7 @@ from service.runtime.use_case_sections import (
     JobSettings,
     LimitSettings,
     RecognitionSettings,
+    SearchSettings,
     WebhookSettings,
 )
 
@@ -49,6 +51,8 @@ __all__ = ["BUNDLES", "Settings", "load_settings"]
 PREFIX = "REGISTRY_"
 CONFIG_VARIABLE, SECRETS_VARIABLE = f"{PREFIX}CONFIG", f"{PREFIX}SECRETS_DIR"
 DEFAULT_CONFIG = Path("configs/service.yaml")
+SHARE_OF_MEMORY = 0.25
+"""Share of the available memory that indexes may use, if `search.memory_mb` is not set."""
 
 
 class Settings(BaseSettings):
@@ -69,6 +73,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     worker: WorkerSettings = WorkerSettings()
     recognition: RecognitionSettings = RecognitionSettings()
+    search: SearchSettings = SearchSettings()
     audit: AuditSettings = AuditSettings()
     crops: CropSettings = CropSettings()
     jobs: JobSettings = JobSettings()
@@ -103,6 +108,13 @@ class Settings(BaseSettings):
     @property
     def postgres_folder(self) -> Path:
         return self.data_dir / "postgres"
+
+    @property
+    def search_memory_bytes(self) -> int:
+        """The maximum memory of a process for indexes."""
+        if self.search.memory_mb is not None:
+            return self.search.memory_mb * 1024**2
+        return int(available_bytes() * SHARE_OF_MEMORY) // self.server.workers
 
     @property
     def uploads_folder(self) -> Path:

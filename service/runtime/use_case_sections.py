@@ -39,6 +39,18 @@ class RecognitionSettings(Strict):
     )
 
 
+class SearchSettings(Strict):
+    """1:N search."""
+
+    memory_mb: int | None = Field(
+        None,
+        ge=0,
+        description="memory of a process for indexes of collections above 5,000 identities, about 220 MB per million "
+        "of 128 dimensions; a collection that does not fit is searched in the database, which is slower; 0: no "
+        "indexes; default: a quarter of the available memory, divided among `server.workers`",
+    )
+
+
 class AuditSettings(Strict):
     """The audit trail."""
 

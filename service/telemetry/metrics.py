@@ -33,6 +33,21 @@ SCORES = Histogram(
 GALLERY = Gauge(
     "registry_gallery_rows", "Rows of a table, estimated by PostgreSQL", ("table",), multiprocess_mode="max"
 )
+MEMORY_INDEX_IDENTITIES = Gauge(
+    "registry_memory_index_identities", "Identities in the indexes in memory", multiprocess_mode="livesum"
+)
+MEMORY_INDEX_BYTES = Gauge(
+    "registry_memory_index_bytes", "Memory of the indexes in memory", multiprocess_mode="livesum"
+)
+MEMORY_INDEX_AGE = Gauge(
+    "registry_memory_index_age_seconds",
+    "Age of the oldest index's snapshot after the last refresh; searches read later changes from the database",
+    multiprocess_mode="livemax",
+)
+MEMORY_INDEX_LOADS = Counter("registry_memory_index_loads", "Indexes loaded into memory")
+MEMORY_INDEX_EVICTIONS = Counter(
+    "registry_memory_index_evictions", "Indexes removed from memory because another collection needed it"
+)
 TASKS = Gauge("registry_job_tasks", "Tasks in the job queue", ("state",), multiprocess_mode="max")
 POOL = Gauge("registry_pool_connections", "Connections to the database", ("state",), multiprocess_mode="livesum")
 JOB_ROWS = Counter("registry_job_rows", "Rows that jobs have processed", ("kind", "status"))

@@ -103,7 +103,8 @@ class SearchResponse(DecisionView):
     results: list[FaceMatchesView]
     faces_detected: int
     plan: SearchPlan = Field(
-        description="exact: every centroid was compared; binary-codes: every binary code; hnsw: through an HNSW index"
+        description="exact: every centroid was compared; binary-codes: every binary code in the database; "
+        "in-memory: every binary code in the memory of the service"
     )
     search_ms: float
 

@@ -1,7 +1,6 @@
 """Documents of model migrations."""
 
 import uuid
-from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -38,9 +37,6 @@ class ModelMigrationView(BaseModel):
     secondary_model_id: str | None = Field(description="the model that embeds every new face as well; null: none")
     auto_activate: bool = Field(description="the secondary model is activated as soon as nothing is missing")
     coverage: CoverageView | None
-    index: Literal["ready", "none"] | None = Field(
-        description="HNSW index of the secondary model; it is built from `database.hnsw_min_identities` on"
-    )
     job: JobDetail | None = Field(description="the last re-embedding job of the secondary model")
 
 
@@ -67,6 +63,5 @@ def migration_view(state: MigrationState) -> ModelMigrationView:
         secondary_model_id=state.collection.secondary_model_id,
         auto_activate=state.collection.auto_activate,
         coverage=None if coverage is None else CoverageView.model_validate(coverage, from_attributes=True),
-        index=None if state.has_index is None else "ready" if state.has_index else "none",
         job=None if state.job is None else job_detail(*state.job),
     )

@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, func, text
+from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.search.nearest import SearchOptions, nearest
-from service.gallery.search.results import Candidate, SearchPlan
+from service.gallery.search.results import Candidate, SearchPlan, SearchResult
+from service.gallery.search.search import search_gallery
 from service.gallery.storage.database import STATEMENT_TIMEOUT_S
 from service.gallery.storage.tables import identity
 
 Floats = npt.NDArray[np.float32]
-NEAREST = 10
-"""The number of candidates for each embedding."""
+OPTIONS = SearchOptions(top_k=10, with_metadata=False)
 MAX_STATEMENTS = 10
 RECENT_S = MAX_STATEMENTS * STATEMENT_TIMEOUT_S
 """Maximum time in seconds from the update of an identity's row to the commit of its enrolment, which executes at most
@@ -29,9 +30,12 @@ async def find(
     model_id: str,
     probes: Sequence[Floats],
     is_duplicate: Callable[[Candidate], bool],
+    people: int,
+    indexes: MemoryIndexes,
 ) -> list[Candidate]:
-    """Searches the whole collection for duplicates of normalised (dim,) probes; returns them best first."""
-    return await _find(connection, collection_id, model_id, probes, is_duplicate, None, None)
+    """Searches a whole collection of this size for duplicates of normalised (dim,) probes; returns them best first."""
+    results = await search_gallery(connection, collection_id, model_id, people, indexes, probes, OPTIONS)
+    return _duplicates(results, is_duplicate)
 
 
 async def find_recent(
@@ -43,7 +47,8 @@ async def find_recent(
 ) -> list[Candidate]:
     """Searches like `find`, but only identities that may have been committed since this transaction began."""
     recent = identity.c.updated_at >= func.now() - text(f"interval '{RECENT_S} seconds'")
-    return await _find(connection, collection_id, model_id, probes, is_duplicate, recent, SearchPlan.EXACT)
+    scope = connection, collection_id, model_id
+    return _duplicates(await nearest(*scope, probes, OPTIONS, recent, SearchPlan.EXACT), is_duplicate)
 
 
 def merge(first: Iterable[Candidate], second: Iterable[Candidate]) -> list[Candidate]:
@@ -56,16 +61,6 @@ def merge(first: Iterable[Candidate], second: Iterable[Candidate]) -> list[Candi
     return sorted(best.values(), key=lambda candidate: -candidate.score)
 
 
-async def _find(
-    connection: AsyncConnection,
-    collection_id: uuid.UUID,
-    model_id: str,
-    probes: Sequence[Floats],
-    is_duplicate: Callable[[Candidate], bool],
-    condition: ColumnElement[bool] | None,
-    plan: SearchPlan | None,
-) -> list[Candidate]:
-    options = SearchOptions(NEAREST, with_metadata=False)
-    results = await nearest(connection, collection_id, model_id, probes, options, condition, plan)
+def _duplicates(results: Iterable[SearchResult], is_duplicate: Callable[[Candidate], bool]) -> list[Candidate]:
     matches = [item for result in results for item in result.candidates if not item.overruled and is_duplicate(item)]
     return merge(matches, [])

@@ -17,6 +17,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.enrolment import additions, duplicates
 from service.gallery.enrolment.records import AddedTemplate, EnrolmentResult, NewEnrolment, NewTemplate
 from service.gallery.enrolment.templates import add_templates
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections, crops, erasure, idempotency, pruning
 from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.idempotency import StoredResponse
@@ -42,6 +43,7 @@ class EnrolmentStore:
     database: Database
     audit_trail: AuditTrail
     sizes: GallerySizes
+    indexes: MemoryIndexes
     max_templates: int = 64
 
     async def begin(self, collection: str, idempotency_key: str | None) -> tuple[Collection, StoredResponse | None]:
@@ -148,9 +150,9 @@ class EnrolmentStore:
         check, collection = enrolment.duplicate_check, enrolment.collection
         if check is None:
             return []
-        is_duplicate = check.decide(await self.sizes.of(connection, collection.id, collection.model_id))
-        scope = connection, collection.id, collection.model_id, check.probes, is_duplicate
-        candidates = await duplicates.find(*scope)
+        size = await self.sizes.of(connection, collection.id, collection.model_id)
+        scope = connection, collection.id, collection.model_id, check.probes, check.decide(size)
+        candidates = await duplicates.find(*scope, size.people, self.indexes)
         await collections.lock_enrolment(connection, collection.id)
         return duplicates.merge(candidates, await duplicates.find_recent(*scope))
 

@@ -158,15 +158,19 @@ async def fill_codes(connection: AsyncConnection) -> int:
     return len(rows)
 
 
-def binary_codes(embeddings: Floats) -> list[str]:
-    """Returns the code of each of (n, dim) embeddings as a string of 512 digits 0 and 1, PostgreSQL's `bit` format."""
+def codes_of(embeddings: Floats) -> npt.NDArray[np.uint8]:
+    """Returns the codes of (n, dim) embeddings, (n, 64) bytes. The first bit of a code is the highest of its byte."""
     count, dim = embeddings.shape
     side = 1 << (dim - 1).bit_length()
     padded = np.zeros((count, side), np.float32)
     padded[:, :dim] = embeddings
     rotated = [_hadamard(padded * _signs(index, side)) for index in range(max(1, CODE_BITS // side))]
-    bits = np.concatenate(rotated, axis=1)[:, :CODE_BITS] > 0
-    digits = bits.astype(np.uint8) + ord("0")
+    return np.packbits(np.concatenate(rotated, axis=1)[:, :CODE_BITS] > 0, axis=1)
+
+
+def binary_codes(embeddings: Floats) -> list[str]:
+    """Returns the code of each of (n, dim) embeddings as a string of 512 digits 0 and 1, PostgreSQL's `bit` format."""
+    digits = np.unpackbits(codes_of(embeddings), axis=1) + ord("0")
     return [row.tobytes().decode() for row in digits]
 
 

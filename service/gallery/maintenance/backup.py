@@ -12,6 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from service.errors import StartupError
+from service.gallery.storage.change_triggers import FUNCTION
 from service.gallery.storage.schema import this_release
 from service.gallery.storage.tables import metadata
 
@@ -43,7 +44,9 @@ def backup(url: str, output: Path) -> int:
         tables = [f"--table=public.{table}" for table in _existing_tables(url)]
         if not tables:
             raise StartupError("The database contains no registry; check database.url.")
-        _run("pg_dump", url, "--format=custom", "--no-owner", "--no-privileges", *tables, f"--file={partial}")
+        # Transaction ids are meaningless in another database.
+        options = "--format=custom", "--no-owner", "--no-privileges", "--exclude-table-data=public.centroid_change"
+        _run("pg_dump", url, *options, *tables, f"--file={partial}")
         os.link(partial, output)  # unlike a rename, a link never replaces an existing file
     except FileExistsError:
         raise StartupError(_exists(output)) from None
@@ -88,7 +91,7 @@ def restore(url: str, dump: Path, replace: bool = False) -> None:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "restore.sql"
         with script.open("w", encoding="utf-8") as file:
-            file.write("CREATE EXTENSION IF NOT EXISTS vector;\n")
+            file.write(f"CREATE EXTENSION IF NOT EXISTS vector;\n{FUNCTION};\n")
             file.writelines(f"DROP TABLE IF EXISTS public.{table} CASCADE;\n" for table in existing)
         with script.open("ab") as file:
             file.writelines(_script(dump))

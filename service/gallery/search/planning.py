@@ -1,4 +1,4 @@
-"""Chooses the search plan that fits the size of a gallery."""
+"""Chooses the plan of a search that uses no index in memory, from the size of the gallery."""
 
 import uuid
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, String, case, func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.index import hnsw
 from service.gallery.search.results import SearchPlan
 from service.gallery.storage.tables import centroid, identity
 
@@ -17,17 +16,8 @@ MAX_UNCODED = 2_000
 """With more centroids without a code, a search compares all centroids instead of codes."""
 FILTERED_EXACTLY = 20_000
 """A filtered search compares up to this number of matching identities exactly (about 20 ms at 512 dimensions)."""
-EF_SEARCH = 800
-"""Size of HNSW's candidate list. With 800 a search through the index lost none of 500 mates among 100,000 identities
-(512 dimensions, clustered, `make bench-gallery`); with 200 it lost 3.4 % of them in half the time."""
-MAX_EF_SEARCH = 1_000
-MAX_SCANNED = 200_000
-"""Maximum number of index entries that a filtered HNSW search reads."""
-SETTINGS = {
-    # Compiling a scan of codes, or dividing it among processes, costs other requests more than it saves.
-    SearchPlan.BINARY_CODES: {"jit": "off", "max_parallel_workers_per_gather": "0"},
-    SearchPlan.HNSW: {"hnsw.iterative_scan": "strict_order", "hnsw.max_scan_tuples": str(MAX_SCANNED)},
-}
+SETTINGS = {"jit": "off", "max_parallel_workers_per_gather": "0"}
+"""Compiling a scan of codes, or dividing it among processes, costs other requests more than it saves."""
 
 
 async def estimated_rows(connection: AsyncConnection) -> dict[str, int]:
@@ -43,37 +33,28 @@ async def choose_plan(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     model_id: str,
-    shortlist: int,
     condition: ColumnElement[bool] | None = None,
 ) -> SearchPlan:
     """Chooses the plan and applies its settings to the transaction, in one statement.
 
     Args:
-        shortlist: the number of centroids that the search will rerank.
         condition: a condition on `identity`. Up to `FILTERED_EXACTLY` matching identities are compared exactly.
     """
     centroids = select(centroid.c.identity_id).where(
         centroid.c.collection_id == collection_id, centroid.c.model_id == model_id
     )
     facts = select(
-        hnsw.readiness(collection_id, model_id).label("has_graph"),
         _counted(centroids.where(centroid.c.binary_code.is_not(None)), CODES_FROM).label("coded"),
         _counted(centroids.where(centroid.c.binary_code.is_(None)), MAX_UNCODED).label("uncoded"),
     ).cte("facts")
     has_codes = (facts.c.coded > CODES_FROM) & (facts.c.uncoded <= MAX_UNCODED)
-    plan: Any = case(
-        (facts.c.has_graph, literal(SearchPlan.HNSW, String)),
-        (has_codes, literal(SearchPlan.BINARY_CODES, String)),
-        else_=literal(SearchPlan.EXACT, String),
-    )
+    plan: Any = case((has_codes, literal(SearchPlan.BINARY_CODES, String)), else_=literal(SearchPlan.EXACT, String))
     if condition is not None:
         matching = select(identity.c.id).where(identity.c.collection_id == collection_id, condition)
-        is_small = case(
-            (facts.c.has_graph | has_codes, _counted(matching, FILTERED_EXACTLY) <= FILTERED_EXACTLY), else_=True
-        )
+        is_small = case((has_codes, _counted(matching, FILTERED_EXACTLY) <= FILTERED_EXACTLY), else_=True)
         plan = case((is_small, literal(SearchPlan.EXACT, String)), else_=plan)
     chosen = select(plan.label("plan")).select_from(facts).cte("chosen")
-    statement = select(chosen.c.plan, *_settings(chosen.c.plan, shortlist))
+    statement = select(chosen.c.plan, *_settings(chosen.c.plan))
     return SearchPlan((await connection.execute(statement)).one().plan)
 
 
@@ -82,12 +63,7 @@ def _counted(rows: Select[Any], limit: int) -> ColumnElement[int]:
     return select(func.count(type_=Integer)).select_from(rows.limit(limit + 1).subquery()).scalar_subquery()
 
 
-def _settings(plan: ColumnElement[str], shortlist: int) -> list[ColumnElement[Any]]:
-    """Returns the expressions that set the plan's settings until the transaction ends."""
-    ef_search = str(min(max(EF_SEARCH, shortlist), MAX_EF_SEARCH))
-    chosen = {**SETTINGS, SearchPlan.HNSW: SETTINGS[SearchPlan.HNSW] | {"hnsw.ef_search": ef_search}}
-    return [
-        case((plan == literal(name, String), func.set_config(setting, value, True)))
-        for name, settings in chosen.items()
-        for setting, value in settings.items()
-    ]
+def _settings(plan: ColumnElement[str]) -> list[ColumnElement[Any]]:
+    """Returns the expressions that set the settings of a comparison of codes until the transaction ends."""
+    compares_codes = plan == literal(SearchPlan.BINARY_CODES, String)
+    return [case((compares_codes, func.set_config(name, value, True))) for name, value in SETTINGS.items()]

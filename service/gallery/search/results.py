@@ -15,8 +15,8 @@ class SearchPlan(StrEnum):
     """Compares every centroid."""
     BINARY_CODES = "binary-codes"
     """Compares every binary code, then the centroids with the nearest codes."""
-    HNSW = "hnsw"
-    """Traverses an HNSW graph."""
+    IN_MEMORY = "in-memory"
+    """Compares every binary code in the memory of the process, then the centroids of the nearest identities."""
 
 
 @dataclass(frozen=True, slots=True)

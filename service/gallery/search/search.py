@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.search.filters import condition_of
+from service.gallery.search.in_memory import InMemorySearch
 from service.gallery.search.nearest import SearchOptions, nearest
-from service.gallery.search.planning import CODES_FROM, choose_plan
+from service.gallery.search.planning import CODES_FROM
 from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid
@@ -38,13 +40,20 @@ class GallerySize:
 
 
 class GallerySizes:
-    """Counts galleries. The count of a large gallery is expensive and is cached: the larger the gallery, the longer."""
+    """Counts galleries.
 
-    def __init__(self) -> None:
+    The count of a large gallery is that of its index in memory. Without an index it is expensive and is cached: the
+    larger the gallery, the longer.
+    """
+
+    def __init__(self, indexes: MemoryIndexes) -> None:
+        self._indexes = indexes
         self._cache: dict[tuple[uuid.UUID, str], tuple[float, GallerySize]] = {}
 
     async def of(self, connection: AsyncConnection, collection_id: uuid.UUID, model_id: str) -> GallerySize:
         """Returns the size of a gallery. A cached size is at most `CACHE_S_PER_IDENTITY` seconds per identity old."""
+        if (index := self._indexes.find(collection_id, model_id)) is not None:
+            return GallerySize(index.people, index.templates)
         key = collection_id, model_id
         expires_at, size = self._cache.get(key, (0.0, None))
         if size is not None and time.monotonic() < expires_at:
@@ -102,6 +111,7 @@ class OpenGallery:
     connection: AsyncConnection
     collection: Collection
     size: GallerySize
+    indexes: MemoryIndexes
 
     async def search(self, probes: Sequence[Floats], options: SearchOptions) -> list[SearchResult]:
         """Searches for normalised (dim,) probes in one statement; returns the results in the order of the probes.
@@ -111,10 +121,32 @@ class OpenGallery:
         """
         condition = None if options.metadata_filter is None else condition_of(options.metadata_filter)
         scope = self.connection, self.collection.id, self.collection.model_id
-        plan = SearchPlan.EXACT  # a small gallery needs no index
-        if self.size.people > CODES_FROM:
-            plan = await choose_plan(*scope, options.shortlist, condition)
-        return await nearest(*scope, probes, options, condition, plan)
+        return await search_gallery(*scope, self.size.people, self.indexes, probes, options, condition)
+
+
+async def search_gallery(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    model_id: str,
+    people: int,
+    indexes: MemoryIndexes,
+    probes: Sequence[Floats],
+    options: SearchOptions,
+    condition: ColumnElement[bool] | None = None,
+) -> list[SearchResult]:
+    """Searches a gallery by the plan that fits its size; returns the results in the order of the probes.
+
+    Args:
+        people: size of the gallery. A small one needs no index.
+    """
+    scope = connection, collection_id, model_id
+    if people <= CODES_FROM:
+        return await nearest(*scope, probes, options, condition, SearchPlan.EXACT)
+    if (index := indexes.use(collection_id, model_id, people, len(probes[0]))) is not None:
+        search = InMemorySearch(connection, indexes, index, collection_id, model_id, condition)
+        if (results := await search.search(probes, options)) is not None:
+            return results
+    return await nearest(*scope, probes, options, condition)
 
 
 @dataclass(frozen=True)
@@ -123,6 +155,7 @@ class GallerySearch:
 
     database: Database
     sizes: GallerySizes
+    indexes: MemoryIndexes
     recent: RecentCollections = field(default_factory=RecentCollections)
 
     @asynccontextmanager
@@ -130,7 +163,8 @@ class GallerySearch:
         """Opens a transaction and reads the collection and its size. Raises CollectionNotFound."""
         async with self.database.transaction() as connection:
             current = await collections.get(connection, collection)
-            yield OpenGallery(connection, current, await self.sizes.of(connection, current.id, current.model_id))
+            size = await self.sizes.of(connection, current.id, current.model_id)
+            yield OpenGallery(connection, current, size, self.indexes)
 
     async def begin(self, collection: str) -> tuple[Collection, GallerySize]:
         """Reads the collection and its size. Raises CollectionNotFound."""

@@ -3,7 +3,9 @@
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
+import psycopg
 from sqlalchemy import AsyncAdaptedQueuePool, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -41,7 +43,13 @@ class Database:
         self.url = url
         self._pool_timeout_s = pool_timeout_s
         self._shares = ConnectionShares(max(1, pool_size // 2))
-        options = f"-c statement_timeout={STATEMENT_TIMEOUT_S}s" + (f" -c role={role}" if role else "")
+        self._role_option = f"-c role={role}" if role else ""
+        self._parameters: dict[str, Any] = {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "identity-registry",
+            # Bounds how long a connection waits for a machine that is gone, for operations without a deadline.
+            "tcp_user_timeout": 30_000,
+        }
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -49,11 +57,8 @@ class Database:
             pool_timeout=pool_timeout_s,
             connect_args={
                 "async_creator_fn": DeadlineConnection.connect,
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "identity-registry",
-                # Bounds how long a connection waits for a machine that is gone, for operations without a deadline.
-                "tcp_user_timeout": 30_000,
-                "options": options,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s {self._role_option}",
+                **self._parameters,
             },
             hide_parameters=True,
         )
@@ -124,6 +129,15 @@ class Database:
                 yield connection
             finally:
                 await connection.execute(text("RESET statement_timeout"))
+
+    def connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        """Opens a connection outside the pool, for work in a thread. Its statements have no timeout.
+
+        Raises:
+            psycopg.OperationalError: the server does not respond.
+        """
+        conninfo = self.url.replace("postgresql+psycopg://", "postgresql://", 1)
+        return psycopg.connect(conninfo, **self._parameters, options=self._role_option)
 
     @property
     def pool(self) -> dict[str, int]:

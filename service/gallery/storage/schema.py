@@ -11,11 +11,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.schema import SchemaItem
 
 from service.errors import StartupError
 from service.gallery.storage import queue_schema
-from service.gallery.storage.tables import HNSW_INDEX_PREFIX, schema_serves
+from service.gallery.storage.tables import schema_serves
 
 MIN_PGVECTOR = (0, 8, 0)
 RECOMMENDED_PGVECTOR = (0, 8, 4)
@@ -72,13 +71,6 @@ def this_release() -> Release:
     head = scripts.get_current_head()
     assert head is not None
     return Release(head, frozenset(script.revision for script in scripts.walk_revisions()))
-
-
-def include_object(
-    item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None
-) -> bool:
-    """Filter for Alembic's comparison: ignores the HNSW indexes, which are created at run time."""
-    return not (kind == "index" and reflected and (name or "").startswith(HNSW_INDEX_PREFIX))
 
 
 def serves_already(connection: Connection) -> bool:

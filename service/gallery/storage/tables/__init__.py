@@ -1,11 +1,12 @@
 """The schema of the gallery, as SQLAlchemy tables."""
 
 from service.gallery.storage.tables.access import api_key, audit, audit_head, schema_serves
-from service.gallery.storage.tables.base import HNSW_INDEX_PREFIX, labelled, metadata
+from service.gallery.storage.tables.base import labelled, metadata
 from service.gallery.storage.tables.jobs import job, job_row
 from service.gallery.storage.tables.people import (
     CODE_BITS,
     centroid,
+    centroid_change,
     collection,
     correction,
     crop,
@@ -18,11 +19,11 @@ from service.gallery.storage.tables.webhooks import webhook, webhook_delivery
 
 __all__ = [
     "CODE_BITS",
-    "HNSW_INDEX_PREFIX",
     "api_key",
     "audit",
     "audit_head",
     "centroid",
+    "centroid_change",
     "collection",
     "correction",
     "crop",

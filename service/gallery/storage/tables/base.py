@@ -4,8 +4,6 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, DateTime, MetaData, Table, func
 
-HNSW_INDEX_PREFIX = "ann_"
-"""Prefix of the indexes that the maintenance creates at run time, outside the migrations."""
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",

@@ -12,6 +12,7 @@ from pgvector.sqlalchemy import BIT, Vector
 from sqlalchemy import (
     ARRAY,
     REAL,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -148,6 +149,20 @@ centroid = Table(
         postgresql_include=["identity_id"],
         postgresql_where=text("code IS NULL"),
     ),
+)
+
+
+# Triggers insert a row for each changed centroid (`change_triggers`). Rows older than a few minutes are deleted.
+centroid_change = Table(
+    "centroid_change",
+    metadata,
+    Column("collection_id", Uuid, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("identity_id", Uuid, nullable=False),
+    # Id of the transaction that changed the centroid, by which a reader finds the changes since its last snapshot.
+    Column("transaction_id", BigInteger, nullable=False),
+    created_at(),
+    Index("ix_centroid_change_collection_id_transaction_id", "collection_id", "transaction_id"),
 )
 
 

@@ -159,7 +159,7 @@ class Explanation(Document):
     """How the database executed a search.
 
     Attributes:
-        plan: `exact`, `binary-codes` or `hnsw`.
+        plan: `exact`, `binary-codes` or `in-memory`.
         shortlist: number of identities whose templates were compared.
     """
 
@@ -194,7 +194,7 @@ class SearchResponse(Decision):
     Attributes:
         results: one entry for each probe; several only with `face="all"`.
         faces_detected: number of detected faces in all pictures.
-        plan: how the database searched: `exact`, `binary-codes` or `hnsw`.
+        plan: how the database searched: `exact`, `binary-codes` or `in-memory`.
         search_ms: milliseconds in the database.
     """
 

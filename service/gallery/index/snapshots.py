@@ -1,0 +1,92 @@
+"""Positions in the history of a database, from which a reader finds what has changed since.
+
+PostgreSQL's `pg_snapshot` lists the transactions whose changes a statement sees. A change that it does not see belongs
+to a transaction with an id of at least the snapshot's `xmin`, and `pg_visible_in_snapshot` is false for it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from sqlalchemy import delete, func, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.storage.tables import centroid_change
+
+KEPT = timedelta(minutes=15)
+"""Recorded changes are deleted at this age."""
+MAX_AGE = KEPT / 3
+"""Maximum age of a snapshot from which changes are read. The rest is a margin for slow transactions and clocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server process and a table of centroids. Snapshots of different ones must not be compared.
+
+    After a failover or a restore, the same transaction id can belong to another transaction.
+
+    Attributes:
+        started_at: time at which the server process started.
+        table: object id of the table of centroids. A restore creates the table again.
+    """
+
+    started_at: datetime
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot of one transaction or statement.
+
+    Attributes:
+        visible: PostgreSQL's text form: xmin:xmax:list of transactions in progress.
+        taken_at: by the clock of the server.
+    """
+
+    visible: str
+    server: Server
+    taken_at: datetime
+
+    @property
+    def xmin(self) -> int:
+        """The lowest id of a transaction that was in progress."""
+        return int(self.visible.partition(":")[0])
+
+    def position(self) -> tuple[int, int, int]:
+        """Orders the snapshots of one server: with time, `xmin` and `xmax` grow and transactions in progress end."""
+        xmin, xmax, in_progress = self.visible.split(":")
+        return int(xmin), int(xmax), -len(in_progress.split(",")) if in_progress else 0
+
+    def precedes(self, later: "Snapshot") -> bool:
+        """Returns True if the changes between the two snapshots are recorded."""
+        is_same = self.server == later.server and self.position() <= later.position()
+        return is_same and later.taken_at - self.taken_at <= MAX_AGE
+
+
+SERVER_COLUMNS = (
+    "pg_postmaster_start_time() AS started_at, CAST(CAST('public.centroid' AS regclass) AS oid)::bigint AS table_id, "
+    "clock_timestamp() AS taken_at"
+)
+BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+"""Makes all statements of a transaction see the same snapshot. It must precede the first query."""
+_CURRENT = f"SELECT CAST(pg_current_snapshot() AS text), {SERVER_COLUMNS}"
+
+
+async def current(connection: AsyncConnection) -> Snapshot:
+    """Returns the snapshot of a transaction that began with `BEGIN`."""
+    return _snapshot(*(await connection.execute(text(_CURRENT))).one())
+
+
+def read(connection: "psycopg.Connection[Any]") -> Snapshot:
+    """Returns the snapshot like `current`."""
+    return _snapshot(*(connection.execute(_CURRENT).fetchone() or ()))
+
+
+def _snapshot(visible: str, started_at: datetime, table: int, taken_at: datetime) -> Snapshot:
+    return Snapshot(visible, Server(started_at, table), taken_at)
+
+
+async def delete_old_changes(connection: AsyncConnection) -> None:
+    """Deletes the records of changes that no index needs any more. The transaction must see all collections."""
+    await connection.execute(delete(centroid_change).where(centroid_change.c.created_at < func.now() - KEPT))

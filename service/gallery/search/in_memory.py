@@ -1,0 +1,118 @@
+"""1:N searches with an index in memory: the index returns a shortlist, and SQL compares its current embeddings."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Select, Uuid, bindparam, cast, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.gallery.index.memory_index import ID_BYTES, Bytes, MemoryIndex, State
+from service.gallery.index.memory_indexes import MemoryIndexes
+from service.gallery.index.snapshots import Server, Snapshot
+from service.gallery.search.nearest import SearchOptions, execute, parameters_of
+from service.gallery.search.results import SearchPlan, SearchResult
+from service.gallery.search.statements import MAX_CHANGED, NEAR, VISIBLE, XMIN
+from service.gallery.storage.tables import identity
+
+Floats = npt.NDArray[np.float32]
+MAX_CHECKED = 4_000
+"""Nearest identities whose metadata a filtered search checks, divided among the probes."""
+MIN_MATCHING_SHARE = 1 / 40
+"""If fewer of the nearest identities fulfil a filter, all identities that fulfil it are read and compared."""
+MIN_READ, READ_SHARE = 20_000, 1 / 20
+"""Maximum number, and share of the collection, of identities that are read because they fulfil a filter."""
+_GENERIC_PLAN = text("SET LOCAL plan_cache_mode = force_generic_plan")
+_IDS = bindparam("ids", type_=ARRAY(Uuid))
+
+
+@dataclass(frozen=True)
+class InMemorySearch:
+    """A search of one collection with its index.
+
+    Attributes:
+        condition: a condition on `identity`; None: all identities are searched.
+    """
+
+    connection: AsyncConnection
+    indexes: MemoryIndexes
+    index: MemoryIndex
+    collection_id: uuid.UUID
+    model_id: str
+    condition: ColumnElement[bool] | None
+
+    async def search(self, probes: Sequence[Floats], options: SearchOptions) -> list[SearchResult] | None:
+        """Returns the results in the order of the probes; None if the index does not suffice.
+
+        The statement compares the shortlist and every identity that has changed since the index's snapshot. The index
+        does not suffice if too many have changed, or if its snapshot is old or of another server.
+        """
+        state = self.index.state
+        shortlists = await self._shortlists(state, probes, options.shortlist)
+        if shortlists is None:
+            return None
+        parameters = parameters_of(self.collection_id, self.model_id, probes, options) | {
+            NEAR.key: [_literal(ids) for ids in shortlists],
+            XMIN.key: state.snapshot.xmin,
+            VISIBLE.key: state.snapshot.visible,
+        }
+        # The plan does not depend on the parameters, and computing it takes longer than executing it.
+        await self.connection.execute(_GENERIC_PLAN)
+        results, facts = await execute(self.connection, SearchPlan.IN_MEMORY, parameters, options, self.condition)
+        return results if facts is not None and _suffices(state.snapshot, *facts) else None
+
+    async def _shortlists(self, state: State, probes: Sequence[Floats], count: int) -> list[Bytes] | None:
+        """Returns (n, 16) ids of up to `count` nearest identities for each probe; None: too many fulfil the filter."""
+        if self.condition is None:
+            return await self.indexes.nearest(self.index, state, probes, count)
+        checked = max(count, MAX_CHECKED // len(probes))
+        nearest = await self.indexes.nearest(self.index, state, probes, checked)
+        matching = await self._matching(nearest)
+        shortlists = [ids[np.isin(_as_values(ids), matching)][:count] for ids in nearest]
+        enough = min(checked, self.index.people) * MIN_MATCHING_SHARE
+        if all(len(ids) >= min(count, enough) for ids in shortlists):
+            return shortlists
+        within = await self._all_matching(max(MIN_READ, int(self.index.people * READ_SHARE)))
+        return None if within is None else await self.indexes.nearest(self.index, state, probes, count, within)
+
+    async def _matching(self, nearest: Sequence[Bytes]) -> npt.NDArray[np.void]:
+        """Returns those of the nearest identities that fulfil the condition."""
+        near = select(func.unnest(cast(_IDS, ARRAY(Uuid)), type_=Uuid()).label("id")).distinct().subquery("near")
+        statement = self._ids(select(identity.c.id).join(near, near.c.id == identity.c.id))
+        values = await self._read(statement, {_IDS.key: _literal(np.concatenate(nearest))})
+        return _as_values(values)
+
+    async def _all_matching(self, limit: int) -> Bytes | None:
+        """Returns (n, 16) ids of all identities that fulfil the condition; None if they are more than `limit`."""
+        found = await self._read(self._ids(select(identity.c.id).limit(limit + 1)), {})
+        return None if len(found) > limit else found
+
+    def _ids(self, identities: Select[Any]) -> Select[Any]:
+        """Returns the statement that returns the ids of those identities that fulfil the condition, as one value."""
+        assert self.condition is not None
+        rows = identities.where(identity.c.collection_id == self.collection_id, self.condition).subquery("matching")
+        return select(func.string_agg(func.uuid_send(rows.c.id), cast(b"", LargeBinary), type_=LargeBinary()))
+
+    async def _read(self, statement: Select[Any], parameters: dict[str, Any]) -> Bytes:
+        value = (await self.connection.execute(statement, parameters)).scalar_one()
+        return np.frombuffer(bytes(value or b""), np.uint8).reshape(-1, ID_BYTES)
+
+
+def _suffices(snapshot: Snapshot, changed: int, started_at: Any, table: int, taken_at: Any) -> bool:
+    current = Snapshot(snapshot.visible, Server(started_at, table), taken_at)
+    return changed <= MAX_CHANGED and snapshot.precedes(current)
+
+
+def _as_values(ids: Bytes) -> npt.NDArray[np.void]:
+    """Returns (n, 16) ids as n values that NumPy can compare."""
+    return np.ascontiguousarray(ids).view(f"S{ID_BYTES}")[:, 0]
+
+
+def _literal(ids: Bytes) -> str:
+    """Returns (n, 16) ids in PostgreSQL's text form of an array."""
+    digits = ids.tobytes().hex()
+    width = 2 * ID_BYTES
+    return "{" + ",".join(digits[start : start + width] for start in range(0, len(digits), width)) + "}"
