@@ -25,13 +25,16 @@ CENTROID = (
 )
 
 
-def copy_people(url: str, collection: Collection, ids: Sequence[uuid.UUID], people: Floats, title: str) -> float:
+def copy_people(
+    url: str, collection: Collection, ids: Sequence[uuid.UUID], people: Floats, title: str, model_id: str = MODEL
+) -> float:
     """Inserts one identity with one template and one centroid for each row of `people`.
 
     Args:
         ids: ids of the N identities.
         people: (N, dim) normalised embeddings.
         title: description of the progress bar; an empty title hides the bar.
+        model_id: a registered model.
 
     Returns:
         The time in seconds.
@@ -42,23 +45,27 @@ def copy_people(url: str, collection: Collection, ids: Sequence[uuid.UUID], peop
         chunks = range(0, len(people), CHUNK)
         for first in track(chunks, description=title, transient=True, disable=not title):
             with connection.cursor() as cursor:
-                _copy_chunk(cursor, collection, ids[first : first + CHUNK], people[first : first + CHUNK])
+                _copy_chunk(cursor, collection, ids[first : first + CHUNK], people[first : first + CHUNK], model_id)
             connection.commit()
     return time.perf_counter() - started
 
 
 def _copy_chunk(
-    cursor: "psycopg.Cursor[tuple[object, ...]]", collection: Collection, ids: Sequence[uuid.UUID], people: Floats
+    cursor: "psycopg.Cursor[tuple[object, ...]]",
+    collection: Collection,
+    ids: Sequence[uuid.UUID],
+    people: Floats,
+    model_id: str,
 ) -> None:
     dim, box = people.shape[1], [0.0, 0.0, 1.0, 1.0]
     _copy(cursor, *IDENTITY, ((collection.id, identity_id, str(identity_id), "synthetic") for identity_id in ids))
     templates = (
-        (collection.id, identity_id, MODEL, dim, vector, identity_id, identity_id.bytes * 2, box, 1.0)
+        (collection.id, identity_id, model_id, dim, vector, identity_id, identity_id.bytes * 2, box, 1.0)
         for identity_id, vector in zip(ids, people, strict=True)
     )
     _copy(cursor, *TEMPLATE, templates)
     centroids = (
-        (collection.id, identity_id, MODEL, dim, vector, 1, Bit(code))
+        (collection.id, identity_id, model_id, dim, vector, 1, Bit(code))
         for identity_id, vector, code in zip(ids, people, binary_codes(people), strict=True)
     )
     _copy(cursor, *CENTROID, centroids)

@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 import service
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.enrolment.store import EnrolmentStore
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
@@ -35,7 +36,7 @@ from tests.photos import COLLINS, HOPPER, b64, brighter
 
 ROOT = Path(service.__file__).parent
 LAYERS = {"recognition": 2, "gallery": 1, "inference": 1}
-MAX_FILES, MAX_RETURNS = {"registration": 8, "search": 9}, 2
+MAX_FILES, MAX_RETURNS = {"registration": 8, "search": 11}, 2
 STORAGE = "gallery/storage"
 """The files of this folder, which open a transaction, count as one."""
 ENGINE = "inference/engine.py"
@@ -133,7 +134,9 @@ def parts(postgres_url: str, engine: FacePipeline) -> Callable[[], dict[str, Any
         resolver = DecisionResolver({engine.model_id: policy})
         limits = QualityLimits(32, 15, 0.75, 30, 235, 0.85, 0.05)
         by_mode = {mode: limits.for_mode(mode) for mode in QualityMode}
-        store, search = (EnrolmentStore(database, audit_trail, GallerySizes()), GallerySearch(database, GallerySizes()))
+        indexes = MemoryIndexes(database, 0)
+        sizes = GallerySizes(indexes)
+        store, search = EnrolmentStore(database, audit_trail, sizes, indexes), GallerySearch(database, sizes, indexes)
         direct = Direct(engine)
         return {
             "enroller": Enroller(

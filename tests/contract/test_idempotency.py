@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.enrolment.store import EnrolmentStore
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
 from service.inference.bundle import read_embedder
@@ -110,7 +111,8 @@ async def test_stored_response_survives_a_crash_after_commit(
         return {"id": str(enrolment.identity.id)}
 
     def enroller() -> Enroller:
-        store = EnrolmentStore(database, AuditTrail(None), GallerySizes())
+        indexes = MemoryIndexes(database, 0)
+        store = EnrolmentStore(database, AuditTrail(None), GallerySizes(indexes), indexes)
         return Enroller(
             store,
             SynchronousEngine(engine),

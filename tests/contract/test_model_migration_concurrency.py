@@ -14,6 +14,7 @@ import pytest
 from service.errors import RegistryError
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.enrolment.store import EnrolmentStore
+from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.search.search import GallerySearch, GallerySizes
 from service.gallery.storage.database import Database
@@ -157,14 +158,15 @@ async def test_request_is_repeated_if_the_active_model_changes(
     policies = {item.model_id: DecisionPolicy(item.calibration, "f32", default) for item in manifests}
     resolver, limits = DecisionResolver(policies), QualityLimits(32, 15, 0.75, 30, 235, 0.85, 0.05)
     limits_by_mode = {mode: limits.for_mode(mode) for mode in QualityMode}
-    audit_trail, sizes = AuditTrail(None), GallerySizes()
+    audit_trail, indexes = AuditTrail(None), MemoryIndexes(database, 0)
+    sizes = GallerySizes(indexes)
     name = create_collection(multi_model, store_crops=True)
     register(multi_model, name, "collins", COLLINS.read_bytes())
     start_migration(multi_model, name, auto_activate=False)
     wait_for_migration(multi_model, name, job_finished)
 
     engine = ActivatingEngine(local, multi_model, name)
-    store = EnrolmentStore(database, audit_trail, sizes)
+    store = EnrolmentStore(database, audit_trail, sizes, indexes)
     enroller = Enroller(
         store,
         engine,
@@ -183,7 +185,7 @@ async def test_request_is_repeated_if_the_active_model_changes(
     request = IdentificationRequest(name, [Picture(COLLINS.read_bytes())], None, 5)
     read_audit = ReadAuditBuffer(database, audit_trail)
     identification = await Identifier(
-        GallerySearch(database, sizes), engine, resolver, read_audit, ResponseLimits()
+        GallerySearch(database, sizes, indexes), engine, resolver, read_audit, ResponseLimits()
     ).identify(request)
     assert (identification.model_id, engine.calls) == (FIRST_MODEL, 2)
     assert identification.matches[0].result.candidates[0].score > 0.98

@@ -34,7 +34,7 @@ def content(url: str) -> dict[str, tuple[int, str]]:
     """Returns the number of rows of each table and a digest of them, embeddings included."""
     digests = {}
     with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as connection:
-        for table in TABLES:
+        for table in set(TABLES) - {"centroid_change"}:  # ids of transactions, which another database does not have
             query = f"SELECT count(*), md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t"
             digests[table] = connection.execute(query).fetchone()  # type: ignore[arg-type]
     return digests  # type: ignore[return-value]

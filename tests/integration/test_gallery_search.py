@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from service.errors import IdentityNotFound
-from service.gallery.index import centroids, hnsw
+from service.gallery.index import centroids
 from service.gallery.index.centroids import centroid_of
 from service.gallery.people import collections, identities
 from service.gallery.people.collections import Collection
@@ -52,7 +52,7 @@ async def test_search_scores_by_the_nearest_template_and_shortlists_by_the_centr
 async def test_a_filtered_search_returns_every_matching_identity(
     database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exact comparison and the iterative scan of the index return the same identities, at any distance."""
+    """The exact comparison and the comparison of codes return the same identities, at any distance."""
     rng = np.random.default_rng(5)
     people = unit(rng, 400)
     for number, embedding in enumerate(people):
@@ -63,10 +63,9 @@ async def test_a_filtered_search_returns_every_matching_identity(
             "WHERE collection_id = :collection"
         )
         await connection.execute(rows, {"collection": collection.id})
-    await hnsw.maintain(database, build_from=400, drop_below=10)
     condition = condition_of({"row": 7})
-    monkeypatch.setattr(planning, "EF_SEARCH", 40)
-    for compared_exactly, plan in ((20_000, SearchPlan.EXACT), (5, SearchPlan.HNSW)):
+    monkeypatch.setattr(planning, "CODES_FROM", 100)
+    for compared_exactly, plan in ((20_000, SearchPlan.EXACT), (5, SearchPlan.BINARY_CODES)):
         monkeypatch.setattr(planning, "FILTERED_EXACTLY", compared_exactly)
         for probe in unit(rng, 10):
             async with database.transaction() as connection:

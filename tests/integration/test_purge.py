@@ -10,7 +10,6 @@ from sqlalchemy import text
 from service.embedded_postgres.lease import EmbeddedPostgres
 from service.gallery.access.audit_entries import SERVICE
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.index import hnsw
 from service.gallery.index.centroids import binary_code, centroid_of
 from service.gallery.maintenance import purge
 from service.gallery.people import collections, erasure
@@ -53,7 +52,6 @@ async def test_a_purge_removes_the_bytes_of_an_erased_identity(data_folder: Path
             await enrol(database, collection, f"p{number}", unit(random, 2, dim=dim))
         embeddings = unit(random, 2, dim=dim)
         identity_id = await enrol(database, collection, "erased", embeddings)
-        await hnsw.maintain(database, build_from=10, drop_below=1)
         async with database.autocommit() as connection:
             await connection.execute(text("ANALYZE"))
         await checkpoint(database)
@@ -61,7 +59,6 @@ async def test_a_purge_removes_the_bytes_of_an_erased_identity(data_folder: Path
         mean = centroid_of(embeddings)
         stored = {
             "template": embeddings[0].tobytes(),
-            "index": mean.astype(np.float16).tobytes(),
             "code": bytes(int(binary_code(mean)[bit : bit + 8], 2) for bit in range(0, CODE_BITS, 8)),
         }
         patterns = {name: data[len(data) // 8 : len(data) // 8 + 48] for name, data in stored.items()}
@@ -83,7 +80,6 @@ async def test_a_purge_removes_the_bytes_of_an_erased_identity(data_folder: Path
             remaining = files_containing(root, pattern)
             assert "tables and indexes" not in remaining, (name, remaining)
         assert any("write-ahead log" in line for line in report)
-        assert await index_is_ready(database, collection)
         await database.close()
 
 
@@ -99,8 +95,3 @@ async def stored_centroid(database: Database, identity_id: uuid.UUID, length: in
 async def erase(database: Database, collection: Collection, identity_id: uuid.UUID) -> None:
     async with database.transaction(collection_id=collection.id) as connection:
         await erasure.erase(connection, AuditTrail(None), collection.id, identity_id, SERVICE)
-
-
-async def index_is_ready(database: Database, collection: Collection) -> bool:
-    async with database.transaction() as connection:
-        return await hnsw.is_ready(connection, collection.id, "wide")

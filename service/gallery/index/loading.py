@@ -1,18 +1,14 @@
 """Loads an index of a collection into memory, in a thread and on a connection of its own."""
 
 import uuid
-from concurrent.futures import Executor, Future
 
 from service.gallery.index import centroid_stream, snapshots
 from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.storage.database import Database
 
 
-def load(database: Database, collection_id: uuid.UUID, model_id: str, executor: Executor) -> MemoryIndex:
+def load(database: Database, collection_id: uuid.UUID, model_id: str) -> MemoryIndex:
     """Returns the index of a collection under a model.
-
-    Args:
-        executor: converts rows while the next ones arrive.
 
     Raises:
         psycopg.OperationalError: the database does not respond, or cancels the statement.
@@ -26,16 +22,7 @@ def load(database: Database, collection_id: uuid.UUID, model_id: str, executor: 
             [collection_id, model_id],
         ).fetchone() or (0, 0)
         index = MemoryIndex(dim, count, snapshot)
-        filling: Future[None] | None = None
         for part in centroid_stream.read_all(connection, collection_id, model_id):
-            if filling is not None:
-                filling.result()
-            filling = executor.submit(_fill, index, part, dim)
-        if filling is not None:
-            filling.result()
+            index.fill(centroid_stream.parse_part(part, dim))
     index.sort()
     return index
-
-
-def _fill(index: MemoryIndex, part: bytes, dim: int) -> None:
-    index.fill(centroid_stream.parse_part(part, dim))

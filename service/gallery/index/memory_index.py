@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
 ID_BYTES, CODE_BYTES = 16, CODE_BITS // 8
-NEAREST_BY_CODE = 800
-"""Centroids whose 8-bit embeddings are compared after the comparison of all binary codes."""
+NEAREST_BY_CODE, PER_RESULT = 2_000, 2
+"""Centroids whose 8-bit embeddings are compared after the comparison of all binary codes: at least, and per result."""
 SPARE = 1.5
 """Ratio of allocated to stored rows. The operating system provides memory for rows only when they are written."""
 MIN_SPARE_ROWS = 16_384
@@ -161,6 +161,8 @@ class MemoryIndex:
 
     def put(self, entries: Entries) -> None:
         """Inserts or replaces centroids of different identities."""
+        if not len(entries.ids):
+            return
         rows = self.state.lookup.find(self.state.table, entries.ids)
         new = rows < 0
         rows[new] = self._allocate(int(new.sum()))
@@ -195,7 +197,7 @@ class MemoryIndex:
     def nearest(self, state: State, probe: Floats, count: int) -> Bytes:
         """Returns (n, 16) ids of up to `count` identities that are nearest to the (dim,) probe, best first."""
         empty = min(len(self._empty_rows), NEAREST_BY_CODE)
-        compared = min(state.used, max(NEAREST_BY_CODE, count) + empty)
+        compared = min(state.used, max(NEAREST_BY_CODE, PER_RESULT * count) + empty)
         if compared == 0:
             return np.empty((0, ID_BYTES), np.uint8)
         # "mc" counts codes by distance, which is faster than a heap for this number of results.

@@ -130,7 +130,7 @@ class MemoryIndexes:
     async def load(self, collection_id: uuid.UUID, model_id: str) -> None:
         """Loads an index, or loads it again. Raises psycopg.OperationalError: the database does not respond."""
         started = time.monotonic()
-        index = await self._run(load, self._database, collection_id, model_id, self._executor)
+        index = await self._run(load, self._database, collection_id, model_id)
         self._loaded[collection_id, model_id] = _Loaded(index, time.monotonic())
         MEMORY_INDEX_LOADS.inc()
         self._measure()

@@ -1,5 +1,6 @@
 """1:N searches with an index in memory: the index returns a shortlist, and SQL compares its current embeddings."""
 
+import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,26 +8,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Select, Uuid, bindparam, cast, func, select, text
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Select, Text, Uuid, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.index.memory_index import ID_BYTES, Bytes, MemoryIndex, State
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.index.snapshots import Server, Snapshot
-from service.gallery.search.nearest import SearchOptions, execute, parameters_of
+from service.gallery.search.nearest import SHORTLIST_PER_RESULT, SearchOptions, execute, parameters_of
 from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.search.statements import MAX_CHANGED, NEAR, VISIBLE, XMIN
 from service.gallery.storage.tables import identity
 
 Floats = npt.NDArray[np.float32]
-MAX_CHECKED = 4_000
-"""Nearest identities whose metadata a filtered search checks, divided among the probes."""
-MIN_MATCHING_SHARE = 1 / 40
-"""If fewer of the nearest identities fulfil a filter, all identities that fulfil it are read and compared."""
+FIRST_CHECKED, MAX_CHECKED = 400, 4_000
+"""Nearest identities whose metadata a filtered search checks at first and at most, divided among the probes."""
+CHECK_COST = 3
+"""Time of checking one identity by its id, in units of the time of reading one by the index of metadata."""
+MARGIN = 1.5
 MIN_READ, READ_SHARE = 20_000, 1 / 20
 """Maximum number, and share of the collection, of identities that are read because they fulfil a filter."""
 _GENERIC_PLAN = text("SET LOCAL plan_cache_mode = force_generic_plan")
-_IDS = bindparam("ids", type_=ARRAY(Uuid))
+_IDS = bindparam("ids", type_=Text())
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class InMemorySearch:
         does not suffice if too many have changed, or if its snapshot is old or of another server.
         """
         state = self.index.state
-        shortlists = await self._shortlists(state, probes, options.shortlist)
+        shortlists = await self._shortlists(state, probes, options)
         if shortlists is None:
             return None
         parameters = parameters_of(self.collection_id, self.model_id, probes, options) | {
@@ -64,26 +66,40 @@ class InMemorySearch:
         results, facts = await execute(self.connection, SearchPlan.IN_MEMORY, parameters, options, self.condition)
         return results if facts is not None and _suffices(state.snapshot, *facts) else None
 
-    async def _shortlists(self, state: State, probes: Sequence[Floats], count: int) -> list[Bytes] | None:
-        """Returns (n, 16) ids of up to `count` nearest identities for each probe; None: too many fulfil the filter."""
-        if self.condition is None:
-            return await self.indexes.nearest(self.index, state, probes, count)
-        checked = max(count, MAX_CHECKED // len(probes))
-        nearest = await self.indexes.nearest(self.index, state, probes, checked)
-        matching = await self._matching(nearest)
-        shortlists = [ids[np.isin(_as_values(ids), matching)][:count] for ids in nearest]
-        enough = min(checked, self.index.people) * MIN_MATCHING_SHARE
-        if all(len(ids) >= min(count, enough) for ids in shortlists):
-            return shortlists
-        within = await self._all_matching(max(MIN_READ, int(self.index.people * READ_SHARE)))
-        return None if within is None else await self.indexes.nearest(self.index, state, probes, count, within)
+    async def _shortlists(self, state: State, probes: Sequence[Floats], options: SearchOptions) -> list[Bytes] | None:
+        """Returns (n, 16) ids of the nearest identities for each probe, best first.
 
-    async def _matching(self, nearest: Sequence[Bytes]) -> npt.NDArray[np.void]:
-        """Returns those of the nearest identities that fulfil the condition."""
+        If a condition applies, the database first checks the nearest identities. If too few of them fulfil it, more are
+        checked or all identities that fulfil it are read, whichever costs less.
+
+        Returns:
+            None: too many identities fulfil the condition, but too few of the nearest.
+        """
+        if self.condition is None:
+            return await self.indexes.nearest(self.index, state, probes, options.shortlist)
+        nearest = await self.indexes.nearest(self.index, state, probes, MAX_CHECKED // len(probes))
+        needed = SHORTLIST_PER_RESULT * options.top_k
+        checked = max(needed, FIRST_CHECKED // len(probes))
+        shortlists = await self._matching([ids[:checked] for ids in nearest])
+        fewest = min(map(len, shortlists))
+        if 0 < fewest < needed:
+            more = math.ceil(MARGIN * needed * checked / fewest)
+            matching = self.index.people * fewest / checked
+            if more * len(probes) <= MAX_CHECKED and more * len(probes) * CHECK_COST < matching:
+                shortlists = await self._matching([ids[:more] for ids in nearest])
+        if min(map(len, shortlists)) >= needed:
+            return [ids[: options.shortlist] for ids in shortlists]
+        within = await self._all_matching(max(MIN_READ, int(self.index.people * READ_SHARE)))
+        if within is None:
+            return None
+        return await self.indexes.nearest(self.index, state, probes, options.shortlist, within)
+
+    async def _matching(self, nearest: Sequence[Bytes]) -> list[Bytes]:
+        """Returns those of the nearest identities of each probe that fulfil the condition, in the same order."""
         near = select(func.unnest(cast(_IDS, ARRAY(Uuid)), type_=Uuid()).label("id")).distinct().subquery("near")
         statement = self._ids(select(identity.c.id).join(near, near.c.id == identity.c.id))
-        values = await self._read(statement, {_IDS.key: _literal(np.concatenate(nearest))})
-        return _as_values(values)
+        found = _as_values(await self._read(statement, {_IDS.key: _literal(np.concatenate(nearest))}))
+        return [ids[np.isin(_as_values(ids), found)] for ids in nearest]
 
     async def _all_matching(self, limit: int) -> Bytes | None:
         """Returns (n, 16) ids of all identities that fulfil the condition; None if they are more than `limit`."""
