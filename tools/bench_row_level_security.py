@@ -22,7 +22,6 @@ from rich.table import Table
 from sqlalchemy import ColumnElement, text
 
 from service.embedded_postgres.lease import EmbeddedPostgres
-from service.gallery.index import hnsw
 from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.search.filters import condition_of
@@ -78,7 +77,6 @@ async def _load(owner: Database, url: str, people: Floats) -> Collection:
     async with owner.autocommit() as connection:
         await connection.execute(text(METADATA))
         await connection.execute(text("VACUUM ANALYZE"))
-    await hnsw.maintain(owner)
     return collection
 
 

@@ -2,13 +2,15 @@
 
 import time
 
+import faiss
 import numpy as np
 from rich.progress import track
 
-from service.gallery.index import hnsw
-from service.gallery.search.planning import EF_SEARCH
 from tools.search_figures import FPIR, TOP_K, SearchFigures, SearchResults, Truth, search_figures
 from tools.synthetic_gallery import Gallery
+
+M, EF_CONSTRUCTION, EF_SEARCH = 16, 64, 800
+"""Parameters of the HNSW graph."""
 
 
 def exact(gallery: Gallery) -> tuple[SearchFigures, Truth]:
@@ -29,11 +31,9 @@ def exact(gallery: Gallery) -> tuple[SearchFigures, Truth]:
 
 
 def faiss_hnsw(gallery: Gallery, truth: Truth) -> SearchFigures:
-    """Searches with the same parameters of the HNSW graph as the registry. Raises ImportError without faiss-cpu."""
-    import faiss
-
-    index = faiss.IndexHNSWFlat(gallery.people.shape[1], hnsw.M, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = hnsw.EF_CONSTRUCTION
+    """Searches an HNSW graph in memory."""
+    index = faiss.IndexHNSWFlat(gallery.people.shape[1], M, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = EF_CONSTRUCTION
     index.hnsw.efSearch = EF_SEARCH
     started = time.perf_counter()
     index.add(gallery.people)

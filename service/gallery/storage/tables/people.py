@@ -90,6 +90,7 @@ identity = Table(
     # The duplicate check re-reads the identities that changed since its search.
     Index("ix_identity_collection_id_updated_at", "collection_id", "updated_at"),
     Index("ix_identity_collection_id_created_at_id", "collection_id", "created_at", "id"),
+    Index("ix_identity_collection_id_label", "collection_id", "label"),
     Index("ix_identity_retain_until", "retain_until", postgresql_where=text("retain_until IS NOT NULL")),
     Index("ix_identity_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
 )
@@ -209,6 +210,6 @@ idempotency = Table(
     ForeignKeyConstraint(
         ["collection_id", "identity_id"], ["identity.collection_id", "identity.id"], ondelete="CASCADE"
     ),
-    Index("ix_idempotency_collection_id_created_at", "collection_id", "created_at"),
+    Index("ix_idempotency_created_at", "created_at"),
     Index("ix_idempotency_collection_id_identity_id", "collection_id", "identity_id"),
 )
