@@ -74,6 +74,14 @@ async def enrol(
     return identity_id
 
 
+async def filled(database: Database, collection: Collection, count: int, seed: int) -> np.ndarray:
+    """Enrols people with one random embedding each, as p0, p1, …; returns the (count, dim) embeddings."""
+    people = unit(np.random.default_rng(seed), count)
+    for number, embedding in enumerate(people):
+        await enrol(database, collection, f"p{number}", embedding[None])
+    return people
+
+
 def _random_sources(count: int) -> list[bytes]:
     return [uuid.uuid4().bytes * 2 for _ in range(count)]
 

@@ -51,7 +51,7 @@ def main() -> None:
         "registry_crops__key": crops_key,
         "registry_crops__old_keys": old_keys(STORED / "api" / "registry_crops__old_keys"),
     }
-    # Only the containers that migrate, build indexes and create keys know the account that owns the tables.
+    # Only the containers that migrate and create keys know the account that owns the tables.
     owner = api | {"registry_database__owner_url": database_url("registry", password), "app-password": app_password}
     files = {
         # PostgreSQL reads it under its own account; only the database's container mounts this folder.

@@ -116,7 +116,8 @@ def test_erasure_leaves_audit_entries_only(client: httpx.Client, settings: Setti
         for table in tables.metadata.tables:
             query = f"SELECT t::text FROM {table} t WHERE position(%s IN t::text) > 0 OR position(%s IN t::text) > 0"
             rows = connection.execute(query, [personal_text, identity_id]).fetchall()  # type: ignore[arg-type]
-            assert (table == "audit") == bool(rows), (table, rows)
+            # An entry of `centroid_change` is deleted after 15 minutes; it contains ids only.
+            assert (table in {"audit", "centroid_change"}) == bool(rows), (table, rows)
             assert not any(personal_text in row[0] for row in rows)
         queue = "SELECT count(*) FROM procrastinate.procrastinate_jobs t WHERE position(%s IN t::text) > 0"
         assert connection.execute(queue, [personal_text]).fetchone() == (0,)

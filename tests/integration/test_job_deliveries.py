@@ -55,7 +55,7 @@ async def main():
     deliveries = Deliveries(database)
     tasks = Jobs(database, Queue(url), {"test": Kind()}, deliveries)
     work = {PREPARE: tasks.prepare, BATCH: tasks.batch, MAINTAIN: nothing}
-    running = asyncio.create_task(runner.run(Queue(url, (), work), 0.2, deliveries.remove_ended, nothing, nothing))
+    running = asyncio.create_task(runner.run(Queue(url, (), work), 0.2, deliveries.remove_ended, nothing))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     await asyncio.wait([running])
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, text
 
 from service.gallery.access.audit_entries import SERVICE
 from service.gallery.access.audit_trail import AuditTrail
-from service.gallery.index import memory_indexes, snapshots
+from service.gallery.index import snapshots
 from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections, erasure, merge_split_move
@@ -24,7 +24,7 @@ from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.search.search import GallerySizes, search_gallery
 from service.gallery.storage import row_security
 from service.gallery.storage.database import Database
-from tests.gallery_rows import DIM, add_templates, create_identity, enrol, unit
+from tests.gallery_rows import add_templates, create_identity, enrol, filled, unit
 
 pytestmark = pytest.mark.anyio
 LARGE = 100_000
@@ -59,13 +59,6 @@ async def search(
 
 def names(result: SearchResult) -> list[str]:
     return [candidate.external_id for candidate in result.candidates]
-
-
-async def filled(database: Database, collection: Collection, count: int, seed: int) -> np.ndarray:
-    people = unit(np.random.default_rng(seed), count)
-    for number, embedding in enumerate(people):
-        await enrol(database, collection, f"p{number}", embedding[None])
-    return people
 
 
 async def test_an_index_is_loaded_on_demand(
@@ -226,32 +219,6 @@ async def test_a_filtered_search_loses_nobody(
         rows_of_value = range(number % matching, 300, matching)
         best = sorted(rows_of_value, key=lambda row, probe=people[number]: -float(people[row] @ probe))[:3]
         assert (result.plan, names(result)) == (SearchPlan.IN_MEMORY, [f"p{row}" for row in best])
-
-
-async def test_memory_is_bounded(database: Database, restricted: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of three galleries fit. An index that is in use is not evicted for another one."""
-    galleries = []
-    for number in range(3):
-        async with database.transaction() as connection:
-            await collections.add_model(connection, "tiny", DIM, "0" * 64)
-            galleries.append(await collections.create(connection, f"test-{uuid.uuid4().hex[:12]}", "tiny"))
-        await filled(database, galleries[-1], 20, number)
-    indexes = MemoryIndexes(restricted, 2 * MemoryIndex.bytes_of(20, DIM))
-    running = asyncio.create_task(indexes.run())
-
-    async def loaded(*wanted: int) -> list[bool]:
-        for number in wanted:
-            indexes.use(galleries[number].id, "tiny", 20, DIM)
-        await asyncio.sleep(1)
-        return [indexes.find(item.id, "tiny") is not None for item in galleries]
-
-    indexes.use(galleries[2].id, "tiny", 41, DIM)
-    assert await loaded() == [False, False, False]
-    assert await loaded(0, 1) == [True, True, False]
-    assert await loaded(2) == [True, True, False]
-    monkeypatch.setattr(memory_indexes, "MIN_UNUSED_S", 0)
-    assert await loaded(1, 2) == [False, True, True]
-    running.cancel()
 
 
 async def erase(database: Database, collection: Collection, identity_id: uuid.UUID) -> None:

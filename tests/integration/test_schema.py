@@ -96,9 +96,7 @@ def test_processes_that_migrate_concurrently_wait_for_each_other(empty_database:
 def test_models_and_migrations_agree(postgres_url: str) -> None:
     engine = create_engine(postgres_url)
     with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"include_object": schema.include_object, "compare_server_default": True}
-        )
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from service.gallery.index import memory_index
 from service.gallery.index.centroids import codes_of
-from service.gallery.index.memory_index import Entries, MemoryIndex
+from service.gallery.index.index_table import Entries
+from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.index.snapshots import MAX_AGE, Server, Snapshot
 from tests.gallery_rows import unit
 

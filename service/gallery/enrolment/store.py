@@ -224,8 +224,7 @@ def _in_order(
     if len(accepted) == len(templates):
         return list(added)
     sources, results = {item.source_sha256 for item in accepted}, iter(added)
-    count = added[0].template_count
-    rejected = AddedTemplate(None, None, count, additions.addition_rejected())
+    rejected = AddedTemplate(None, None, added[0].template_count, additions.addition_rejected())
     return [next(results) if item.source_sha256 in sources else rejected for item in templates]
 
 

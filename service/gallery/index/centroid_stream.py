@@ -13,7 +13,7 @@ from psycopg.abc import Buffer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.index.centroids import codes_of
-from service.gallery.index.memory_index import CODE_BYTES, ID_BYTES, Bytes, Entries
+from service.gallery.index.index_table import CODE_BYTES, ID_BYTES, Bytes, Entries
 from service.gallery.index.snapshots import Snapshot
 from service.gallery.storage.tables import CODE_BITS
 

@@ -5,22 +5,15 @@ result is a shortlist of ids. The database compares their current embeddings, so
 cost time, but cannot become a candidate.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from service.gallery.index.centroids import codes_of
+from service.gallery.index.index_table import CODE_BYTES, ID_BYTES, Bytes, Entries, Floats, Lookup, Rows, Table
 from service.gallery.index.snapshots import Snapshot
-from service.gallery.storage.tables import CODE_BITS
 
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64]
-ID_BYTES, CODE_BYTES = 16, CODE_BITS // 8
 NEAREST_BY_CODE, PER_RESULT = 2_000, 2
 """Centroids whose 8-bit embeddings are compared after the comparison of all binary codes: at least, and per result."""
 SPARE = 1.5
@@ -32,92 +25,12 @@ copied without them (0.2 s)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """n centroids: (n, 16) ids, (n, 64) codes, (n, dim) embeddings and (n,) numbers of templates."""
-
-    ids: Bytes
-    codes: Bytes
-    embeddings: Floats
-    template_counts: npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Rows of the index. A row without templates is empty: all of its values are zero.
-
-    Attributes:
-        quantised: (rows, dim) embeddings in steps of `steps`, (rows,).
-    """
-
-    ids: Bytes
-    codes: Bytes
-    quantised: npt.NDArray[np.int8]
-    steps: Floats
-    template_counts: npt.NDArray[np.int32]
-
-    @classmethod
-    def empty(cls, rows: int, dim: int) -> "_Table":
-        return cls(
-            np.zeros((rows, ID_BYTES), np.uint8),
-            np.zeros((rows, CODE_BYTES), np.uint8),
-            np.zeros((rows, dim), np.int8),
-            np.zeros(rows, np.float32),
-            np.zeros(rows, np.int32),
-        )
-
-    @property
-    def columns(self) -> Sequence[npt.NDArray[Any]]:
-        return self.ids, self.codes, self.quantised, self.steps, self.template_counts
-
-    def enlarged(self, rows: int) -> "_Table":
-        larger = self.empty(rows, self.quantised.shape[1])
-        for old, new in zip(self.columns, larger.columns, strict=True):
-            new[: len(old)] = old
-        return larger
-
-
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    """Finds the rows of ids: by the sorted keys of ids and their rows, and in a dictionary of later insertions."""
-
-    keys: npt.NDArray[np.uint64]
-    rows: Rows
-    later: dict[bytes, int]
-
-    @classmethod
-    def of(cls, ids: Bytes) -> "_Lookup":
-        keys = _keys(ids)
-        rows = np.argsort(keys)
-        return cls(keys[rows], rows, {})
-
-    def find(self, table: _Table, ids: Bytes) -> Rows:
-        """Returns the row of each of (n, 16) ids; -1: there is none."""
-        keys = _keys(ids)
-        found = np.full(len(ids), -1, np.int64)
-        positions = np.searchsorted(self.keys, keys)
-        pending = np.arange(len(ids))
-        while len(pending):  # once, and again for different ids with the same key
-            pending = pending[positions[pending] < len(self.keys)]
-            pending = pending[self.keys[positions[pending]] == keys[pending]]
-            candidates = self.rows[positions[pending]]
-            same = (table.ids[candidates] == ids[pending]).all(axis=1)
-            found[pending[same]] = candidates[same]
-            pending = pending[~same]
-            positions[pending] += 1
-        if self.later:
-            for position in np.flatnonzero(found < 0):
-                row = self.later.get(ids[position].tobytes(), -1)
-                found[position] = row if row < len(table.ids) else -1  # inserted after the table was enlarged
-        return found
-
-
-@dataclass(frozen=True, slots=True)
 class State:
     """What a search reads: the first `used` rows of a table that contains every change visible in `snapshot`."""
 
-    table: _Table
+    table: Table
     used: int
-    lookup: _Lookup
+    lookup: Lookup
     snapshot: Snapshot
 
 
@@ -135,8 +48,8 @@ class MemoryIndex:
     def __init__(self, dim: int, rows: int, snapshot: Snapshot) -> None:
         self.people = 0
         self.templates = 0
-        table = _Table.empty(_with_spare(rows), dim)
-        self.state = State(table, 0, _Lookup.of(table.ids[:0]), snapshot)
+        table = Table.empty(_with_spare(rows), dim)
+        self.state = State(table, 0, Lookup.of(table.ids[:0]), snapshot)
         self._empty_rows: list[int] = []
 
     @staticmethod
@@ -157,7 +70,7 @@ class MemoryIndex:
 
     def sort(self) -> None:
         """Enables `put` and `remove` to find the rows of all identities."""
-        self.state = replace(self.state, lookup=_Lookup.of(self.state.table.ids[: self.state.used]))
+        self.state = replace(self.state, lookup=Lookup.of(self.state.table.ids[: self.state.used]))
 
     def put(self, entries: Entries) -> None:
         """Inserts or replaces centroids of different identities."""
@@ -236,15 +149,15 @@ class MemoryIndex:
         """Copies the table without its empty rows."""
         table, used = self.state.table, self.state.used
         kept = np.flatnonzero(table.template_counts[:used])
-        smaller = _Table.empty(_with_spare(len(kept)), table.quantised.shape[1])
+        smaller = Table.empty(_with_spare(len(kept)), table.quantised.shape[1])
         for old, new in zip(table.columns, smaller.columns, strict=True):
             new[: len(kept)] = old[kept]
         self._empty_rows = []
-        lookup = _Lookup.of(smaller.ids[: len(kept)])
+        lookup = Lookup.of(smaller.ids[: len(kept)])
         self.state = State(smaller, len(kept), lookup, self.state.snapshot)
 
 
-def _best(table: _Table, rows: Rows, probe: Floats, count: int) -> Bytes:
+def _best(table: Table, rows: Rows, probe: Floats, count: int) -> Bytes:
     """Returns the ids of the rows that are nearest to the probe by their 8-bit embeddings, best first."""
     rows = rows[table.template_counts[rows] > 0]
     scores = (table.quantised[rows].astype(np.float32) @ probe) * table.steps[rows]
@@ -253,11 +166,6 @@ def _best(table: _Table, rows: Rows, probe: Floats, count: int) -> Bytes:
         rows, scores = rows[nearest], scores[nearest]
     best: Bytes = table.ids[rows[np.argsort(-scores)]]
     return best
-
-
-def _keys(ids: Bytes) -> npt.NDArray[np.uint64]:
-    """Returns the last 8 of the 16 bytes of each id as a number. They are random in every version of UUIDs we use."""
-    return np.ascontiguousarray(ids[:, 8:]).view(np.uint64)[:, 0]
 
 
 def _with_spare(rows: int) -> int:

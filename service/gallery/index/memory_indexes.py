@@ -17,8 +17,9 @@ from sqlalchemy import text
 
 from service.errors import DatabaseUnavailable
 from service.gallery.index import centroid_stream, snapshots
+from service.gallery.index.index_table import Bytes
 from service.gallery.index.loading import load
-from service.gallery.index.memory_index import Bytes, MemoryIndex, State
+from service.gallery.index.memory_index import MemoryIndex, State
 from service.gallery.index.snapshots import Snapshot
 from service.gallery.storage import row_security
 from service.gallery.storage.database import BACKGROUND_S, Database

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Select, Text, Uuid, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.index.memory_index import ID_BYTES, Bytes, MemoryIndex, State
+from service.gallery.index.index_table import ID_BYTES, Bytes
+from service.gallery.index.memory_index import MemoryIndex, State
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.index.snapshots import Server, Snapshot
 from service.gallery.search.nearest import SHORTLIST_PER_RESULT, SearchOptions, execute, parameters_of

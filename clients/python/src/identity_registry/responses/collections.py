@@ -127,7 +127,6 @@ class ModelMigration(Document):
         secondary_model_id: None if no migration is in progress.
         auto_activate: the service activates the secondary model as soon as it covers every identity.
         coverage: None without a secondary model.
-        index: `ready` or `none`.
         job: the latest job that re-embeds stored crops.
     """
 
@@ -135,7 +134,6 @@ class ModelMigration(Document):
     secondary_model_id: str | None = None
     auto_activate: bool
     coverage: Coverage | None = None
-    index: str | None = None
     job: JobDetail | None = None
 
 

@@ -1,0 +1,41 @@
+"""Indexes in memory stay below the limit."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from service.gallery.index import memory_indexes
+from service.gallery.index.memory_index import MemoryIndex
+from service.gallery.index.memory_indexes import MemoryIndexes
+from service.gallery.people import collections
+from service.gallery.storage.database import Database
+from tests.gallery_rows import DIM, filled
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_memory_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three galleries fit. An index that is in use is not evicted for another one."""
+    galleries = []
+    for number in range(3):
+        async with database.transaction() as connection:
+            await collections.add_model(connection, "tiny", DIM, "0" * 64)
+            galleries.append(await collections.create(connection, f"test-{uuid.uuid4().hex[:12]}", "tiny"))
+        await filled(database, galleries[-1], 20, number)
+    indexes = MemoryIndexes(database, 2 * MemoryIndex.bytes_of(20, DIM))
+    running = asyncio.create_task(indexes.run())
+
+    async def loaded(*wanted: int) -> list[bool]:
+        for number in wanted:
+            indexes.use(galleries[number].id, "tiny", 20, DIM)
+        await asyncio.sleep(1)
+        return [indexes.find(item.id, "tiny") is not None for item in galleries]
+
+    indexes.use(galleries[2].id, "tiny", 41, DIM)
+    assert await loaded() == [False, False, False]
+    assert await loaded(0, 1) == [True, True, False]
+    assert await loaded(2) == [True, True, False]
+    monkeypatch.setattr(memory_indexes, "MIN_UNUSED_S", 0)
+    assert await loaded(1, 2) == [False, True, True]
+    running.cancel()
