@@ -116,7 +116,6 @@ ifneq ($(and $(YUNET),$(MOBILEFACENET)),)
 endif
 
 bench-gallery: setup ## measure 1:N search next to NumPy and FAISS; ENROLLED= identities, COLLECTIONS=
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/peers.lock
 	@$(RUN) -m tools.bench_gallery --people $(ENROLLED) --collections $(COLLECTIONS)
 
 chaos: setup ## kill processes under load and check that no acknowledged effect is lost; KILLS=, SEED=, DATABASE=

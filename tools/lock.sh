@@ -23,7 +23,6 @@ compile serve pyproject.toml $client requirements/build.in --extra demo "${versi
 compile studio pyproject.toml $client requirements/build.in --extra demo --extra studio "${versions[@]}"
 compile pictures requirements/pictures.in --no-deps "${versions[@]}"
 compile trainer-tools requirements/trainer-tools.in --no-deps "$@"
-compile peers requirements/peers.in --no-deps "$@"
 # The images.
 compile build requirements/build.in "${versions[@]}"
 compile api pyproject.toml --extra api "${versions[@]}"
