@@ -54,7 +54,7 @@ async def one_collection(url: str, gallery: Gallery, truth: Truth, say: Callable
         collection = await collections.create(connection, "everybody", MODEL)
     ids = [uuid.UUID(int=(int(high) << 64) + row) for row, high in enumerate(_random_bits(len(gallery.people)))]
     load_s = await asyncio.to_thread(copy_people, url, collection, ids, gallery.people, "loading by COPY")
-    async with owner.transaction(all_collections=True) as connection:
+    async with owner.autocommit() as connection:
         await connection.execute(text(METADATA))
     await _vacuum(owner)
     database_mb = await _value(owner, "SELECT pg_database_size(current_database())") / 1e6

@@ -18,7 +18,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import insert, select, update
+from sqlalchemy import Uuid, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,7 +28,17 @@ from service.gallery.access.audit_verification import FIRST_MAC, ChainVerificati
 from service.gallery.storage.tables import audit, audit_head, labelled
 
 KEY_ID_BYTES = 8
-_HEAD = select(*labelled(audit_head))
+_COLLECTION = bindparam("collection", type_=Uuid())
+# Built once: building a statement and computing its cache key take longer than executing it.
+_LOCKED_HEAD = select(*labelled(audit_head)).where(audit_head.c.collection_id == _COLLECTION).with_for_update()
+_MOVE_HEAD = (
+    update(audit_head)
+    .where(audit_head.c.collection_id == _COLLECTION)
+    .values({name: bindparam(f"head_{name}") for name in ("number", "mac", "head_mac", "mac_key_id")})
+)
+_APPEND = _MOVE_HEAD.add_cte(
+    insert(audit).values({column.key: bindparam(f"entry_{column.key}") for column in audit.c}).cte("appended")
+)
 log = logging.getLogger(__name__)
 
 
@@ -73,12 +83,15 @@ class AuditTrail:
             entry = _entry(collection_id, number, event)
             mac = self._entry_mac(entry, mac)
             entries.append(replace(entry, mac=mac))
-        rows = [_values(entry) for entry in entries]
-        appended = insert(audit).values(rows[0] if len(rows) == 1 else rows).cte("appended")  # see centroids.store
-        new_head = update(audit_head).where(audit_head.c.collection_id == collection_id)
         head_mac = self._head_mac(collection_id, number, mac)
-        values = new_head.values(number=number, mac=mac, head_mac=head_mac, mac_key_id=self._key_id)
-        await connection.execute(values.add_cte(appended))
+        values = {"number": number, "mac": mac, "head_mac": head_mac, "mac_key_id": self._key_id}
+        head_values = {f"head_{name}": value for name, value in values.items()} | {_COLLECTION.key: collection_id}
+        if len(entries) == 1:
+            entry_values = {f"entry_{name}": value for name, value in _values(entries[0]).items()}
+            await connection.execute(_APPEND, entry_values | head_values)
+        else:
+            appended = insert(audit).values([_values(entry) for entry in entries]).cte("appended")
+            await connection.execute(_MOVE_HEAD.add_cte(appended), head_values)
         return entries
 
     async def verify(self, connection: AsyncConnection, collection_id: uuid.UUID, exported: Sequence[Head] = ()) -> int:
@@ -110,12 +123,12 @@ class AuditTrail:
         return Head(collection_id, 0, FIRST_MAC, self._head_mac(collection_id, 0, FIRST_MAC), self._key_id)
 
     async def _locked_head(self, connection: AsyncConnection, collection_id: uuid.UUID) -> Head:
-        statement = _HEAD.where(audit_head.c.collection_id == collection_id).with_for_update()
-        row = (await connection.execute(statement)).one_or_none()
+        parameters = {_COLLECTION.key: collection_id}
+        row = (await connection.execute(_LOCKED_HEAD, parameters)).one_or_none()
         if row is None:  # the first entry of the collection
             first = upsert(audit_head).values(asdict(self._first_head(collection_id)))
             await connection.execute(first.on_conflict_do_nothing())
-            row = (await connection.execute(statement)).one()
+            row = (await connection.execute(_LOCKED_HEAD, parameters)).one()
         return Head(**row._mapping)
 
     def _entry_mac(self, entry: Entry, previous: bytes) -> bytes:

@@ -3,18 +3,15 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import CollectionNotFound, Conflict, NotAllowed
+from service.errors import Conflict, NotAllowed
 from service.gallery.access.audit_entries import Action, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.enrolment import additions, duplicates
+from service.gallery.enrolment.identity_rows import lock_or_create
 from service.gallery.enrolment.records import AddedTemplate, EnrolmentResult, NewEnrolment, NewTemplate
 from service.gallery.enrolment.templates import add_templates
 from service.gallery.index.memory_indexes import MemoryIndexes
@@ -22,11 +19,9 @@ from service.gallery.people import collections, crops, erasure, idempotency, pru
 from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.idempotency import StoredResponse
 from service.gallery.people.identities import Identity
-from service.gallery.people.retention import IS_RETAINED
 from service.gallery.search.results import Candidate
 from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
-from service.gallery.storage.tables import identity
 
 
 class _ResponseExistsError(Exception): ...
@@ -165,45 +160,6 @@ class EnrolmentStore:
         scope = connection, enrolment.collection.id, enrolment.idempotency_key, result.identity.id
         if not await idempotency.store(*scope, response):
             raise _ResponseExistsError
-
-
-async def lock_or_create(
-    connection: AsyncConnection,
-    collection_id: uuid.UUID,
-    external_id: str,
-    label: str | None = None,
-    metadata: dict[str, Any] | None = None,
-    retain_until: datetime | None = None,
-    may_change: bool = True,
-) -> tuple[Any, bool] | None:
-    """Inserts the identity or updates the existing one; its row stays locked until the transaction ends.
-
-    The lock serialises concurrent enrolments of one identity, so that each computes the centroid from all templates.
-    None leaves an existing identity's value unchanged. Returns the row, and True if it is new; None if an identity past
-    its retention time has this external id.
-
-    Args:
-        may_change: set the values of an existing identity.
-
-    Raises:
-        CollectionNotFound: the collection was deleted while the pictures were observed.
-    """
-    updates = {"label": label, "metadata": metadata, "retain_until": retain_until}
-    changes = {name: value for name, value in updates.items() if value is not None}
-    defaults = {"label": external_id, "metadata": {}}
-    new = {"collection_id": collection_id, "id": uuid.uuid4(), "external_id": external_id, **defaults, **changes}
-    # Not now(), which is the start of the transaction: `duplicates.RECENT_S` bounds the time from here to the commit.
-    time = {"updated_at": sa.func.clock_timestamp()}
-    key = ["collection_id", "external_id"]
-    insertion = insert(identity).values(new | time)
-    updated = changes | time if may_change else time
-    insertion = insertion.on_conflict_do_update(index_elements=key, set_=updated, where=IS_RETAINED)
-    statement = insertion.returning(identity, sa.literal_column("(xmax = 0)").label("created"))
-    try:
-        row = (await connection.execute(statement)).one_or_none()
-    except IntegrityError as error:
-        raise CollectionNotFound("the collection was deleted during the request", pointer="/collection") from error
-    return None if row is None else (row, row.created)
 
 
 def _require_unchanged(row: Any, enrolment: NewEnrolment) -> None:

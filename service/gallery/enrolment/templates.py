@@ -17,6 +17,8 @@ from service.gallery.storage.tables import template
 _INPUT: dict[str, Any] = dict.fromkeys(("model_id", "vector"), sa.Text)
 _INPUT |= dict.fromkeys(("detection_score", "quality"), sa.REAL)
 _INPUT |= {"position": sa.Integer, "id": sa.Uuid, "source_sha256": sa.LargeBinary, "box": sa.ARRAY(sa.REAL)}
+_COLLECTION, _IDENTITY = (sa.bindparam(name, type_=sa.Uuid()) for name in ("collection", "identity"))
+_ROWS = sa.bindparam("rows", type_=JSONB)
 
 
 async def add_templates(
@@ -29,7 +31,8 @@ async def add_templates(
     """
     if not templates:
         return []
-    rows = (await connection.execute(_insertion(collection_id, identity_id, templates))).all()
+    parameters = {_COLLECTION.key: collection_id, _IDENTITY.key: identity_id, _ROWS.key: _rows(templates)}
+    rows = (await connection.execute(_INSERTION, parameters)).all()
     means: dict[str, Centroid] = {}
     for row, new in zip(rows, templates, strict=True):
         if row.id is not None and new.model_id not in means:
@@ -41,13 +44,18 @@ async def add_templates(
     ]
 
 
-def _insertion(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]) -> Any:
-    """Returns the first statement of `add_templates`; its rows are in the order of `templates`."""
-    new = _input(templates)
+def _insertion() -> Any:
+    """Returns the first statement of `add_templates`; its rows are in the order of the templates.
+
+    The templates are a table from one JSON parameter: SQLAlchemy cannot cache a VALUES of several rows.
+    """
+    columns = [sa.column(name, kind) for name, kind in _INPUT.items()]
+    table = sa.func.jsonb_to_recordset(_ROWS).table_valued(*columns, name="input")
+    new = sa.select(table.render_derived(with_types=True)).cte("new")
     embedding = sa.cast(new.c.vector, Vector())
     target: dict[str, Any] = {
-        "collection_id": sa.literal(collection_id),
-        "identity_id": sa.literal(identity_id),
+        "collection_id": _COLLECTION,
+        "identity_id": _IDENTITY,
         "dim": sa.func.vector_dims(embedding),
         "embedding": embedding,
         **{name: new.c[name] for name in _INPUT if name not in {"position", "vector"}},
@@ -61,8 +69,8 @@ def _insertion(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequ
     )
     stored = (
         sa.select(template.c.model_id, template.c.embedding)
-        .where(template.c.collection_id == collection_id, template.c.identity_id == identity_id)
-        .where(template.c.model_id.in_({item.model_id for item in templates}))
+        .where(template.c.collection_id == _COLLECTION, template.c.identity_id == _IDENTITY)
+        .where(template.c.model_id.in_(sa.select(new.c.model_id)))
         .cte("stored")
     )
     both = sa.union_all(sa.select(stored), sa.select(inserted.c.model_id, inserted.c.embedding)).subquery("both")
@@ -76,9 +84,12 @@ def _insertion(collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequ
     )
 
 
-def _input(templates: Sequence[NewTemplate]) -> sa.CTE:
-    """Returns the templates as a table from one JSON parameter: SQLAlchemy cannot cache a VALUES of several rows."""
-    rows = [
+# Built once: building a statement and computing its cache key take longer than executing it.
+_INSERTION = _insertion()
+
+
+def _rows(templates: Sequence[NewTemplate]) -> list[dict[str, Any]]:
+    return [
         {
             "position": position,
             "id": str(uuid.uuid4()),
@@ -91,9 +102,6 @@ def _input(templates: Sequence[NewTemplate]) -> sa.CTE:
         }
         for position, one in enumerate(templates)
     ]
-    columns = [sa.column(name, kind) for name, kind in _INPUT.items()]
-    table = sa.func.jsonb_to_recordset(sa.literal(rows, JSONB)).table_valued(*columns, name="input")
-    return sa.select(table.render_derived(with_types=True)).cte("new")
 
 
 def _highest(stored: float | None, templates: Sequence[NewTemplate], index: int) -> float | None:

@@ -50,7 +50,7 @@ def centroid_of(embeddings: Floats) -> Floats:
 
 
 async def store(connection: AsyncConnection, collection_id: uuid.UUID, centroids: Sequence[Centroid]) -> None:
-    """Inserts or replaces centroids of locked identities, with their 512-bit binary codes, in one statement."""
+    """Inserts or replaces centroids of locked identities, with their 512-bit binary codes."""
     if not centroids:
         return
     rows = [
@@ -65,11 +65,18 @@ async def store(connection: AsyncConnection, collection_id: uuid.UUID, centroids
         }
         for item in centroids
     ]
-    statement = insert(centroid).values(rows[0] if len(rows) == 1 else rows)  # one row: the compiled form is cached
+    await connection.execute(_STORE, rows)
+
+
+def _store() -> Any:
+    statement = insert(centroid)
     columns = [centroid.c[name] for name in ("dim", "embedding", "template_count", "binary_code")]
     changes: dict[Any, Any] = {column: statement.excluded[column.key] for column in columns}
     key = ["collection_id", "identity_id", "model_id"]
-    await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changes))
+    return statement.on_conflict_do_update(index_elements=key, set_=changes)
+
+
+_STORE = _store()
 
 
 async def recompute(
