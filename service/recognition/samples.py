@@ -195,11 +195,17 @@ def require_any(outcomes: Sequence[ImageOutcome]) -> None:
 
 
 async def source_hashes(samples: Sequence[Sample], faces: Sequence[Face]) -> list[bytes]:
-    """Returns the SHA-256 (32 bytes) of each sample and the position of its face, computed on another thread.
+    """Returns the SHA-256 (32 bytes) of each sample and the position of its face; hashes pictures on another thread.
 
     The same face of the same picture has the same hash; other faces of a group photo have different hashes.
     """
-    return await asyncio.to_thread(lambda: [_source_hash(*pair) for pair in zip(samples, faces, strict=True)])
+    if any(isinstance(sample, Picture) for sample in samples):
+        return await asyncio.to_thread(_source_hashes, samples, faces)
+    return _source_hashes(samples, faces)
+
+
+def _source_hashes(samples: Sequence[Sample], faces: Sequence[Face]) -> list[bytes]:
+    return [_source_hash(*pair) for pair in zip(samples, faces, strict=True)]
 
 
 def _source_hash(sample: Sample, face: Face) -> bytes:

@@ -117,3 +117,21 @@ def test_a_centroid_has_length_one_for_any_templates(values: np.ndarray) -> None
     assert np.linalg.norm(centroid_of(embeddings)) == pytest.approx(1, abs=1e-5)
     opposed = np.concatenate([embeddings, -embeddings])
     assert np.linalg.norm(centroid_of(opposed)) == pytest.approx(1, abs=1e-5)
+
+
+async def test_a_page_includes_an_identity_that_commits_late(database: Database, collection: Collection) -> None:
+    """Its transaction inserted it before the others, and commits after they are visible."""
+    rng = np.random.default_rng(77)
+    async with database.transaction(collection_id=collection.id) as connection:
+        await create_identity(connection, collection.id, "late")
+        for number in range(3):
+            await enrol(database, collection, f"p{number}", unit(rng, 1))
+
+        async def first_page() -> list[str]:
+            async with database.transaction(collection_id=collection.id) as other:
+                return [item.external_id for item in await identities.page(other, collection.id, 2)]
+
+        page = asyncio.create_task(first_page())
+        await asyncio.sleep(0.3)
+        assert not page.done()
+    assert await page == ["late", "p0"]

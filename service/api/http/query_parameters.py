@@ -10,7 +10,7 @@ from service.errors import InvalidRequest
 MAX_NAME = 80
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:  # FastAPI calls other functions on a thread
     """Raises InvalidRequest if the request has a query parameter that the operation does not define."""
     if not request.query_params:
         return

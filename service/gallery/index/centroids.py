@@ -4,7 +4,7 @@ A centroid is the L2-normalised mean of an identity's templates under one model.
 embedding after random rotations; the share of bits in which two codes differ estimates the angle between the embeddings
 (Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002). The rotations are Hadamard matrices
 after random sign changes (Ailon and Chazelle, "The fast Johnson-Lindenstrauss transform", STOC 2006). They are the same
-in every process and need no storage.
+in every process, and nothing stores them.
 """
 
 import hashlib
@@ -167,12 +167,7 @@ async def fill_codes(connection: AsyncConnection) -> int:
 
 def codes_of(embeddings: Floats) -> npt.NDArray[np.uint8]:
     """Returns the codes of (n, dim) embeddings, (n, 64) bytes. The first bit of a code is the highest of its byte."""
-    count, dim = embeddings.shape
-    side = 1 << (dim - 1).bit_length()
-    padded = np.zeros((count, side), np.float32)
-    padded[:, :dim] = embeddings
-    rotated = [_hadamard(padded * _signs(index, side)) for index in range(max(1, CODE_BITS // side))]
-    return np.packbits(np.concatenate(rotated, axis=1)[:, :CODE_BITS] > 0, axis=1)
+    return np.packbits(embeddings @ _rotations(embeddings.shape[1]) > 0, axis=1)
 
 
 def binary_codes(embeddings: Floats) -> list[str]:
@@ -184,6 +179,14 @@ def binary_codes(embeddings: Floats) -> list[str]:
 def binary_code(embedding: Floats) -> str:
     """Returns the code of one (dim,) embedding."""
     return binary_codes(embedding[None])[0]
+
+
+@cache
+def _rotations(dim: int) -> Floats:
+    """Returns (dim, 512): the first columns of one rotation, or of several side by side."""
+    side = 1 << (dim - 1).bit_length()
+    rotated = [np.diag(_signs(index, side))[:dim] for index in range(max(1, CODE_BITS // side))]
+    return np.concatenate([_hadamard(rows) for rows in rotated], axis=1)[:, :CODE_BITS].copy()
 
 
 @cache

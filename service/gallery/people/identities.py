@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import IdentityNotFound
 from service.gallery.jobs import rows as job_rows
 from service.gallery.people.retention import IS_RETAINED
+from service.gallery.storage import paging
 from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import collection, identity, template
 
@@ -97,6 +98,8 @@ async def page(
 ) -> list[Identity]:
     """Returns up to `limit` identities in the order of their creation, beginning after a cursor.
 
+    A full page waits for the transactions that may yet commit an identity that belongs to it.
+
     Args:
         label: only identities with exactly this label.
         external_id: only the identity with this external id.
@@ -109,7 +112,11 @@ async def page(
         statement = statement.where(identity.c.external_id == external_id)
     if condition is not None:
         statement = statement.where(condition)
-    return [_identity(row) for row in await connection.execute(after_cursor(statement, identity, after, limit))]
+    statement = after_cursor(statement, identity, after, limit)
+    rows = (await connection.execute(statement)).all()
+    if len(rows) == limit and await paging.await_earlier_rows(connection, rows[-1].created_at):
+        rows = (await connection.execute(statement)).all()
+    return [_identity(row) for row in rows]
 
 
 async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID) -> int:

@@ -82,7 +82,8 @@ identity = Table(
     Column("external_id", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("metadata", JSONB, nullable=False, server_default="{}"),
-    created_at(),
+    # The time of the insertion, and not that of the transaction: `paging.await_earlier_rows` depends on it.
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("retain_until", DateTime(timezone=True), nullable=True),
     PrimaryKeyConstraint("collection_id", "id"),
