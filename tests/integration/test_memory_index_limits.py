@@ -3,12 +3,16 @@
 import asyncio
 import uuid
 
+import psycopg
 import pytest
+from sqlalchemy import text
 
 from service.gallery.index import memory_indexes
+from service.gallery.index.loading import Loader
 from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections
+from service.gallery.people.collections import Collection
 from service.gallery.storage.database import Database
 from tests.gallery_rows import DIM, filled
 
@@ -39,3 +43,15 @@ async def test_memory_is_bounded(database: Database, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(memory_indexes, "MIN_UNUSED_S", 0)
     assert await loaded(1, 2) == [False, True, True]
     running.cancel()
+
+
+async def test_a_load_that_waits_for_the_server_can_be_stopped(database: Database, collection: Collection) -> None:
+    loader = Loader(database)
+    async with database.transaction() as connection:
+        await connection.execute(text("LOCK TABLE centroid IN ACCESS EXCLUSIVE MODE"))
+        loading = asyncio.create_task(asyncio.to_thread(loader.load, collection.id, "tiny"))
+        await asyncio.sleep(0.5)
+        assert not loading.done()
+        loader.stop()
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(loading, 5)

@@ -1,28 +1,56 @@
 """Loads an index of a collection into memory, in a thread and on a connection of its own."""
 
+import contextlib
+import os
+import socket
 import uuid
+from typing import Any
+
+import psycopg
 
 from service.gallery.index import centroid_stream, snapshots
 from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.storage.database import Database
 
+_SIZE = (
+    "SELECT (SELECT count(*) FROM centroid WHERE collection_id = %s AND model_id = %s), dim FROM model WHERE id = %s"
+)
 
-def load(database: Database, collection_id: uuid.UUID, model_id: str) -> MemoryIndex:
-    """Returns the index of a collection under a model.
 
-    Raises:
-        psycopg.OperationalError: the database does not respond, or cancels the statement.
-    """
-    with database.connect() as connection:
-        connection.execute(snapshots.BEGIN)
-        connection.execute("SET LOCAL registry.everything = 'on'")
-        snapshot = snapshots.read(connection)
-        count, dim = connection.execute(
-            "SELECT count(*), coalesce(max(dim), 0) FROM centroid WHERE collection_id = %s AND model_id = %s",
-            [collection_id, model_id],
-        ).fetchone() or (0, 0)
-        index = MemoryIndex(dim, count, snapshot)
-        for part in centroid_stream.read_all(connection, collection_id, model_id):
-            index.fill(centroid_stream.parse_part(part, dim))
+class Loader:
+    """Loads indexes, one at a time. It can be stopped from another thread, even if the server does not respond."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def load(self, collection_id: uuid.UUID, model_id: str) -> MemoryIndex:
+        """Returns the index of a collection under a model.
+
+        Raises:
+            psycopg.OperationalError: the database does not respond or cancels the statement, or `stop` was called.
+        """
+        with self._database.connect() as connection:
+            self._connection = connection
+            try:
+                return _load(connection, collection_id, model_id)
+            finally:
+                self._connection = None
+
+    def stop(self) -> None:
+        """Ends a load in progress. A socket that is shut down wakes up the thread that reads from it."""
+        if (connection := self._connection) is not None:
+            with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
+                duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _load(connection: "psycopg.Connection[Any]", collection_id: uuid.UUID, model_id: str) -> MemoryIndex:
+    connection.execute(snapshots.BEGIN)
+    connection.execute("SET LOCAL registry.everything = 'on'")
+    snapshot = snapshots.read(connection)
+    count, dim = connection.execute(_SIZE, [collection_id, model_id, model_id]).fetchone() or (0, 0)
+    index = MemoryIndex(dim, count, snapshot)
+    for part in centroid_stream.read_all(connection, collection_id, model_id):
+        index.fill(centroid_stream.parse_part(part, dim))
     index.sort()
     return index

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from service.errors import DatabaseUnavailable
 from service.gallery.index import centroid_stream, snapshots
 from service.gallery.index.index_table import Bytes
-from service.gallery.index.loading import load
+from service.gallery.index.loading import Loader
 from service.gallery.index.memory_index import MemoryIndex, State
 from service.gallery.index.snapshots import Snapshot
 from service.gallery.storage import row_security
@@ -63,6 +63,7 @@ class MemoryIndexes:
         self._loaded: dict[Key, _Loaded] = {}
         self._wanted: dict[Key, int] = {}
         self._retry_at: dict[Key, float] = {}
+        self._loader = Loader(database)
         self._executor = ThreadPoolExecutor(SEARCH_THREADS, "search", lambda: faiss.omp_set_num_threads(1))
 
     def use(self, collection_id: uuid.UUID, model_id: str, people: int, dim: int) -> MemoryIndex | None:
@@ -103,6 +104,7 @@ class MemoryIndexes:
                 tasks.create_task(self._refresh_repeatedly())
                 tasks.create_task(self._load_repeatedly())
         finally:
+            self._loader.stop()
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def refresh(self) -> None:
@@ -131,7 +133,7 @@ class MemoryIndexes:
     async def load(self, collection_id: uuid.UUID, model_id: str) -> None:
         """Loads an index, or loads it again. Raises psycopg.OperationalError: the database does not respond."""
         started = time.monotonic()
-        index = await self._run(load, self._database, collection_id, model_id)
+        index = await self._run(self._loader.load, collection_id, model_id)
         self._loaded[collection_id, model_id] = _Loaded(index, time.monotonic())
         MEMORY_INDEX_LOADS.inc()
         self._measure()
@@ -150,6 +152,9 @@ class MemoryIndexes:
                 await self.refresh()
             except DatabaseUnavailable as error:  # the next refresh applies these changes too
                 log.warning("the indexes in memory could not be refreshed: %s", error.detail)
+            except Exception:  # searches use SQL until the indexes are loaded again
+                log.exception("the indexes in memory could not be refreshed and are removed")
+                self._loaded.clear()
 
     async def _load_repeatedly(self) -> None:
         while True:
@@ -164,6 +169,9 @@ class MemoryIndexes:
                     self._retry_at[key] = time.monotonic() + RETRY_S
                     reason = str(error).partition("\n")[0]
                     log.warning("the index of collection %s could not be loaded: %s", key[0], reason)
+                except Exception:
+                    self._retry_at[key] = time.monotonic() + RETRY_S
+                    log.exception("the index of collection %s could not be loaded", key[0])
 
     def _make_room(self, needed: int) -> bool:
         """Evicts the indexes that were unused for the longest time; returns False if too much is in use."""

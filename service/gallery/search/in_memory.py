@@ -29,6 +29,7 @@ MARGIN = 1.5
 MIN_READ, READ_SHARE = 20_000, 1 / 20
 """Maximum number, and share of the collection, of identities that are read because they fulfil a filter."""
 _GENERIC_PLAN = text("SET LOCAL plan_cache_mode = force_generic_plan")
+_ANY_PLAN = text("SET LOCAL plan_cache_mode = auto")
 _IDS = bindparam("ids", type_=Text())
 
 
@@ -65,6 +66,7 @@ class InMemorySearch:
         # The plan does not depend on the parameters, and computing it takes longer than executing it.
         await self.connection.execute(_GENERIC_PLAN)
         results, facts = await execute(self.connection, SearchPlan.IN_MEMORY, parameters, options, self.condition)
+        await self.connection.execute(_ANY_PLAN)
         return results if facts is not None and _suffices(state.snapshot, *facts) else None
 
     async def _shortlists(self, state: State, probes: Sequence[Floats], options: SearchOptions) -> list[Bytes] | None:

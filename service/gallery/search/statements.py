@@ -58,6 +58,8 @@ _CHANGED = (
             VISIBLE
         ),
     )
+    # The order makes PostgreSQL start at `XMIN` in the index, whose selectivity a generic plan does not know.
+    .order_by(centroid_change.c.transaction_id)
     .limit(MAX_CHANGED + 1)
     .cte("changed")
     .prefix_with("MATERIALIZED")
@@ -137,14 +139,20 @@ _SHORTLISTS = {
 
 
 def _nearest_of(near: Subquery, condition: ColumnElement[bool] | None) -> Subquery:
-    """Compares the centroids of the identities in `near`."""
+    """Compares the centroids of the identities in `near`.
+
+    Each is read by its key: LIMIT 1 prevents a join that reads the whole table, whatever size of `near` a generic plan
+    assumes.
+    """
     distance = centroid.c.embedding.max_inner_product(PROBE)
-    statement = (
-        select(centroid.c.identity_id, centroid.c.template_count, (-distance).label("centroid_score"))
-        .join(near, near.c.identity_id == centroid.c.identity_id)
-        .where(centroid.c.collection_id == COLLECTION, centroid.c.model_id == MODEL)
+    one = select(centroid.c.identity_id, centroid.c.template_count, (-distance).label("centroid_score")).where(
+        centroid.c.collection_id == COLLECTION,
+        centroid.c.model_id == MODEL,
+        centroid.c.identity_id == near.c.identity_id,
     )
-    return _filtered(statement, condition).order_by(distance + 0).limit(SIZE).subquery("shortlist")
+    compared = _filtered(one, condition).limit(1).lateral("compared")
+    ordered = select(compared).select_from(near.join(compared, true())).order_by(compared.c.centroid_score.desc())
+    return ordered.limit(SIZE).subquery("shortlist")
 
 
 def _filtered(statement: Select[Any], condition: ColumnElement[bool] | None) -> Select[Any]:
@@ -172,19 +180,15 @@ def _reranked(shortlist: Subquery, with_metadata: bool) -> Select[Any]:
     # OFFSET 0 keeps this order, so that PostgreSQL reads the rows of identities one by one until it has `TOP_K`.
     scores = scored.offset(0).subquery("scores")
     metadata = identity.c.metadata if with_metadata else cast(null(), JSONB).label("metadata")
-    same = (identity.c.collection_id == COLLECTION) & (identity.c.id == scores.c.identity_id)
+    row = (
+        select(identity.c.id, identity.c.external_id, identity.c.label, metadata)
+        .where(identity.c.collection_id == COLLECTION, identity.c.id == scores.c.identity_id, IS_RETAINED)
+        .limit(1)  # each is read by its key, as in `_nearest_of`
+        .lateral("row")
+    )
     ranked = (
-        select(
-            identity.c.id,
-            identity.c.external_id,
-            identity.c.label,
-            metadata,
-            scores.c.score,
-            scores.c.centroid_score,
-            scores.c.template_count,
-        )
-        .select_from(scores)
-        .join(identity, same & IS_RETAINED)
+        select(*row.c, scores.c.score, scores.c.centroid_score, scores.c.template_count)
+        .select_from(scores.join(row, true()))
         .order_by(scores.c.score.desc(), scores.c.centroid_score.desc(), scores.c.identity_id)
         .limit(TOP_K)
         .subquery("ranked")
