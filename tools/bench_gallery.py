@@ -12,7 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +69,7 @@ async def one_collection(url: str, gallery: Gallery, truth: Truth, say: Callable
     assert index is not None
     bench = GallerySearches(database, indexes, gallery, ids, lambda _: collection)
     second, memory_plan = await bench.figures("registry, index in memory", truth, len(gallery.probes))
+    second = replace(second, build_s=index_s, size_mb=index.size / 1e6)
     say(f"plans: {plan}, {memory_plan}; index of {index.size / 1e6:,.0f} MB loaded in {index_s:.1f} s")
     say(await bench.concurrent())
     say(await bench.several_faces())

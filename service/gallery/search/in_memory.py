@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Select, Text, Uuid, bindparam, cast, func, select, text
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Select, Text, Uuid, bindparam, cast, func, select, text, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.index.index_table import ID_BYTES, Bytes
@@ -17,11 +17,11 @@ from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.index.snapshots import Server, Snapshot
 from service.gallery.search.nearest import SHORTLIST_PER_RESULT, SearchOptions, execute, parameters_of
 from service.gallery.search.results import SearchPlan, SearchResult
-from service.gallery.search.statements import MAX_CHANGED, NEAR, VISIBLE, XMIN
+from service.gallery.search.statements import ALL_CHANGED, CHANGED, COLLECTION, MAX_CHANGED, MODEL, NEAR, VISIBLE, XMIN
 from service.gallery.storage.tables import identity
 
 Floats = npt.NDArray[np.float32]
-FIRST_CHECKED, MAX_CHECKED = 400, 4_000
+FIRST_CHECKED, MAX_CHECKED = 400, 2_000
 """Nearest identities whose metadata a filtered search checks at first and at most, divided among the probes."""
 CHECK_COST = 3
 """Time of checking one identity by its id, in units of the time of reading one by the index of metadata."""
@@ -58,14 +58,11 @@ class InMemorySearch:
         shortlists = await self._shortlists(state, probes, options)
         if shortlists is None:
             return None
-        parameters = parameters_of(self.collection_id, self.model_id, probes, options) | {
-            NEAR.key: [_literal(ids) for ids in shortlists],
-            XMIN.key: state.snapshot.xmin,
-            VISIBLE.key: state.snapshot.visible,
-        }
+        parameters = parameters_of(self.collection_id, self.model_id, probes, options) | self._since(state)
+        parameters |= {NEAR.key: [_literal(ids) for ids in shortlists], ALL_CHANGED.key: self.condition is None}
         # The plan does not depend on the parameters, and computing it takes longer than executing it.
         await self.connection.execute(_GENERIC_PLAN)
-        results, facts = await execute(self.connection, SearchPlan.IN_MEMORY, parameters, options, self.condition)
+        results, facts = await execute(self.connection, SearchPlan.IN_MEMORY, parameters, options, None)
         await self.connection.execute(_ANY_PLAN)
         return results if facts is not None and _suffices(state.snapshot, *facts) else None
 
@@ -73,7 +70,8 @@ class InMemorySearch:
         """Returns (n, 16) ids of the nearest identities for each probe, best first.
 
         If a condition applies, the database first checks the nearest identities. If too few of them fulfil it, more are
-        checked or all identities that fulfil it are read, whichever costs less.
+        checked or all identities that fulfil it are read, whichever costs less. The changed identities that fulfil it
+        follow the nearest ones.
 
         Returns:
             None: too many identities fulfil the condition, but too few of the nearest.
@@ -83,26 +81,38 @@ class InMemorySearch:
         nearest = await self.indexes.nearest(self.index, state, probes, MAX_CHECKED // len(probes))
         needed = SHORTLIST_PER_RESULT * options.top_k
         checked = max(needed, FIRST_CHECKED // len(probes))
-        shortlists = await self._matching([ids[:checked] for ids in nearest])
+        shortlists, changed = await self._matching(state, [ids[:checked] for ids in nearest])
         fewest = min(map(len, shortlists))
         if 0 < fewest < needed:
             more = math.ceil(MARGIN * needed * checked / fewest)
             matching = self.index.people * fewest / checked
             if more * len(probes) <= MAX_CHECKED and more * len(probes) * CHECK_COST < matching:
-                shortlists = await self._matching([ids[:more] for ids in nearest])
-        if min(map(len, shortlists)) >= needed:
-            return [ids[: options.shortlist] for ids in shortlists]
-        within = await self._all_matching(max(MIN_READ, int(self.index.people * READ_SHARE)))
-        if within is None:
-            return None
-        return await self.indexes.nearest(self.index, state, probes, options.shortlist, within)
+                shortlists, changed = await self._matching(state, [ids[:more] for ids in nearest])
+        if min(map(len, shortlists)) < needed:
+            within = await self._all_matching(max(MIN_READ, int(self.index.people * READ_SHARE)))
+            if within is None:
+                return None
+            shortlists = await self.indexes.nearest(self.index, state, probes, options.shortlist, within)
+        return [np.concatenate([ids[: options.shortlist], changed]) for ids in shortlists]
 
-    async def _matching(self, nearest: Sequence[Bytes]) -> list[Bytes]:
-        """Returns those of the nearest identities of each probe that fulfil the condition, in the same order."""
-        near = select(func.unnest(cast(_IDS, ARRAY(Uuid)), type_=Uuid()).label("id")).distinct().subquery("near")
+    async def _matching(self, state: State, nearest: Sequence[Bytes]) -> tuple[list[Bytes], Bytes]:
+        """Returns those of the nearest identities of each probe that fulfil the condition, in the same order.
+
+        Also returns the identities that fulfil it and have changed since the snapshot of the index.
+        """
+        returned = select(func.unnest(cast(_IDS, ARRAY(Uuid)), type_=Uuid()).label("id"))
+        near = union(returned, select(CHANGED.c.identity_id)).subquery("near")
         statement = self._ids(select(identity.c.id).join(near, near.c.id == identity.c.id))
-        found = _as_values(await self._read(statement, {_IDS.key: _literal(np.concatenate(nearest))}))
-        return [ids[np.isin(_as_values(ids), found)] for ids in nearest]
+        known = np.concatenate(nearest)
+        parameters = self._since(state) | {_IDS.key: _literal(known)}
+        found = await self._read(statement, parameters)
+        is_new = ~np.isin(_as_values(found), _as_values(known))
+        return [ids[np.isin(_as_values(ids), _as_values(found))] for ids in nearest], found[is_new]
+
+    def _since(self, state: State) -> dict[str, Any]:
+        """Returns the parameters of the statement of changes since the snapshot of the index."""
+        scope = {COLLECTION.key: self.collection_id, MODEL.key: self.model_id}
+        return scope | {XMIN.key: state.snapshot.xmin, VISIBLE.key: state.snapshot.visible}
 
     async def _all_matching(self, limit: int) -> Bytes | None:
         """Returns (n, 16) ids of all identities that fulfil the condition; None if they are more than `limit`."""

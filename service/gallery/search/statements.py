@@ -11,6 +11,7 @@ from pgvector.sqlalchemy import BIT, Vector
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     ColumnElement,
     Integer,
     Select,
@@ -48,7 +49,9 @@ MODEL = bindparam("model", type_=Text())
 SIZE, BY_CODE, TOP_K = (bindparam(name, type_=Integer()) for name in ("size", "by_code", "top_k"))
 VECTORS, CODES, NEAR = (bindparam(name, type_=ARRAY(Text)) for name in ("vectors", "codes", "near"))
 XMIN, VISIBLE = bindparam("xmin", type_=BigInteger()), bindparam("visible", type_=Text())
-_CHANGED = (
+ALL_CHANGED = bindparam("all_changed", type_=Boolean())
+"""False: the caller has added those of the changed identities that fulfil a condition to the nearest ones."""
+CHANGED = (
     select(centroid_change.c.identity_id)
     .where(
         centroid_change.c.collection_id == COLLECTION,
@@ -84,7 +87,7 @@ def _statement(plan: SearchPlan, condition: ColumnElement[bool] | None, with_met
     result = _for_each_probe(_reranked(_SHORTLISTS[plan](condition), with_metadata))
     if plan is not SearchPlan.IN_MEMORY:
         return result
-    changed = select(func.count()).select_from(_CHANGED).scalar_subquery()
+    changed = select(func.count()).select_from(CHANGED).scalar_subquery()
     return result.add_columns(changed, text(SERVER_COLUMNS))
 
 
@@ -125,9 +128,12 @@ def _code_shortlist(condition: ColumnElement[bool] | None) -> Subquery:
 
 
 def _memory_shortlist(condition: ColumnElement[bool] | None) -> Subquery:
-    """Compares the centroids that an index in memory has returned, and those that have changed since its snapshot."""
+    """Compares the centroids that an index in memory has returned, and those that have changed since its snapshot.
+
+    The condition is None, because building a statement for each condition takes several milliseconds.
+    """
     returned = select(func.unnest(PROBE_NEAR, type_=Uuid()).label("identity_id"))
-    near = union(returned, select(_CHANGED.c.identity_id)).subquery("near")
+    near = union(returned, select(CHANGED.c.identity_id).where(ALL_CHANGED)).subquery("near")
     return _nearest_of(near, condition)
 
 
