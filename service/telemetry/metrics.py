@@ -41,7 +41,7 @@ MEMORY_INDEX_BYTES = Gauge(
 )
 MEMORY_INDEX_AGE = Gauge(
     "registry_memory_index_age_seconds",
-    "Age of the oldest index's snapshot after the last refresh; searches read later changes from the database",
+    "Age of the oldest snapshot of an index before it is refreshed; searches read later changes from the database",
     multiprocess_mode="livemax",
 )
 MEMORY_INDEX_LOADS = Counter("registry_memory_index_loads", "Indexes loaded into memory")

@@ -108,7 +108,7 @@ class MemoryIndexes:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def refresh(self) -> None:
-        """Applies all changes that were committed before this call. Drops indexes of another server."""
+        """Applies all changes that were committed before this call. Drops indexes that cannot follow the database."""
         loaded = dict(self._loaded)
         if not loaded:
             return
@@ -117,9 +117,9 @@ class MemoryIndexes:
             await connection.execute(text(snapshots.BEGIN))
             await row_security.allow_all_collections(connection)
             current = await snapshots.current(connection)
-            for key, item in loaded.items():
-                if not item.index.state.snapshot.precedes(current):
-                    self._drop(key, "another database server responds")
+            for key in [key for key, item in loaded.items() if not item.index.state.snapshot.precedes(current)]:
+                self._drop(key, "its snapshot is too old, or another database server responds")
+                del loaded[key]  # it must not get a later snapshot, because the changes before that are unknown
             collection_ids = {collection_id for collection_id, _ in loaded}
             async for changes in centroid_stream.changed_since(connection, collection_ids, oldest):
                 changed = loaded.get((changes.collection_id, changes.model_id))
@@ -128,7 +128,10 @@ class MemoryIndexes:
                     await self._run(changed.index.remove, changes.deleted)
         for item in loaded.values():
             item.index.publish(current)
-        self._measure()
+        while self._used_bytes() > self._max_bytes:  # indexes have grown
+            key = min(self._loaded, key=lambda key: self._loaded[key].used_at)
+            self._drop(key, "the memory for indexes is exhausted")
+            MEMORY_INDEX_EVICTIONS.inc()
 
     async def load(self, collection_id: uuid.UUID, model_id: str) -> None:
         """Loads an index, or loads it again. Raises psycopg.OperationalError: the database does not respond."""
@@ -136,7 +139,6 @@ class MemoryIndexes:
         index = await self._run(self._loader.load, collection_id, model_id)
         self._loaded[collection_id, model_id] = _Loaded(index, time.monotonic())
         MEMORY_INDEX_LOADS.inc()
-        self._measure()
         log.info(
             "an index of %d identities of collection %s is loaded into memory (%.0f MB, %.1f s)",
             index.people,
@@ -148,6 +150,7 @@ class MemoryIndexes:
     async def _refresh_repeatedly(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
+            self._measure()
             try:
                 await self.refresh()
             except DatabaseUnavailable as error:  # the next refresh applies these changes too
@@ -175,7 +178,7 @@ class MemoryIndexes:
 
     def _make_room(self, needed: int) -> bool:
         """Evicts the indexes that were unused for the longest time; returns False if too much is in use."""
-        free = self._max_bytes - sum(item.index.size for item in self._loaded.values())
+        free = self._max_bytes - self._used_bytes()
         unused_since = time.monotonic() - MIN_UNUSED_S
         by_use = sorted(self._loaded.items(), key=lambda pair: pair[1].used_at)
         evicted = []
@@ -195,13 +198,16 @@ class MemoryIndexes:
         if self._loaded.pop(key, None) is not None:
             log.info("the index of collection %s is removed from memory: %s", key[0], reason)
 
+    def _used_bytes(self) -> int:
+        return sum(item.index.size for item in self._loaded.values())
+
     def _measure(self) -> None:
         indexes = [item.index for item in self._loaded.values()]
         MEMORY_INDEX_IDENTITIES.set(sum(index.people for index in indexes))
-        MEMORY_INDEX_BYTES.set(sum(index.size for index in indexes))
-        MEMORY_INDEX_AGE.set(
-            0 if not indexes else time.time() - min(i.state.snapshot.taken_at.timestamp() for i in indexes)
-        )
+        MEMORY_INDEX_BYTES.set(self._used_bytes())
+        now = time.time()
+        oldest = min((index.state.snapshot.taken_at.timestamp() for index in indexes), default=now)
+        MEMORY_INDEX_AGE.set(max(0.0, now - oldest))
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
