@@ -11,9 +11,8 @@ from service.errors import Conflict, NotAllowed
 from service.gallery.access.audit_entries import Action, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.enrolment import additions, duplicates
-from service.gallery.enrolment.identity_rows import lock_or_create
 from service.gallery.enrolment.records import AddedTemplate, EnrolmentResult, NewEnrolment, NewTemplate
-from service.gallery.enrolment.templates import add_templates
+from service.gallery.enrolment.rows import add_templates, lock_or_create
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections, crops, erasure, idempotency, pruning
 from service.gallery.people.collections import Collection, ModelsChangedError
