@@ -30,18 +30,25 @@ async def test_memory_is_bounded(database: Database, monkeypatch: pytest.MonkeyP
     indexes = MemoryIndexes(database, 2 * MemoryIndex.bytes_of(20, DIM))
     running = asyncio.create_task(indexes.run())
 
-    async def loaded(*wanted: int) -> list[bool]:
-        for number in wanted:
-            indexes.use(galleries[number].id, "tiny", 20, DIM)
-        await asyncio.sleep(1)
+    def loaded() -> list[bool]:
         return [indexes.find(item.id, "tiny") is not None for item in galleries]
 
+    async def use(*numbers: int, loads: list[bool]) -> None:
+        for number in numbers:
+            indexes.use(galleries[number].id, "tiny", 20, DIM)
+        async with asyncio.timeout(20):
+            while loaded() != loads:
+                await asyncio.sleep(0.05)
+
     indexes.use(galleries[2].id, "tiny", 41, DIM)
-    assert await loaded() == [False, False, False]
-    assert await loaded(0, 1) == [True, True, False]
-    assert await loaded(2) == [True, True, False]
+    await asyncio.sleep(1)
+    assert loaded() == [False, False, False]
+    await use(0, 1, loads=[True, True, False])
+    await use(2, loads=[True, True, False])
+    await asyncio.sleep(1)
+    assert loaded() == [True, True, False]
     monkeypatch.setattr(memory_indexes, "MIN_UNUSED_S", 0)
-    assert await loaded(1, 2) == [False, True, True]
+    await use(1, 2, loads=[False, True, True])
     running.cancel()
 
 
@@ -50,8 +57,10 @@ async def test_a_load_that_waits_for_the_server_can_be_stopped(database: Databas
     async with database.transaction() as connection:
         await connection.execute(text("LOCK TABLE centroid IN ACCESS EXCLUSIVE MODE"))
         loading = asyncio.create_task(asyncio.to_thread(loader.load, collection.id, "tiny"))
-        await asyncio.sleep(0.5)
-        assert not loading.done()
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'centroid'::regclass")
+        async with asyncio.timeout(20):
+            while not (await connection.execute(waiting)).scalar_one():
+                await asyncio.sleep(0.05)
         loader.stop()
         with pytest.raises(psycopg.OperationalError):
             await asyncio.wait_for(loading, 5)
