@@ -45,7 +45,7 @@ class SearchSettings(Strict):
     memory_mb: int | None = Field(
         None,
         ge=0,
-        description="memory of a process for indexes of collections above 5,000 identities, about 220 MB per million "
+        description="memory of a process for indexes of collections above 5,000 identities, 232 MB per million "
         "of 128 dimensions; a collection that does not fit is searched in the database, which is slower; 0: no "
         "indexes; default: a quarter of the available memory, divided among `server.workers`",
     )

@@ -14,8 +14,10 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Integer,
+    ScalarSelect,
     Select,
     Subquery,
+    Table,
     Text,
     Uuid,
     bindparam,
@@ -171,15 +173,7 @@ def _filtered(statement: Select[Any], condition: ColumnElement[bool] | None) -> 
 
 def _reranked(shortlist: Subquery, with_metadata: bool) -> Select[Any]:
     """Returns the query for the columns of `Candidate`, in their order."""
-    best = (
-        select(func.max(-template.c.embedding.max_inner_product(PROBE)))
-        .where(
-            template.c.collection_id == COLLECTION,
-            template.c.identity_id == shortlist.c.identity_id,
-            template.c.model_id == MODEL,
-        )
-        .scalar_subquery()
-    )
+    best = _highest_cosine(template, shortlist.c.identity_id)
     # The centroid of a single template is that template.
     score = case((shortlist.c.template_count == 1, shortlist.c.centroid_score), else_=best).label("score")
     scored = select(shortlist, score).order_by(score.desc(), shortlist.c.centroid_score.desc(), shortlist.c.identity_id)
@@ -199,14 +193,12 @@ def _reranked(shortlist: Subquery, with_metadata: bool) -> Select[Any]:
         .limit(TOP_K)
         .subquery("ranked")
     )
-    counter = (
-        select(func.max(-correction.c.embedding.max_inner_product(PROBE)))
-        .where(
-            correction.c.collection_id == COLLECTION,
-            correction.c.identity_id == ranked.c.id,
-            correction.c.model_id == MODEL,
-        )
-        .scalar_subquery()
-    )
+    counter = _highest_cosine(correction, ranked.c.id)
     overruled = func.coalesce(counter > ranked.c.score, False)
     return select(*ranked.c, counter.label("counter_score"), overruled.label("overruled"))
+
+
+def _highest_cosine(table: Table, identity_id: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Returns a subquery for the highest cosine of the probe to the embeddings that an identity has in this table."""
+    of_identity = table.c.collection_id == COLLECTION, table.c.identity_id == identity_id, table.c.model_id == MODEL
+    return select(func.max(-table.c.embedding.max_inner_product(PROBE))).where(*of_identity).scalar_subquery()
