@@ -35,6 +35,7 @@ from service.recognition.decision import DecisionResolver
 from service.recognition.embedding import Embedder
 from service.recognition.enrolment import Enroller
 from service.recognition.gallery_comparison import GalleryComparer
+from service.recognition.groups import GroupAdministration
 from service.recognition.identification import Identifier
 from service.recognition.identities import IdentityAdministration
 from service.recognition.models import LoadedBundle, ModelCatalogue
@@ -42,6 +43,7 @@ from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.prediction import ClassifierSetup, Predictor
 from service.recognition.read_audit import ReadAuditBuffer
 from service.recognition.readiness import Readiness
+from service.recognition.unknown_faces import UnknownFaces
 from service.recognition.verification import Verifier
 from service.recognition.webhooks import WebhookAdministration
 
@@ -57,6 +59,7 @@ class AppState:
         crop_cipher: None: there is no key to encrypt crops.
         keys_required: False: a caller without a key may do everything.
         max_templates: maximum number of templates of an identity under a model.
+        grouping_fmr: default false match rate of grouping jobs.
         max_webhooks: maximum number of webhooks of a collection.
         classifier: None: no classifier is configured.
     """
@@ -85,6 +88,7 @@ class AppState:
     keys_required: bool
     response_limits: ResponseLimits
     max_templates: int
+    grouping_fmr: float
     webhook_limits: WebhookLimits
     max_webhooks: int
     gallery_comparer: GalleryComparer
@@ -105,6 +109,9 @@ class AppState:
 
     def identifier(self, engine: Engine) -> Identifier:
         return Identifier(self.search, engine, self.resolver, self.read_audit, self.response_limits)
+
+    def unknown_faces(self, engine: Engine) -> UnknownFaces:
+        return UnknownFaces(self.enroller(engine))
 
     def embedder(self, engine: Engine) -> Embedder:
         return Embedder(engine, self.resolver, self.read_audit)
@@ -137,6 +144,11 @@ class AppState:
     @property
     def jobs(self) -> JobAdministration:
         return JobAdministration(self.database, self.audit_trail, self.queue, self.uploads, self.import_root)
+
+    @property
+    def groups(self) -> GroupAdministration:
+        parts = self.database, self.audit_trail, self.response_limits, self.resolver
+        return GroupAdministration(*parts, self.max_templates, self.grouping_fmr)
 
     @property
     def webhook_signer(self) -> WebhookSigner | None:

@@ -35,6 +35,10 @@ class CorrectionNotFound(NotFound):
     code, title, status = "correction_not_found", "The identity has no such correction", 404
 
 
+class GroupNotFound(NotFound):
+    code, title, status = "group_not_found", "The job has no such group", 404
+
+
 class JobNotFound(NotFound):
     code, title, status = "job_not_found", "The job does not exist in the collection", 404
 

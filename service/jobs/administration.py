@@ -17,7 +17,6 @@ from service.gallery.jobs.records import Job, JobRef, JobRow, JobState, Progress
 from service.gallery.storage.database import Database
 from service.gallery.storage.paging import PageCursor
 from service.jobs.batches import enqueue_preparation
-from service.jobs.bulk_enrolment import KIND
 from service.jobs.queue import Queue
 from service.jobs.sources.folder import allowed_folder
 from service.jobs.uploads import Uploads
@@ -44,17 +43,19 @@ class JobAdministration:
     uploads: Uploads
     import_root: Path | None
 
-    async def enrol_archive(
+    async def start_with_archive(
         self,
+        kind: str,
         collection: str,
         archive: AsyncIterator[bytes],
         size: int | None,
         request: dict[str, Any],
         actor: Actor,
     ) -> Job:
-        """Stores a zip archive and starts a job that enrols its pictures.
+        """Stores a zip archive and starts a job on its pictures.
 
         Args:
+            kind: name of the `JobKind`.
             size: size of the archive in bytes that the client has declared; None: unknown.
 
         Raises:
@@ -65,19 +66,25 @@ class JobAdministration:
         try:
             await self.uploads.receive(job_id, archive, size)
             await asyncio.to_thread(lambda: self.uploads.open(job_id).close())
-            return await self._start(collection, job_id, request | {"uploads": self.uploads.name}, actor)
+            return await self._start(kind, collection, job_id, request | {"uploads": self.uploads.name}, actor)
         except BaseException:
             self.uploads.drop(job_id)
             raise
 
-    async def enrol_folder(self, collection: str, folder: str, request: dict[str, Any], actor: Actor) -> Job:
-        """Starts a job that enrols the pictures of a folder below `import_root`.
+    async def start_with_folder(
+        self, kind: str, collection: str, folder: str, request: dict[str, Any], actor: Actor
+    ) -> Job:
+        """Starts a job on the pictures of a folder below `import_root`.
 
         Raises:
             CollectionNotFound, ArchiveUnreadable
         """
         path = await asyncio.to_thread(allowed_folder, self.import_root, folder)
-        return await self._start(collection, uuid.uuid4(), request | {"folder": str(path)}, actor)
+        return await self._start(kind, collection, uuid.uuid4(), request | {"folder": str(path)}, actor)
+
+    async def start(self, kind: str, collection: str, request: dict[str, Any], actor: Actor) -> Job:
+        """Starts a job without pictures. Raises CollectionNotFound."""
+        return await self._start(kind, collection, uuid.uuid4(), request, actor)
 
     async def page(self, access: JobAccess, limit: int, after: PageCursor | None, state: JobState | None) -> list[Job]:
         """Returns up to `limit` jobs, newest first. Raises CollectionNotFound."""
@@ -132,10 +139,10 @@ class JobAdministration:
 
         return iterate()
 
-    async def _start(self, collection: str, job_id: uuid.UUID, request: dict[str, Any], actor: Actor) -> Job:
+    async def _start(self, kind: str, collection: str, job_id: uuid.UUID, request: dict[str, Any], actor: Actor) -> Job:
         request = request | {"actor": actor.to_json()}
         async with in_collection(self.database, collection) as (connection, current):
-            job = await jobs.create(connection, JobRef(current.id, job_id), KIND, request)
+            job = await jobs.create(connection, JobRef(current.id, job_id), kind, request)
             await enqueue_preparation(self.queue, connection, job)
             event = Event(Action.JOB_START, actor, details={"job": str(job_id)})
             await self.audit_trail.append(connection, current.id, [event])

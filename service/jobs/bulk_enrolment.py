@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,8 +75,9 @@ class BulkEnrolment:
 
 @dataclass(frozen=True)
 class EnrolmentSession:
-    """Enrols rows of one job while its archive or folder is open."""
+    """Enrols rows of one job while its archive or folder is open. `KIND`: the kind of the job, for metrics."""
 
+    KIND: ClassVar[str] = KIND
     kind: BulkEnrolment
     job: Job
     source: PictureSource
@@ -108,9 +110,9 @@ class EnrolmentSession:
     async def _enrol(self, collection: str, group: Sequence[JobRow]) -> bool:
         try:
             for items in _split_by_bytes(await asyncio.to_thread(self._read, group)):
-                await self._finish([item for item in items if isinstance(item, RowResult)])
+                await self.finish([item for item in items if isinstance(item, RowResult)])
                 if readable := [item for item in items if not isinstance(item, RowResult)]:
-                    await self._enrol_readable(collection, readable)
+                    await self.enrol_pictures(collection, readable)
         except RowsTakenError:
             pass  # a task that was considered dead is still running and has finished these rows
         except EngineUnavailable as error:
@@ -118,7 +120,7 @@ class EnrolmentSession:
         except (Unavailable, CollectionNotFound):
             return False
         except Exception:
-            return await fail_rows(self.kind.database, KIND, self.job_ref, group)
+            return await fail_rows(self.kind.database, self.KIND, self.job_ref, group)
         return True
 
     async def _isolate(self, group: Sequence[JobRow]) -> bool:
@@ -132,7 +134,7 @@ class EnrolmentSession:
             return False
         self.kind.isolated.difference_update(keys)
         detail = "workers crashed repeatedly while they processed this picture"
-        await self._finish([RowResult(group[0].number, RowStatus.FAILED, code=InternalError.code, detail=detail)])
+        await self.finish([RowResult(group[0].number, RowStatus.FAILED, code=InternalError.code, detail=detail)])
         return True
 
     def _read(self, group: Sequence[JobRow]) -> list[_Item]:
@@ -141,10 +143,11 @@ class EnrolmentSession:
             try:
                 items.append((row, self.source.read(row.source, self.kind.max_bytes)))
             except RegistryError as error:
-                items.append(_rejected(row, error))
+                items.append(rejected(row, error))
         return items
 
-    async def _enrol_readable(self, collection: str, readable: Sequence[tuple[JobRow, bytes]]) -> None:
+    async def enrol_pictures(self, collection: str, readable: Sequence[tuple[JobRow, bytes]]) -> None:
+        """Enrols pictures of one person and stores the results of their rows."""
         job = self.job
         rows = [row for row, _ in readable]
 
@@ -154,7 +157,7 @@ class EnrolmentSession:
                 for row, outcome in zip(rows, enrolment.images, strict=True)
             ]
             await job_rows.finish_rows(connection, self.job_ref, results)
-            count(KIND, results)
+            count(self.KIND, results)
 
         choice, cropped = FaceChoice(job.request["face"]), job.request["detector"] == "none"
         request = EnrolmentRequest(
@@ -174,10 +177,11 @@ class EnrolmentSession:
         except (Unavailable, CollectionNotFound):
             raise
         except RegistryError as error:
-            await self._finish(_all_rejected(rows, error))
+            await self.finish(_all_rejected(rows, error))
 
-    async def _finish(self, results: Sequence[RowResult]) -> None:
-        await finish(self.kind.database, KIND, self.job_ref, results)
+    async def finish(self, results: Sequence[RowResult]) -> None:
+        """Stores the results of rows in a separate transaction. Raises RowsTakenError."""
+        await finish(self.kind.database, self.KIND, self.job_ref, results)
 
 
 def _groups(rows: Sequence[JobRow], isolated: Collection[tuple[uuid.UUID, int]]) -> Iterator[list[JobRow]]:
@@ -209,7 +213,7 @@ def _split_by_bytes(items: Sequence[_Item]) -> Iterator[list[_Item]]:
 def _result(row: JobRow, outcome: ImageOutcome, enrolment: Enrolment, named: bool) -> RowResult:
     """`named`: the API key of the job permits comparisons, so that the result may report an outlier."""
     if outcome.error is not None:
-        return _rejected(row, outcome.error)
+        return rejected(row, outcome.error)
     detail = OUTLIER if outcome.outlier and named else None
     return RowResult(row.number, RowStatus(outcome.status), enrolment.identity.id, outcome.template_id, detail=detail)
 
@@ -218,12 +222,12 @@ def _all_rejected(rows: Sequence[JobRow], error: RegistryError) -> list[RowResul
     """Returns a result for each row; an error about several pictures contains the reason for each of them."""
     images = error.extensions.get("images")
     if images is None or len(images) != len(rows):
-        return [_rejected(row, error) for row in rows]
+        return [rejected(row, error) for row in rows]
     return [
         RowResult(row.number, RowStatus.REJECTED, code=image["code"], detail=image["detail"])
         for row, image in zip(rows, images, strict=True)
     ]
 
 
-def _rejected(row: JobRow, error: RegistryError) -> RowResult:
+def rejected(row: JobRow, error: RegistryError) -> RowResult:
     return RowResult(row.number, RowStatus.REJECTED, code=error.code, detail=error.detail)

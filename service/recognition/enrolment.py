@@ -14,7 +14,7 @@ from service.gallery.enrolment.records import (
     NewTemplate,
 )
 from service.gallery.enrolment.store import EnrolmentStore
-from service.gallery.people.collections import Collection
+from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.idempotency import StoredResponse
 from service.inference.engine import Detection, Engine, Face, Floats, Picture
@@ -66,6 +66,29 @@ class Enroller:
             self.read_audit.record_rejection(request.collection, Action.ENROL, request.actor, error)
             raise
 
+    async def enrol_faces(self, request: EnrolmentRequest, faces: Sequence[Face], model_id: str) -> Enrolment:
+        """Stores faces that were observed already, like `enrol`.
+
+        Args:
+            faces: one face of each sample of the request, with its crop.
+            model_id: the model of their embeddings.
+
+        Raises:
+            ModelsChangedError: it is not the collection's active model any more.
+            CollectionNotFound, DatabaseUnavailable, DuplicatePerson, RegistryError: as `enrol`.
+        """
+        collection, _ = await self.store.begin(request.collection, None)
+        if collection.model_id != model_id:
+            raise ModelsChangedError
+        limits = self.limits[QualityMode(collection.quality)]
+        checked = [
+            samples.outcome_of_face(limits, face, f"/images/{index}", request.force) for index, face in enumerate(faces)
+        ]
+        outcomes = await self._accepted(collection, request, checked)
+        result = await self.store.store(await self._prepare(collection, request, outcomes))
+        assert isinstance(result, EnrolmentResult)  # without an Idempotency-Key there is no stored response
+        return self._enrolment(collection, outcomes, result)
+
     async def _enrol(self, request: EnrolmentRequest) -> Enrolment | IdempotentReplay:
         idempotency = request.idempotency
         collection, stored = await self.store.begin(
@@ -83,15 +106,21 @@ class Enroller:
     async def _observe(self, collection: Collection, request: EnrolmentRequest) -> list[ImageOutcome]:
         """Returns the outcome of each picture. Raises RegistryError if no picture is accepted."""
         samples.require_loaded(collection, self.engine)
-        secondary = samples.secondary_model_of(collection, self.engine)
-        keep_crops = collection.store_crops or secondary is not None
+        keep_crops = collection.store_crops or samples.secondary_model_of(collection, self.engine) is not None
         results = await samples.observe(self.engine, request.samples, collection.model_id, keep_crops)
         limits = self.limits[QualityMode(collection.quality)]
         outcomes = [
             samples.outcome(limits, sample, result, f"/images/{index}", request.force)
             for index, (sample, result) in enumerate(zip(request.samples, results, strict=True))
         ]
+        return await self._accepted(collection, request, outcomes)
+
+    async def _accepted(
+        self, collection: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
+    ) -> list[ImageOutcome]:
+        """Returns the outcomes with the secondary model's faces. Raises RegistryError if no picture is accepted."""
         samples.require_any(outcomes)
+        secondary = samples.secondary_model_of(collection, self.engine)
         if secondary is None:
             return outcomes
         background = any(isinstance(item, Picture) and item.background for item in request.samples)
@@ -151,6 +180,7 @@ class Enroller:
             actor=request.actor,
             may_change=request.may_manage,
             accepts=None if request.may_manage else additions.acceptance(self.resolver, collection),
+            named=request.named,
             forced=request.force,
             rejected=sum(outcome.status == "rejected" for outcome in outcomes),
             idempotency_key=None if idempotency is None else idempotency.key,
@@ -172,7 +202,7 @@ class Enroller:
         self, collection: Collection, request: EnrolmentRequest, probes: Sequence[Floats]
     ) -> DuplicateCheck | None:
         policy = DuplicatePolicy(collection.duplicates)
-        if policy is DuplicatePolicy.ALLOW:
+        if policy is DuplicatePolicy.ALLOW or not request.named:
             return None
         return DuplicateCheck(
             probes=probes,

@@ -82,6 +82,7 @@ class EnrolmentRequest:
         force: enrol faces that the quality limits refuse.
         may_identify: the caller may learn which identities look alike.
         may_manage: the caller may change existing identities, and add pictures that do not match them.
+        named: False: the identity is that of an unknown person.
         record: writes additional rows in the transaction of the enrolment.
     """
 
@@ -97,3 +98,4 @@ class EnrolmentRequest:
     retain_until: datetime | None = None
     actor: Actor = SERVICE
     record: Callable[[AsyncConnection, Enrolment], Awaitable[None]] | None = None
+    named: bool = True

@@ -15,7 +15,7 @@ from service.gallery.search.results import SearchResult
 from service.gallery.search.search import GallerySearch, GallerySize, OpenGallery
 from service.inference.engine import Detection, Engine, Face, FaceChoice, Floats, Observation, Picture, Sample
 from service.recognition import samples
-from service.recognition.candidates import ResponseLimits, decide
+from service.recognition.candidates import ResponseLimits, first_match
 from service.recognition.decision import Decision, DecisionResolver
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.read_audit import ReadAuditBuffer
@@ -64,6 +64,7 @@ class IdentificationRequest:
         with_metadata: return the metadata of the candidates.
         explain: include PostgreSQL's plan.
         is_list: the caller sent a list of pictures, to whose items the pointers of errors refer.
+        keep_crops: the faces include their aligned crops.
     """
 
     collection: str
@@ -74,6 +75,7 @@ class IdentificationRequest:
     with_metadata: bool = True
     explain: bool = False
     is_list: bool = False
+    keep_crops: bool = False
     actor: Actor = SERVICE
 
 
@@ -116,7 +118,7 @@ class Identifier:
         return self.resolver.for_gallery(collection, size, request.requested, len(request.samples))
 
     async def _observe(self, request: IdentificationRequest, collection: Collection) -> list[Observation]:
-        observed = await samples.observe(self.engine, request.samples, collection.model_id)
+        observed = await samples.observe(self.engine, request.samples, collection.model_id, request.keep_crops)
         return [
             samples.require_observation(result, pointer)
             for result, pointer in zip(observed, _pointers(request), strict=True)
@@ -153,7 +155,7 @@ class Identifier:
         identities: set[str] = set()
         for match in identification.matches:
             candidates = match.result.candidates
-            best = next((candidate for candidate in candidates if decide(decision, candidate).match), None)
+            best = first_match(decision, candidates)
             is_match = best is not None
             matched += is_match
             if best is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from service.errors import OtherModel
@@ -26,7 +26,7 @@ from service.recognition.read_audit import ReadAuditBuffer
 
 @dataclass(frozen=True, slots=True)
 class IdentityFilter:
-    """Selects the identities of a list by label, external id and metadata. None: the attribute is not compared.
+    """Selects the identities of a list. None: the attribute is not compared.
 
     `with_metadata`: the response contains the metadata, so that its size is limited.
     """
@@ -34,6 +34,7 @@ class IdentityFilter:
     label: str | None = None
     external_id: str | None = None
     metadata: Mapping[str, Any] | None = None
+    named: bool | None = None
     with_metadata: bool = True
 
 
@@ -55,7 +56,7 @@ class IdentityAdministration:
         condition = None if chosen.metadata is None else condition_of(chosen.metadata)
         async with in_collection(self.database, collection) as (connection, current):
             scope = connection, current.id, limit, after
-            page = await identities.page(*scope, chosen.label, chosen.external_id, condition)
+            page = await identities.page(*scope, chosen.label, chosen.external_id, chosen.named, condition)
         if chosen.with_metadata:
             self.limits.require_bytes(item.metadata for item in page)
         return page
@@ -68,8 +69,15 @@ class IdentityAdministration:
     async def change(
         self, collection: str, identity_id: uuid.UUID, changes: Mapping[str, Any], actor: Actor
     ) -> Identity:
-        """Sets columns of an identity. Raises IdentityNotFound."""
+        """Sets columns of an identity. An `external_id` gives an unnamed identity its name.
+
+        Raises:
+            IdentityNotFound, IdentityExists
+            Conflict: the identity has a name.
+        """
         async with in_collection(self.database, collection) as (connection, current):
+            if "external_id" in changes:
+                await identities.set_name(connection, current.id, identity_id, changes["external_id"])
             changed = await identities.change(connection, current.id, identity_id, **changes)
             event = Event(Action.CHANGE, actor, identity_id, {"fields": sorted(changes)})
             await self.audit_trail.append(connection, current.id, [event])
@@ -121,10 +129,7 @@ class IdentityAdministration:
         """
         async with in_collection(self.database, collection, lock="share", timeout_s=LONG_S) as (connection, current):
             moved = await merge_split_move.merge(connection, current.id, target, sources)
-            merged = await identities.get(connection, current.id, target)
-            if merged.template_count > self.max_templates:
-                await pruning.prune(connection, current.id, target, current.model_id, self.max_templates)
-                merged = replace(merged, template_count=self.max_templates)
+            merged = await pruning.limit(connection, current, target, self.max_templates)
             event = Event(Action.MERGE, actor, target, {"identities": sorted(map(str, sources))})
             await self.audit_trail.append(connection, current.id, [event])
             return merged, moved

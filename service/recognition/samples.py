@@ -161,10 +161,16 @@ def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
 def outcome(
     limits: QualityLimits | None, sample: Sample, result: Observation | RegistryError, pointer: str, force: bool
 ) -> ImageOutcome:
+    """Returns the outcome of a picture for enrolment."""
     try:
         face = subject_face(sample, result, pointer)
     except RegistryError as error:
         return ImageOutcome("rejected", error=error.with_pointer(pointer))
+    return outcome_of_face(limits, face, pointer, force)
+
+
+def outcome_of_face(limits: QualityLimits | None, face: Face, pointer: str, force: bool = False) -> ImageOutcome:
+    """Returns the outcome of a face: it is accepted if its quality is sufficient, or with `force`."""
     refused = None if limits is None else _no_picture() if face.supplied else refusal(face, limits)
     if refused is None or (force and face.supplied):
         return ImageOutcome("accepted", face)

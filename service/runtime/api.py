@@ -22,6 +22,7 @@ from service.api.routes import (
     corrections,
     embedding,
     enrolment,
+    groups,
     health,
     identification,
     identities,
@@ -50,6 +51,7 @@ ROUTES = (
     merge_split_move,
     corrections,
     collections,
+    groups,
     model_migration,
     jobs,
     webhooks,
@@ -104,14 +106,13 @@ def from_environment() -> ASGIApp:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     limits, server = settings.limits, settings.server
-    uploads = f"{jobs.router.prefix}{jobs.ENROLMENTS}"
     admitted = AdmissionLimits(
         limits.max_concurrent_requests, limits.max_bytes_in_flight, limits.body_timeout_s, limits.idle_timeout_s
     )
     # The middleware that is added last sees a request first.
-    app.add_middleware(Admission, limits=admitted, streamed=frozenset({(uploads, jobs.ZIP)}))
+    app.add_middleware(Admission, limits=admitted)
     sizes = {"max_bytes": limits.max_body_bytes, "max_json_bytes": limits.max_json_bytes}
-    app.add_middleware(BodyLimit, **sizes, archives={uploads: limits.max_archive_bytes})
+    app.add_middleware(BodyLimit, **sizes, max_archive_bytes=limits.max_archive_bytes)
     if not server.keys_required:
         app.add_middleware(OpenAccess, behind_proxy=server.allow_unauthenticated)
     # Without keys every page in a local browser could use the service; then the Host header is checked as well.

@@ -9,10 +9,11 @@ from service.api.state import AppState
 from service.background_tasks import cancel
 from service.errors import StorageFull
 from service.gallery.jobs.records import Job
-from service.jobs import bulk_enrolment, reembedding, runner
+from service.jobs import bulk_enrolment, grouping, reembedding, runner
 from service.jobs.batches import JobKind, Jobs, model_need
 from service.jobs.bulk_enrolment import BulkEnrolment
 from service.jobs.deliveries import Deliveries
+from service.jobs.grouping import Grouping
 from service.jobs.maintenance import Maintenance
 from service.jobs.queue import BATCH, DELIVER, MAINTAIN, PREPARE, Queue, Work
 from service.jobs.reembedding import Reembedding
@@ -85,7 +86,11 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
         state.database, state.engine, state.crop_cipher, enqueue_maintenance, settings.jobs.parallel
     )
     hooks = Webhooks(state.database, state.queue, state.webhook_signer, state.webhook_limits)
-    kinds: dict[str, JobKind] = {bulk_enrolment.KIND: enrolment, reembedding.KIND: embedding}
+    kinds: dict[str, JobKind] = {
+        bulk_enrolment.KIND: enrolment,
+        reembedding.KIND: embedding,
+        grouping.KIND: Grouping(enrolment, settings.jobs.max_grouped_identities),
+    }
     deliveries = Deliveries(state.database)
     tasks = Jobs(state.database, state.queue, kinds, deliveries)
     work: dict[str, Work] = {PREPARE: tasks.prepare, BATCH: tasks.batch, MAINTAIN: maintain, DELIVER: hooks.deliver}

@@ -99,6 +99,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             keys=KeyRing(reserved),
             keys_required=settings.server.keys_required,
             max_templates=settings.recognition.max_templates,
+            grouping_fmr=settings.recognition.grouping_fmr,
             webhook_limits=_webhook_limits(settings.webhooks),
             max_webhooks=settings.webhooks.max_per_collection,
             gallery_comparer=GalleryComparer(database, resolver, compared, read_audit),

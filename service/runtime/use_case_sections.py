@@ -24,6 +24,9 @@ class RecognitionSettings(Strict):
         lt=1,
         description="FPIR of the search for duplicates: share of new people who are reported as duplicates",
     )
+    grouping_fmr: float = Field(
+        3e-3, gt=0, lt=1, description="false match rate at the lowest mean similarity between the faces of a group"
+    )
     min_face_px: float = Field(32, ge=0, description="minimum length of the shorter side of the face's box in pixels")
     min_sharpness: float = Field(15, ge=0, description="minimum variance of the Laplacian of the aligned crop")
     max_asymmetry: float = Field(
@@ -106,7 +109,12 @@ class JobSettings(Strict):
         description="seconds in which an archive must arrive; `limits.idle_timeout_s` limits the pauses between parts",
     )
     parallel: int = Field(4, ge=1, le=64, description="identities that one task enrols at the same time")
-    keep_days: int = Field(7, ge=1, description="days for which finished jobs and the results of their rows are kept")
+    max_grouped_identities: int = Field(
+        100_000,
+        ge=2,
+        description="maximum number of identities that one job groups; 100,000 take a minute and 0.3 GB",
+    )
+    keep_days: int = Field(7, ge=1, description="days for which finished jobs, their rows and their groups are kept")
 
 
 class WebhookSettings(Strict):

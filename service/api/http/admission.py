@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.archives import is_zip, may_be_archive
 from service.api.http.problems import problem
 from service.errors import RequestTimeout, ServerBusy
 
@@ -38,14 +39,11 @@ class AdmissionLimits:
 class Admission:
     """Counts requests and the bytes of their bodies. Bodies that are written to disk in parts count by their parts.
 
-    Args:
-        streamed: paths and media types whose bodies the route writes to disk; they have no `body_timeout_s`.
+    A zip file, which its route writes to disk, has no `body_timeout_s`.
     """
 
-    def __init__(
-        self, app: ASGIApp, limits: AdmissionLimits, streamed: frozenset[tuple[str, str]] = frozenset()
-    ) -> None:
-        self._app, self._limits, self._streamed = app, limits, streamed
+    def __init__(self, app: ASGIApp, limits: AdmissionLimits) -> None:
+        self._app, self._limits = app, limits
         self._requests = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +51,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        streamed = (scope["path"], headers.get("content-type", "").partition(";")[0].strip().lower()) in self._streamed
+        streamed = may_be_archive(scope["path"]) and is_zip(headers)
         declared = headers.get("content-length", "")
         body = _Body(int(declared) if not streamed and declared.isascii() and declared.isdigit() else 0, streamed)
         try:

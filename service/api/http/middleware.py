@@ -3,13 +3,13 @@
 import re
 import time
 import uuid
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.archives import is_zip, may_be_archive
 from service.api.http.problems import problem
 from service.errors import BodyTooLarge, ForeignOrigin
 from service.telemetry import logs
@@ -157,15 +157,15 @@ class BodyLimit:
     Args:
         max_bytes: limit of bodies with pictures.
         max_json_bytes: limit of all other bodies, except archives.
-        archives: limits in bytes for zip files, by path. The routes of these paths write the zip file to disk in parts.
+        max_archive_bytes: limit of zip files.
     """
 
     def __init__(
-        self, app: ASGIApp, max_bytes: int, max_json_bytes: int | None = None, archives: Mapping[str, int] | None = None
+        self, app: ASGIApp, max_bytes: int, max_json_bytes: int | None = None, max_archive_bytes: int = 0
     ) -> None:
         self._app = app
         self._max_bytes, self._max_json_bytes = max_bytes, max_json_bytes
-        self._archives = archives or {}
+        self._max_archive_bytes = max_archive_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -194,8 +194,8 @@ class BodyLimit:
         """Returns the limit in bytes and the advice for a larger body."""
         if self._max_json_bytes is None or PICTURE_PATHS.fullmatch(path):
             return self._max_bytes, "send fewer or smaller pictures, or raise limits.max_body_bytes"
-        if path not in self._archives:
+        if not may_be_archive(path):
             return self._max_json_bytes, "send less, or raise limits.max_json_bytes"
-        if headers.get("content-type", "").partition(";")[0].strip().lower() == "application/zip":
-            return self._archives[path], "split it into several archives, or raise limits.max_archive_bytes"
+        if is_zip(headers):
+            return self._max_archive_bytes, "split it into several archives, or raise limits.max_archive_bytes"
         return self._max_json_bytes, "send an archive as the body, with Content-Type application/zip"

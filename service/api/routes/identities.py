@@ -37,6 +37,9 @@ async def list_identities(
     cursor: Cursor = None,
     label: Annotated[Name | None, Query(description="only identities with exactly this label")] = None,
     external_id: Annotated[Name | None, Query(description="only the identity with this external id")] = None,
+    named: Annotated[
+        bool | None, Query(description="only identities with a name (true), or those of unknown people (false)")
+    ] = None,
     fields: Annotated[Fields | None, Query(description=FIELDS)] = None,
     filter: Annotated[  # noqa: A002  the name of the same filter in a search
         str | None, Query(max_length=16_384, description="only identities whose metadata fulfil this JSON filter")
@@ -45,7 +48,7 @@ async def list_identities(
     """Returns identities in the order of their creation."""
     with_metadata = fields is None or "metadata" in fields
     conditions = None if filter is None else metadata_filter(filter)
-    chosen = IdentityFilter(label, external_id, conditions, with_metadata)
+    chosen = IdentityFilter(label, external_id, conditions, named, with_metadata)
     items = await state.identities.page(collection.name, limit + 1, decode(cursor), chosen)
     page, next_cursor = split_page(items, limit, encode)
     views = [identity_view(item, with_metadata) for item in page]
@@ -58,14 +61,14 @@ async def read_identity(identity_id: uuid.UUID, state: State, collection: Manage
     return identity_view(await state.identities.read(collection.name, identity_id))
 
 
-@router.patch("/{identity_id}", summary="Change an identity's label, metadata or retention time")
+@router.patch("/{identity_id}", summary="Change an identity's label, metadata or retention time, or name it")
 async def update_identity(
     identity_id: uuid.UUID, body: IdentityUpdateRequest, state: State, collection: ManageScope
 ) -> IdentityView:
     """Changes the fields of the body and returns the identity. An absent field keeps its value.
 
-    `metadata` replaces all stored metadata, and `retain_until: null` removes the retention time. Templates do not
-    change.
+    `metadata` replaces all stored metadata, and `retain_until: null` removes the retention time. An `external_id` gives
+    an identity without a name (`named: false`) its name. Templates do not change.
     """
     changes = body.changes
     return identity_view(await state.identities.change(collection.name, identity_id, changes, collection.actor))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from service.api.http.archives import ZIP, is_zip
 from service.api.http.bodies import JSON, media_type, read_body
 from service.api.http.collection_scope import CollectionScope, EnrolScope
 from service.api.http.cursors import Cursor, Limit, decode, decode_number, encode, encode_text, split_page
@@ -30,10 +31,9 @@ from service.errors import InvalidRequest, UnsupportedMediaType
 from service.gallery.jobs.records import JobState, RowStatus
 from service.inference.engine import FaceChoice
 from service.jobs.administration import JobAccess
+from service.jobs.bulk_enrolment import KIND
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-ZIP = "application/zip"
-ENROLMENTS = "/enrolments"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 DOCUMENTS[FolderRequest.__name__] = FolderRequest
 BODY: dict[str, Any] = {
@@ -47,7 +47,7 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post(ENROLMENTS, status_code=202, openapi_extra=BODY, summary="Enrol many identities in the background")
+@router.post("/enrolments", status_code=202, openapi_extra=BODY, summary="Enrol many identities in the background")
 async def start_enrolment_job(
     request: Request,
     response: Response,
@@ -70,13 +70,15 @@ async def start_enrolment_job(
     options = {"face": face.value, "detector": detector, "force": force, "named": collection.access.may_identify()}
     options["manages"] = collection.access.may_manage()
     kind = media_type(request)
-    if kind == ZIP:
+    if is_zip(request.headers):
         declared = request.headers.get("content-length", "")
         size = int(declared) if declared.isdecimal() else None
-        job = await state.jobs.enrol_archive(collection.name, request.stream(), size, options, collection.actor)
+        job = await state.jobs.start_with_archive(
+            KIND, collection.name, request.stream(), size, options, collection.actor
+        )
     elif kind == JSON:
         body = await read_body(request, FolderRequest)
-        job = await state.jobs.enrol_folder(collection.name, body.folder, options, collection.actor)
+        job = await state.jobs.start_with_folder(KIND, collection.name, body.folder, options, collection.actor)
     else:
         raise UnsupportedMediaType(f"the Content-Type is {kind or 'missing'}; send {ZIP}, or {JSON} with a `folder`")
     response.headers["Location"] = f"/jobs/{job.id}?collection={collection.name}"

@@ -1,6 +1,7 @@
 """Documents of POST /search."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -25,6 +26,7 @@ from service.recognition.candidates import decide
 from service.recognition.decision import Decision
 from service.recognition.identification import FaceMatches, Identification
 from service.recognition.person_fields import Metadata
+from service.recognition.unknown_faces import Remembered
 
 MAX_TOP_K = 1000
 MAX_FUSED = 8
@@ -44,6 +46,10 @@ class SearchRequest(DecisionFields):
     fields: Fields = Field(["label", "metadata"], description=FIELDS)
     filter: Metadata | None = Field(None, description="only identities whose metadata fulfil this filter")
     explain: bool = Field(False, description="include PostgreSQL's query plan; the search runs twice")
+    remember: bool = Field(
+        False,
+        description="store a face that matches no identity as one without a name; the key also needs the scope `enrol`",
+    )
 
     @model_validator(mode="after")
     def _require_one_probe(self) -> Self:
@@ -66,6 +72,7 @@ class CandidateView(BaseModel):
     identity_id: uuid.UUID
     external_id: str
     label: str
+    named: bool = Field(description="false: the service has created the identity for a face of an unknown person")
     metadata: dict[str, Any] | None = Field(description="null: `fields` omits it")
     match: bool
     undecided: str | None = Field(
@@ -90,6 +97,13 @@ class ExplanationView(BaseModel):
     steps: list[PlanNode] = Field(description="nodes of PostgreSQL's plan, outermost first, without conditions")
 
 
+class RememberedView(BaseModel):
+    identity_id: uuid.UUID | None = Field(description="the new identity; null: the face was refused")
+    external_id: str | None
+    code: str | None = Field(description="error code of a refused face")
+    detail: str | None
+
+
 class FaceMatchesView(BaseModel):
     face: FaceView | None = Field(description="face of the first picture; null: an embedding was sent")
     fused: int = Field(1, description="number of pictures that were fused into the probe")
@@ -97,6 +111,9 @@ class FaceMatchesView(BaseModel):
     outlier: bool = Field(False, description="`lowest_similarity` is so low that the pictures may show several people")
     candidates: list[CandidateView]
     explain: ExplanationView | None = None
+    remembered: RememberedView | None = Field(
+        None, description="null: the face matches an identity, or the request has no `remember`"
+    )
 
 
 class SearchResponse(DecisionView):
@@ -109,10 +126,15 @@ class SearchResponse(DecisionView):
     search_ms: float
 
 
-def search_response(identification: Identification, precision: str) -> SearchResponse:
+def search_response(
+    identification: Identification, precision: str, remembered: Sequence[Remembered | None] | None = None
+) -> SearchResponse:
+    """`remembered`: one item for each probe; None: nothing was to be stored."""
     decision = identification.decision
+    stored = remembered or [None] * len(identification.matches)
+    pairs = zip(identification.matches, stored, strict=True)
     return SearchResponse(
-        results=[_matches_view(matches, decision) for matches in identification.matches],
+        results=[_matches_view(matches, decision, item) for matches, item in pairs],
         faces_detected=len(identification.detections),
         plan=identification.matches[0].result.plan,
         search_ms=round(identification.search_ms, 2),
@@ -120,7 +142,7 @@ def search_response(identification: Identification, precision: str) -> SearchRes
     )
 
 
-def _matches_view(matches: FaceMatches, decision: Decision) -> FaceMatchesView:
+def _matches_view(matches: FaceMatches, decision: Decision, remembered: Remembered | None) -> FaceMatchesView:
     lowest = matches.lowest_similarity
     return FaceMatchesView(
         face=face_view(matches.faces[0]),
@@ -129,6 +151,19 @@ def _matches_view(matches: FaceMatches, decision: Decision) -> FaceMatchesView:
         outlier=matches.outlier,
         candidates=[_candidate_view(candidate, decision) for candidate in matches.result.candidates],
         explain=_explanation(matches.result),
+        remembered=_remembered(remembered),
+    )
+
+
+def _remembered(remembered: Remembered | None) -> RememberedView | None:
+    if remembered is None:
+        return None
+    identity, refused = remembered.identity, remembered.refused
+    return RememberedView(
+        identity_id=None if identity is None else identity.id,
+        external_id=None if identity is None else identity.external_id,
+        code=None if refused is None else refused.code,
+        detail=None if refused is None else refused.detail,
     )
 
 
@@ -138,6 +173,7 @@ def _candidate_view(candidate: Candidate, decision: Decision) -> CandidateView:
         identity_id=candidate.id,
         external_id=candidate.external_id,
         label=candidate.label,
+        named=candidate.named,
         metadata=candidate.metadata,
         match=decided.match,
         undecided=decided.undecided,

@@ -21,6 +21,7 @@ class IdentityView(BaseModel):
     id: uuid.UUID
     external_id: str
     label: str
+    named: bool = Field(description="false: the service has created the identity for a face of an unknown person")
     metadata: dict[str, Any] | None = Field(description="null: `fields` omits it")
     template_count: int
     created_at: datetime
@@ -36,6 +37,7 @@ class IdentitiesResponse(BaseModel):
 class IdentityUpdateRequest(Body):
     """Changes an identity. An absent field keeps its value; `retain_until: null` removes the time."""
 
+    external_id: Name | None = Field(None, description="of an identity without a name, which gets this one")
     label: Name | None = None
     metadata: Metadata | None = None
     retain_until: RetainUntil | None = None
@@ -43,7 +45,7 @@ class IdentityUpdateRequest(Body):
     @property
     def changes(self) -> dict[str, Any]:
         """The columns to set."""
-        chosen = {"label": self.label, "metadata": self.metadata}
+        chosen = {"external_id": self.external_id, "label": self.label, "metadata": self.metadata}
         changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         if "retain_until" in self.model_fields_set:
             changes["retain_until"] = self.retain_until

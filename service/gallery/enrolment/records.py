@@ -82,6 +82,7 @@ class NewEnrolment:
         may_change: the caller may change an existing identity's label, metadata and retention time.
         accepts: returns True if a face may be added to an existing identity, by the highest cosine to its templates and
             their number; None: every face may.
+        named: False: the identity is that of an unknown person.
         forced: the request overrides the quality limits (`force`).
         rejected: the number of pictures that were not accepted.
         response: returns the response to store under `idempotency_key`.
@@ -99,6 +100,7 @@ class NewEnrolment:
     actor: Actor
     may_change: bool = True
     accepts: Callable[[float, int], bool] | None = None
+    named: bool = True
     forced: bool = False
     rejected: int = 0
     idempotency_key: str | None = None

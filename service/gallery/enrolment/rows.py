@@ -34,6 +34,7 @@ async def lock_or_create(
     metadata: dict[str, Any] | None = None,
     retain_until: datetime | None = None,
     may_change: bool = True,
+    named: bool = True,
 ) -> tuple[Any, bool] | None:
     """Inserts the identity or updates the existing one; its row stays locked until the transaction ends.
 
@@ -43,14 +44,20 @@ async def lock_or_create(
 
     Args:
         may_change: set the values of an existing identity.
+        named: of a new identity.
 
     Raises:
         CollectionNotFound: the collection was deleted while the pictures were observed.
     """
     updates = {"label": label, "metadata": metadata, "retain_until": retain_until}
     changes = {name: value for name, value in updates.items() if value is not None}
-    defaults = {"label": external_id, "metadata": {}}
-    new = {"collection_id": collection_id, "id": uuid.uuid4(), "external_id": external_id, **defaults, **changes}
+    new: dict[str, Any] = {
+        "collection_id": collection_id,
+        "id": uuid.uuid4(),
+        "external_id": external_id,
+        "named": named,
+    }
+    new |= {"label": external_id, "metadata": {}} | changes
     statement = _upsert(frozenset(new), frozenset(changes if may_change else ()))
     try:
         row = (await connection.execute(statement, {f"new_{name}": value for name, value in new.items()})).one_or_none()

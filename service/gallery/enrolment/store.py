@@ -118,6 +118,7 @@ class EnrolmentStore:
             enrolment.metadata,
             enrolment.retain_until,
             enrolment.may_change,
+            enrolment.named,
         )
 
     async def _pruned(

@@ -140,6 +140,12 @@ async def delete_person_rows(
     return deleted
 
 
+async def rename_person(connection: AsyncConnection, collection_id: uuid.UUID, before: str, after: str) -> None:
+    """Replaces an identity's external id in the rows of all jobs of a collection."""
+    statement = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.external_id == before)
+    await connection.execute(statement.values(external_id=after))
+
+
 def _rows(job_ref: JobRef) -> Select[Any]:
     return select(*(job_row.c[field.name] for field in fields(JobRow))).where(job_ref.of_rows)
 

@@ -18,6 +18,7 @@ from service.gallery.storage.tables import (
     collection,
     correction,
     crop,
+    group_member,
     idempotency,
     identity,
     job,
@@ -29,7 +30,7 @@ BATCH = 2_000
 """Identities that one transaction deletes."""
 DELETED_NAME = "~{}"
 """Name of a deleted collection. No request can name it, and its former name is free."""
-OF_IDENTITIES = (template, centroid, correction, crop, idempotency)
+OF_IDENTITIES = (template, centroid, correction, crop, idempotency, group_member)
 
 
 async def mark_deleted(connection: AsyncConnection, name: str) -> tuple[uuid.UUID, int]:

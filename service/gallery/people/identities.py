@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, delete, func, select, true, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import IdentityNotFound
+from service.errors import Conflict, IdentityExists, IdentityNotFound
 from service.gallery.jobs import rows as job_rows
 from service.gallery.people.retention import IS_RETAINED
 from service.gallery.storage import paging
@@ -19,7 +20,12 @@ from service.gallery.storage.tables import collection, identity, template
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An identity's row; `template_count`: its templates under the collection's active model."""
+    """An identity's row.
+
+    Attributes:
+        named: False: the service has created the identity for a face of an unknown person.
+        template_count: its templates under the collection's active model.
+    """
 
     id: uuid.UUID
     external_id: str
@@ -28,6 +34,7 @@ class Identity:
     created_at: datetime
     updated_at: datetime
     retain_until: datetime | None
+    named: bool
     template_count: int
 
 
@@ -87,6 +94,32 @@ async def change(
     return await get(connection, collection_id, identity_id)
 
 
+async def set_name(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str
+) -> None:
+    """Gives an unnamed identity its external id, which also becomes its label.
+
+    Raises:
+        IdentityNotFound, IdentityExists
+        Conflict: the identity has a name.
+    """
+    current = await get(connection, collection_id, identity_id)
+    of_identity = identity.c.collection_id == collection_id, identity.c.id == identity_id
+    statement = update(identity).where(*of_identity, ~identity.c.named)
+    try:
+        changed = await connection.execute(statement.values(external_id=external_id, label=external_id, named=True))
+    except IntegrityError as error:
+        raise IdentityExists(
+            f"an identity with the external_id {external_id!r} exists; merge the two", pointer="/external_id"
+        ) from error
+    if changed.rowcount == 0:
+        raise Conflict(
+            f"the identity has the external_id {current.external_id!r}, and only one without a name can get another",
+            pointer="/external_id",
+        )
+    await job_rows.rename_person(connection, collection_id, current.external_id, external_id)
+
+
 async def page(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
@@ -94,6 +127,7 @@ async def page(
     after: PageCursor | None = None,
     label: str | None = None,
     external_id: str | None = None,
+    named: bool | None = None,
     condition: ColumnElement[bool] | None = None,
 ) -> list[Identity]:
     """Returns up to `limit` identities in the order of their creation, beginning after a cursor.
@@ -103,6 +137,7 @@ async def page(
     Args:
         label: only identities with exactly this label.
         external_id: only the identity with this external id.
+        named: only identities with a name (True) or without one (False).
         condition: a condition on `identity`.
     """
     statement = _with_count(collection_id).where(IS_RETAINED)
@@ -110,6 +145,8 @@ async def page(
         statement = statement.where(identity.c.label == label)
     if external_id is not None:
         statement = statement.where(identity.c.external_id == external_id)
+    if named is not None:
+        statement = statement.where(identity.c.named if named else ~identity.c.named)
     if condition is not None:
         statement = statement.where(condition)
     statement = after_cursor(statement, identity, after, limit)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, exists, func, insert, literal, select, update
@@ -116,6 +115,7 @@ async def move(connection: AsyncConnection, source: Collection, target: Collecti
         moved.metadata,
         created_at=moved.created_at,
         retain_until=moved.retain_until,
+        named=moved.named,
     )
     models = [target.model_id, target.secondary_model_id]
     for table in (template, centroid, correction, *([crop] if target.store_crops else [])):
@@ -162,10 +162,10 @@ async def _insert(
     external_id: str,
     label: str | None,
     metadata: dict[str, Any] | None,
-    **times: datetime | None,
+    **columns: Any,
 ) -> None:
     values: dict[str, Any] = {"external_id": external_id, "label": label or external_id, "metadata": metadata or {}}
-    values |= {name: value for name, value in times.items() if value is not None}
+    values |= {name: value for name, value in columns.items() if value is not None}
     try:
         await connection.execute(insert(identity).values(collection_id=collection_id, id=identity_id, **values))
     except IntegrityError as error:

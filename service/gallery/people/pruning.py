@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import TemplateNotKept
 from service.gallery.index import centroids
-from service.gallery.people import crops
+from service.gallery.people import crops, identities
+from service.gallery.people.collections import Collection
+from service.gallery.people.identities import Identity
 from service.gallery.storage.tables import template
 
 Floats = npt.NDArray[np.float32]
@@ -51,6 +54,15 @@ async def prune(
     await connection.execute(delete(template).where(*of_identity, template.c.source_sha256.in_(dropped)))
     await centroids.recompute(connection, collection_id, [identity_id], sorted(models.scalars()))
     return set(kept_sources)
+
+
+async def limit(connection: AsyncConnection, collection: Collection, identity_id: uuid.UUID, maximum: int) -> Identity:
+    """Returns a locked identity, after deleting the templates that exceed `maximum` under the active model."""
+    current = await identities.get(connection, collection.id, identity_id)
+    if current.template_count <= maximum:
+        return current
+    await prune(connection, collection.id, identity_id, collection.model_id, maximum)
+    return replace(current, template_count=maximum)
 
 
 def not_kept() -> TemplateNotKept:

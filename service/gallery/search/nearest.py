@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float32]
 MIN_SHORTLIST, SHORTLIST_PER_RESULT = 100, 4
 NEAREST_BY_CODE = 800
 """Centroids that are compared after the comparison of all binary codes."""
-COLUMNS = 9
+COLUMNS = 10
 """The number of columns of a `Candidate`."""
 
 

@@ -24,6 +24,7 @@ class Candidate:
     """An identity near the probe.
 
     Attributes:
+        named: False: the service has created the identity for a face of an unknown person.
         metadata: None: the search omits it.
         score: cosine similarity, -1 to 1, to the nearest template; thresholds apply to it.
         centroid_score: cosine similarity to the centroid, by which the shortlist is sorted.
@@ -34,6 +35,7 @@ class Candidate:
     id: uuid.UUID
     external_id: str
     label: str
+    named: bool
     metadata: dict[str, Any] | None
     score: float
     centroid_score: float

@@ -181,7 +181,7 @@ def _reranked(shortlist: Subquery, with_metadata: bool) -> Select[Any]:
     scores = scored.offset(0).subquery("scores")
     metadata = identity.c.metadata if with_metadata else cast(null(), JSONB).label("metadata")
     row = (
-        select(identity.c.id, identity.c.external_id, identity.c.label, metadata)
+        select(identity.c.id, identity.c.external_id, identity.c.label, identity.c.named, metadata)
         .where(identity.c.collection_id == COLLECTION, identity.c.id == scores.c.identity_id, IS_RETAINED)
         .limit(1)  # each is read by its key, as in `_nearest_of`
         .lateral("row")

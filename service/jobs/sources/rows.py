@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from service.errors import ArchiveUnreadable, ImageUnreadable
@@ -29,17 +30,36 @@ def list_rows(source: PictureSource, max_rows: int) -> list[NewRow]:
     names = source.names()
     has_manifest = MANIFEST in names
     rows = _rows_by_manifest(source, names) if has_manifest else _rows_by_folder(source, names)
+    limited = _limited(rows, max_rows)
+    if not has_manifest and all(name_problem(name) for name in names):
+        raise ArchiveUnreadable(
+            f"the source contains no picture; store pictures as <person>/<picture>.jpg, or list them in {MANIFEST}"
+        )
+    return sorted((checked(row) for row in limited), key=lambda row: row.external_id)
+
+
+def list_pictures(source: PictureSource, max_rows: int) -> list[NewRow]:
+    """Returns one row per file, without an `external_id`. Skipped files have a rejected row.
+
+    Raises:
+        ArchiveUnreadable: there is no picture, or there are too many rows.
+    """
+    names = source.names()
+    rows = [replace(checked(row), external_id="") for row in _limited(_rows_by_folder(source, names), max_rows)]
+    if all(name_problem(name) for name in names):
+        raise ArchiveUnreadable("the source contains no picture")
+    return rows
+
+
+def _limited(rows: Iterator[NewRow], max_rows: int) -> list[NewRow]:
+    """Returns all rows. Raises ArchiveUnreadable if there are more than `max_rows`."""
     limited = list(itertools.islice(rows, max_rows + 1))
     if len(limited) > max_rows:
         raise ArchiveUnreadable(
             f"one job has at most {max_rows:,} rows; split the pictures into several jobs, or raise "
             "jobs.max_archive_entries"
         )
-    if not has_manifest and all(name_problem(name) for name in names):
-        raise ArchiveUnreadable(
-            f"the source contains no picture; store pictures as <person>/<picture>.jpg, or list them in {MANIFEST}"
-        )
-    return sorted((checked(row) for row in limited), key=lambda row: row.external_id)
+    return limited
 
 
 def _rows_by_folder(source: PictureSource, names: Sequence[str]) -> Iterator[NewRow]:

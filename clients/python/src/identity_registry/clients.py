@@ -9,6 +9,7 @@ from identity_registry.async_transport import AsyncTransport
 from identity_registry.inputs import DEFAULT_COLLECTION
 from identity_registry.operations.administration import Audit, Health, Models
 from identity_registry.operations.collections import Collections, ModelMigrations
+from identity_registry.operations.groups import Groups
 from identity_registry.operations.identities import Identities
 from identity_registry.operations.jobs import Jobs
 from identity_registry.operations.recognition import Recognition
@@ -20,7 +21,7 @@ POLL_S = 0.5
 Progress = Callable[[JobDetail], object]
 
 
-class Operations(Recognition, Identities, Collections, ModelMigrations, Jobs, Webhooks, Audit, Models, Health):
+class Operations(Recognition, Identities, Collections, ModelMigrations, Groups, Jobs, Webhooks, Audit, Models, Health):
     """Combines the operations of all resources of the API."""
 
 

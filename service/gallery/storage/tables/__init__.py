@@ -2,7 +2,7 @@
 
 from service.gallery.storage.tables.access import api_key, audit, audit_head, schema_serves
 from service.gallery.storage.tables.base import labelled, metadata
-from service.gallery.storage.tables.jobs import job, job_row
+from service.gallery.storage.tables.jobs import group_member, job, job_row
 from service.gallery.storage.tables.people import (
     CODE_BITS,
     centroid,
@@ -27,6 +27,7 @@ __all__ = [
     "collection",
     "correction",
     "crop",
+    "group_member",
     "idempotency",
     "identity",
     "job",

@@ -1,6 +1,7 @@
 """Tables of background jobs and their rows."""
 
 from sqlalchemy import (
+    REAL,
     CheckConstraint,
     Column,
     DateTime,
@@ -60,4 +61,24 @@ job_row = Table(
     # Erasure finds the rows of an identity by its external id and by its id.
     Index("ix_job_row_collection_id_external_id", "collection_id", "external_id"),
     Index("ix_job_row_collection_id_identity_id", "collection_id", "identity_id"),
+)
+
+
+# The result of a grouping job. Groups and the members of each are numbered from 1; the first represents its group.
+group_member = Table(
+    "group_member",
+    metadata,
+    Column("collection_id", Uuid, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("identity_id", Uuid, nullable=False),
+    # Cosine to the mean of the group.
+    Column("similarity", REAL, nullable=False),
+    PrimaryKeyConstraint("collection_id", "job_id", "number", "position"),
+    ForeignKeyConstraint(["collection_id", "job_id"], ["job.collection_id", "job.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(
+        ["collection_id", "identity_id"], ["identity.collection_id", "identity.id"], ondelete="CASCADE"
+    ),
+    Index("ix_group_member_collection_id_identity_id", "collection_id", "identity_id"),
 )

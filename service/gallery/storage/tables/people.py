@@ -86,6 +86,8 @@ identity = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("retain_until", DateTime(timezone=True), nullable=True),
+    # False: the service has created the identity for a face of an unknown person.
+    Column("named", Boolean, nullable=False, server_default="true"),
     PrimaryKeyConstraint("collection_id", "id"),
     UniqueConstraint("collection_id", "external_id"),
     # The duplicate check re-reads the identities that changed since its search.
@@ -93,6 +95,7 @@ identity = Table(
     Index("ix_identity_collection_id_created_at_id", "collection_id", "created_at", "id"),
     Index("ix_identity_collection_id_label", "collection_id", "label"),
     Index("ix_identity_retain_until", "retain_until", postgresql_where=text("retain_until IS NOT NULL")),
+    Index("ix_identity_unnamed", "collection_id", "created_at", "id", postgresql_where=text("NOT named")),
     Index("ix_identity_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
 )
 

@@ -139,6 +139,10 @@ class CorrectionNotFound(NotFound):
     code = "correction_not_found"
 
 
+class GroupNotFound(NotFound):
+    code = "group_not_found"
+
+
 class JobNotFound(NotFound):
     code = "job_not_found"
 

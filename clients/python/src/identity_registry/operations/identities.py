@@ -45,6 +45,7 @@ class Identities:
         collection: str = DEFAULT_COLLECTION,
         label: str | None = None,
         external_id: str | None = None,
+        named: bool | None = None,
         metadata_filter: Mapping[str, Any] | None = None,
         fields: Field | None = None,
         page_size: int | None = None,
@@ -53,6 +54,7 @@ class Identities:
 
         Args:
             label, external_id: only identities with exactly this value.
+            named: only identities with a name (True), or those of unknown people (False).
             metadata_filter: only identities whose metadata fulfils this condition, as for `search`.
             fields: `label` omits the metadata.
         """
@@ -61,6 +63,7 @@ class Identities:
             collection=collection,
             label=label,
             external_id=external_id,
+            named=named,
             filter=condition,
             fields=fields,
             limit=page_size,
@@ -78,6 +81,7 @@ class Identities:
         identity_id: Id,
         *,
         collection: str = DEFAULT_COLLECTION,
+        external_id: str | Unset = UNSET,
         label: str | Unset = UNSET,
         metadata: Mapping[str, Any] | Unset = UNSET,
         retain_until: datetime | Unset | None = UNSET,
@@ -85,10 +89,12 @@ class Identities:
         """Changes an identity. An absent argument leaves its value as it is.
 
         Args:
+            external_id: name of an identity that has none.
             metadata: replaces all metadata of the identity.
             retain_until: the service erases the identity after this time; None removes the time.
         """
-        body = Body(without_unset(label=label, metadata=metadata, retain_until=retain_until))
+        changes = without_unset(external_id=external_id, label=label, metadata=metadata, retain_until=retain_until)
+        body = Body(changes)
         return Request("PATCH", _path(identity_id), Identity.model_validate_json, {"collection": collection}, body)
 
     @operation

@@ -147,8 +147,9 @@ class Recognition:
         metadata_filter: Mapping[str, Any] | None = None,
         fields: Sequence[Field] | None = None,
         explain: bool | None = None,
+        remember: bool | None = None,
     ) -> Request[SearchResponse]:
-        """Searches for the enrolled identities that are most similar to a face. The service stores nothing.
+        """Searches for the enrolled identities that are most similar to a face.
 
         Args:
             pictures: one picture, or several pictures of one person, which become one probe.
@@ -159,6 +160,7 @@ class Recognition:
             metadata_filter: only identities whose metadata fulfils this condition, such as {"floor": {"$gte": 3}}.
             fields: `["label"]` omits the metadata of the candidates.
             explain: return the query plan of the database; the search takes twice the time.
+            remember: store a face that matches no identity as an identity without a name. Otherwise nothing is stored.
         """
         probes = as_pictures(pictures)
         body = Body(
@@ -175,10 +177,12 @@ class Recognition:
                 filter=metadata_filter,
                 fields=None if fields is None else list(fields),
                 explain=explain,
+                remember=remember,
             ),
             [("image" if len(probes) == 1 else "images", picture) for picture in probes],
         )
-        return Request("POST", "/search", SearchResponse.model_validate_json, {"collection": collection}, body)
+        decode, query = SearchResponse.model_validate_json, {"collection": collection}
+        return Request("POST", "/search", decode, query, body, repeatable=not remember)
 
     @operation
     def embed(

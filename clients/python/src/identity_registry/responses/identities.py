@@ -15,12 +15,14 @@ class Identity(Document):
 
     Attributes:
         external_id: the caller's own key of the person.
+        named: False: the service has created the identity for a face of an unknown person.
         retain_until: time after which the service erases the identity.
     """
 
     id: uuid.UUID
     external_id: str
     label: str
+    named: bool = True
     metadata: dict[str, Any] | None = None
     template_count: int
     created_at: datetime

@@ -124,6 +124,7 @@ class Candidate(Document):
     """An enrolled identity that is similar to the probe.
 
     Attributes:
+        named: False: the service has created the identity for a face of an unknown person.
         metadata: None if the request omits it.
         undecided: reason why there is no decision and no `threshold`; `match` is then False.
         score: cosine similarity to the nearest template; the decision compares it with `threshold`.
@@ -134,6 +135,7 @@ class Candidate(Document):
     identity_id: uuid.UUID
     external_id: str
     label: str
+    named: bool = True
     metadata: dict[str, Any] | None = None
     match: bool
     undecided: str | None = None
@@ -169,6 +171,20 @@ class Explanation(Document):
     steps: list[PlanNode]
 
 
+class Remembered(Document):
+    """Result of `remember` for a face that matches no identity.
+
+    Attributes:
+        identity_id: the new identity; None if the face was refused.
+        code: error code of a refused face.
+    """
+
+    identity_id: uuid.UUID | None = None
+    external_id: str | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
 class FaceMatches(Document):
     """Candidates of one probe.
 
@@ -178,6 +194,7 @@ class FaceMatches(Document):
         lowest_similarity: lowest cosine similarity between two pictures of the probe.
         outlier: the similarity is so low that the pictures may show several persons.
         candidates: highest score first.
+        remembered: None if the face matches an identity, or the request has no `remember`.
     """
 
     face: Face | None = None
@@ -186,6 +203,7 @@ class FaceMatches(Document):
     outlier: bool = False
     candidates: list[Candidate]
     explain: Explanation | None = None
+    remembered: Remembered | None = None
 
 
 class SearchResponse(Decision):

@@ -1,0 +1,35 @@
+"""Reads all centroids of a collection at once."""
+
+import uuid
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+
+from service.gallery.index import centroid_stream
+from service.gallery.storage.row_security import COLLECTIONS_SETTING
+
+Floats = npt.NDArray[np.float32]
+_SIZE = (
+    "SELECT (SELECT count(*) FROM centroid WHERE collection_id = %s AND model_id = %s), dim FROM model WHERE id = %s"
+)
+
+
+def read(
+    connection: "psycopg.Connection[Any]", collection_id: uuid.UUID, model_id: str, limit: int
+) -> tuple[list[uuid.UUID], Floats] | int:
+    """Returns the ids of the identities that have a template of the model, and their (n, dim) centroids.
+
+    Returns:
+        The number of these identities instead if there are more than `limit`.
+    """
+    connection.execute("SELECT set_config(%s, %s, true)", [COLLECTIONS_SETTING, str(collection_id)])
+    people, dim = connection.execute(_SIZE, [collection_id, model_id, model_id]).fetchone() or (0, 0)
+    if people > limit:
+        return people
+    parts = [
+        centroid_stream.parse_part(part, dim) for part in centroid_stream.read_all(connection, collection_id, model_id)
+    ]
+    ids = [uuid.UUID(bytes=row.tobytes()) for part in parts for row in part.ids]
+    return ids, np.concatenate([*(part.embeddings for part in parts), np.zeros((0, dim), np.float32)])
