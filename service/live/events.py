@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from identity_registry.responses.recognition import Candidate
+from identity_registry.responses.identification import Candidate
 from service.live.recognition import Recognised
 
 

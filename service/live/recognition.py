@@ -12,7 +12,8 @@ import numpy as np
 from identity_registry import Registry
 from identity_registry.errors import CalibrationNotFound, NoFace, NotAllowed
 from identity_registry.inputs import DEFAULT_COLLECTION
-from identity_registry.responses.recognition import Candidate, EmbeddedFace
+from identity_registry.responses.identification import Candidate
+from identity_registry.responses.recognition import EmbeddedFace
 from service.live.tracks import Box, FaceTracker, Sighting, Track
 from service.vision.image import Pixels
 

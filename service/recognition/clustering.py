@@ -134,7 +134,7 @@ def members_of(embeddings: Floats, labels: Ints) -> Members:
     means = np.zeros((len(sizes), embeddings.shape[1]), np.float32)
     np.add.at(means, labels, embeddings)
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    similarities = np.einsum("nd,nd->n", embeddings, means[labels], dtype=np.float32)
+    similarities = (embeddings * means[labels]).sum(axis=1)
     rows = np.lexsort((-similarities, numbers))
     rows = rows[numbers[rows] > 0]
     starts = np.searchsorted(numbers[rows], numbers[rows])

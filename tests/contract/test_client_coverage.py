@@ -14,8 +14,11 @@ from identity_registry.responses.base import Page
 
 NOT_IN_THE_CLIENT = {"download_job_rows_jsonl", "download_job_rows_csv"}
 """Operations that return the content of `list_job_rows` in another format."""
-OTHER_NAMES = {"enrol_archive": "start_enrolment_job", "enrol_folder": "start_enrolment_job"}
-"""Operations of the client whose names differ from the operationId, because one path accepts two kinds of bodies."""
+OTHER_NAMES = {
+    **dict.fromkeys(("enrol_archive", "enrol_folder"), "start_enrolment_job"),
+    **dict.fromkeys(("group_archive", "group_folder", "group_identities"), "start_grouping_job"),
+}
+"""Operations of the client whose names differ from the operationId: one path accepts several kinds of bodies."""
 API_NAMES = {
     "page_size": {"limit", "cursor"},
     "metadata_filter": {"filter"},
@@ -76,7 +79,7 @@ def test_the_client_has_every_operation_with_every_parameter_and_field(client: h
 def arguments_of(name: str) -> set[str]:
     """Returns the names that the parameters of a client's operation have in the API."""
     arguments = {*inspect.signature(getattr(Registry, name).definition).parameters}
-    folder = {"folder"} if name == "enrol_archive" else set()
+    folder = {"folder"} if OTHER_NAMES.get(name) else set()
     return arguments.union(folder, *(API_NAMES.get(one, set()) for one in arguments))
 
 

@@ -62,7 +62,8 @@ def test_patch_changes_the_sent_fields_only(client: httpx.Client, collection_nam
     unchanged = client.patch(address, json={}).json()
     assert unchanged == client.get(address).json()
     assert matches(client, collection_name, COLLINS.read_bytes()) == ["1"]
-    for body in ({"external_id": "2"}, {"label": ""}, {"label": None, "metadata": [1]}, {"metadata": {"x": "\x00"}}):
+    assert client.patch(address, json={"external_id": "2"}).json()["code"] == "conflict"
+    for body in ({"label": ""}, {"label": None, "metadata": [1]}, {"metadata": {"x": "\x00"}}):
         assert client.patch(address, json=body).status_code == 422, body
     unknown = client.patch(f"/identities/{uuid.uuid4()}?collection={collection_name}", json={"label": "x"})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "identity_not_found")

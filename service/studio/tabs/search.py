@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio
 
-from identity_registry.responses.recognition import Candidate, FaceMatches, RegisterResponse, SearchResponse
+from identity_registry.responses.identification import Candidate, FaceMatches, SearchResponse
+from identity_registry.responses.recognition import RegisterResponse
 from service.live.drawing import MATCH, NO_MATCH
 from service.studio import pictures, rates, samples
 from service.studio.pictures import text_of

@@ -19,13 +19,8 @@ from identity_registry.inputs import (
     without_none,
 )
 from identity_registry.requests import Body, Request
-from identity_registry.responses.recognition import (
-    EmbedResponse,
-    PredictResponse,
-    RegisterResponse,
-    SearchResponse,
-    VerifyResponse,
-)
+from identity_registry.responses.identification import SearchResponse
+from identity_registry.responses.recognition import EmbedResponse, PredictResponse, RegisterResponse, VerifyResponse
 
 
 class Recognition:

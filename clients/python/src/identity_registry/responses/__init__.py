@@ -12,6 +12,15 @@ from identity_registry.responses.collections import (
     ModelMigration,
     ModelMigrationDeletion,
 )
+from identity_registry.responses.groups import EnrolledGroup, Group, GroupMember
+from identity_registry.responses.identification import (
+    Candidate,
+    Explanation,
+    FaceMatches,
+    PlanNode,
+    Remembered,
+    SearchResponse,
+)
 from identity_registry.responses.identities import (
     Correction,
     ErasureResponse,
@@ -39,21 +48,16 @@ from identity_registry.responses.models import (
     Readiness,
 )
 from identity_registry.responses.recognition import (
-    Candidate,
     Decision,
     DuplicateCandidate,
     EmbeddedFace,
     EmbedResponse,
-    Explanation,
     Face,
-    FaceMatches,
     Guess,
     ImageOutcome,
-    PlanNode,
     PredictedFace,
     PredictResponse,
     RegisterResponse,
-    SearchResponse,
     VerifyResponse,
 )
 from identity_registry.responses.webhooks import (
@@ -78,10 +82,13 @@ __all__ = [
     "DuplicateCandidate",
     "EmbedResponse",
     "EmbeddedFace",
+    "EnrolledGroup",
     "ErasureResponse",
     "Explanation",
     "Face",
     "FaceMatches",
+    "Group",
+    "GroupMember",
     "Guess",
     "IdentificationPoint",
     "Identity",
@@ -101,6 +108,7 @@ __all__ = [
     "Readiness",
     "Receipt",
     "RegisterResponse",
+    "Remembered",
     "SearchResponse",
     "StoredCrop",
     "StoredEmbedding",
