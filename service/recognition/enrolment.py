@@ -18,7 +18,7 @@ from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.idempotency import StoredResponse
 from service.inference.engine import Detection, Engine, Face, Floats, Picture
-from service.recognition import acceptance, additions, duplicates, samples
+from service.recognition import additions, duplicates, samples
 from service.recognition.decision import DecisionResolver
 from service.recognition.enrolment_records import (
     Enrolment,
@@ -82,8 +82,7 @@ class Enroller:
             raise ModelsChangedError
         limits = self.limits[QualityMode(collection.quality)]
         checked = [
-            acceptance.outcome_of_face(limits, face, f"/images/{index}", request.force)
-            for index, face in enumerate(faces)
+            samples.outcome_of_face(limits, face, f"/images/{index}", request.force) for index, face in enumerate(faces)
         ]
         outcomes = await self._accepted(collection, request, checked)
         result = await self.store.store(await self._prepare(collection, request, outcomes))
@@ -111,7 +110,7 @@ class Enroller:
         results = await samples.observe(self.engine, request.samples, collection.model_id, keep_crops)
         limits = self.limits[QualityMode(collection.quality)]
         outcomes = [
-            acceptance.outcome(limits, sample, result, f"/images/{index}", request.force)
+            samples.outcome(limits, sample, result, f"/images/{index}", request.force)
             for index, (sample, result) in enumerate(zip(request.samples, results, strict=True))
         ]
         return await self._accepted(collection, request, outcomes)
@@ -120,7 +119,7 @@ class Enroller:
         self, collection: Collection, request: EnrolmentRequest, outcomes: list[ImageOutcome]
     ) -> list[ImageOutcome]:
         """Returns the outcomes with the secondary model's faces. Raises RegistryError if no picture is accepted."""
-        acceptance.require_any(outcomes)
+        samples.require_any(outcomes)
         secondary = samples.secondary_model_of(collection, self.engine)
         if secondary is None:
             return outcomes

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from service.errors import (
     Conflict,
+    FaceRejected,
     InvalidEmbedding,
     ModelNotLoaded,
     NoFace,
+    NoImageAccepted,
     RegistryError,
     SeveralFaces,
 )
@@ -27,39 +27,16 @@ from service.inference.engine import (
     Sample,
     SuppliedEmbedding,
 )
+from service.recognition.enrolment_records import ImageOutcome
+from service.recognition.policies import QualityLimits
 from service.vision.sample import Quality
 
 Result = TypeVar("Result")
 MODEL_CHANGE_ATTEMPTS = 5
-MAX_LENGTH_ERROR = 0.01
-"""Maximum deviation of a supplied embedding's length from 1. Half precision and rounding cause deviations."""
 NO_DETECTION = Detection((0.0, 0.0, 0.0, 0.0), 1.0, None)
 NO_QUALITY = Quality(face_px=0, sharpness=0, asymmetry=0, brightness=0, visible=1, score=None)
 SAME_FACE_PX = 32
 """Two faces of one picture whose centres lie in the same square of this side length in pixels are the same face."""
-
-
-def supplied_embedding(data: bytes, model_id: str | None, engine: Engine, pointer: str) -> SuppliedEmbedding:
-    """Parses an embedding, (dim,) little-endian float32, and normalises it to length 1.
-
-    Raises:
-        InvalidEmbedding: the model or the dimension is wrong, or the embedding is not normalised.
-    """
-    if model_id is None or model_id not in engine.dims:
-        raise InvalidEmbedding(
-            f"`model_id` is {model_id!r}; it must name the model of the embedding, one of {', '.join(engine.dims)}",
-            pointer="/model_id",
-        )
-    if len(data) != 4 * engine.dims[model_id]:
-        raise InvalidEmbedding(
-            f"the embedding has {len(data) / 4:g} numbers; model {model_id!r} has {engine.dims[model_id]} dimensions",
-            pointer=pointer,
-        )
-    vector = np.frombuffer(data, "<f4").astype(np.float32)
-    length = float(np.linalg.norm(vector.astype(np.float64)))
-    if not abs(length - 1) <= MAX_LENGTH_ERROR:  # also refuses NaN
-        raise InvalidEmbedding(f"the embedding has length {length:.4g}; normalise it to length 1", pointer=pointer)
-    return SuppliedEmbedding(vector / np.float32(length), model_id)
 
 
 async def observe(
@@ -126,6 +103,74 @@ def require_observation(result: Observation | RegistryError, pointer: str) -> Ob
 def describe(detection: Detection) -> dict[str, Any]:
     """Returns a detection as a member of a problem document."""
     return {"box": [round(value, 1) for value in detection.box], "detection_score": round(detection.score, 4)}
+
+
+def refusal(face: Face, limits: QualityLimits) -> FaceRejected | None:
+    """Returns the error for a face of insufficient quality, with all measures and limits; None: it is sufficient."""
+    quality = face.quality
+    checks = {
+        "too_small": quality.face_px < limits.min_face_px,
+        "too_blurred": quality.sharpness < limits.min_sharpness,
+        "extreme_pose": quality.asymmetry > limits.max_asymmetry,
+        "too_dark": quality.brightness < limits.min_brightness,
+        "too_bright": quality.brightness > limits.max_brightness,
+        "cut_off": quality.visible < limits.min_visible,
+        "hard_to_recognise": quality.score is not None and quality.score < limits.min_score,
+    }
+    reasons = [reason for reason, failed in checks.items() if failed]
+    if not reasons:
+        return None
+    score = "unknown" if quality.score is None else f"{quality.score:.3f}"
+    return FaceRejected(
+        f"the face is {', '.join(reasons).replace('_', ' ')}: size {quality.face_px:.0f} px (minimum "
+        f"{limits.min_face_px:g}), sharpness {quality.sharpness:.0f} (minimum {limits.min_sharpness:g}), asymmetry "
+        f"{quality.asymmetry:.2f} (maximum {limits.max_asymmetry:g}), brightness {quality.brightness:.0f} (from "
+        f"{limits.min_brightness:g} to {limits.max_brightness:g}), visible {quality.visible:.2f} (minimum "
+        f"{limits.min_visible:g}), quality {score} (minimum {limits.min_score:g})",
+        reasons=reasons,
+    )
+
+
+def outcome(
+    limits: QualityLimits | None, sample: Sample, result: Observation | RegistryError, pointer: str, force: bool
+) -> ImageOutcome:
+    """Returns the outcome of a picture for enrolment."""
+    try:
+        face = subject_face(sample, result, pointer)
+    except RegistryError as error:
+        return ImageOutcome("rejected", error=error.with_pointer(pointer))
+    return outcome_of_face(limits, face, pointer, force)
+
+
+def outcome_of_face(limits: QualityLimits | None, face: Face, pointer: str, force: bool = False) -> ImageOutcome:
+    """Returns the outcome of a face: it is accepted if its quality is sufficient, or with `force`."""
+    refused = None if limits is None else _no_picture() if face.supplied else refusal(face, limits)
+    if refused is None or (force and face.supplied):
+        return ImageOutcome("accepted", face)
+    if force:
+        return ImageOutcome("accepted", face, overridden=tuple(refused.extensions["reasons"]))
+    return ImageOutcome("rejected", error=refused.with_pointer(pointer))
+
+
+def _no_picture() -> FaceRejected:
+    return FaceRejected(
+        "the collection checks the quality of faces, and an embedding has no picture; send `force`, or set the "
+        "collection's `quality` to `off`",
+        reasons=["unseen"],
+    )
+
+
+def require_any(outcomes: Sequence[ImageOutcome]) -> None:
+    """Raises the error of a single picture, or NoImageAccepted with the errors of several."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(errors) < len(outcomes):
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    raise NoImageAccepted(
+        f"none of the {len(errors)} pictures was accepted; `images` contains the error of each picture",
+        images=[{"code": error.code, "detail": error.detail, **error.extensions} for error in errors],
+    )
 
 
 async def source_hashes(samples: Sequence[Sample], faces: Sequence[Face]) -> list[bytes]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from service.inference.engine import Detection, Face
-from service.recognition.acceptance import refusal
 from service.recognition.policies import QualityLimits
+from service.recognition.samples import refusal
 from service.vision.alignment import TEMPLATE_112
 from service.vision.quality import measure, visible_share
 from service.vision.sample import Quality

@@ -10,7 +10,7 @@ from service.api.schemas.identification import SearchRequest
 from service.api.schemas.verification import VerifyRequest
 from service.gallery.access.scopes import Scope
 from service.inference.engine import Engine, Picture, Sample
-from service.recognition.samples import supplied_embedding
+from service.recognition.supplied_embeddings import supplied_embedding
 
 
 @dataclass(frozen=True)
