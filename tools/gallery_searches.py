@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.progress import track
-from sqlalchemy import ColumnElement
 
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people.collections import Collection
@@ -43,7 +42,7 @@ class GallerySearches:
     collection_of: Callable[[int], Collection]
 
     async def search(
-        self, rows: Sequence[int], condition: ColumnElement[bool] | None = None
+        self, rows: Sequence[int], metadata_filter: dict[str, int] | None = None
     ) -> tuple[float, list[list[tuple[uuid.UUID, float]]], str]:
         """Searches for the probes of these rows in one statement; returns seconds, candidates and the plan."""
         collection = self.collection_of(rows[0])
@@ -52,7 +51,9 @@ class GallerySearches:
         started = time.perf_counter()
         async with self.database.transaction(collection_id=collection.id) as connection:
             scope = connection, collection.id, MODEL, people, self.indexes
-            results = await search_gallery(*scope, probes, SearchOptions(TOP_K), condition)
+            condition = None if metadata_filter is None else condition_of(metadata_filter)
+            options = SearchOptions(TOP_K, metadata_filter)
+            results = await search_gallery(*scope, probes, options, condition)
         seconds = time.perf_counter() - started
         found = [[(candidate.id, candidate.score) for candidate in result.candidates] for result in results]
         return seconds, found, results[0].plan
@@ -79,8 +80,8 @@ class GallerySearches:
         """Measures searches among one of `share` people and counts mates that an exact search ranks first."""
         times, found = [], []
         for row in range(min(len(self.gallery.probes), WARM_UP)):
-            condition = condition_of({f"one_of_{share}": int(self.gallery.mates[row]) % share})
-            seconds, [candidates], _ = await self.search([row], condition)
+            metadata_filter = {f"one_of_{share}": int(self.gallery.mates[row]) % share}
+            seconds, [candidates], _ = await self.search([row], metadata_filter)
             times.append(seconds)
             found.append(candidates)
         lost = first = 0

@@ -128,6 +128,21 @@ async def test_a_moved_identity_is_found_in_its_new_collection_only(
     assert [index.people for index in sizes if index is not None] == [19, 21]
 
 
+async def test_expired_identities_do_not_displace_others(
+    database: Database, restricted: Database, indexes: MemoryIndexes, collection: Collection
+) -> None:
+    """The 20 nearest identities expire after the index has been loaded, without a change of their centroids."""
+    people = await filled(database, collection, 30, 6)
+    probe = people[0]
+    nearest = [f"p{number}" for number in np.argsort(-(people @ probe))]
+    await indexes.load(collection.id, "tiny")
+    async with database.transaction(collection_id=collection.id) as connection:
+        expiry = text("UPDATE identity SET retain_until = now() - interval '1 s' WHERE external_id = ANY(:names)")
+        await connection.execute(expiry, {"names": nearest[:20]})
+    result = await search(indexes, restricted, collection, probe)
+    assert (result.plan, names(result)) == (SearchPlan.IN_MEMORY, nearest[20:23])
+
+
 async def test_a_refresh_removes_deleted_identities_from_memory(
     database: Database, restricted: Database, indexes: MemoryIndexes, collection: Collection
 ) -> None:

@@ -1,6 +1,7 @@
 """The index in memory returns what a dictionary of the same identities would, after any changes."""
 
 import itertools
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from service.gallery.index import memory_index
 from service.gallery.index.centroids import codes_of
+from service.gallery.index.filter_shares import MAX_SHAPES, FilterShares, shape_of
 from service.gallery.index.index_table import Entries
 from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.index.snapshots import MAX_AGE, Server, Snapshot
@@ -34,7 +36,7 @@ def entries(people: dict[int, Floats], templates: int = 1) -> Entries:
 
 
 def nearest(index: MemoryIndex, probe: Floats, count: int) -> list[int]:
-    return [int.from_bytes(row[:8].tobytes(), "big") for row in index.nearest(index.state, probe, count)]
+    return [int.from_bytes(row[:8].tobytes(), "big") for row in index.nearest(index.state, probe, count).ids]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 40), max_size=12)), max_size=12), st.integers(0, 99))
@@ -58,7 +60,7 @@ def test_the_index_follows_any_changes(changes: list[tuple[bool, set[int]]], see
         assert nearest(index, embedding, 1) == [number]
     ids = np.array([id_of(number) for number in range(50)], np.uint8)
     within = index.nearest_of(index.state, ids, unit(random, dim=DIM), 100)
-    assert {int.from_bytes(row[:8].tobytes(), "big") for row in within} == stored.keys()
+    assert {int.from_bytes(row[:8].tobytes(), "big") for row in within.ids} == stored.keys()
 
 
 def test_a_filled_index_finds_the_rows_of_its_identities() -> None:
@@ -108,7 +110,7 @@ def test_a_search_that_began_before_a_change_keeps_its_state() -> None:
     ids = np.array([id_of(number) for number in range(300)], np.uint8)
     for number, embedding in people.items():
         found: Any = index.nearest_of(state, ids, embedding, 1)
-        assert int.from_bytes(found[0, :8].tobytes(), "big") == number
+        assert int.from_bytes(found.ids[0, :8].tobytes(), "big") == number
 
 
 def test_snapshots_are_ordered() -> None:
@@ -123,3 +125,32 @@ def test_snapshots_are_ordered() -> None:
     assert not SNAPSHOT.precedes(snapshot("9:20:"))
     assert not SNAPSHOT.precedes(snapshot("10:20:15", server=Server(SNAPSHOT.server.started_at, 8)))
     assert not SNAPSHOT.precedes(snapshot("10:20:15", taken_at=SNAPSHOT.taken_at + MAX_AGE * 1.01))
+
+
+def test_contenders_are_the_first_ones_and_those_with_several_templates() -> None:
+    random = np.random.default_rng(5)
+    people = {number: unit(random, dim=DIM) for number in range(40)}
+    index = MemoryIndex(DIM, len(people), SNAPSHOT)
+    index.put(entries({number: people[number] for number in range(20)}))
+    index.put(entries({number: people[number] for number in range(20, 40)}, 3))
+    near = index.nearest(index.state, unit(random, dim=DIM), 30)
+    numbers = [int.from_bytes(row[:8].tobytes(), "big") for row in near.ids]
+    expected = [number for rank, number in enumerate(numbers) if rank < 4 or number >= 20]
+    assert [int.from_bytes(row[:8].tobytes(), "big") for row in near.contenders(4)] == expected
+    assert index.has_several_templates
+
+
+def test_shares_of_filters_are_those_of_their_shapes() -> None:
+    shares, collection_id = FilterShares(), uuid.uuid4()
+    first = shape_of(collection_id, {"floor": 3, "$or": [{"a": {"$gt": 1}}, {"b": "x"}]})
+    assert first == shape_of(collection_id, {"floor": 7, "$or": [{"a": {"$gt": 9}}, {"b": "y"}]})
+    assert first != shape_of(collection_id, {"floor": 3, "$or": [{"a": {"$lt": 1}}, {"b": "x"}]})
+    assert first != shape_of(uuid.uuid4(), {"floor": 3, "$or": [{"a": {"$gt": 1}}, {"b": "x"}]})
+    assert shares.expected(first) is None
+    shares.observe(first, 0.5)
+    assert shares.expected(first) == 0.5
+    shares.observe(first, 0.1)
+    assert 0.1 < (shares.expected(first) or 0) < 0.5
+    for number in range(MAX_SHAPES):
+        shares.observe(shape_of(collection_id, {f"field{number}": 1}), 0.5)
+    assert shares.expected(first) is None

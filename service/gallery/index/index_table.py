@@ -61,6 +61,31 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """The identities near a probe, best first by their centroids.
+
+    Attributes:
+        ids: (n, 16).
+        several: (n,), True for an identity with several templates, of which one can be nearer than the centroid.
+    """
+
+    ids: Bytes
+    several: npt.NDArray[np.bool_]
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> "Near":
+        return Near(self.ids[chosen], self.several[chosen])
+
+    def first(self, count: int) -> "Near":
+        return Near(self.ids[:count], self.several[:count])
+
+    def contenders(self, count: int) -> Bytes:
+        """Returns the ids of those that can be among the best `count`: the first, and all with several templates."""
+        several = self.several.copy()
+        several[:count] = True
+        return self.ids[several]
+
+
+@dataclass(frozen=True, slots=True)
 class Lookup:
     """Finds the rows of ids: by the sorted keys of ids and their rows, and in a dictionary of later insertions."""
 
@@ -98,3 +123,10 @@ class Lookup:
 def _keys(ids: Bytes) -> npt.NDArray[np.uint64]:
     """Returns the last 8 of the 16 bytes of each id as a number. They are random in every version of UUIDs we use."""
     return np.ascontiguousarray(ids[:, 8:]).view(np.uint64)[:, 0]
+
+
+def literal(ids: Bytes) -> str:
+    """Returns (n, 16) ids in PostgreSQL's text form of an array."""
+    digits = ids.tobytes().hex()
+    width = 2 * ID_BYTES
+    return "{" + ",".join(digits[start : start + width] for start in range(0, len(digits), width)) + "}"

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 
 from service.gallery.index.centroids import codes_of
-from service.gallery.index.index_table import CODE_BYTES, ID_BYTES, Bytes, Entries, Floats, Lookup, Rows, Table
+from service.gallery.index.index_table import CODE_BYTES, ID_BYTES, Bytes, Entries, Floats, Lookup, Near, Rows, Table
 from service.gallery.index.snapshots import Snapshot
 
 NEAREST_BY_CODE, PER_RESULT = 2_000, 2
@@ -63,6 +63,11 @@ class MemoryIndex:
         """Its memory in bytes."""
         return self.bytes_of(self.state.used, self.state.table.quantised.shape[1])
 
+    @property
+    def has_several_templates(self) -> bool:
+        """True if an identity has more than one template."""
+        return self.templates > self.people
+
     def fill(self, entries: Entries) -> None:
         """Inserts centroids of identities that the index does not contain. `put` needs a call of `sort` before."""
         self._write(self._allocate(len(entries.ids)), entries)
@@ -107,17 +112,21 @@ class MemoryIndex:
         """States that the index contains every change that is visible in the snapshot."""
         self.state = replace(self.state, snapshot=snapshot)
 
-    def nearest(self, state: State, probe: Floats, count: int) -> Bytes:
-        """Returns (n, 16) ids of up to `count` identities that are nearest to the (dim,) probe, best first."""
+    def nearest(self, state: State, probe: Floats, count: int, by_code: int = 0) -> Near:
+        """Returns up to `count` identities whose centroids are nearest to the (dim,) probe.
+
+        Args:
+            by_code: minimum number of those that the codes select.
+        """
         empty = min(len(self._empty_rows), NEAREST_BY_CODE)
-        compared = min(state.used, max(NEAREST_BY_CODE, PER_RESULT * count) + empty)
+        compared = min(state.used, max(NEAREST_BY_CODE, PER_RESULT * count, by_code) + empty)
         if compared == 0:
-            return np.empty((0, ID_BYTES), np.uint8)
+            return Near(np.empty((0, ID_BYTES), np.uint8), np.empty(0, np.bool_))
         # "mc" counts codes by distance, which is faster than a heap for this number of results.
         _, found = faiss.knn_hamming(codes_of(probe[None]), state.table.codes[: state.used], compared, "mc")
         return _best(state.table, found[0], probe, count)
 
-    def nearest_of(self, state: State, ids: Bytes, probe: Floats, count: int) -> Bytes:
+    def nearest_of(self, state: State, ids: Bytes, probe: Floats, count: int) -> Near:
         """Returns the nearest of the identities with these (n, 16) ids, like `nearest`."""
         rows = state.lookup.find(state.table, ids)
         return _best(state.table, rows[rows >= 0], probe, count)
@@ -157,15 +166,16 @@ class MemoryIndex:
         self.state = State(smaller, len(kept), lookup, self.state.snapshot)
 
 
-def _best(table: Table, rows: Rows, probe: Floats, count: int) -> Bytes:
-    """Returns the ids of the rows that are nearest to the probe by their 8-bit embeddings, best first."""
+def _best(table: Table, rows: Rows, probe: Floats, count: int) -> Near:
+    """Returns the identities of the rows that are nearest to the probe by their 8-bit embeddings."""
     rows = rows[table.template_counts[rows] > 0]
-    scores = (table.quantised[rows].astype(np.float32) @ probe) * table.steps[rows]
+    # `take` is four times as fast as an index.
+    scores = (np.take(table.quantised, rows, axis=0).astype(np.float32) @ probe) * table.steps[rows]
     if len(rows) > count:
         nearest = np.argpartition(-scores, count)[:count]
         rows, scores = rows[nearest], scores[nearest]
-    best: Bytes = table.ids[rows[np.argsort(-scores)]]
-    return best
+    best = rows[np.argsort(-scores)]
+    return Near(table.ids[best], table.template_counts[best] > 1)
 
 
 def _with_spare(rows: int) -> int:

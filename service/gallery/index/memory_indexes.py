@@ -17,7 +17,8 @@ from sqlalchemy import text
 
 from service.errors import DatabaseUnavailable
 from service.gallery.index import centroid_stream, snapshots
-from service.gallery.index.index_table import Bytes
+from service.gallery.index.filter_shares import FilterShares
+from service.gallery.index.index_table import Bytes, Near
 from service.gallery.index.loading import Loader
 from service.gallery.index.memory_index import MemoryIndex, State
 from service.gallery.index.snapshots import Snapshot
@@ -55,9 +56,13 @@ class MemoryIndexes:
 
     Args:
         max_bytes: maximum memory of all indexes together; 0: no indexes.
+
+    Attributes:
+        shares: how many identities fulfil the filters of recent searches.
     """
 
     def __init__(self, database: Database, max_bytes: int) -> None:
+        self.shares = FilterShares()
         self._database = database
         self._max_bytes = max_bytes
         self._loaded: dict[Key, _Loaded] = {}
@@ -86,16 +91,29 @@ class MemoryIndexes:
         return None if loaded is None else loaded.index
 
     async def nearest(
-        self, index: MemoryIndex, state: State, probes: Sequence[Floats], count: int, within: Bytes | None = None
-    ) -> list[Bytes]:
-        """Returns for each (dim,) probe (n, 16) ids of up to `count` nearest identities, best first.
+        self,
+        index: MemoryIndex,
+        state: State,
+        probes: Sequence[Floats],
+        count: int,
+        within: Bytes | None = None,
+        by_code: int = 0,
+    ) -> list[Near]:
+        """Returns up to `count` nearest identities for each (dim,) probe.
 
         Args:
             within: (n, 16) ids of the identities to compare; None: all.
+            by_code: at least so many are selected by their codes and compared by their embeddings.
         """
-        if within is None:
-            return await asyncio.gather(*(self._run(index.nearest, state, probe, count) for probe in probes))
-        return await asyncio.gather(*(self._run(index.nearest_of, state, within, probe, count) for probe in probes))
+
+        def search(part: Sequence[Floats]) -> list[Near]:
+            if within is None:
+                return [index.nearest(state, probe, count, by_code) for probe in part]
+            return [index.nearest_of(state, within, probe, count) for probe in part]
+
+        size = -(-len(probes) // SEARCH_THREADS)
+        parts = [probes[start : start + size] for start in range(0, len(probes), size)]
+        return [near for part in await asyncio.gather(*(self._run(search, part) for part in parts)) for near in part]
 
     async def run(self) -> None:
         """Loads wanted indexes and refreshes the loaded ones until it is cancelled."""

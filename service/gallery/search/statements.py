@@ -41,6 +41,8 @@ from service.gallery.storage.tables import CODE_BITS, centroid, centroid_change,
 
 MAX_CHANGED = 2_000
 """Maximum number of identities that have changed since the snapshot of an index in memory, and are compared as well."""
+GENERIC_PLAN = text("SET LOCAL plan_cache_mode = force_generic_plan")
+ANY_PLAN = text("SET LOCAL plan_cache_mode = auto")
 # Columns of the row of `probe` for which the LATERAL subquery is computed.
 PROBE: ColumnElement[Any] = literal_column("probe.vector", Vector())
 PROBE_CODE: ColumnElement[Any] = literal_column("probe.code", BIT(CODE_BITS))
