@@ -9,14 +9,16 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import JobNotFound
+from service.errors import ArchiveUnreadable, InvalidEmbedding, JobNotFound
 from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.jobs import jobs, rows
 from service.gallery.jobs.records import Job, JobRef, JobRow, JobState, Progress, RowStatus
+from service.gallery.people import collections
 from service.gallery.storage.database import Database
 from service.gallery.storage.paging import PageCursor
 from service.jobs.batches import enqueue_preparation
+from service.jobs.embedding_enrolment import KIND as EMBEDDINGS
 from service.jobs.queue import Queue
 from service.jobs.sources.folder import allowed_folder
 from service.jobs.uploads import Uploads
@@ -65,11 +67,24 @@ class JobAdministration:
             job_id = uuid.uuid4()
         try:
             await self.uploads.receive(job_id, archive, size)
-            await asyncio.to_thread(lambda: self.uploads.open(job_id).close())
+            await asyncio.to_thread(self._check, kind, job_id, request)
             return await self._start(kind, collection, job_id, request | {"uploads": self.uploads.name}, actor)
         except BaseException:
             self.uploads.drop(job_id)
             raise
+
+    def _check(self, kind: str, job_id: uuid.UUID, request: dict[str, Any]) -> None:
+        """Raises ArchiveUnreadable if the archive of a job cannot be used."""
+        if kind != EMBEDDINGS:
+            self.uploads.open(job_id).close()
+            return
+        archive = self.uploads.open_embeddings(job_id)
+        archive.close()
+        if archive.dim != request["dim"]:
+            raise ArchiveUnreadable(
+                f"the embeddings have {archive.dim} dimensions, and those of the model {request['of_model']!r} have "
+                f"{request['dim']}"
+            )
 
     async def start_with_folder(
         self, kind: str, collection: str, folder: str, request: dict[str, Any], actor: Actor
@@ -85,6 +100,18 @@ class JobAdministration:
     async def start(self, kind: str, collection: str, request: dict[str, Any], actor: Actor) -> Job:
         """Starts a job without pictures. Raises CollectionNotFound."""
         return await self._start(kind, collection, uuid.uuid4(), request, actor)
+
+    async def embedding_options(self, collection: str, model_id: str) -> dict[str, Any]:
+        """Returns the parameters of an enrolment of embeddings. Raises CollectionNotFound, InvalidEmbedding."""
+        async with in_collection(self.database, collection) as (connection, current):
+            dim = await collections.dim_of(connection, current.model_id)
+            if current.model_id != model_id:
+                raise InvalidEmbedding(
+                    f"the collection {collection!r} uses the model {current.model_id!r}; embeddings of another model "
+                    "cannot be compared with it",
+                    pointer="/model_id",
+                )
+        return {"of_model": model_id, "dim": dim}
 
     async def page(self, access: JobAccess, limit: int, after: PageCursor | None, state: JobState | None) -> list[Job]:
         """Returns up to `limit` jobs, newest first. Raises CollectionNotFound."""

@@ -38,6 +38,11 @@ RowWriter = Callable[[AsyncConnection, JobRef], Awaitable[int]]
 class Session(Protocol):
     """The resources that one task holds while it works on a job."""
 
+    @property
+    def rows_at_once(self) -> int:
+        """Number of rows to pass to `work`."""
+        ...
+
     async def work(self, rows: Sequence[JobRow]) -> bool:
         """Processes rows. Returns False if the service could not process some of them yet; they stay waiting."""
         ...
@@ -140,7 +145,7 @@ class Jobs:
         delays = _retry_delays()
         while await self._in_state(job_ref, JobState.RUNNING) is not None:
             async with self.database.transaction(collection_id=job_ref.collection_id) as connection:
-                rows = await job_rows.waiting_rows(connection, job_ref, first, last, ROWS_PER_READ)
+                rows = await job_rows.waiting_rows(connection, job_ref, first, last, session.rows_at_once)
             if not rows:
                 return
             if await session.work(rows):

@@ -8,27 +8,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from service.errors import CollectionNotFound, EngineUnavailable, InternalError, RegistryError, Unavailable
-from service.gallery.access.audit_entries import Actor
 from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import Job, JobRef, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
 from service.gallery.people import collections
 from service.gallery.storage.database import Database
 from service.inference.engine import FaceChoice, Picture
-from service.jobs.batches import RowWriter, count, fail_rows, finish
+from service.jobs.batches import ROWS_PER_READ, RowWriter, fail_rows, finish
+from service.jobs.sample_enrolment import enrol_samples, rejected
 from service.jobs.sources.pictures import PictureSource
 from service.jobs.sources.rows import list_rows
 from service.recognition.enrolment import Enroller
-from service.recognition.enrolment_records import Enrolment, EnrolmentRequest, ImageOutcome
 
 KIND = "enrolment"
 PICTURES_PER_REQUEST = 8
 """Maximum number of pictures of one person that are enrolled in one transaction."""
 BYTES_PER_REQUEST = 8 * 1024**2
 """Maximum size of the pictures in one request to a worker. A larger picture is sent alone."""
-OUTLIER = "outlier: its similarity to the person's other pictures is low"
 _Item = tuple[JobRow, bytes] | RowResult
 """A row with its picture, or the result of a row whose picture cannot be read."""
 
@@ -81,6 +77,7 @@ class EnrolmentSession:
     kind: BulkEnrolment
     job: Job
     source: PictureSource
+    rows_at_once: int = ROWS_PER_READ
 
     @property
     def job_ref(self) -> JobRef:
@@ -148,36 +145,10 @@ class EnrolmentSession:
 
     async def enrol_pictures(self, collection: str, readable: Sequence[tuple[JobRow, bytes]]) -> None:
         """Enrols pictures of one person and stores the results of their rows."""
-        job = self.job
+        choice, cropped = FaceChoice(self.job.request["face"]), self.job.request["detector"] == "none"
+        pictures = [Picture(data, choice, cropped=cropped, background=True) for _, data in readable]
         rows = [row for row, _ in readable]
-
-        async def record(connection: AsyncConnection, enrolment: Enrolment) -> None:
-            results = [
-                _result(row, outcome, enrolment, job.request.get("named", False))
-                for row, outcome in zip(rows, enrolment.images, strict=True)
-            ]
-            await job_rows.finish_rows(connection, self.job_ref, results)
-            count(self.KIND, results)
-
-        choice, cropped = FaceChoice(job.request["face"]), job.request["detector"] == "none"
-        request = EnrolmentRequest(
-            collection,
-            rows[0].external_id,
-            next((row.label for row in rows if row.label is not None), None),
-            next((row.metadata for row in rows if row.metadata is not None), None),
-            [Picture(data, choice, cropped=cropped, background=True) for _, data in readable],
-            force=job.request["force"],
-            may_manage=job.request.get("manages", False),
-            may_identify=False,  # the stored detail of a row must not name other people: it may outlast their erasure
-            actor=Actor.from_json(job.request["actor"]),
-            record=record,
-        )
-        try:
-            await self.kind.enroller.enrol(request)
-        except (Unavailable, CollectionNotFound):
-            raise
-        except RegistryError as error:
-            await self.finish(_all_rejected(rows, error))
+        await enrol_samples(self.kind.enroller, self.kind.database, self.job, collection, rows, pictures)
 
     async def finish(self, results: Sequence[RowResult]) -> None:
         """Stores the results of rows in a separate transaction. Raises RowsTakenError."""
@@ -208,26 +179,3 @@ def _split_by_bytes(items: Sequence[_Item]) -> Iterator[list[_Item]]:
         size += item_size
     if part:
         yield part
-
-
-def _result(row: JobRow, outcome: ImageOutcome, enrolment: Enrolment, named: bool) -> RowResult:
-    """`named`: the API key of the job permits comparisons, so that the result may report an outlier."""
-    if outcome.error is not None:
-        return rejected(row, outcome.error)
-    detail = OUTLIER if outcome.outlier and named else None
-    return RowResult(row.number, RowStatus(outcome.status), enrolment.identity.id, outcome.template_id, detail=detail)
-
-
-def _all_rejected(rows: Sequence[JobRow], error: RegistryError) -> list[RowResult]:
-    """Returns a result for each row; an error about several pictures contains the reason for each of them."""
-    images = error.extensions.get("images")
-    if images is None or len(images) != len(rows):
-        return [rejected(row, error) for row in rows]
-    return [
-        RowResult(row.number, RowStatus.REJECTED, code=image["code"], detail=image["detail"])
-        for row, image in zip(rows, images, strict=True)
-    ]
-
-
-def rejected(row: JobRow, error: RegistryError) -> RowResult:
-    return RowResult(row.number, RowStatus.REJECTED, code=error.code, detail=error.detail)

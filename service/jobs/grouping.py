@@ -19,8 +19,9 @@ from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import Job, JobRef, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
 from service.gallery.people import collections, groups
 from service.gallery.storage.database import BACKGROUND_S
-from service.jobs.batches import RowWriter, count
-from service.jobs.bulk_enrolment import BulkEnrolment, EnrolmentSession, rejected
+from service.jobs.batches import ROWS_PER_READ, RowWriter, count
+from service.jobs.bulk_enrolment import BulkEnrolment, EnrolmentSession
+from service.jobs.sample_enrolment import rejected
 from service.jobs.sources.rows import list_pictures
 from service.recognition.clustering import Floats, Members, cluster, members_of
 from service.recognition.unknown_faces import EnrolledPicture, UnknownFaces, UnknownPicture
@@ -89,6 +90,7 @@ class GroupingSession:
     kind: Grouping
     job: Job
     pictures: UnknownFacesSession | None
+    rows_at_once: int = ROWS_PER_READ
 
     @property
     def job_ref(self) -> JobRef:

@@ -26,7 +26,7 @@ from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.model_coverage import ReembeddedFace
 from service.gallery.storage.database import Database
 from service.inference.engine import Engine, Face
-from service.jobs.batches import RowWriter, count, fail_rows
+from service.jobs.batches import ROWS_PER_READ, RowWriter, count, fail_rows
 from service.recognition.samples import re_embed
 
 KIND = "re-embedding"
@@ -85,6 +85,7 @@ class ReembeddingSession:
 
     kind: Reembedding
     job: Job
+    rows_at_once: int = ROWS_PER_READ
 
     @property
     def job_ref(self) -> JobRef:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from service.errors import RequestTimeout, StorageFull
 from service.jobs.sources.archive import Archive
+from service.jobs.sources.embeddings import EmbeddingArchive
 from service.jobs.upload_space import PARTIAL, SUFFIX, UploadSpace
 
 NAME = "name"
@@ -76,6 +77,10 @@ class Uploads:
     def open(self, job_id: uuid.UUID) -> Archive:
         """Opens the archive of a job. Raises ArchiveUnreadable."""
         return Archive(self.path(job_id), self._limits.max_entries)
+
+    def open_embeddings(self, job_id: uuid.UUID) -> EmbeddingArchive:
+        """Opens the NumPy archive of a job. Raises ArchiveUnreadable."""
+        return EmbeddingArchive(self.path(job_id), self._limits.max_entries)
 
     async def receive(self, job_id: uuid.UUID, chunks: AsyncIterator[bytes], size: int | None = None) -> None:
         """Writes an archive to disk. An incomplete upload leaves no file.

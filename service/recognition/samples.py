@@ -183,12 +183,17 @@ async def source_hashes(samples: Sequence[Sample], faces: Sequence[Face]) -> lis
     return _source_hashes(samples, faces)
 
 
+def embedding_hash(sample: SuppliedEmbedding) -> bytes:
+    """Returns the SHA-256 of a supplied embedding, as `source_hashes` does."""
+    return _source_hash(sample, NO_DETECTION)
+
+
 def _source_hashes(samples: Sequence[Sample], faces: Sequence[Face]) -> list[bytes]:
-    return [_source_hash(*pair) for pair in zip(samples, faces, strict=True)]
+    return [_source_hash(sample, face.detection) for sample, face in zip(samples, faces, strict=True)]
 
 
-def _source_hash(sample: Sample, face: Face) -> bytes:
-    box = face.detection.box
+def _source_hash(sample: Sample, detection: Detection) -> bytes:
+    box = detection.box
     centre = (int((box[0] + box[2]) / 2 // SAME_FACE_PX), int((box[1] + box[3]) / 2 // SAME_FACE_PX))
     data = sample.data if isinstance(sample, Picture) else sample.vector.astype("<f4").tobytes()
     return hashlib.sha256(data + repr(centre).encode()).digest()

@@ -9,10 +9,11 @@ from service.api.state import AppState
 from service.background_tasks import cancel
 from service.errors import StorageFull
 from service.gallery.jobs.records import Job
-from service.jobs import bulk_enrolment, grouping, reembedding, runner
+from service.jobs import bulk_enrolment, embedding_enrolment, grouping, reembedding, runner
 from service.jobs.batches import JobKind, Jobs, model_need
 from service.jobs.bulk_enrolment import BulkEnrolment
 from service.jobs.deliveries import Deliveries
+from service.jobs.embedding_enrolment import EmbeddingEnrolment
 from service.jobs.grouping import Grouping
 from service.jobs.maintenance import Maintenance
 from service.jobs.queue import BATCH, DELIVER, MAINTAIN, PREPARE, Queue, Work
@@ -89,6 +90,7 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     kinds: dict[str, JobKind] = {
         bulk_enrolment.KIND: enrolment,
         reembedding.KIND: embedding,
+        embedding_enrolment.KIND: EmbeddingEnrolment(enrolment, state.uploads.open_embeddings),
         grouping.KIND: Grouping(enrolment, settings.jobs.max_grouped_identities),
     }
     deliveries = Deliveries(state.database)

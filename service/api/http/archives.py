@@ -5,7 +5,7 @@ import re
 from starlette.datastructures import Headers
 
 ZIP = "application/zip"
-PATHS = re.compile(r"/jobs/enrolments|/collections/[^/]+/groups")
+PATHS = re.compile(r"/jobs/(?:embedding-)?enrolments|/collections/[^/]+/groups")
 
 
 def may_be_archive(path: str) -> bool:

@@ -14,7 +14,7 @@ from service.api.http.bodies import JSON, media_type, read_body
 from service.api.http.collection_scope import CollectionScope, EnrolScope
 from service.api.http.cursors import Cursor, Limit, decode, decode_number, encode, encode_text, split_page
 from service.api.http.forms import DOCUMENTS, REFERENCE
-from service.api.schemas.fields import Detector
+from service.api.schemas.fields import Detector, ModelId
 from service.api.schemas.jobs import (
     FolderRequest,
     JobDetail,
@@ -32,6 +32,7 @@ from service.gallery.jobs.records import JobState, RowStatus
 from service.inference.engine import FaceChoice
 from service.jobs.administration import JobAccess
 from service.jobs.bulk_enrolment import KIND
+from service.jobs.embedding_enrolment import KIND as EMBEDDINGS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -44,6 +45,10 @@ BODY: dict[str, Any] = {
             JSON: {"schema": {"$ref": REFERENCE.format(model=FolderRequest.__name__)}},
         },
     }
+}
+
+NUMPY_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}}
 }
 
 
@@ -81,6 +86,37 @@ async def start_enrolment_job(
         job = await state.jobs.start_with_folder(KIND, collection.name, body.folder, options, collection.actor)
     else:
         raise UnsupportedMediaType(f"the Content-Type is {kind or 'missing'}; send {ZIP}, or {JSON} with a `folder`")
+    response.headers["Location"] = f"/jobs/{job.id}?collection={collection.name}"
+    return job_view(job)
+
+
+@router.post(
+    "/embedding-enrolments",
+    status_code=202,
+    openapi_extra=NUMPY_BODY,
+    summary="Enrol embeddings in the background",
+)
+async def start_embedding_enrolment_job(
+    request: Request,
+    response: Response,
+    state: State,
+    collection: EnrolScope,
+    model_id: Annotated[ModelId, Query(description="model of the embeddings, which must be that of the collection")],
+    force: Annotated[bool, Query(description="enrol although the quality of the faces is unknown")] = False,
+) -> JobView:
+    """Enrols the rows of a NumPy archive: `numpy.savez(file, embeddings=…, external_id=…)`.
+
+    `embeddings` has one row of length 1 for each person. `label` and `metadata`, which holds JSON, are optional arrays.
+    A collection with quality limits needs `force`, because an embedding has no picture.
+    """
+    if not is_zip(request.headers):
+        raise UnsupportedMediaType(f"the Content-Type is {media_type(request) or 'missing'}; send {ZIP}")
+    options = await state.jobs.embedding_options(collection.name, model_id)
+    options |= {"force": force, "named": collection.access.may_identify(), "manages": collection.access.may_manage()}
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdecimal() else None
+    parts = EMBEDDINGS, collection.name, request.stream(), size, options, collection.actor
+    job = await state.jobs.start_with_archive(*parts)
     response.headers["Location"] = f"/jobs/{job.id}?collection={collection.name}"
     return job_view(job)
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Uuid, bindparam, insert, select, update
+from sqlalchemy import ARRAY, Text, Uuid, bindparam, cast, func, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,6 +40,18 @@ _MOVE_HEAD = (
 _APPEND = _MOVE_HEAD.add_cte(
     insert(audit).values({column.key: bindparam(f"entry_{column.key}") for column in audit.c}).cte("appended")
 )
+
+
+def _append_many() -> Any:
+    """Returns the statement that appends one entry for each element of its array parameters."""
+    kinds: dict[str, Any] = {column.key: column.type for column in audit.c} | {"details": Text()}
+    arrays = [bindparam(f"entry_{name}", type_=ARRAY(kind)) for name, kind in kinds.items()]
+    entry = func.unnest(*arrays).table_valued(*kinds, name="entry").render_derived()
+    values = [cast(entry.c[name], JSONB) if name == "details" else entry.c[name] for name in kinds]
+    return _MOVE_HEAD.add_cte(insert(audit).from_select(list(kinds), select(*values)).cte("appended"))
+
+
+_APPEND_MANY = _append_many()
 log = logging.getLogger(__name__)
 
 
@@ -90,8 +103,10 @@ class AuditTrail:
             entry_values = {f"entry_{name}": value for name, value in _values(entries[0]).items()}
             await connection.execute(_APPEND, entry_values | head_values)
         else:
-            appended = insert(audit).values([_values(entry) for entry in entries]).cte("appended")
-            await connection.execute(_MOVE_HEAD.add_cte(appended), head_values)
+            rows = [_values(entry) for entry in entries]
+            columns = {f"entry_{name}": [row[name] for row in rows] for name in rows[0]}
+            columns["entry_details"] = [json.dumps(details) for details in columns["entry_details"]]
+            await connection.execute(_APPEND_MANY, columns | head_values)
         return entries
 
     async def verify(self, connection: AsyncConnection, collection_id: uuid.UUID, exported: Sequence[Head] = ()) -> int:

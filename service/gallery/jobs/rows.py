@@ -1,11 +1,30 @@
 """SQL of the rows of background jobs. A row is one unit of work: a picture to enrol or an identity to re-embed."""
 
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, Select, Uuid, bindparam, cast, delete, exists, func, insert, literal, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
@@ -13,24 +32,53 @@ from service.gallery.storage.tables import identity, job_row
 
 RATE_SECONDS = 60
 """Length of the window over which `progress` computes the rate."""
-ROWS_PER_INSERT = 1000
+ROWS_PER_INSERT = 5_000
+_COLLECTION, _JOB = bindparam("collection", type_=Uuid()), bindparam("job", type_=Uuid())
+PARAMETER = "of_"
+"""Prefix of the names of parameters: SQLAlchemy reserves the names of the columns."""
+_NEW = [field.name for field in fields(NewRow)]
+_RESULT = [field.name for field in fields(RowResult)]
 
 
-async def insert_rows(connection: AsyncConnection, job_ref: JobRef, rows: Sequence[NewRow]) -> int:
-    """Inserts the rows of a locked job, numbered from 0. Returns their number."""
-    for first in range(0, len(rows), ROWS_PER_INSERT):
-        values = [
-            {
-                "collection_id": job_ref.collection_id,
-                "job_id": job_ref.id,
-                "number": number,
-                **{field.name: getattr(row, field.name) for field in fields(NewRow)},
-            }
-            for number, row in enumerate(rows[first : first + ROWS_PER_INSERT], first)
-        ]
-        await connection.execute(insert(job_row), values)
-    final = update(job_row).where(job_ref.of_rows, job_row.c.status.is_not(None))
-    await connection.execute(final.values(done_at=func.now()))
+def _input(columns: Sequence[str]) -> Any:
+    """Returns a table whose rows are the elements of one array parameter for each column."""
+    kinds: dict[str, Any] = {column.key: Text() if column.key == "metadata" else column.type for column in job_row.c}
+    arrays = [bindparam(f"{PARAMETER}{name}", type_=ARRAY(kinds[name])) for name in columns]
+    return func.unnest(*arrays).table_valued(*columns, name="input").render_derived()
+
+
+def _parameters(job_ref: JobRef, columns: Mapping[str, list[Any]]) -> dict[str, Any]:
+    named = {f"{PARAMETER}{name}": values for name, values in columns.items()}
+    return named | {_COLLECTION.key: job_ref.collection_id, _JOB.key: job_ref.id}
+
+
+def _insertion() -> Any:
+    new = _input([*_NEW, "number"])
+    values = {name: cast(new.c[name], JSONB) if name == "metadata" else new.c[name] for name in [*_NEW, "number"]}
+    values |= {"collection_id": _COLLECTION, "job_id": _JOB}
+    values["done_at"] = case((new.c.status.is_not(None), func.now()))
+    return insert(job_row).from_select(list(values), select(*values.values()))
+
+
+def _finish() -> Any:
+    result = _input(_RESULT)
+    of_row = job_row.c.collection_id == _COLLECTION, job_row.c.job_id == _JOB, job_row.c.number == result.c.number
+    values = {name: result.c[name] for name in _RESULT if name != "number"}
+    return update(job_row).where(*of_row, job_row.c.status.is_(None)).values(**values, done_at=func.now())
+
+
+# Built once: building a statement and computing its cache key take longer than executing it.
+_INSERTION, _FINISH = _insertion(), _finish()
+
+
+async def insert_rows(connection: AsyncConnection, job_ref: JobRef, rows: Sequence[NewRow], first: int = 0) -> int:
+    """Inserts rows of a locked job, numbered from `first`. Returns their number."""
+    for start in range(0, len(rows), ROWS_PER_INSERT):
+        part = rows[start : start + ROWS_PER_INSERT]
+        columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in part] for name in _NEW}
+        columns["metadata"] = [None if value is None else json.dumps(value) for value in columns["metadata"]]
+        columns["number"] = list(range(first + start, first + start + len(part)))
+        await connection.execute(_INSERTION, _parameters(job_ref, columns))
     return len(rows)
 
 
@@ -116,16 +164,9 @@ async def finish_rows(connection: AsyncConnection, job_ref: JobRef, results: Seq
     Raises:
         RowsTakenError: a row already has a result or no longer exists. The caller must roll the transaction back.
     """
-    statement = (
-        update(job_row)
-        .where(job_ref.of_rows, job_row.c.number == bindparam("row_number"), job_row.c.status.is_(None))
-        .values(done_at=func.now())
-    )
-    for result in results:
-        values = {field.name: getattr(result, field.name) for field in fields(RowResult) if field.name != "number"}
-        updated = await connection.execute(statement.values(**values), {"row_number": result.number})
-        if updated.rowcount != 1:
-            raise RowsTakenError
+    columns = {name: [getattr(result, name) for result in results] for name in _RESULT}
+    if (await connection.execute(_FINISH, _parameters(job_ref, columns))).rowcount != len(results):
+        raise RowsTakenError
 
 
 async def delete_person_rows(

@@ -77,6 +77,11 @@ async def add_model(
         )
 
 
+async def dim_of(connection: AsyncConnection, model_id: str) -> int:
+    """Returns the number of dimensions of a registered model."""
+    return (await connection.execute(select(model.c.dim).where(model.c.id == model_id))).scalar_one()
+
+
 async def create(connection: AsyncConnection, name: str, model_id: str, **settings: Any) -> Collection:
     """Inserts a collection; `settings` are columns that differ from their defaults. Raises CollectionExists."""
     statement = (

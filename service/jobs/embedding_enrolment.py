@@ -1,0 +1,187 @@
+"""Bulk enrolment of embeddings: enrols the rows of a NumPy archive. New identities are stored in a few statements."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import CollectionNotFound, InvalidEmbedding, RegistryError, Unavailable
+from service.gallery.access.audit_entries import Action, Actor, Event
+from service.gallery.enrolment import bulk
+from service.gallery.enrolment.bulk import NewIdentities
+from service.gallery.jobs import rows as job_rows
+from service.gallery.jobs.records import Job, JobRef, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.people import collections
+from service.gallery.people.collections import Collection
+from service.inference.engine import SuppliedEmbedding
+from service.jobs.batches import RowWriter, count, fail_rows, finish
+from service.jobs.bulk_enrolment import BulkEnrolment
+from service.jobs.sample_enrolment import enrol_samples, rejected
+from service.jobs.sources.embeddings import EmbeddingArchive
+from service.jobs.sources.row_checks import checked
+from service.jobs.sources.row_checks import rejected as rejected_row
+from service.recognition import samples
+from service.recognition.policies import DuplicatePolicy, QualityMode
+from service.recognition.supplied_embeddings import MAX_LENGTH_ERROR
+
+KIND = "embedding-enrolment"
+ROWS_AT_ONCE = 500
+ROWS_PER_INSERT = 5_000
+
+
+@dataclass(frozen=True)
+class EmbeddingEnrolment:
+    """The job kind that enrols embeddings. `pictures`: what it has in common with enrolments of pictures."""
+
+    pictures: BulkEnrolment
+    open_archive: Callable[[uuid.UUID], EmbeddingArchive]
+
+    async def plan_rows(self, job: Job) -> RowWriter:
+        archive = await asyncio.to_thread(self.open_archive, job.id)
+
+        async def write_rows(connection: AsyncConnection, job_ref: JobRef) -> int:
+            try:
+                for first in range(0, archive.rows, ROWS_PER_INSERT):
+                    last = min(first + ROWS_PER_INSERT, archive.rows)
+                    rows = await asyncio.to_thread(_new_rows, archive, first, last)
+                    await job_rows.insert_rows(connection, job_ref, rows, first)
+                return archive.rows
+            finally:
+                archive.close()
+
+        return write_rows
+
+    async def open(self, job: Job) -> "EmbeddingSession":
+        return EmbeddingSession(self.pictures, job, await asyncio.to_thread(self.open_archive, job.id))
+
+    async def finished(self, job_ref: JobRef) -> None:
+        await self.pictures.finished(job_ref)
+
+
+@dataclass(frozen=True)
+class EmbeddingSession:
+    """Enrols rows of one job while its archive is open."""
+
+    kind: BulkEnrolment
+    job: Job
+    archive: EmbeddingArchive
+    rows_at_once: int = ROWS_AT_ONCE
+
+    @property
+    def job_ref(self) -> JobRef:
+        return JobRef(self.job.collection_id, self.job.id)
+
+    def close(self) -> None:
+        self.archive.close()
+
+    async def work(self, rows: Sequence[JobRow]) -> bool:
+        """Enrols rows. Returns False if some must be tried again later."""
+        try:
+            samples_of = await asyncio.to_thread(self._samples, rows)
+            await self._finish([item for item in samples_of if isinstance(item, RowResult)])
+            valid = [pair for pair in zip(rows, samples_of, strict=True) if not isinstance(pair[1], RowResult)]
+            await self._enrol(valid)  # type: ignore[arg-type]
+        except RowsTakenError:
+            pass  # a task that was considered dead is still running and has finished these rows
+        except (Unavailable, CollectionNotFound):
+            return False
+        except RegistryError:
+            raise
+        except Exception:
+            return await fail_rows(self.kind.database, KIND, self.job_ref, rows)
+        return True
+
+    def _samples(self, rows: Sequence[JobRow]) -> list[SuppliedEmbedding | RowResult]:
+        """Returns the normalised embedding of each row, or the reason why it cannot be used."""
+        first, last = rows[0].number, rows[-1].number + 1
+        vectors = self.archive.embeddings(first, last)[[row.number - first for row in rows]]
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        usable = np.abs(lengths - 1) <= MAX_LENGTH_ERROR  # False for NaN
+        normalised = (vectors / np.where(usable, lengths, 1)[:, None]).astype(np.float32)
+        model_id = self.job.request["of_model"]
+        return [
+            SuppliedEmbedding(vector, model_id)
+            if is_usable
+            else rejected(
+                row, InvalidEmbedding(f"the embedding has length {length:.4g}; normalise embeddings to length 1")
+            )
+            for row, vector, length, is_usable in zip(rows, normalised, lengths, usable, strict=True)
+        ]
+
+    async def _enrol(self, valid: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> None:
+        enrolled = set()
+        async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
+            collection = await collections.get_by_id(connection, self.job.collection_id)
+        if DuplicatePolicy(collection.duplicates) is DuplicatePolicy.ALLOW and self._is_accepted(collection):
+            with_ids = list({row.external_id: (row, sample) for row, sample in reversed(valid)}.values())
+            enrolled = await self._store_new(with_ids)
+        for row, sample in valid:
+            if row.number not in enrolled:
+                parts = self.kind.enroller, self.kind.database, self.job, collection.name
+                await enrol_samples(*parts, [row], [sample])
+
+    def _is_accepted(self, collection: Collection) -> bool:
+        """Returns True if the collection enrols faces without pictures."""
+        return bool(self.job.request["force"]) or self.kind.enroller.limits[QualityMode(collection.quality)] is None
+
+    async def _store_new(self, valid: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> set[int]:
+        """Stores the identities that do not exist yet, at once. Returns the numbers of their rows."""
+        enroller, model_id = self.kind.enroller, self.job.request["of_model"]
+        try:
+            async with self.kind.database.transaction() as connection:
+                collection = await collections.get_by_id(connection, self.job.collection_id, lock="share")
+                if collection.model_id != model_id:
+                    return set()
+                known = await bulk.existing(connection, collection.id, [row.external_id for row, _ in valid])
+                new = [(row, sample) for row, sample in valid if row.external_id not in known]
+                if not new:
+                    return set()
+                identities = await asyncio.to_thread(_new_identities, new)
+                if await bulk.store(connection, self.job_ref, model_id, identities) != len(new):
+                    raise RowsTakenError
+                actor = Actor.from_json(self.job.request["actor"])
+                details = {"created": True, "forced": self.job.request["force"], "accepted": 1}
+                events = [Event(Action.ENROL, actor, identity_id, details) for identity_id in identities.ids]
+                await enroller.store.audit_trail.append(connection, collection.id, events)
+        except IntegrityError:
+            return set()  # a concurrent request has created one of them
+        results = [RowResult(row.number, RowStatus.ACCEPTED) for row, _ in new]
+        count(KIND, results)
+        return {row.number for row, _ in new}
+
+    async def _finish(self, results: Sequence[RowResult]) -> None:
+        await finish(self.kind.database, KIND, self.job_ref, results)
+
+
+def _new_rows(archive: EmbeddingArchive, first: int, last: int) -> list[NewRow]:
+    names = archive.texts("external_id", first, last)
+    labels, metadata = archive.texts("label", first, last), archive.texts("metadata", first, last)
+    return [
+        _new_row(number, name or "", label, text)
+        for number, name, label, text in zip(range(first, last), names, labels, metadata, strict=True)
+    ]
+
+
+def _new_row(number: int, external_id: str, label: str | None, metadata: str | None) -> NewRow:
+    row = NewRow(f"embeddings[{number}]", external_id, label)
+    if metadata is None:
+        return checked(row)
+    try:
+        return checked(replace(row, metadata=json.loads(metadata)))
+    except ValueError as error:
+        return rejected_row(row, f"`metadata` is not JSON: {error}")
+
+
+def _new_identities(new: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> NewIdentities:
+    embeddings = np.stack([sample.vector for _, sample in new])
+    return NewIdentities(
+        np.array([row.number for row, _ in new], np.int32),
+        [uuid.uuid4() for _ in new],
+        [samples.embedding_hash(sample) for _, sample in new],
+        embeddings,
+    )
