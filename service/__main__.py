@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import service.blas_threads  # noqa: F401  before NumPy
 from service.cli import api_keys, audit, crops, database, gallery, live, serve, studio
 from service.errors import StartupError
 

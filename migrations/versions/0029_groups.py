@@ -1,4 +1,4 @@
-"""Adds identities without a name, and the groups that a job has formed from the faces of a collection.
+"""Adds identities without a name, groups that a job has formed from them, and an index of the waiting rows of jobs.
 
 An older release works with the schema: its identities have names. `schema_serves` does not change.
 
@@ -40,12 +40,16 @@ def upgrade() -> None:
     op.execute(f"CREATE POLICY one_collection ON group_member USING ({ROW}) WITH CHECK ({ROW})")
     op.execute("ALTER TABLE group_member ENABLE ROW LEVEL SECURITY")
     with op.get_context().autocommit_block():
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_identity_unnamed")  # of an interrupted migration
-        op.execute(
-            "CREATE INDEX CONCURRENTLY ix_identity_unnamed ON identity (collection_id, created_at, id) WHERE NOT named"
-        )
+        _replace("ix_identity_unnamed", "identity (collection_id, created_at, id) WHERE NOT named")
+        _replace("ix_job_row_waiting", "job_row (collection_id, job_id, number) WHERE status IS NULL")
 
 
 def downgrade() -> None:
+    op.drop_index("ix_job_row_waiting", "job_row")
     op.drop_table("group_member")
     op.drop_column("identity", "named")
+
+
+def _replace(name: str, rows: str) -> None:
+    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # of an interrupted migration
+    op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {rows}")

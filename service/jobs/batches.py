@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +25,7 @@ from service.jobs.deliveries import Deliveries, DeliveriesExhausted
 from service.jobs.queue import BATCH, PREPARE, Queue, task_arguments
 from service.telemetry.metrics import JOB_ROWS
 
-BATCH_ROWS = 500
-"""Number of rows of one task of the queue. Several processes work on different batches of the same job."""
+ROWS_PER_TASK = 500
 ROWS_PER_READ = 64
 RETRY_DELAYS_S = (1, 2, 5, 10, 20)
 log = logging.getLogger(__name__)
@@ -52,6 +52,11 @@ class Session(Protocol):
 
 class JobKind(Protocol):
     """The implementation of one kind of job."""
+
+    @property
+    def rows_per_task(self) -> int:
+        """Number of rows of one task of the queue. Several processes work on different tasks of the same job."""
+        ...
 
     async def plan_rows(self, job: Job) -> RowWriter:
         """Determines the rows of a job. Raises RegistryError: the job cannot be executed."""
@@ -123,7 +128,7 @@ class Jobs:
                 return
             total = await write_rows(connection, job_ref)
             await jobs.start(connection, job_ref, total)
-            await enqueue_batches(self.queue, connection, job, 0, total - 1)
+            await enqueue_batches(self.queue, connection, job, 0, total - 1, self.kinds[job.kind].rows_per_task)
 
     async def _batch(self, job_ref: JobRef, first: int, last: int) -> None:
         if (job := await self._in_state(job_ref, JobState.RUNNING)) is None:
@@ -177,11 +182,13 @@ async def enqueue_preparation(queue: Queue, connection: AsyncConnection, job: Jo
     await queue.enqueue(connection, PREPARE, [task_arguments(job.collection_id, job.id)], _required_capability(job))
 
 
-async def enqueue_batches(queue: Queue, connection: AsyncConnection, job: Job, first: int, last: int) -> None:
+async def enqueue_batches(
+    queue: Queue, connection: AsyncConnection, job: Job, first: int, last: int, rows_per_task: int = ROWS_PER_TASK
+) -> None:
     """Enqueues the tasks that process the rows of a job from `first` to `last`."""
     batches = [
-        task_arguments(job.collection_id, job.id, first=start, last=min(start + BATCH_ROWS - 1, last))
-        for start in range(first, last + 1, BATCH_ROWS)
+        task_arguments(job.collection_id, job.id, first=start, last=min(start + rows_per_task - 1, last))
+        for start in range(first, last + 1, rows_per_task)
     ]
     await queue.enqueue(connection, BATCH, batches, _required_capability(job))
 
@@ -197,8 +204,8 @@ async def finish(database: Database, kind: str, job_ref: JobRef, results: Sequen
 
 def count(kind: str, results: Sequence[RowResult]) -> None:
     """Adds committed results to the metrics."""
-    for result in results:
-        JOB_ROWS.labels(kind, result.status).inc()
+    for status, number in Counter(result.status for result in results).items():
+        JOB_ROWS.labels(kind, status).inc(number)
 
 
 async def fail_rows(database: Database, kind: str, job_ref: JobRef, rows: Sequence[JobRow]) -> bool:

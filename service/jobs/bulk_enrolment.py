@@ -14,7 +14,7 @@ from service.gallery.jobs.records import Job, JobRef, JobRow, NewRow, RowResult,
 from service.gallery.people import collections
 from service.gallery.storage.database import Database
 from service.inference.engine import FaceChoice, Picture
-from service.jobs.batches import ROWS_PER_READ, RowWriter, fail_rows, finish
+from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, fail_rows, finish
 from service.jobs.sample_enrolment import enrol_samples, rejected
 from service.jobs.sources.pictures import PictureSource
 from service.jobs.sources.rows import list_rows
@@ -51,6 +51,7 @@ class BulkEnrolment:
     max_rows: int
     parallel: int = 4
     isolated: set[tuple[uuid.UUID, int]] = field(default_factory=set)
+    rows_per_task: int = ROWS_PER_TASK
 
     async def plan_rows(self, job: Job) -> RowWriter:
         return partial(job_rows.insert_rows, rows=await asyncio.to_thread(self._list, job))

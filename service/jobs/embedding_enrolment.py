@@ -30,7 +30,7 @@ from service.recognition.policies import DuplicatePolicy, QualityMode
 from service.recognition.supplied_embeddings import MAX_LENGTH_ERROR
 
 KIND = "embedding-enrolment"
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE, ROWS_PER_TRANSACTION = 2_000, 1_000
 ROWS_PER_INSERT = 5_000
 
 
@@ -40,6 +40,7 @@ class EmbeddingEnrolment:
 
     pictures: BulkEnrolment
     open_archive: Callable[[uuid.UUID], EmbeddingArchive]
+    rows_per_task: int = 5_000
 
     async def plan_rows(self, job: Job) -> RowWriter:
         archive = await asyncio.to_thread(self.open_archive, job.id)
@@ -80,7 +81,15 @@ class EmbeddingSession:
         self.archive.close()
 
     async def work(self, rows: Sequence[JobRow]) -> bool:
-        """Enrols rows. Returns False if some must be tried again later."""
+        """Enrols rows, in several transactions at the same time. Returns False if some must be tried again later."""
+        parts = [rows[start : start + ROWS_PER_TRANSACTION] for start in range(0, len(rows), ROWS_PER_TRANSACTION)]
+        outcomes = await asyncio.gather(*map(self._work, parts), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return all(outcomes)
+
+    async def _work(self, rows: Sequence[JobRow]) -> bool:
         try:
             samples_of = await asyncio.to_thread(self._samples, rows)
             await self._finish([item for item in samples_of if isinstance(item, RowResult)])

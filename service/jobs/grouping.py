@@ -19,7 +19,7 @@ from service.gallery.jobs import rows as job_rows
 from service.gallery.jobs.records import Job, JobRef, JobRow, NewRow, RowResult, RowsTakenError, RowStatus
 from service.gallery.people import collections, groups
 from service.gallery.storage.database import BACKGROUND_S
-from service.jobs.batches import ROWS_PER_READ, RowWriter, count
+from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, count
 from service.jobs.bulk_enrolment import BulkEnrolment, EnrolmentSession
 from service.jobs.sample_enrolment import rejected
 from service.jobs.sources.rows import list_pictures
@@ -42,6 +42,7 @@ class Grouping:
 
     pictures: BulkEnrolment
     max_identities: int
+    rows_per_task: int = ROWS_PER_TASK
 
     async def plan_rows(self, job: Job) -> RowWriter:
         pictures = await asyncio.to_thread(self._list, job) if has_pictures(job) else []

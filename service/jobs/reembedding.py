@@ -26,7 +26,7 @@ from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.model_coverage import ReembeddedFace
 from service.gallery.storage.database import Database
 from service.inference.engine import Engine, Face
-from service.jobs.batches import ROWS_PER_READ, RowWriter, count, fail_rows
+from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, count, fail_rows
 from service.recognition.samples import re_embed
 
 KIND = "re-embedding"
@@ -56,6 +56,7 @@ class Reembedding:
     on_finished: Callable[[], Awaitable[None]]
     parallel: int = 4
     isolated: set[tuple[uuid.UUID, int]] = field(default_factory=set)
+    rows_per_task: int = ROWS_PER_TASK
 
     async def plan_rows(self, job: Job) -> RowWriter:
         """Plans one row for each identity that lacks a template or a correction under the secondary model."""

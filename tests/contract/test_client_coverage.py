@@ -16,6 +16,7 @@ NOT_IN_THE_CLIENT = {"download_job_rows_jsonl", "download_job_rows_csv"}
 """Operations that return the content of `list_job_rows` in another format."""
 OTHER_NAMES = {
     **dict.fromkeys(("enrol_archive", "enrol_folder"), "start_enrolment_job"),
+    "enrol_embeddings": "start_embedding_enrolment_job",
     **dict.fromkeys(("group_archive", "group_folder", "group_identities"), "start_grouping_job"),
 }
 """Operations of the client whose names differ from the operationId: one path accepts several kinds of bodies."""

@@ -15,6 +15,7 @@ ANY, NONE = "any key", "no key"
 SCOPES: dict[str, set[Scope] | str] = {
     "register": {Scope.ENROL},
     "start_enrolment_job": {Scope.ENROL},
+    "start_embedding_enrolment_job": {Scope.ENROL},
     "list_jobs": {Scope.ENROL},
     "read_job": {Scope.ENROL},
     "cancel_job": {Scope.ENROL},

@@ -1,6 +1,7 @@
 """Several API processes on one database: each search sees every change that another process has acknowledged."""
 
 import base64
+import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -17,16 +18,25 @@ import sqlalchemy as sa
 from service.gallery.people.collections import Collection
 from service.inference.bundle import read_embedder
 from service.runtime.settings import BUNDLES
+from tests.bundles import write_rotated_embedder
 from tools.bulk_load import copy_people
 from tools.service_processes import ServiceProcess, answers, free_port, running
 
-PROCESSES, THREADS, ROUNDS = 3, 6, 30
+PROCESSES, THREADS, ROUNDS, ACTIVATIONS = 3, 6, 30, 12
+SECOND = "second-model"
+SECOND_ROWS = {
+    "template": "collection_id, identity_id, dim, embedding, source_sha256, box, detection_score, model_id, "
+    "template.id",
+    "centroid": "collection_id, identity_id, dim, embedding, template_count, code, model_id",
+}
+"""Columns that are copied for the second model."""
 PEOPLE = 6_000
 """More than `planning.CODES_FROM`, so that searches use an index in memory."""
 
 
 @pytest.fixture
 def origins(postgres_url: str, tmp_path: Path) -> Iterator[list[str]]:
+    second = write_rotated_embedder(tmp_path / SECOND, 128, SECOND)
     processes, addresses = [], []
     for number in range(PROCESSES):
         port = free_port()
@@ -36,6 +46,7 @@ def origins(postgres_url: str, tmp_path: Path) -> Iterator[list[str]]:
             "REGISTRY_DATABASE__URL": postgres_url,
             "REGISTRY_INFERENCE__THREADS": "1",
             "REGISTRY_INFERENCE__DECODERS": "1",
+            "REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES": json.dumps([str(second)]),
         }
         command = ["serve", "--port", str(port)]
         log = tmp_path / f"serve-{number}.log"
@@ -71,13 +82,39 @@ class Gallery:
         vectors = random.normal(size=(count, self.model.embedding_dim)).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def register(self, process: int, external_id: str, embedding: np.ndarray) -> str:
-        body = {"external_id": external_id, "embeddings": [_text(embedding)], "model_id": self.model.model_id}
+    def register(self, process: int, external_id: str, embedding: np.ndarray, model_id: str | None = None) -> str:
+        model_id = model_id or self.model.model_id
+        body = {"external_id": external_id, "embeddings": [_text(embedding)], "model_id": model_id}
         return str(self._post(process, "/register", self.name, body)["identity_id"])
 
-    def search(self, process: int, embedding: np.ndarray, collection: str | None = None) -> dict[str, Any]:
-        body = {"embedding": _text(embedding), "model_id": self.model.model_id, "threshold": 0.5, "top_k": 5}
+    def search(
+        self, process: int, embedding: np.ndarray, collection: str | None = None, model_id: str | None = None
+    ) -> dict[str, Any]:
+        model_id = model_id or self.model.model_id
+        body = {"embedding": _text(embedding), "model_id": model_id, "threshold": 0.5, "top_k": 5}
         return self._post(process, "/search", collection or self.name, body)
+
+    def start_migration(self, postgres_url: str) -> None:
+        """Starts a migration to the second model, under which everybody has the same embedding."""
+        engine = sa.create_engine(postgres_url)
+        scope = {"name": self.name, "model": SECOND}
+        with engine.begin() as connection:
+            for table, columns in SECOND_ROWS.items():
+                values = columns.replace("model_id", ":model").replace("template.id", "gen_random_uuid()")
+                query = (
+                    f"INSERT INTO {table} ({columns.replace('template.id', 'id')}) SELECT {values} FROM {table} "
+                    "WHERE collection_id = (SELECT id FROM collection WHERE name = :name)"
+                )
+                connection.execute(sa.text(query), scope)
+        engine.dispose()
+        body = {"model_id": SECOND, "auto_activate": False}
+        response = self.clients[0].post(f"/collections/{self.name}/model-migration", json=body)
+        assert response.status_code == 202, response.text
+
+    def activate(self, process: int, model_id: str) -> None:
+        address = f"/collections/{self.name}/model-migration/activate"
+        response = self.clients[process].post(address, json={"model_id": model_id, "force": True})
+        assert response.status_code == 200, response.text
 
     def merge(self, process: int, target: str, source: str) -> None:
         self._post(process, f"/identities/{target}/merge", self.name, {"identities": [source]})
@@ -109,6 +146,28 @@ class Gallery:
 def test_every_process_sees_every_acknowledged_change(origins: list[str], postgres_url: str) -> None:
     with closing(Gallery(origins, postgres_url)) as gallery:
         _require_consistency(gallery)
+
+
+@pytest.mark.timeout(300)
+def test_every_process_sees_an_activated_model(origins: list[str], postgres_url: str) -> None:
+    """Between activations people are registered under the active model only, and found by every process."""
+    with closing(Gallery(origins, postgres_url)) as gallery:
+        gallery.start_migration(postgres_url)
+        random, plans, registered = np.random.default_rng(3), list[str](), dict[str, tuple[str, np.ndarray]]()
+        for number in range(ACTIVATIONS):
+            first, second, third = random.permutation(PROCESSES)
+            active = SECOND if number % 2 == 0 else gallery.model.model_id
+            gallery.activate(first, active)
+            for index in range(5):
+                name, embedding = f"m{number}-{index}", gallery.random(random, 1)[0]
+                gallery.register(second, name, embedding, active)
+                registered[name] = active, embedding
+            for name, (model_id, embedding) in registered.items():
+                answer = gallery.search(third, embedding, model_id=active)
+                plans.append(answer["plan"])
+                best = answer["results"][0]["candidates"][0]
+                assert (best["external_id"] == name) is best["match"] is (model_id == active)
+    assert plans.count("in-memory") > len(plans) / 2
 
 
 def _require_consistency(gallery: Gallery) -> None:

@@ -12,13 +12,13 @@ import json
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import ARRAY, Text, Uuid, bindparam, cast, func, insert, select, update
+from sqlalchemy import Column, Text, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,6 +29,9 @@ from service.gallery.access.audit_verification import FIRST_MAC, ChainVerificati
 from service.gallery.storage.tables import audit, audit_head, labelled
 
 KEY_ID_BYTES = 8
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+"""Encodes what the MAC of an entry covers."""
+_COLUMNS = tuple(item.name for item in fields(Entry))
 _COLLECTION = bindparam("collection", type_=Uuid())
 # Built once: building a statement and computing its cache key take longer than executing it.
 _LOCKED_HEAD = select(*labelled(audit_head)).where(audit_head.c.collection_id == _COLLECTION).with_for_update()
@@ -43,16 +46,26 @@ _APPEND = _MOVE_HEAD.add_cte(
 
 
 def _append_many() -> Any:
-    """Returns the statement that appends one entry for each element of its array parameters."""
-    kinds: dict[str, Any] = {column.key: column.type for column in audit.c} | {"details": Text()}
-    arrays = [bindparam(f"entry_{name}", type_=ARRAY(kind)) for name, kind in kinds.items()]
-    entry = func.unnest(*arrays).table_valued(*kinds, name="entry").render_derived()
-    values = [cast(entry.c[name], JSONB) if name == "details" else entry.c[name] for name in kinds]
-    return _MOVE_HEAD.add_cte(insert(audit).from_select(list(kinds), select(*values)).cte("appended"))
+    """Returns the statement that appends the entries of its JSON parameter, which is faster than arrays."""
+    names = [column.key for column in audit.c]
+    columns = [Column(column.key, Text if column.key == "mac" else column.type) for column in audit.c]
+    table = func.jsonb_to_recordset(bindparam("entries", type_=JSONB)).table_valued(*columns, name="entry")
+    entry = table.render_derived(with_types=True)
+    values = [func.decode(entry.c.mac, "hex") if name == "mac" else entry.c[name] for name in names]
+    return _MOVE_HEAD.add_cte(insert(audit).from_select(names, select(*values)).cte("appended"))
 
 
 _APPEND_MANY = _append_many()
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedEvent:
+    """An event with its details as JSON values, and the part of its entry's message that follows the number."""
+
+    event: Event
+    details: dict[str, Any]
+    encoded: str
 
 
 class AuditTrail:
@@ -84,18 +97,14 @@ class AuditTrail:
         """
         if self._key is None or not events:
             return []
+        prepared = [_prepared(event) for event in events]  # before the lock, because it takes the most time
         head = await self._locked_head(connection, collection_id)
         if not hmac.compare_digest(head.head_mac, self._head_mac(collection_id, head.number, head.mac)):
             # A new head MAC without an entry would hide that the chain's end was cut off.
             log.error("the audit chain of collection %s was altered, or audit.key has changed", collection_id)
-            events = [self._head_tampered(head), *events]
-        entries: list[Entry] = []
-        number, mac = head.number, head.mac
-        for event in events:
-            number += 1
-            entry = _entry(collection_id, number, event)
-            mac = self._entry_mac(entry, mac)
-            entries.append(replace(entry, mac=mac))
+            prepared = [_prepared(self._head_tampered(head)), *prepared]
+        entries = self._entries(collection_id, head, prepared)
+        number, mac = entries[-1].number, entries[-1].mac
         head_mac = self._head_mac(collection_id, number, mac)
         values = {"number": number, "mac": mac, "head_mac": head_mac, "mac_key_id": self._key_id}
         head_values = {f"head_{name}": value for name, value in values.items()} | {_COLLECTION.key: collection_id}
@@ -103,10 +112,7 @@ class AuditTrail:
             entry_values = {f"entry_{name}": value for name, value in _values(entries[0]).items()}
             await connection.execute(_APPEND, entry_values | head_values)
         else:
-            rows = [_values(entry) for entry in entries]
-            columns = {f"entry_{name}": [row[name] for row in rows] for name in rows[0]}
-            columns["entry_details"] = [json.dumps(details) for details in columns["entry_details"]]
-            await connection.execute(_APPEND_MANY, columns | head_values)
+            await connection.execute(_APPEND_MANY, {"entries": [_json(entry) for entry in entries]} | head_values)
         return entries
 
     async def verify(self, connection: AsyncConnection, collection_id: uuid.UUID, exported: Sequence[Head] = ()) -> int:
@@ -121,7 +127,8 @@ class AuditTrail:
         """
         verification = ChainVerification(self._key_id, exported)
         async for entry in audit_log.read_all(connection, collection_id):
-            verification.add(entry, hmac.compare_digest(self._entry_mac(entry, verification.mac), entry.mac))
+            mac = self._entry_mac(collection_id, entry.number, _encoded(entry, entry.details), verification.mac)
+            verification.add(entry, hmac.compare_digest(mac, entry.mac))
         head = await audit_log.find_head(connection, collection_id) or self._first_head(collection_id)
         head_mac = self._head_mac(collection_id, head.number, head.mac)
         verification.finish(head, hmac.compare_digest(head.head_mac, head_mac))
@@ -146,20 +153,23 @@ class AuditTrail:
             row = (await connection.execute(_LOCKED_HEAD, parameters)).one()
         return Head(**row._mapping)
 
-    def _entry_mac(self, entry: Entry, previous: bytes) -> bytes:
-        values = [
-            str(entry.collection_id),
-            entry.number,
-            entry.at.astimezone(UTC).isoformat(),
-            entry.action,
-            None if entry.key_id is None else str(entry.key_id),
-            entry.key_name,
-            entry.request_id,
-            None if entry.identity_id is None else str(entry.identity_id),
-            entry.details,
-        ]
-        message = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return self._hmac(b"entry", previous, message.encode())
+    def _entries(self, collection_id: uuid.UUID, head: Head, events: Sequence[_PreparedEvent]) -> list[Entry]:
+        """Returns the entries of events that follow the head."""
+        entries: list[Entry] = []
+        mac = head.mac
+        for number, prepared in enumerate(events, head.number + 1):
+            mac = self._entry_mac(collection_id, number, prepared.encoded, mac)
+            entries.append(_entry(collection_id, number, prepared, mac))
+        return entries
+
+    def _entry_mac(self, collection_id: uuid.UUID, number: int, encoded: str, previous: bytes) -> bytes:
+        """Returns the MAC of an entry. Its message is the JSON array of the entry's values, in the order of the table.
+
+        Args:
+            encoded: the values after the number, as `_encoded` returns them.
+            previous: the MAC of the entry before it.
+        """
+        return self._hmac(b"entry", previous, f'["{collection_id}",{number},{encoded}]'.encode())
 
     def _head_mac(self, collection_id: uuid.UUID, number: int, mac: bytes) -> bytes:
         return self._hmac(b"head", collection_id.bytes, number.to_bytes(8, "big"), mac)
@@ -175,8 +185,32 @@ def audit_key_id(key: bytes) -> bytes:
     return HKDF(hashes.SHA256(), KEY_ID_BYTES, salt=None, info=b"identity-registry audit key id").derive(key)
 
 
-def _entry(collection_id: uuid.UUID, number: int, event: Event) -> Entry:
-    actor = event.actor
+def _prepared(event: Event) -> _PreparedEvent:
+    details = json.loads(json.dumps(event.details))
+    return _PreparedEvent(event, details, _encoded(event, details))
+
+
+def _encoded(event: Event | Entry, details: dict[str, Any]) -> str:
+    """Returns the values of an entry after its number as canonical JSON, without brackets."""
+    key_id, key_name, request_id = (
+        (event.key_id, event.key_name, event.request_id)
+        if isinstance(event, Entry)
+        else (event.actor.key_id, event.actor.key_name, event.actor.request_id)
+    )
+    values = [
+        event.at.astimezone(UTC).isoformat(),
+        str(event.action),
+        None if key_id is None else str(key_id),
+        key_name,
+        request_id,
+        None if event.identity_id is None else str(event.identity_id),
+        details,
+    ]
+    return _CANONICAL.encode(values)[1:-1]
+
+
+def _entry(collection_id: uuid.UUID, number: int, prepared: _PreparedEvent, mac: bytes) -> Entry:
+    event, actor = prepared.event, prepared.event.actor
     return Entry(
         collection_id=collection_id,
         number=number,
@@ -186,10 +220,15 @@ def _entry(collection_id: uuid.UUID, number: int, event: Event) -> Entry:
         key_name=actor.key_name,
         request_id=actor.request_id,
         identity_id=event.identity_id,
-        details=json.loads(json.dumps(event.details)),
-        mac=b"",
+        details=prepared.details,
+        mac=mac,
     )
 
 
+def _json(entry: Entry) -> dict[str, Any]:
+    values = _values(entry) | {"at": entry.at.isoformat(), "mac": entry.mac.hex()}
+    return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in values.items()}
+
+
 def _values(entry: Entry) -> dict[str, Any]:
-    return {item.name: getattr(entry, item.name) for item in fields(Entry)}
+    return {name: getattr(entry, name) for name in _COLUMNS}

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -58,6 +59,7 @@ job_row = Table(
     PrimaryKeyConstraint("collection_id", "job_id", "number"),
     ForeignKeyConstraint(["collection_id", "job_id"], ["job.collection_id", "job.id"], ondelete="CASCADE"),
     CheckConstraint("status IN ('accepted', 'duplicate', 'rejected', 'failed')", name="known_status"),
+    Index("ix_job_row_waiting", "collection_id", "job_id", "number", postgresql_where=text("status IS NULL")),
     # Erasure finds the rows of an identity by its external id and by its id.
     Index("ix_job_row_collection_id_external_id", "collection_id", "external_id"),
     Index("ix_job_row_collection_id_identity_id", "collection_id", "identity_id"),

@@ -57,6 +57,32 @@ class Jobs:
         body = Body({"folder": folder})
         return Request("POST", "/jobs/enrolments", Job.model_validate_json, query, body, repeatable=False)
 
+    @operation
+    def enrol_embeddings(
+        self,
+        archive: str | os.PathLike[str],
+        model_id: str,
+        *,
+        collection: str = DEFAULT_COLLECTION,
+        force: bool | None = None,
+    ) -> Request[Job]:
+        """Uploads a NumPy archive and starts a job that enrols its embeddings.
+
+        Args:
+            archive: `numpy.savez(file, embeddings=…, external_id=…)`, optionally with `label` and `metadata` (JSON).
+            model_id: model of the embeddings, which must be that of the collection.
+            force: enrol although the quality of the faces is unknown.
+        """
+        return Request(
+            "POST",
+            "/jobs/embedding-enrolments",
+            Job.model_validate_json,
+            without_none(collection=collection, model_id=model_id, force=force),
+            archive=Path(archive),
+            headers={"Content-Type": "application/zip"},
+            repeatable=False,
+        )
+
     @listing
     def list_jobs(
         self, *, collection: str = DEFAULT_COLLECTION, state: State | None = None, page_size: int | None = None
