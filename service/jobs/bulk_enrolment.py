@@ -78,11 +78,14 @@ class EnrolmentSession:
     kind: BulkEnrolment
     job: Job
     source: PictureSource
-    rows_at_once: int = ROWS_PER_READ
 
     @property
     def job_ref(self) -> JobRef:
         return JobRef(self.job.collection_id, self.job.id)
+
+    @property
+    def rows_at_once(self) -> int:
+        return ROWS_PER_READ
 
     def close(self) -> None:
         self.source.close()

@@ -71,11 +71,14 @@ class EmbeddingSession:
     kind: BulkEnrolment
     job: Job
     archive: EmbeddingArchive
-    rows_at_once: int = ROWS_AT_ONCE
 
     @property
     def job_ref(self) -> JobRef:
         return JobRef(self.job.collection_id, self.job.id)
+
+    @property
+    def rows_at_once(self) -> int:
+        return ROWS_AT_ONCE
 
     def close(self) -> None:
         self.archive.close()

@@ -91,11 +91,14 @@ class GroupingSession:
     kind: Grouping
     job: Job
     pictures: UnknownFacesSession | None
-    rows_at_once: int = ROWS_PER_READ
 
     @property
     def job_ref(self) -> JobRef:
         return JobRef(self.job.collection_id, self.job.id)
+
+    @property
+    def rows_at_once(self) -> int:
+        return ROWS_PER_READ
 
     def close(self) -> None:
         if self.pictures is not None:

@@ -86,11 +86,14 @@ class ReembeddingSession:
 
     kind: Reembedding
     job: Job
-    rows_at_once: int = ROWS_PER_READ
 
     @property
     def job_ref(self) -> JobRef:
         return JobRef(self.job.collection_id, self.job.id)
+
+    @property
+    def rows_at_once(self) -> int:
+        return ROWS_PER_READ
 
     def close(self) -> None:
         pass

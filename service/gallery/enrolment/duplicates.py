@@ -5,23 +5,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.index.memory_indexes import MemoryIndexes
-from service.gallery.search.nearest import SearchOptions, nearest
+from service.gallery.index.snapshots import Snapshot
+from service.gallery.search.nearest import SearchOptions, execute, parameters_of
 from service.gallery.search.results import Candidate, SearchPlan, SearchResult
 from service.gallery.search.search import search_gallery
-from service.gallery.storage.database import STATEMENT_TIMEOUT_S
-from service.gallery.storage.tables import identity
+from service.gallery.search.statements import ALL_CHANGED, ANY_PLAN, GENERIC_PLAN, MAX_CHANGED, NEAR, VISIBLE, XMIN
 
 Floats = npt.NDArray[np.float32]
 OPTIONS = SearchOptions(top_k=10, with_metadata=False)
-MAX_STATEMENTS = 10
-RECENT_S = MAX_STATEMENTS * STATEMENT_TIMEOUT_S
-"""Maximum time in seconds from the update of an identity's row to the commit of its enrolment, which executes at most
-10 statements in this time, each with a timeout. An identity that was not visible to an earlier statement of the current
-transaction was therefore updated at most this long before the transaction began."""
 
 
 async def find(
@@ -38,17 +32,28 @@ async def find(
     return _duplicates(results, is_duplicate)
 
 
-async def find_recent(
+async def find_changed(
     connection: AsyncConnection,
     collection_id: uuid.UUID,
     model_id: str,
     probes: Sequence[Floats],
     is_duplicate: Callable[[Candidate], bool],
-) -> list[Candidate]:
-    """Searches like `find`, but only identities that may have been committed since this transaction began."""
-    recent = identity.c.updated_at >= func.now() - text(f"interval '{RECENT_S} seconds'")
-    scope = connection, collection_id, model_id
-    return _duplicates(await nearest(*scope, probes, OPTIONS, recent, SearchPlan.EXACT), is_duplicate)
+    since: Snapshot,
+) -> list[Candidate] | None:
+    """Searches like `find`, but only identities that were changed by transactions that the snapshot does not contain.
+
+    Returns:
+        None: too many identities have changed.
+    """
+    parameters = parameters_of(collection_id, model_id, probes, OPTIONS)
+    parameters |= {XMIN.key: since.xmin, VISIBLE.key: since.visible, ALL_CHANGED.key: True}
+    parameters[NEAR.key] = ["{}"] * len(probes)
+    await connection.execute(GENERIC_PLAN)
+    results, facts = await execute(connection, SearchPlan.IN_MEMORY, parameters, OPTIONS, None)
+    await connection.execute(ANY_PLAN)
+    if facts is not None and facts[0] > MAX_CHANGED:
+        return None
+    return _duplicates(results, is_duplicate)
 
 
 def merge(first: Iterable[Candidate], second: Iterable[Candidate]) -> list[Candidate]:

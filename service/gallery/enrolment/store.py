@@ -13,6 +13,7 @@ from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.enrolment import additions, duplicates
 from service.gallery.enrolment.records import AddedTemplate, EnrolmentResult, NewEnrolment, NewTemplate
 from service.gallery.enrolment.rows import add_templates, lock_or_create
+from service.gallery.index import snapshots
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections, crops, erasure, idempotency, pruning
 from service.gallery.people.collections import Collection, ModelsChangedError
@@ -141,15 +142,19 @@ class EnrolmentStore:
         ]
 
     async def _duplicates(self, connection: AsyncConnection, enrolment: NewEnrolment) -> list[Candidate]:
-        """Searches the collection without the enrolment lock, and the recently changed identities again under it."""
+        """Searches the collection without the enrolment lock, and what has changed since then under it."""
         check, collection = enrolment.duplicate_check, enrolment.collection
         if check is None:
             return []
         size = await self.sizes.of(connection, collection.id, collection.model_id)
         scope = connection, collection.id, collection.model_id, check.probes, check.decide(size)
+        snapshot = await snapshots.current(connection)
         candidates = await duplicates.find(*scope, size.people, self.indexes)
         await collections.lock_enrolment(connection, collection.id)
-        return duplicates.merge(candidates, await duplicates.find_recent(*scope))
+        changed = await duplicates.find_changed(*scope, snapshot)
+        if changed is None:
+            return await duplicates.find(*scope, size.people, self.indexes)
+        return duplicates.merge(candidates, changed)
 
     async def _store_response(
         self, connection: AsyncConnection, enrolment: NewEnrolment, result: EnrolmentResult

@@ -90,7 +90,7 @@ identity = Table(
     Column("named", Boolean, nullable=False, server_default="true"),
     PrimaryKeyConstraint("collection_id", "id"),
     UniqueConstraint("collection_id", "external_id"),
-    # The duplicate check re-reads the identities that changed since its search.
+    # Unused since release 0.4. Release 0.3, which may run beside it during an upgrade, needs it.
     Index("ix_identity_collection_id_updated_at", "collection_id", "updated_at"),
     Index("ix_identity_collection_id_created_at_id", "collection_id", "created_at", "id"),
     Index("ix_identity_collection_id_label", "collection_id", "label"),
