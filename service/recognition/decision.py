@@ -11,7 +11,7 @@ rate of one comparison (Boole's inequality).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -42,12 +42,14 @@ class Decision:
 
     Attributes:
         comparisons: None: two faces are compared and no gallery is searched, so there is no FPIR.
+        note: why the default rate of the service does not apply; None: it applies, or another rate was requested.
     """
 
     threshold: float
     comparisons: Comparisons | None
     _policy: "DecisionPolicy"
     _rate_per_person: float | None = None
+    note: str | None = None
 
     @cached_property
     def fmr(self) -> Rate | None:
@@ -63,7 +65,7 @@ class Decision:
         if self.comparisons is None or self.fmr is None:
             return None
         compared = self.comparisons.templates if self._rate_per_person is None else self.comparisons.people
-        return self.fmr.of_many(compared)
+        return self.fmr.of_many(compared * self.comparisons.faces)
 
     @property
     def _pictures(self) -> int:
@@ -138,8 +140,33 @@ class DecisionPolicy:
         if point.kind == "threshold":
             return Decision(point.value, comparisons, self)
         if point.kind == "fpir":
-            return Decision(self.threshold_for("fpir", point.value, templates * pictures), comparisons, self)
+            compared = templates * pictures * (1 if comparisons is None else comparisons.faces)
+            return Decision(self.threshold_for("fpir", point.value, compared), comparisons, self)
         return Decision(self.threshold_for("fmr", point.value, pictures), comparisons, self, point.value)
+
+    def default_for_search(self, fpir: float, comparisons: Comparisons) -> Decision:
+        """Returns the decision for searches without a rate: this FPIR, or the default rate if that is stricter.
+
+        The default rate is stricter in a gallery of few people. If the calibration does not reach the FPIR for these
+        comparisons, the strictest calibrated threshold applies.
+
+        Raises:
+            RateNotCalibrated: there is no calibration.
+        """
+        try:
+            by_fpir, by_default = self.decide(OperatingPoint("fpir", fpir), comparisons), self.decide(None, comparisons)
+            return by_default if by_default.threshold > by_fpir.threshold else by_fpir
+        except RateNotCalibrated:
+            if self.range is None:
+                raise
+        strictest = Decision(self.threshold_for("fmr", self.range[0]), comparisons, self)
+        assert strictest.fpir is not None  # a search of a calibrated model has one
+        note = (
+            f"the calibration does not reach the default fpir={fpir:g} for {comparisons.templates:,} templates; "
+            f"decided by its strictest threshold, with an fpir of up to {strictest.fpir.value:.2g}. For stricter "
+            f"decisions send a `threshold` above {strictest.threshold:.3f}"
+        )
+        return replace(strictest, note=note)
 
     def threshold_for(self, kind: RateKind, rate: float, comparisons: int = 1) -> float:
         """Returns the threshold at which `comparisons` together have the rate.
@@ -191,10 +218,12 @@ class DecisionResolver:
     Attributes:
         policies: by model id, the main model's first.
         duplicate_fpir: FPIR of the search for duplicates.
+        fpir: default FPIR of searches.
     """
 
     policies: Mapping[str, DecisionPolicy]
     duplicate_fpir: float = 0.01
+    fpir: float = 0.01
 
     def policy_of(self, model_id: str) -> DecisionPolicy:
         """Returns a model's policy. Raises ModelNotLoaded."""
@@ -202,16 +231,34 @@ class DecisionResolver:
             raise ModelNotLoaded(f"the service does not run the model {model_id!r}; GET /models lists its models")
         return policy
 
-    def for_gallery(
-        self, collection: Collection, size: GallerySize, requested: OperatingPoint | None, pictures: int = 1
+    def for_search(
+        self,
+        collection: Collection,
+        size: GallerySize,
+        requested: OperatingPoint | None,
+        pictures: int = 1,
+        faces: int = 1,
     ) -> Decision:
-        """Returns the decision for probes, each fused of `pictures`, that are compared with a gallery.
+        """Returns the decision for `faces` probes, each fused of `pictures`, that are searched for in a gallery.
 
         Raises:
             RateNotCalibrated, ModelNotLoaded
         """
+        comparisons = Comparisons(size.people, size.templates, pictures, faces)
+        if requested is None and collection.fmr is collection.fpir is None:
+            return self.policy_of(collection.model_id).default_for_search(self.fpir, comparisons)
+        return self._resolve(collection, comparisons, requested)
+
+    def for_gallery(self, collection: Collection, size: GallerySize, requested: OperatingPoint | None) -> Decision:
+        """Returns the decision for a comparison with an identity of a gallery.
+
+        Raises:
+            RateNotCalibrated, ModelNotLoaded
+        """
+        return self._resolve(collection, Comparisons(size.people, size.templates), requested)
+
+    def _resolve(self, collection: Collection, comparisons: Comparisons, requested: OperatingPoint | None) -> Decision:
         policy = self.policy_of(collection.model_id)
-        comparisons = Comparisons(size.people, size.templates, pictures)
         if requested is not None or collection.fmr is collection.fpir is None:
             return policy.decide(requested, comparisons)
         try:

@@ -12,7 +12,7 @@ from service.gallery.index.centroids import centroid_of
 from service.gallery.people.collections import Collection
 from service.gallery.search.nearest import SearchOptions
 from service.gallery.search.results import SearchResult
-from service.gallery.search.search import GallerySearch, GallerySize, OpenGallery
+from service.gallery.search.search import GallerySearch, OpenGallery
 from service.inference.engine import Detection, Engine, Face, FaceChoice, Floats, Observation, Picture, Sample
 from service.recognition import samples
 from service.recognition.candidates import ResponseLimits, first_match
@@ -103,19 +103,14 @@ class Identifier:
     async def _identify(self, request: IdentificationRequest) -> Identification:
         if not any(isinstance(sample, Picture) for sample in request.samples):
             async with self.search.open(request.collection) as gallery:
-                decision = self._decide(request, gallery.collection, gallery.size)
+                samples.require_loaded(gallery.collection, self.engine)
                 observations = await self._observe(request, gallery.collection)
-                return await self._search(request, decision, observations, gallery)
+                return await self._search(request, observations, gallery)
         collection = await self.search.collection(request.collection)
         samples.require_loaded(collection, self.engine)
         observations = await self._observe(request, collection)
         async with self.search.reopen(collection) as gallery:
-            decision = self._decide(request, gallery.collection, gallery.size)
-            return await self._search(request, decision, observations, gallery)
-
-    def _decide(self, request: IdentificationRequest, collection: Collection, size: GallerySize) -> Decision:
-        samples.require_loaded(collection, self.engine)
-        return self.resolver.for_gallery(collection, size, request.requested, len(request.samples))
+            return await self._search(request, observations, gallery)
 
     async def _observe(self, request: IdentificationRequest, collection: Collection) -> list[Observation]:
         observed = await samples.observe(self.engine, request.samples, collection.model_id, request.keep_crops)
@@ -125,13 +120,11 @@ class Identifier:
         ]
 
     async def _search(
-        self,
-        request: IdentificationRequest,
-        decision: Decision,
-        observations: Sequence[Observation],
-        gallery: OpenGallery,
+        self, request: IdentificationRequest, observations: Sequence[Observation], gallery: OpenGallery
     ) -> Identification:
         faces = _probes(request, observations)
+        parts = gallery.collection, gallery.size, request.requested, len(request.samples), len(faces)
+        decision = self.resolver.for_search(*parts)
         self.limits.require_candidates(len(faces), request.top_k)
         fused = [_fuse(group) for group in faces]
         started = time.perf_counter()

@@ -40,11 +40,13 @@ class Comparisons:
     Attributes:
         pictures: the number of pictures that are fused into the probe. The false match rate of a fused probe lies
             between that of one and that of `pictures` comparisons (`python -m tools.fused_probes`).
+        faces: the number of probes of the request, for example the faces of a picture. An FPIR is that of the request.
     """
 
     people: int = 1
     templates: int = 1
     pictures: int = 1
+    faces: int = 1
 
 
 @dataclass(frozen=True, slots=True)

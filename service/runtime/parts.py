@@ -73,7 +73,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
         background.start(indexes.run(), "indexes in memory")
         precision = settings.inference.precision
         policies = _policies(manifests, precision, settings.recognition.fmr)
-        resolver = DecisionResolver(policies, settings.recognition.duplicate_fpir)
+        resolver = DecisionResolver(policies, settings.recognition.duplicate_fpir, settings.recognition.fpir)
         compared = settings.limits.max_compared_templates
         yield AppState(
             database=database,

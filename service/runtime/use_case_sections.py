@@ -11,7 +11,18 @@ from service.vision.sample import MIN_VISIBLE
 class RecognitionSettings(Strict):
     """Decisions and the quality of enrolled faces."""
 
-    fmr: float = Field(1e-3, gt=0, lt=1, description="false match rate of requests and collections without a rate")
+    fmr: float = Field(
+        1e-3,
+        gt=0,
+        lt=1,
+        description="false match rate of verifications without a rate, and the highest one of such searches",
+    )
+    fpir: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="highest false positive identification rate of searches without a rate, if it is calibrated",
+    )
     max_templates: int = Field(
         64,
         ge=1,

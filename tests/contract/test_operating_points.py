@@ -1,10 +1,12 @@
 """Tests of thresholds, FMR and FPIR of /verify and /search, and of the calibration of a model."""
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.contract.enrolment import FACE, OTHER, register
-from tests.photos import COLLINS, b64, brighter
+from tests.contract.test_embedding_jobs import unit
+from tests.photos import COLLINS, b64, brighter, encoded, pixels
 
 
 def test_verify_accepts_a_threshold_only(client: httpx.Client) -> None:
@@ -109,3 +111,28 @@ def test_calibration_is_returned_with_its_plot(client: httpx.Client) -> None:
     plot = client.get(document["picture"])
     assert plot.headers["content-type"].startswith("image/svg+xml")
     assert b"<svg" in plot.content
+
+
+def test_a_search_without_a_rate_keeps_the_default_fpir(client: httpx.Client, collection_name: str) -> None:
+    """In a gallery of few people the default FMR is stricter. The other people are random embeddings."""
+    scope = {"collection": collection_name}
+    client.patch(f"/collections/{collection_name}", json={"quality": "off"})
+    register(client, collection_name, "C", FACE)
+    few = client.post("/search", params=scope, json={"image": b64(FACE)}).json()
+    assert (few["fmr"], few["note"]) == (1e-3, None)
+    [model] = client.get("/models").json()["models"]
+    for number, vector in enumerate(unit(60)):
+        body = {"external_id": f"p{number}", "embeddings": [vector.tolist()], "model_id": model["id"]}
+        assert client.post("/register", params=scope, json=body).json()["accepted_count"] == 1
+    many = client.post("/search", params=scope, json={"image": b64(FACE)}).json()
+    assert many["fpir"] == pytest.approx(0.01)
+    assert many["threshold"] > few["threshold"]
+    assert (many["note"], many["results"][0]["candidates"][0]["match"]) == (None, True)
+
+
+def test_two_faces_of_one_person_are_flagged(client: httpx.Client, collection_name: str) -> None:
+    register(client, collection_name, "C", FACE)
+    picture = pixels(COLLINS)[:300, 100:400]
+    body = {"image": b64(encoded(np.hstack([picture, picture]), "PNG")), "face": "all"}
+    response = client.post("/search", params={"collection": collection_name}, json=body).json()
+    assert [item["shares_match_with"] for item in response["results"]] == [[1], [0]]

@@ -10,7 +10,8 @@ from service.recognition.operating_point import Rate
 
 class DecisionView(BaseModel):
     threshold: float = Field(
-        description="lowest score that is a match; in a search: with an identity that has one template"
+        description="lowest score that is a match. In a search with `fmr` it is that of an identity with one template; "
+        "each candidate has its own `threshold`, which applies to it"
     )
     fmr: float | None = Field(description="false match rate against one identity at the threshold; null: unknown")
     fmr_interval: Interval | None = Field(description="95 % confidence interval of `fmr`")
@@ -18,12 +19,15 @@ class DecisionView(BaseModel):
         description="false positive identification rate of a search at the threshold; null: unknown, or no search"
     )
     fpir_interval: Interval | None = Field(description="95 % confidence interval of `fpir`")
+    note: str | None = Field(
+        None, description="why the default rate of searches does not apply; null: it does, or the request names a rate"
+    )
     model_id: str
     precision: str
 
 
 def decision_fields(
-    threshold: float, fmr: Rate | None, fpir: Rate | None, model_id: str, precision: str
+    threshold: float, fmr: Rate | None, fpir: Rate | None, model_id: str, precision: str, note: str | None = None
 ) -> dict[str, Any]:
     """Returns the values of `DecisionView`."""
     return {
@@ -34,6 +38,7 @@ def decision_fields(
         "fpir_interval": None if fpir is None else _interval(fpir),
         "model_id": model_id,
         "precision": precision,
+        "note": note,
     }
 
 

@@ -1,6 +1,7 @@
 """Documents of POST /register."""
 
 import uuid
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -101,6 +102,9 @@ class RegisterResponse(BaseModel):
     collection: str
     created: bool
     template_count: int
+    accepted_count: int = Field(description="number of pictures that were stored")
+    duplicate_count: int = Field(description="number of pictures whose face the identity has already")
+    rejected_count: int = Field(description="number of pictures that were refused; `images` has the reasons")
     images: list[ImageOutcomeView]
     duplicate_candidate_count: int = Field(
         0, description="number of other identities that match, if the collection searches for duplicates"
@@ -117,6 +121,7 @@ def register_response(enrolment: Enrolment, collection: str, may_identify: bool)
         may_identify: the caller may learn which identities look alike, and how similar the pictures are.
     """
     identity = enrolment.identity
+    counts = Counter(outcome.status for outcome in enrolment.images)
     return RegisterResponse(
         identity_id=identity.id,
         external_id=identity.external_id,
@@ -124,6 +129,9 @@ def register_response(enrolment: Enrolment, collection: str, may_identify: bool)
         collection=collection,
         created=enrolment.created,
         template_count=identity.template_count,
+        accepted_count=counts["accepted"],
+        duplicate_count=counts["duplicate"],
+        rejected_count=counts["rejected"],
         images=[_outcome_view(outcome, may_identify) for outcome in enrolment.images],
         duplicate_candidates=[
             DuplicateCandidateView(

@@ -111,6 +111,9 @@ class FaceMatchesView(BaseModel):
     outlier: bool = Field(False, description="`lowest_similarity` is so low that the pictures may show several people")
     candidates: list[CandidateView]
     explain: ExplanationView | None = None
+    shares_match_with: list[int] = Field(
+        [], description="other results, from 0, whose best match is the same identity: rarely right within one picture"
+    )
     remembered: RememberedView | None = Field(
         None, description="null: the face matches an identity, or the request has no `remember`"
     )
@@ -132,13 +135,18 @@ def search_response(
     """`remembered`: one item for each probe; None: nothing was to be stored."""
     decision = identification.decision
     stored = remembered or [None] * len(identification.matches)
-    pairs = zip(identification.matches, stored, strict=True)
+    views = [
+        _matches_view(matches, decision, item) for matches, item in zip(identification.matches, stored, strict=True)
+    ]
+    _mark_shared_matches(views)
     return SearchResponse(
-        results=[_matches_view(matches, decision, item) for matches, item in pairs],
+        results=views,
         faces_detected=len(identification.detections),
         plan=identification.matches[0].result.plan,
         search_ms=round(identification.search_ms, 2),
-        **decision_fields(decision.threshold, decision.fmr, decision.fpir, identification.model_id, precision),
+        **decision_fields(
+            decision.threshold, decision.fmr, decision.fpir, identification.model_id, precision, decision.note
+        ),
     )
 
 
@@ -153,6 +161,16 @@ def _matches_view(matches: FaceMatches, decision: Decision, remembered: Remember
         explain=_explanation(matches.result),
         remembered=_remembered(remembered),
     )
+
+
+def _mark_shared_matches(views: Sequence[FaceMatchesView]) -> None:
+    """Lists for each result the others with the same best match."""
+    best = [next((item.identity_id for item in view.candidates if item.match), None) for view in views]
+    for number, view in enumerate(views):
+        if best[number] is not None:
+            view.shares_match_with = [
+                other for other, identity_id in enumerate(best) if other != number and identity_id == best[number]
+            ]
 
 
 def _remembered(remembered: Remembered | None) -> RememberedView | None:

@@ -3,6 +3,8 @@
 import uuid
 from typing import Any
 
+from pydantic import Field
+
 from identity_registry.responses.base import Document
 from identity_registry.responses.recognition import Decision, Face
 
@@ -81,6 +83,7 @@ class FaceMatches(Document):
         lowest_similarity: lowest cosine similarity between two pictures of the probe.
         outlier: the similarity is so low that the pictures may show several persons.
         candidates: highest score first.
+        shares_match_with: other results, from 0, whose best match is the same identity.
         remembered: None if the face matches an identity, or the request has no `remember`.
     """
 
@@ -90,6 +93,7 @@ class FaceMatches(Document):
     outlier: bool = False
     candidates: list[Candidate]
     explain: Explanation | None = None
+    shares_match_with: list[int] = Field(default_factory=list)
     remembered: Remembered | None = None
 
 

@@ -65,6 +65,7 @@ class RegisterResponse(Document):
     Attributes:
         created: the identity is new.
         template_count: stored templates of the identity after the request.
+        accepted_count, duplicate_count, rejected_count: numbers of pictures by their status.
         images: one outcome for each picture, in the order of the request.
         duplicate_candidate_count: other identities that match, if the collection searches for duplicates.
         duplicate_candidates: those identities; empty if the API key has neither the scope `search` nor `manage`.
@@ -76,6 +77,9 @@ class RegisterResponse(Document):
     collection: str
     created: bool
     template_count: int
+    accepted_count: int
+    duplicate_count: int
+    rejected_count: int
     images: list[ImageOutcome]
     duplicate_candidate_count: int = 0
     duplicate_candidates: list[DuplicateCandidate] = Field(default_factory=list)
@@ -89,6 +93,7 @@ class Decision(Document):
         fmr: false match rate against one identity; None if unknown.
         fpir: false positive identification rate of a search; None if unknown or not a search.
         precision: number format of the model runtime, such as `f32`.
+        note: why the default rate of searches does not apply; None: it does, or the request names a rate.
     """
 
     threshold: float
@@ -98,6 +103,7 @@ class Decision(Document):
     fpir_interval: Interval | None = None
     model_id: str
     precision: str
+    note: str | None = None
 
 
 class VerifyResponse(Decision):
