@@ -108,7 +108,8 @@ class AppState:
         return Verifier(self.search, engine, self.resolver, self.read_audit)
 
     def identifier(self, engine: Engine) -> Identifier:
-        return Identifier(self.search, engine, self.resolver, self.read_audit, self.response_limits)
+        parts = self.search, engine, self.resolver, self.read_audit, self.response_limits
+        return Identifier(*parts, self.limits[QualityMode.STANDARD])
 
     def unknown_faces(self, engine: Engine) -> UnknownFaces:
         return UnknownFaces(self.enroller(engine))

@@ -67,8 +67,3 @@ def decide(decision: Decision, candidate: Candidate) -> CandidateDecision:
     except RateNotCalibrated as error:
         return CandidateDecision(False, None, error.detail)
     return CandidateDecision(candidate.score >= threshold and not candidate.overruled, threshold)
-
-
-def first_match(decision: Decision, candidates: Iterable[Candidate]) -> Candidate | None:
-    """Returns the first candidate that is a match; None: there is none."""
-    return next((candidate for candidate in candidates if decide(decision, candidate).match), None)

@@ -11,13 +11,14 @@ from service.gallery.access.audit_entries import SERVICE, Action, Actor, Event
 from service.gallery.index.centroids import centroid_of
 from service.gallery.people.collections import Collection
 from service.gallery.search.nearest import SearchOptions
-from service.gallery.search.results import SearchResult
+from service.gallery.search.results import Candidate, SearchResult
 from service.gallery.search.search import GallerySearch, OpenGallery
 from service.inference.engine import Detection, Engine, Face, FaceChoice, Floats, Observation, Picture, Sample
 from service.recognition import samples
-from service.recognition.candidates import ResponseLimits, first_match
+from service.recognition.candidates import CandidateDecision, ResponseLimits, decide
 from service.recognition.decision import Decision, DecisionResolver
 from service.recognition.operating_point import OperatingPoint
+from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.read_audit import ReadAuditBuffer
 from service.telemetry.metrics import DECISIONS, SCORES
 
@@ -29,12 +30,29 @@ class FaceMatches:
     Attributes:
         lowest_similarity: the lowest cosine, -1 to 1, between two of the faces; None for a single face.
         outlier: `lowest_similarity` is so low that the faces may show several people.
+        quality_reasons: why the quality of every face is below the limits; empty: that of one is sufficient.
+        is_decided: False: no candidate matches, because of `quality_reasons`.
     """
 
     faces: list[Face]
     result: SearchResult
     lowest_similarity: float | None = None
     outlier: bool = False
+    quality_reasons: tuple[str, ...] = ()
+    is_decided: bool = True
+
+    def decide(self, decision: Decision, candidate: Candidate) -> CandidateDecision:
+        """Decides whether a candidate is a match."""
+        if self.is_decided:
+            return decide(decision, candidate)
+        reasons = ", ".join(self.quality_reasons).replace("_", " ")
+        return CandidateDecision(
+            False, None, f"the face of the probe is {reasons}; send a better picture, or `force` to decide nevertheless"
+        )
+
+    def first_match(self, decision: Decision) -> Candidate | None:
+        """Returns the first candidate that is a match; None: there is none."""
+        return next((item for item in self.result.candidates if self.decide(decision, item).match), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,7 @@ class IdentificationRequest:
         explain: include PostgreSQL's plan.
         is_list: the caller sent a list of pictures, to whose items the pointers of errors refer.
         keep_crops: the faces include their aligned crops.
+        force: decide also if the quality of the probe is below the limits.
     """
 
     collection: str
@@ -76,18 +95,20 @@ class IdentificationRequest:
     explain: bool = False
     is_list: bool = False
     keep_crops: bool = False
+    force: bool = False
     actor: Actor = SERVICE
 
 
 @dataclass(frozen=True)
 class Identifier:
-    """The use case of identification."""
+    """The use case of identification. `quality`: the limits for probes in collections with quality limits."""
 
     search: GallerySearch
     engine: Engine
     resolver: DecisionResolver
     read_audit: ReadAuditBuffer
     limits: ResponseLimits
+    quality: QualityLimits | None = None
 
     async def identify(self, request: IdentificationRequest) -> Identification:
         """Returns the nearest identities of the chosen face, or of every face. Nothing is stored except audit events.
@@ -135,10 +156,12 @@ class Identifier:
         model_id = gallery.collection.model_id
         outliers_below = self.resolver.outliers_below[model_id]
         elapsed_ms = (time.perf_counter() - started) * 1000
-        matches = [
-            FaceMatches(group, result, lowest, lowest is not None and lowest < outliers_below)
-            for group, result, (_, lowest) in zip(faces, results, fused, strict=True)
-        ]
+        limits = None if QualityMode(gallery.collection.quality) is QualityMode.OFF else self.quality
+        matches = []
+        for group, result, (_, lowest) in zip(faces, results, fused, strict=True):
+            reasons = _quality_reasons(group, limits)
+            is_outlier = lowest is not None and lowest < outliers_below
+            matches.append(FaceMatches(group, result, lowest, is_outlier, reasons, request.force or not reasons))
         detections = [detection for observation in observations for detection in observation.detections]
         return Identification(matches, detections, decision, elapsed_ms, model_id)
 
@@ -148,7 +171,7 @@ class Identifier:
         identities: set[str] = set()
         for match in identification.matches:
             candidates = match.result.candidates
-            best = first_match(decision, candidates)
+            best = match.first_match(decision)
             is_match = best is not None
             matched += is_match
             if best is not None:
@@ -185,3 +208,12 @@ def _fuse(faces: Sequence[Face]) -> tuple[Floats, float | None]:
     if len(faces) == 1:
         return embeddings[0], None
     return centroid_of(embeddings), float((embeddings @ embeddings.T).min())
+
+
+def _quality_reasons(faces: Sequence[Face], limits: QualityLimits | None) -> tuple[str, ...]:
+    """Returns why the quality of all faces of a probe is below the limits. A supplied embedding has no quality."""
+    if limits is None or any(face.supplied for face in faces):
+        return ()
+    refusals = [samples.refusal(face, limits) for face in faces]
+    reasons = [reason for refusal in refusals if refusal is not None for reason in refusal.extensions["reasons"]]
+    return () if None in refusals else tuple(dict.fromkeys(reasons))

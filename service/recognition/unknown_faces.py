@@ -11,7 +11,6 @@ from service.gallery.people.collections import ModelsChangedError
 from service.gallery.people.identities import Identity
 from service.inference.engine import Face, FaceChoice, Observation, Picture, Sample
 from service.recognition import samples
-from service.recognition.candidates import first_match
 from service.recognition.enrolment import Enroller
 from service.recognition.enrolment_records import Enrolment, EnrolmentRequest
 from service.recognition.identification import FaceMatches, Identification, IdentificationRequest
@@ -98,7 +97,7 @@ class UnknownFaces:
         """
         return [
             None
-            if first_match(found.decision, matches.result.candidates) is not None
+            if matches.first_match(found.decision) is not None
             else await self._remember(request, matches, found.model_id)
             for matches in found.matches
         ]

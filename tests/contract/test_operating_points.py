@@ -3,6 +3,7 @@
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.contract.enrolment import FACE, OTHER, register
 from tests.contract.test_embedding_jobs import unit
@@ -136,3 +137,24 @@ def test_two_faces_of_one_person_are_flagged(client: httpx.Client, collection_na
     body = {"image": b64(encoded(np.hstack([picture, picture]), "PNG")), "face": "all"}
     response = client.post("/search", params={"collection": collection_name}, json=body).json()
     assert [item["shares_match_with"] for item in response["results"]] == [[1], [0]]
+
+
+def test_a_probe_of_insufficient_quality_matches_nobody(client: httpx.Client, collection_name: str) -> None:
+    """An operator can tell a bad picture from a stranger. `force`, and a collection without limits, decide anyway."""
+    register(client, collection_name, "C", FACE)
+    scope = {"collection": collection_name}
+    small = Image.fromarray(pixels(COLLINS)).resize((64, 64)).resize((512, 512))
+    probe = {"image": b64(encoded(small)), "threshold": 0.1}
+    result = client.post("/search", params=scope, json=probe).json()["results"][0]
+    reasons = result["quality_reasons"]
+    assert "too_blurred" in reasons
+    candidate = result["candidates"][0]
+    assert (candidate["external_id"], candidate["match"], candidate["threshold"]) == ("C", False, None)
+    assert "too blurred" in candidate["undecided"]
+    forced = client.post("/search", params=scope, json=probe | {"force": True}).json()["results"][0]
+    assert (forced["quality_reasons"], forced["candidates"][0]["match"]) == (reasons, True)
+    sharp = client.post("/search", params=scope, json={"image": b64(FACE)}).json()["results"][0]
+    assert (sharp["quality_reasons"], sharp["candidates"][0]["match"]) == ([], True)
+    client.patch(f"/collections/{collection_name}", json={"quality": "off"})
+    free = client.post("/search", params=scope, json=probe).json()["results"][0]
+    assert (free["quality_reasons"], free["candidates"][0]["match"]) == ([], True)

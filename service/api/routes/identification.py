@@ -20,8 +20,9 @@ async def search(request: Request, state: State, engine: RequestEngine, collecti
 
     Several `images` of one person are fused into one probe, which is more accurate than a single picture. The search of
     an empty collection returns no candidates. For a person who is not enrolled, `match` is false for every candidate,
-    except for a false positive. Nothing is stored, except with `remember`: a face that matches no identity becomes an
-    identity without a name, so that a later search recognises it.
+    except for a false positive; likewise for a face whose quality does not suffice (`quality_reasons`).
+    Nothing is stored, except with `remember`: a face that matches no identity becomes an identity without a name, so
+    that a later search recognises it.
     """
     body = await read_body(request, SearchRequest)
     if body.explain:  # the plan contains numbers of rows of other collections
@@ -38,6 +39,7 @@ async def search(request: Request, state: State, engine: RequestEngine, collecti
         body.explain,
         body.images is not None,
         body.remember,
+        body.force,
         collection.actor,
     )
     found = await state.identifier(engine).identify(wanted)

@@ -22,7 +22,6 @@ from service.api.schemas.fields import (
 from service.gallery.search.explain import PlanNode
 from service.gallery.search.results import Candidate, SearchPlan, SearchResult
 from service.inference.engine import FaceChoice
-from service.recognition.candidates import decide
 from service.recognition.decision import Decision
 from service.recognition.identification import FaceMatches, Identification
 from service.recognition.person_fields import Metadata
@@ -46,6 +45,7 @@ class SearchRequest(DecisionFields):
     fields: Fields = Field(["label", "metadata"], description=FIELDS)
     filter: Metadata | None = Field(None, description="only identities whose metadata fulfil this filter")
     explain: bool = Field(False, description="include PostgreSQL's query plan; the search runs twice")
+    force: bool = Field(False, description="decide also if the quality of the face is below the limits")
     remember: bool = Field(
         False,
         description="store a face that matches no identity as one without a name; the key also needs the scope `enrol`",
@@ -76,8 +76,8 @@ class CandidateView(BaseModel):
     metadata: dict[str, Any] | None = Field(description="null: `fields` omits it")
     match: bool
     undecided: str | None = Field(
-        description="reason why there is no decision, for example more templates than the calibration supports; "
-        "`match` is then false"
+        description="reason why there is no decision, for example more templates than the calibration supports, or "
+        "insufficient quality of the face; `match` is then false"
     )
     overruled_by_correction: bool = Field(
         description="the probe is nearer to a corrected face of the identity than to its templates; so it is no match"
@@ -109,6 +109,9 @@ class FaceMatchesView(BaseModel):
     fused: int = Field(1, description="number of pictures that were fused into the probe")
     lowest_similarity: float | None = Field(None, description="lowest cosine similarity between two fused pictures")
     outlier: bool = Field(False, description="`lowest_similarity` is so low that the pictures may show several people")
+    quality_reasons: list[str] = Field(
+        [], description="why the quality of the face is below the limits, so that no candidate matches without `force`"
+    )
     candidates: list[CandidateView]
     explain: ExplanationView | None = None
     shares_match_with: list[int] = Field(
@@ -157,7 +160,8 @@ def _matches_view(matches: FaceMatches, decision: Decision, remembered: Remember
         fused=len(matches.faces),
         lowest_similarity=None if lowest is None else round(lowest, 6),
         outlier=matches.outlier,
-        candidates=[_candidate_view(candidate, decision) for candidate in matches.result.candidates],
+        quality_reasons=list(matches.quality_reasons),
+        candidates=[_candidate_view(candidate, matches, decision) for candidate in matches.result.candidates],
         explain=_explanation(matches.result),
         remembered=_remembered(remembered),
     )
@@ -185,8 +189,8 @@ def _remembered(remembered: Remembered | None) -> RememberedView | None:
     )
 
 
-def _candidate_view(candidate: Candidate, decision: Decision) -> CandidateView:
-    decided = decide(decision, candidate)
+def _candidate_view(candidate: Candidate, matches: FaceMatches, decision: Decision) -> CandidateView:
+    decided = matches.decide(decision, candidate)
     return CandidateView(
         identity_id=candidate.id,
         external_id=candidate.external_id,

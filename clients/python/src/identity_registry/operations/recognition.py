@@ -142,6 +142,7 @@ class Recognition:
         metadata_filter: Mapping[str, Any] | None = None,
         fields: Sequence[Field] | None = None,
         explain: bool | None = None,
+        force: bool | None = None,
         remember: bool | None = None,
     ) -> Request[SearchResponse]:
         """Searches for the enrolled identities that are most similar to a face.
@@ -155,6 +156,7 @@ class Recognition:
             metadata_filter: only identities whose metadata fulfils this condition, such as {"floor": {"$gte": 3}}.
             fields: `["label"]` omits the metadata of the candidates.
             explain: return the query plan of the database; the search takes twice the time.
+            force: decide also if the quality of the face is below the limits.
             remember: store a face that matches no identity as an identity without a name. Otherwise nothing is stored.
         """
         probes = as_pictures(pictures)
@@ -172,6 +174,7 @@ class Recognition:
                 filter=metadata_filter,
                 fields=None if fields is None else list(fields),
                 explain=explain,
+                force=force,
                 remember=remember,
             ),
             [("image" if len(probes) == 1 else "images", picture) for picture in probes],

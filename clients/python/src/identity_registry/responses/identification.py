@@ -82,6 +82,7 @@ class FaceMatches(Document):
         fused: number of pictures in the probe.
         lowest_similarity: lowest cosine similarity between two pictures of the probe.
         outlier: the similarity is so low that the pictures may show several persons.
+        quality_reasons: why the quality of the face is below the limits, so that no candidate matches without `force`.
         candidates: highest score first.
         shares_match_with: other results, from 0, whose best match is the same identity.
         remembered: None if the face matches an identity, or the request has no `remember`.
@@ -91,6 +92,7 @@ class FaceMatches(Document):
     fused: int = 1
     lowest_similarity: float | None = None
     outlier: bool = False
+    quality_reasons: list[str] = Field(default_factory=list)
     candidates: list[Candidate]
     explain: Explanation | None = None
     shares_match_with: list[int] = Field(default_factory=list)
