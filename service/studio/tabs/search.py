@@ -172,7 +172,7 @@ def _match(matches: FaceMatches) -> Candidate | None:
 def _name(session: Session, matches: FaceMatches) -> str:
     match = _match(matches)
     if match is None:
-        return session.texts("search.unknown")
+        return session.texts("search.poor" if matches.quality_reasons else "search.unknown")
     return f"{match.label} {match.score:.2f}"
 
 
@@ -187,6 +187,8 @@ def _table(session: Session, matches: FaceMatches) -> str:
         sample = stored.get(str(candidate.identity_id))
         image = "" if sample is None else f'<img src="{as_data_url(sample)}" alt="" width="56" height="56">'
         word = texts("verify.match") if candidate.match else texts("verify.no_match")
+        if candidate.undecided is not None:
+            word = texts("search.undecided")
         if candidate.overruled_by_correction:
             word = texts("search.corrected")
         threshold = "" if candidate.threshold is None else f"{candidate.threshold:.2f}"
