@@ -12,6 +12,7 @@ from hypothesis.errors import HypothesisException
 from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
+from tools.fuzz import zip_bodies  # noqa: F401  registers their serializer
 from tools.fuzz.findings import Findings
 from tools.fuzz.over_http import HttpRun, past
 from tools.fuzz.services import Services
