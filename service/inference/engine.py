@@ -133,12 +133,14 @@ class Observation:
         width, height: size of the upright picture in pixels.
         detections: all detected faces.
         faces: the chosen faces, with embeddings.
+        likely_cause: what probably prevents the detection of a face; None: a face was detected.
     """
 
     width: int
     height: int
     detections: list[Detection]
     faces: list[Face]
+    likely_cause: str | None = None
 
 
 class Engine(Protocol):

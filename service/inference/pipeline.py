@@ -15,6 +15,7 @@ from service.vision.alignment import TEMPLATE_SIZE, align_with_margin, crop_box,
 from service.vision.heatmaps import six_points
 from service.vision.image import DecodedPicture, ImageLimits, Pixels, decode_into, encode, new_memory
 from service.vision.quality import measure
+from service.vision.visibility import likely_cause
 
 MAX_FACES = 64
 MIN_LONGER_SIDE = 1280
@@ -134,7 +135,8 @@ class FacePipeline:
                 for index in indices
             ]
             in_picture = [_enlarged(detection, picture) for detection in detections[row]]
-            results.append(Observation(picture.width, picture.height, in_picture, faces))
+            cause = None if in_picture else likely_cause(decoded[row], picture.width, picture.height)
+            results.append(Observation(picture.width, picture.height, in_picture, faces, cause))
         return results
 
     def _detect(

@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/msgpack"
 OBSERVE_PATH = "/v1/observe"
 MODELS_HEADER = "x-models"
 """Request header with `VERSION` and the required models, separated by commas; a worker without them refuses."""
-VERSION = "wire-3"
+VERSION = "wire-4"
 """Version of the format in this module."""
 MAX_PICTURES = 1024
 """Maximum number of pictures in a request, which is the maximum length of a list in it."""
@@ -123,7 +123,8 @@ def _pack_result(result: Observation | RegistryError) -> dict[str, Any]:
         for face in result.faces
     ]
     detections = [_pack_detection(detection) for detection in result.detections]
-    return {"size": (result.width, result.height), "detections": detections, "faces": faces}
+    size = result.width, result.height
+    return {"size": size, "detections": detections, "faces": faces, "likely_cause": result.likely_cause}
 
 
 def _result_of(fields: ObservationFields | FaultFields) -> Observation | RegistryError:
@@ -133,7 +134,8 @@ def _result_of(fields: ObservationFields | FaultFields) -> Observation | Registr
         Face(_detection_of(face.detection), Quality(*face.quality), _embedding_of(face.embedding), face.crop)
         for face in fields.faces
     ]
-    return Observation(*fields.size, [_detection_of(detection) for detection in fields.detections], faces)
+    detections = [_detection_of(detection) for detection in fields.detections]
+    return Observation(*fields.size, detections, faces, fields.likely_cause)
 
 
 def _pack_detection(detection: Detection) -> tuple[Any, ...]:

@@ -57,6 +57,7 @@ class ObservationFields(Strict):
     size: tuple[Side, Side]
     detections: list[DetectionFields]
     faces: list[FaceFields]
+    likely_cause: Annotated[StrictStr, Field(max_length=500)] | None
 
 
 _PICTURES = TypeAdapter(list[PictureFields])

@@ -87,10 +87,13 @@ def subject_face(sample: Sample, result: Observation | RegistryError, pointer: s
         raise NoFace(
             "no detected face overlaps the box; send the box of one of the detected faces", pointer=pointer, faces=boxes
         )
-    detail = (
-        "the detector finds no face in the picture, in any orientation; send a larger or sharper picture of the face"
-    )
-    raise NoFace(detail, pointer=pointer, faces=boxes)
+    raise no_face(observation).with_pointer(pointer)
+
+
+def no_face(observation: Observation) -> NoFace:
+    """Returns the error for a picture without a detected face, with the likely cause."""
+    cause = observation.likely_cause or "send a larger or sharper picture of the face"
+    return NoFace(f"the detector finds no face in the picture, in any orientation; {cause}", faces=[])
 
 
 def require_observation(result: Observation | RegistryError, pointer: str) -> Observation:

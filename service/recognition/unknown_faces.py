@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.errors import Conflict, InvalidRequest, NoFace, RegistryError
+from service.errors import Conflict, InvalidRequest, RegistryError
 from service.gallery.access.audit_entries import Actor
 from service.gallery.people.collections import ModelsChangedError
 from service.gallery.people.identities import Identity
@@ -75,7 +75,7 @@ class UnknownFaces:
                 requests = [_request(name, picture, sample, index, actor) for index in range(len(result.faces))]
                 results.append(await self._store(requests, result.faces, collection.model_id))
             else:
-                results.append(result if isinstance(result, RegistryError) else _no_face())
+                results.append(result if isinstance(result, RegistryError) else samples.no_face(result))
         return results
 
     async def _store(
@@ -124,7 +124,3 @@ def new_request(
 def _request(collection: str, picture: UnknownPicture, sample: Sample, face: int, actor: Actor) -> EnrolmentRequest:
     number = uuid.uuid5(picture.id, str(face))
     return new_request(collection, [sample], number, {"picture": picture.name}, actor)
-
-
-def _no_face() -> NoFace:
-    return NoFace("the detector finds no face in the picture, in any orientation")

@@ -18,7 +18,7 @@ VECTOR = np.eye(1, 8, dtype=np.float32)[0]
 POINTS = np.ones((5, 3), np.float32)
 DETECTION = Detection((1.0, 2.0, 30.0, 40.0), 0.9, POINTS)
 FACE = Face(DETECTION, Quality(29, 100, 0.1, 90, 0.9, None), VECTOR, b"crop")
-OBSERVATION = Observation(64, 48, [DETECTION, replace(DETECTION, landmarks=None)], [FACE])
+OBSERVATION = Observation(64, 48, [DETECTION, replace(DETECTION, landmarks=None)], [FACE], "it is dark")
 
 
 def with_field(index: int, value: object) -> list[Any]:
