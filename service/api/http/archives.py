@@ -16,3 +16,9 @@ def may_be_archive(path: str) -> bool:
 def is_zip(headers: Headers) -> bool:
     """Returns True if the Content-Type is that of a zip file."""
     return headers.get("content-type", "").partition(";")[0].strip().lower() == ZIP
+
+
+def declared_size(headers: Headers) -> int | None:
+    """Returns the size of the body in bytes that the client has declared; None: it is unknown."""
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isascii() and declared.isdigit() else None

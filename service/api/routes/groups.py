@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.api.http.access import ManageAccess
-from service.api.http.archives import ZIP, is_zip
+from service.api.http.archives import ZIP, declared_size, is_zip
 from service.api.http.bodies import JSON, media_type, read_body
 from service.api.http.cursors import Cursor, Limit, decode_number, encode_text, split_page
 from service.api.http.forms import DOCUMENTS, REFERENCE
@@ -67,8 +67,7 @@ async def start_grouping_job(
     actor = access.actor(request)
     kind = media_type(request)
     if is_zip(request.headers):
-        declared = request.headers.get("content-length", "")
-        size = int(declared) if declared.isdecimal() else None
+        size = declared_size(request.headers)
         job = await state.jobs.start_with_archive(GROUPING, name, request.stream(), size, options, actor)
     elif kind == JSON:
         body = await read_body(request, FolderRequest)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service.api.http.archives import ZIP, is_zip
+from service.api.http.archives import ZIP, declared_size, is_zip
 from service.api.http.bodies import JSON, media_type, read_body
 from service.api.http.collection_scope import CollectionScope, EnrolScope
 from service.api.http.cursors import Cursor, Limit, decode, decode_number, encode, encode_text, split_page
@@ -76,8 +76,7 @@ async def start_enrolment_job(
     options["manages"] = collection.access.may_manage()
     kind = media_type(request)
     if is_zip(request.headers):
-        declared = request.headers.get("content-length", "")
-        size = int(declared) if declared.isdecimal() else None
+        size = declared_size(request.headers)
         job = await state.jobs.start_with_archive(
             KIND, collection.name, request.stream(), size, options, collection.actor
         )
@@ -113,8 +112,7 @@ async def start_embedding_enrolment_job(
         raise UnsupportedMediaType(f"the Content-Type is {media_type(request) or 'missing'}; send {ZIP}")
     options = await state.jobs.embedding_options(collection.name, model_id)
     options |= {"force": force, "named": collection.access.may_identify(), "manages": collection.access.may_manage()}
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdecimal() else None
+    size = declared_size(request.headers)
     parts = EMBEDDINGS, collection.name, request.stream(), size, options, collection.actor
     job = await state.jobs.start_with_archive(*parts)
     response.headers["Location"] = f"/jobs/{job.id}?collection={collection.name}"
