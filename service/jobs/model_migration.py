@@ -22,6 +22,7 @@ from service.jobs.reembedding import KIND
 from service.recognition.collection_access import in_collection
 from service.recognition.decision import DecisionResolver
 from service.recognition.operating_point import OperatingPoint
+from service.recognition.policy_checks import require_duplicates_decidable, require_resolvable
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,9 @@ class ModelMigration:
     def _require_usable(self, collection: Collection, model_id: str) -> None:
         """Raises ModelNotLoaded or RateNotCalibrated if the collection's settings do not work with the model."""
         self.resolver.policy_of(model_id)
-        self.resolver.require_resolvable(OperatingPoint.from_request(collection.fmr, collection.fpir), model_id)
+        require_resolvable(self.resolver, OperatingPoint.from_request(collection.fmr, collection.fpir), model_id)
         if collection.duplicates != "allow":
-            self.resolver.require_duplicates_decidable(model_id)
+            require_duplicates_decidable(self.resolver, model_id)
 
 
 def _require_secondary(collection: Collection, model_id: str | None) -> None:

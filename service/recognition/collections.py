@@ -15,6 +15,7 @@ from service.gallery.storage.database import LONG_S, Database
 from service.recognition.decision import DecisionResolver
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.policies import DuplicatePolicy
+from service.recognition.policy_checks import require_duplicates_decidable, require_resolvable
 
 DELETION_S = 3.0
 """Time that a request spends on deleting rows; the maintenance deletes the rest."""
@@ -103,8 +104,8 @@ class CollectionAdministration:
     def _require_supported(self, settings: Mapping[str, Any], model_id: str) -> None:
         """Raises RateNotCalibrated, ModelNotLoaded or CropsUnavailable for settings that the model cannot keep."""
         if settings.get("duplicates", DuplicatePolicy.ALLOW) != DuplicatePolicy.ALLOW:
-            self.resolver.require_duplicates_decidable(model_id)
-        self.resolver.require_resolvable(_default_rate(settings), model_id)
+            require_duplicates_decidable(self.resolver, model_id)
+        require_resolvable(self.resolver, _default_rate(settings), model_id)
         if settings.get("store_crops") and not self.can_store_crops:
             raise CropsUnavailable(
                 "the service has no key to encrypt crops; set crops.key, the same for all services on this database",

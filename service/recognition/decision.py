@@ -14,19 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-import numpy as np
-
 from service.errors import ModelNotLoaded, RateNotCalibrated
 from service.gallery.people.collections import Collection
 from service.gallery.search.search import GallerySize
-from service.inference.calibration import Calibration, Interval, Precision, rate_of_many, rate_of_one
+from service.inference.calibration import Calibration, Precision, rate_of_many, rate_of_one
+from service.recognition.measured_rates import MeasuredRates
 from service.recognition.operating_point import (
-    SMALLEST_RATE,
     Comparisons,
     OperatingPoint,
     Rate,
     RateKind,
-    log_bounds,
+    default_not_reached,
     not_calibrated,
 )
 
@@ -54,10 +52,12 @@ class Decision:
     @cached_property
     def fmr(self) -> Rate | None:
         """The false match rate against an identity; None: it is unknown. Computed when it is read."""
+        rates = self._policy.rates
         if self._rate_per_person is None:
-            return self._policy.rate_at(self.threshold, self._pictures)
+            return None if rates is None else rates.rate_at(self.threshold, self._pictures)
         of_one = rate_of_one(self._rate_per_person, self._pictures)
-        return Rate(of_one, self._policy.interval_at(self.threshold)).of_many(self._pictures)
+        interval = None if rates is None else rates.interval_at(self.threshold)
+        return Rate(of_one, interval).of_many(self._pictures)
 
     @cached_property
     def fpir(self) -> Rate | None:
@@ -101,6 +101,7 @@ class DecisionPolicy:
         self.decide = lru_cache(CACHED_DECISIONS)(self._decide)
         self.default = default
         self._calibration: Calibration | None = None
+        self.rates: MeasuredRates | None = None
         if calibration is None:
             self._problem = "the model's bundle has no calibration; request a `threshold` instead"
         elif calibration.precision != precision:
@@ -109,9 +110,7 @@ class DecisionPolicy:
             )
         else:
             self._calibration = calibration
-            self._thresholds = np.array([point.threshold for point in calibration.points])
-            self._log_rates = np.log10([point.fmr for point in calibration.points])
-            self._log_bounds = log_bounds(calibration)
+            self.rates = MeasuredRates(calibration)
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -160,23 +159,15 @@ class DecisionPolicy:
             if self.range is None:
                 raise
         strictest = Decision(self.threshold_for("fmr", self.range[0]), comparisons, self)
-        assert strictest.fpir is not None  # a search of a calibrated model has one
-        note = (
-            f"the calibration does not reach the default fpir={fpir:g} for {comparisons.templates:,} templates; "
-            f"decided by its strictest threshold, with an fpir of up to {strictest.fpir.value:.2g}. For stricter "
-            f"decisions send a `threshold` above {strictest.threshold:.3f}"
-        )
+        note = default_not_reached(fpir, comparisons, strictest.fpir, strictest.threshold)
         return replace(strictest, note=note)
 
     def threshold_for(self, kind: RateKind, rate: float, comparisons: int = 1) -> float:
         """Returns the threshold at which `comparisons` together have the rate.
 
-        For an FPIR above every measured rate, it returns the lowest measured threshold, at which the FPIR is lower.
-
-        Raises:
-            RateNotCalibrated
+        For an FPIR above every measured rate, it returns the lowest measured threshold. Raises RateNotCalibrated.
         """
-        if self._calibration is None:
+        if self._calibration is None or self.rates is None:
             raise RateNotCalibrated(self._problem, pointer=f"/{kind}")
         lowest, highest = self._calibration.points[-1].fmr, self._calibration.points[0].fmr
         of_one = rate if comparisons <= 1 else rate_of_one(rate, comparisons)
@@ -189,26 +180,7 @@ class DecisionPolicy:
                 lowest=rate_of_many(lowest, comparisons),
                 highest=rate_of_many(highest, comparisons),
             )
-        # `Calibration.threshold_for` with arrays that are computed once.
-        return float(np.interp(-np.log10(of_one), -self._log_rates, self._thresholds))
-
-    def fmr_at(self, threshold: float) -> float | None:
-        """Returns the false match rate of one comparison at a threshold; None outside the measured range."""
-        if self._calibration is None or not self._thresholds[0] <= threshold <= self._thresholds[-1]:
-            return None
-        return float(10 ** np.interp(threshold, self._thresholds, self._log_rates))
-
-    def rate_at(self, threshold: float, comparisons: int = 1) -> Rate | None:
-        """Returns the false match rate of this many comparisons at a threshold; None outside the measured range."""
-        value = self.fmr_at(threshold)
-        return None if value is None else Rate(value, self.interval_at(threshold)).of_many(comparisons)
-
-    def interval_at(self, threshold: float) -> Interval | None:
-        """Returns the 95 % confidence interval of the rate of one comparison; None without measured intervals."""
-        if self._log_bounds is None:
-            return None
-        low, high = (10 ** np.interp(threshold, self._thresholds, bound) for bound in self._log_bounds)
-        return float(low) if low > 2 * SMALLEST_RATE else 0.0, float(high)
+        return float(np.interp(-np.log10(of_one), -self.rates.log_rates, self.rates.thresholds))
 
 
 @dataclass(frozen=True)
@@ -269,21 +241,6 @@ class DecisionResolver:
                 f"the request has no rate: {error.detail}. PATCH /collections/{collection.name} changes the default",
                 **error.extensions,
             ) from None
-
-    def require_resolvable(self, default: OperatingPoint | None, model_id: str) -> None:
-        """Raises RateNotCalibrated or ModelNotLoaded for a default rate that is not calibrated for any gallery."""
-        if default is not None:
-            self.policy_of(model_id).decide(default, Comparisons())
-
-    def require_duplicates_decidable(self, model_id: str) -> tuple[float, float]:
-        """Returns the lowest and the highest measured FMR. Raises RateNotCalibrated, ModelNotLoaded."""
-        if (measured := self.policy_of(model_id).range) is None:
-            raise RateNotCalibrated(
-                f"the model {model_id!r} has no calibration for the precision in use, which the search for duplicates "
-                "needs; set `duplicates` to `allow`",
-                pointer="/duplicates",
-            )
-        return measured
 
     @cached_property
     def outliers_below(self) -> dict[str, float]:

@@ -10,6 +10,7 @@ from service.recognition.candidates import decide
 from service.recognition.decision import Decision, DecisionResolver
 from service.recognition.enrolment_records import EnrolmentRequest
 from service.recognition.operating_point import Comparisons, OperatingPoint
+from service.recognition.policy_checks import require_duplicates_decidable
 
 
 def predicate(
@@ -28,7 +29,7 @@ def _decision(resolver: DecisionResolver, collection: Collection, size: GalleryS
     Raises:
         RateNotCalibrated, ModelNotLoaded
     """
-    lowest, _ = resolver.require_duplicates_decidable(collection.model_id)
+    lowest, _ = require_duplicates_decidable(resolver, collection.model_id)
     policy = resolver.policy_of(collection.model_id)
     comparisons = Comparisons(size.people, size.templates, pictures)
     try:

@@ -82,6 +82,20 @@ def not_calibrated(kind: RateKind, rate: float, comparisons: int, of_one: float,
     )
 
 
+def default_not_reached(fpir: float, comparisons: Comparisons, reached: Rate | None, threshold: float) -> str:
+    """Returns the note about a search whose default FPIR the calibration does not reach.
+
+    Args:
+        reached: the FPIR at the strictest calibrated threshold.
+    """
+    rate = "unknown" if reached is None else f"up to {reached.value:.2g}"
+    return (
+        f"the calibration does not reach the default fpir={fpir:g} for {comparisons.templates:,} templates; decided by "
+        f"its strictest threshold, with an fpir of {rate}. For stricter decisions send a `threshold` above "
+        f"{threshold:.3f}"
+    )
+
+
 def _round_up(rate: float) -> float:
     """Rounds up to two significant digits, so that the recommended rate is calibrated."""
     scale = 10 ** (np.floor(np.log10(rate)) - 1)

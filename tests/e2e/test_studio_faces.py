@@ -80,7 +80,7 @@ def test_all_people_of_a_photo_are_searched_and_enrolled(page: Page, api: Runnin
     page.locator("#search-enrol").click()
     expect_text(page, "#search-note", "Carlo is enrolled.")
     expect_text(page, "#search-candidates", re.compile(r"Carlo.*1\.000.*Match", re.DOTALL))
-    select(page, "#search-face", "unknown")
+    select(page, "#search-face", "quality too low")
     page.locator("#search-name").get_by_role("textbox").fill("Zinedine")
     page.locator("#search-enrol").click()
     expect(page.get_by_text("the quality is too low")).to_be_visible(timeout=WAIT_MS)

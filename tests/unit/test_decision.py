@@ -186,7 +186,8 @@ def test_a_stricter_rate_never_has_a_lower_threshold(a: float, b: float) -> None
 
 @given(RATES)
 def test_rate_and_threshold_are_inverse_functions(rate: float) -> None:
-    assert POLICY.fmr_at(POLICY.threshold_for("fmr", rate)) == pytest.approx(rate, rel=1e-6)
+    assert POLICY.rates is not None
+    assert POLICY.rates.fmr_at(POLICY.threshold_for("fmr", rate)) == pytest.approx(rate, rel=1e-6)
 
 
 @given(st.floats(1e-9, 0.99), st.integers(1, 10**7))
@@ -240,32 +241,3 @@ def test_the_default_rate_is_possible_up_to_a_number_of_templates() -> None:
         decision.threshold_for(maximum + 1)
     assert most_templates(DecisionPolicy(TABLE, "f32", at(0.4))) is None
     assert most_templates(DecisionPolicy(None, "f32", fmr(0.01))) is None
-
-
-def test_a_search_without_a_rate_keeps_the_default_fpir() -> None:
-    gallery = Comparisons(people=50, templates=50)
-    decision = POLICY.default_for_search(0.01, gallery)
-    assert decision == POLICY.decide(fpir(0.01), gallery)
-    assert decision.note is None
-    assert POLICY.default_for_search(0.5, ONE) == POLICY.decide(None, ONE)  # the FMR is stricter
-
-
-def test_a_default_fpir_beyond_the_calibration_gives_the_strictest_threshold_and_a_note() -> None:
-    decision = POLICY.default_for_search(0.01, Comparisons(people=1000, templates=1000))
-    assert decision.threshold == pytest.approx(0.5)
-    assert decision.fpir is not None
-    assert decision.fpir.value == pytest.approx(rate_of_many(0.0001, 1000))
-    assert decision.note is not None
-    assert "1,000 templates" in decision.note
-    with pytest.raises(RateNotCalibrated):
-        DecisionPolicy(None, "f32", fmr(0.01)).default_for_search(0.01, ONE)
-
-
-def test_an_fpir_is_divided_among_the_faces_of_a_request() -> None:
-    one, ten = Comparisons(people=10, templates=10), Comparisons(people=10, templates=10, faces=10)
-    several = POLICY.decide(fpir(0.05), ten)
-    assert several.threshold == POLICY.decide(fpir(0.05), Comparisons(people=100, templates=100)).threshold
-    assert several.threshold > POLICY.decide(fpir(0.05), one).threshold
-    assert several.fpir is not None
-    assert several.fpir.value == pytest.approx(0.05)
-    assert POLICY.decide(fmr(0.001), ten).threshold == POLICY.decide(fmr(0.001), one).threshold

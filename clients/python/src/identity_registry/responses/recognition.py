@@ -65,7 +65,8 @@ class RegisterResponse(Document):
     Attributes:
         created: the identity is new.
         template_count: stored templates of the identity after the request.
-        accepted_count, duplicate_count, rejected_count: numbers of pictures by their status.
+        accepted_count, duplicate_count, rejected_count: numbers of pictures by their status; None in the repeated
+            response of an earlier release.
         images: one outcome for each picture, in the order of the request.
         duplicate_candidate_count: other identities that match, if the collection searches for duplicates.
         duplicate_candidates: those identities; empty if the API key has neither the scope `search` nor `manage`.
@@ -77,9 +78,9 @@ class RegisterResponse(Document):
     collection: str
     created: bool
     template_count: int
-    accepted_count: int
-    duplicate_count: int
-    rejected_count: int
+    accepted_count: int | None = None
+    duplicate_count: int | None = None
+    rejected_count: int | None = None
     images: list[ImageOutcome]
     duplicate_candidate_count: int = 0
     duplicate_candidates: list[DuplicateCandidate] = Field(default_factory=list)
