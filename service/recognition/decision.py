@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+import numpy as np
+
 from service.errors import ModelNotLoaded, RateNotCalibrated
 from service.gallery.people.collections import Collection
 from service.gallery.search.search import GallerySize
@@ -189,8 +191,7 @@ class DecisionResolver:
 
     Attributes:
         policies: by model id, the main model's first.
-        duplicate_fpir: FPIR of the search for duplicates.
-        fpir: default FPIR of searches.
+        duplicate_fpir, fpir: FPIR of the search for duplicates, and default FPIR of searches.
     """
 
     policies: Mapping[str, DecisionPolicy]
