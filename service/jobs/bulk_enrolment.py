@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
 
 from service.errors import CollectionNotFound, EngineUnavailable, InternalError, RegistryError, Unavailable
 from service.gallery.jobs import rows as job_rows
@@ -72,9 +71,8 @@ class BulkEnrolment:
 
 @dataclass(frozen=True)
 class EnrolmentSession:
-    """Enrols rows of one job while its archive or folder is open. `KIND`: the kind of the job, for metrics."""
+    """Enrols rows of one job while its archive or folder is open."""
 
-    KIND: ClassVar[str] = KIND
     kind: BulkEnrolment
     job: Job
     source: PictureSource
@@ -121,7 +119,7 @@ class EnrolmentSession:
         except (Unavailable, CollectionNotFound):
             return False
         except Exception:
-            return await fail_rows(self.kind.database, self.KIND, self.job_ref, group)
+            return await fail_rows(self.kind.database, self.job.kind, self.job_ref, group)
         return True
 
     async def _isolate(self, group: Sequence[JobRow]) -> bool:
@@ -156,7 +154,7 @@ class EnrolmentSession:
 
     async def finish(self, results: Sequence[RowResult]) -> None:
         """Stores the results of rows in a separate transaction. Raises RowsTakenError."""
-        await finish(self.kind.database, self.KIND, self.job_ref, results)
+        await finish(self.kind.database, self.job.kind, self.job_ref, results)
 
 
 def _groups(rows: Sequence[JobRow], isolated: Collection[tuple[uuid.UUID, int]]) -> Iterator[list[JobRow]]:

@@ -1,10 +1,9 @@
 """Bulk enrolment of embeddings: enrols the rows of a NumPy archive. New identities are stored in a few statements."""
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy.exc import IntegrityError
@@ -23,15 +22,13 @@ from service.jobs.batches import RowWriter, count, fail_rows, finish
 from service.jobs.bulk_enrolment import BulkEnrolment
 from service.jobs.sample_enrolment import enrol_samples, rejected
 from service.jobs.sources.embeddings import EmbeddingArchive
-from service.jobs.sources.row_checks import checked
-from service.jobs.sources.row_checks import rejected as rejected_row
+from service.jobs.sources.row_checks import checked, with_metadata
 from service.recognition import samples
 from service.recognition.policies import DuplicatePolicy, QualityMode
 from service.recognition.supplied_embeddings import MAX_LENGTH_ERROR
 
 KIND = "embedding-enrolment"
 ROWS_AT_ONCE, ROWS_PER_TRANSACTION = 2_000, 1_000
-ROWS_PER_INSERT = 5_000
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ class EmbeddingEnrolment:
 
         async def write_rows(connection: AsyncConnection, job_ref: JobRef) -> int:
             try:
-                for first in range(0, archive.rows, ROWS_PER_INSERT):
-                    last = min(first + ROWS_PER_INSERT, archive.rows)
+                for first in range(0, archive.rows, archive.part_rows):
+                    last = min(first + archive.part_rows, archive.rows)
                     rows = await asyncio.to_thread(_new_rows, archive, first, last)
                     await job_rows.insert_rows(connection, job_ref, rows, first)
                 return archive.rows
@@ -105,7 +102,7 @@ class EmbeddingSession:
         except RegistryError:
             raise
         except Exception:
-            return await fail_rows(self.kind.database, KIND, self.job_ref, rows)
+            return await fail_rows(self.kind.database, self.job.kind, self.job_ref, rows)
         return True
 
     def _samples(self, rows: Sequence[JobRow]) -> list[SuppliedEmbedding | RowResult]:
@@ -126,28 +123,30 @@ class EmbeddingSession:
         ]
 
     async def _enrol(self, valid: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> None:
-        enrolled = set()
+        with_ids = list({row.external_id: (row, sample) for row, sample in reversed(valid)}.values())
+        enrolled = await self._store_new(with_ids)
+        rest = [(row, sample) for row, sample in valid if row.number not in enrolled]
+        if not rest:
+            return
         async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
-            collection = await collections.get_by_id(connection, self.job.collection_id)
-        if DuplicatePolicy(collection.duplicates) is DuplicatePolicy.ALLOW and self._is_accepted(collection):
-            with_ids = list({row.external_id: (row, sample) for row, sample in reversed(valid)}.values())
-            enrolled = await self._store_new(with_ids)
-        for row, sample in valid:
-            if row.number not in enrolled:
-                parts = self.kind.enroller, self.kind.database, self.job, collection.name
-                await enrol_samples(*parts, [row], [sample])
+            name = (await collections.get_by_id(connection, self.job.collection_id)).name
+        for row, sample in rest:
+            await enrol_samples(self.kind.enroller, self.kind.database, self.job, name, [row], [sample])
 
-    def _is_accepted(self, collection: Collection) -> bool:
-        """Returns True if the collection enrols faces without pictures."""
-        return bool(self.job.request["force"]) or self.kind.enroller.limits[QualityMode(collection.quality)] is None
+    def _needs_no_checks(self, collection: Collection) -> bool:
+        """Returns True if the collection enrols faces without pictures and does not search for duplicates."""
+        limits = self.kind.enroller.limits[QualityMode(collection.quality)]
+        is_accepted = limits is None or self.job.request["force"]
+        is_current = collection.model_id == self.job.request["of_model"]
+        return is_current and is_accepted and DuplicatePolicy(collection.duplicates) is DuplicatePolicy.ALLOW
 
     async def _store_new(self, valid: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> set[int]:
-        """Stores the identities that do not exist yet, at once. Returns the numbers of their rows."""
+        """Stores the identities that do not exist yet, if they need no checks. Returns the numbers of their rows."""
         enroller, model_id = self.kind.enroller, self.job.request["of_model"]
         try:
             async with self.kind.database.transaction() as connection:
                 collection = await collections.get_by_id(connection, self.job.collection_id, lock="share")
-                if collection.model_id != model_id:
+                if not valid or not self._needs_no_checks(collection):
                     return set()
                 known = await bulk.existing(connection, collection.id, [row.external_id for row, _ in valid])
                 new = [(row, sample) for row, sample in valid if row.external_id not in known]
@@ -163,11 +162,11 @@ class EmbeddingSession:
         except IntegrityError:
             return set()  # a concurrent request has created one of them
         results = [RowResult(row.number, RowStatus.ACCEPTED) for row, _ in new]
-        count(KIND, results)
+        count(self.job.kind, results)
         return {row.number for row, _ in new}
 
     async def _finish(self, results: Sequence[RowResult]) -> None:
-        await finish(self.kind.database, KIND, self.job_ref, results)
+        await finish(self.kind.database, self.job.kind, self.job_ref, results)
 
 
 def _new_rows(archive: EmbeddingArchive, first: int, last: int) -> list[NewRow]:
@@ -180,13 +179,8 @@ def _new_rows(archive: EmbeddingArchive, first: int, last: int) -> list[NewRow]:
 
 
 def _new_row(number: int, external_id: str, label: str | None, metadata: str | None) -> NewRow:
-    row = NewRow(f"embeddings[{number}]", external_id, label)
-    if metadata is None:
-        return checked(row)
-    try:
-        return checked(replace(row, metadata=json.loads(metadata)))
-    except ValueError as error:
-        return rejected_row(row, f"`metadata` is not JSON: {error}")
+    row = checked(NewRow(f"embeddings[{number}]", external_id, label))
+    return row if metadata is None or row.status is not None else checked(with_metadata(row, metadata))
 
 
 def _new_identities(new: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> NewIdentities:

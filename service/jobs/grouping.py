@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 from psycopg import OperationalError
 
@@ -23,7 +22,7 @@ from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, count
 from service.jobs.bulk_enrolment import BulkEnrolment, EnrolmentSession
 from service.jobs.sample_enrolment import rejected
 from service.jobs.sources.rows import list_pictures
-from service.recognition.clustering import Floats, Members, cluster, members_of
+from service.recognition.clustering import Floats, Members, TooManyRoundsError, cluster, members_of
 from service.recognition.unknown_faces import EnrolledPicture, UnknownFaces, UnknownPicture
 
 KIND = "grouping"
@@ -73,8 +72,6 @@ def has_pictures(job: Job) -> bool:
 class UnknownFacesSession(EnrolmentSession):
     """Enrols every face of pictures, without names."""
 
-    KIND: ClassVar[str] = KIND
-
     async def enrol_pictures(self, collection: str, readable: Sequence[tuple[JobRow, bytes]]) -> None:
         pictures = [
             UnknownPicture(uuid.uuid5(self.job.id, str(row.number)), row.source, data) for row, data in readable
@@ -119,7 +116,10 @@ class GroupingSession:
 
     async def _group(self, number: int) -> None:
         ids, embeddings = await self._read()
-        labels = await asyncio.to_thread(cluster, embeddings, self.job.request["threshold"])
+        try:
+            labels = await asyncio.to_thread(cluster, embeddings, self.job.request["threshold"])
+        except TooManyRoundsError:
+            raise Conflict("the embeddings of the collection cannot be grouped: they form a chain") from None
         members = await asyncio.to_thread(members_of, embeddings, labels)
         detail = f"{members.groups:,} groups of {len(members.rows):,} of {len(ids):,} identities"
         result = RowResult(number, RowStatus.ACCEPTED, detail=detail)

@@ -10,6 +10,14 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
+MAX_ROUNDS = 1_000
+"""Faces need some tens of rounds; 100,000 embeddings of an attacker could need as many rounds as there are pairs."""
+
+
+class TooManyRoundsError(Exception):
+    """The embeddings form chains in which hardly any two clusters are nearest to each other."""
+
+
 @dataclass
 class _Clusters:
     """The clusters at one moment.
@@ -85,6 +93,9 @@ def cluster(embeddings: Floats, threshold: float) -> Ints:
 
     Args:
         embeddings: (N, dim), normalised.
+
+    Raises:
+        TooManyRoundsError
     """
     faiss.omp_set_num_threads(1)  # of this thread: requests need the other processors
     count = len(embeddings)
@@ -94,9 +105,12 @@ def cluster(embeddings: Floats, threshold: float) -> Ints:
     nearest, scores = np.zeros(count, np.int64), np.zeros(count, np.float32)
     clusters = _Clusters(embeddings.copy(), np.ones(count, np.int64), everyone, nearest, scores)
     clusters.find_nearest(everyone)
-    while len((pairs := clusters.mergeable(threshold))[0]):
+    for _ in range(MAX_ROUNDS):
+        pairs = clusters.mergeable(threshold)
+        if not len(pairs[0]):
+            return clusters.labels
         clusters = clusters.merge(*pairs, threshold)
-    return clusters.labels
+    raise TooManyRoundsError
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class GalleryComparer:
             async with self.database.transaction(timeout_s=LONG_S) as connection:
                 collection = await collections.get(connection, name, "/name")
                 size = await count(connection, collection.id, collection.model_id)
-                decision = self.resolver.for_gallery(collection, size, requested)
+                decision = self.resolver.for_search(collection, size, requested)
                 rows = await templates.sample(connection, collection.id, collection.model_id, self.max_templates)
             if self.read_audit is not None and actor is not None:
                 details = {"templates": len(rows)}

@@ -110,6 +110,7 @@ def test_erasure_leaves_audit_entries_only(client: httpx.Client, settings: Setti
         "corrections": 0,
         "crops": 0,
         "responses": 1,
+        "group_memberships": 0,
         "job_rows": 2,
     }
     with psycopg.connect(str(settings.database_url).replace("+psycopg", "")) as connection:

@@ -4,12 +4,17 @@ import io
 import json
 import uuid
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from service.gallery.access.scopes import Scope
+from service.jobs.sources.embeddings import MAX_PART_BYTES, EmbeddingArchive
+from tests.contract.api_keys import new_key
 from tests.contract.test_jobs import ZIP, finished_job, rows
 
 DIM = 128
@@ -70,20 +75,64 @@ def test_unusable_rows_are_rejected_alone(client: httpx.Client, collection_name:
     vectors[1] *= 2
     vectors[2, 0] = np.nan
     names = np.array(["a", "b", "c", "", "a", "x\x00"])
-    metadata = np.array(["", "", "", "", "", "[1]"])
+    metadata = np.array(["", "", "", "", "[" * 10_000, "[1]"])
     response = post(client, collection_name, npz(embeddings=vectors, external_id=names, metadata=metadata))
     job = finished_job(client, response.headers["location"])
-    assert job["counts"] == {"accepted": 2, "duplicate": 0, "rejected": 4, "failed": 0}
+    assert job["counts"] == {"accepted": 1, "duplicate": 0, "rejected": 5, "failed": 0}
     found = {row["number"]: (row["status"], row["code"]) for row in rows(client, response.headers["location"])}
     assert found == {
         0: ("accepted", None),
         1: ("rejected", "invalid_embedding"),
         2: ("rejected", "invalid_embedding"),
         3: ("rejected", "invalid_request"),
-        4: ("accepted", None),
+        4: ("rejected", "invalid_request"),
         5: ("rejected", "invalid_request"),
     }
-    assert search(client, collection_name, vectors[4])["template_count"] == 2
+
+
+def test_a_text_that_is_no_unicode_fails_the_job(client: httpx.Client, collection_name: str) -> None:
+    names = array("<U1", (1,), (0x110000).to_bytes(4, "little"))
+    archive = archive_of(embeddings=array("<f4", (1, DIM), unit(1).tobytes()), external_id=names)
+    response = post(client, collection_name, archive)
+    job = finished_job(client, response.headers["location"])
+    assert (job["state"], "invalid text" in job["problem"]) == ("failed", True)
+
+
+def test_large_texts_are_read_in_small_parts(tmp_path: Path) -> None:
+    """Every text takes the 64 KB of the longest one, so that 5,000 rows would take 655 MB."""
+    file = tmp_path / "texts.npz"
+    count, length = 600, 16_000
+    text = np.full(count, "x" * length)
+    np.savez(file, embeddings=unit(count), external_id=np.arange(count), label=text, metadata=text)
+    archive = EmbeddingArchive(file, 1_000)
+    assert 0 < archive.part_rows * 2 * 4 * length <= MAX_PART_BYTES
+    assert archive.texts("external_id", 598, 600) == ["598", "599"]
+    archive.close()
+
+
+def test_a_key_that_may_only_enrol_adds_matching_embeddings_only(
+    send: Callable[..., httpx.Response], guarded: httpx.Client
+) -> None:
+    """It creates identities, but cannot add another face to an existing one, or change its label."""
+    manager, enroller = new_key(Scope.MANAGE, Scope.ENROL), new_key(Scope.ENROL)
+    collection = f"bulk-{uuid.uuid4().hex[:8]}"
+    assert send(manager, "POST", "/collections", json={"name": collection, "quality": "off"}).status_code == 201
+    [model] = send(manager, "GET", "/models").json()["models"]
+    query = f"collection={collection}&model_id={model['id']}"
+
+    def run(key: str, archive: bytes) -> dict[str, int]:
+        response = send(key, "POST", f"/jobs/embedding-enrolments?{query}", content=archive, headers=ZIP)
+        guarded.headers["x-api-key"] = key
+        counts = finished_job(guarded, response.headers["location"])["counts"]
+        del guarded.headers["x-api-key"]
+        return counts
+
+    first, other = unit(2)
+    assert run(manager, npz(embeddings=first[None], external_id=np.array(["ada"])))["accepted"] == 1
+    assert run(enroller, npz(embeddings=other[None], external_id=np.array(["ada"])))["rejected"] == 1
+    changed = npz(embeddings=first[None], external_id=np.array(["ada"]), label=np.array(["Eve"]))
+    assert run(enroller, changed)["rejected"] == 1
+    assert run(enroller, npz(embeddings=other[None], external_id=np.array(["grace"])))["accepted"] == 1
 
 
 def test_a_second_job_finds_duplicates_and_adds_to_existing_identities(
@@ -126,15 +175,26 @@ def pickled() -> bytes:
     return file.getvalue()
 
 
-def truncated() -> bytes:
-    """Returns an archive whose array has fewer values than its header says."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**6, DIM)})
+def array(descr: str, shape: tuple[int, ...], data: bytes) -> bytes:
+    """Returns an .npy file with this header and data."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue() + data
+
+
+def archive_of(**arrays: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("external_id.npy", b"\x93NUMPY\x01\x00" + header.getvalue()[8:])
-        archive.writestr("embeddings.npy", header.getvalue())
+        for name, data in arrays.items():
+            archive.writestr(f"{name}.npy", data)
     return file.getvalue()
+
+
+def truncated() -> bytes:
+    """Returns an archive whose arrays have fewer values than their headers say."""
+    count = 10**5
+    names = array("<U1", (count,), b"a\0\0\0" * count)
+    return archive_of(external_id=names, embeddings=array("<f4", (count, DIM), b""))
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,10 @@ def test_every_face_of_a_picture_is_grouped(client: httpx.Client, collection_nam
 def test_erased_identities_leave_their_groups(client: httpx.Client, collection_name: str) -> None:
     address = group(client, collection_name, PICTURES)
     member = client.get(f"{address}/1").json()["members"][0]
-    client.delete(f"/identities/{member['identity_id']}", params={"collection": collection_name})
+    path, scope = f"/identities/{member['identity_id']}", {"collection": collection_name}
+    [membership] = client.get(f"{path}/export", params=scope).json()["group_memberships"]
+    assert (membership["number"], membership["position"]) == (1, 1)
+    assert client.delete(path, params=scope).json()["deleted"]["group_memberships"] == 1
     first = client.get(address).json()["groups"][0]
     assert (first["size"], first["representative"]["position"]) == (2, 2)
     job_rows = rows(client, f"/jobs/{address.rpartition('/')[2]}?collection={collection_name}")
@@ -161,6 +164,13 @@ def test_every_unknown_face_of_a_picture_is_remembered(client: httpx.Client, col
     assert len(stored) == 2
     identities = client.get("/identities", params=scope | {"named": False}).json()["identities"]
     assert {item["id"] for item in identities} == stored
+
+
+def test_remember_compares_with_the_whole_collection(client: httpx.Client, collection_name: str) -> None:
+    """A filter could hide the person, who would then be stored twice."""
+    body = {"image": b64(COLLINS.read_bytes()), "remember": True, "filter": {"team": "x"}}
+    response = client.post("/search", params={"collection": collection_name}, json=body)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
 
 
 def test_remember_needs_the_scope_enrol(send: Callable[..., httpx.Response]) -> None:

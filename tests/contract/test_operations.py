@@ -51,6 +51,7 @@ def test_register_verify_search_delete(client: httpx.Client, collection_name: st
         "corrections": 0,
         "crops": 0,
         "responses": 0,
+        "group_memberships": 0,
         "job_rows": 0,
     }
     assert client.get(address).status_code == 404

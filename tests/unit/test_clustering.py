@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import AgglomerativeClustering
 
+from service.recognition import clustering
 from service.recognition.clustering import Floats, cluster, members_of
 
 
@@ -53,3 +54,13 @@ def test_members_are_sorted_by_group_and_similarity() -> None:
     assert members.positions.tolist() == [1, 2, 3, 1, 2]
     assert members.similarities[0] == pytest.approx(1, abs=1e-3)
     assert members.similarities[3] == pytest.approx(np.cos(np.radians(2.5)))
+
+
+def test_a_chain_does_not_take_unbounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this chain each embedding is nearest to the one before it, so that a round merges a single pair."""
+    monkeypatch.setattr(clustering, "MAX_ROUNDS", 20)
+    count = 60
+    cosines = np.diag(np.linspace(0.5, 0.4, count - 1), 1)
+    embeddings = np.linalg.cholesky(cosines + cosines.T + np.eye(count)).astype(np.float32)
+    with pytest.raises(clustering.TooManyRoundsError):
+        cluster(embeddings, 0.01)

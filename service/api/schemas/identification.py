@@ -59,6 +59,10 @@ class SearchRequest(DecisionFields):
             raise PydanticCustomError(
                 "one_face", "several pictures show one person; `face=all` and `face=box` need a single picture"
             )
+        if self.remember and self.filter is not None:
+            raise PydanticCustomError(
+                "remember_everybody", "`remember` compares the face with the whole collection; send no `filter`"
+            )
         if self.embedding is None:
             require_box(self.face, self.box, "box")
         return self

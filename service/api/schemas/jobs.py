@@ -41,7 +41,7 @@ class JobsResponse(BaseModel):
 
 class JobRowView(BaseModel):
     number: int
-    source: str = Field(description="file, or the identity's id in a re-embedding job")
+    source: str = Field(description="file, `embeddings[number]`, the identity's id in a re-embedding, or `groups`")
     external_id: str
     status: RowStatus | None = Field(description="null: the row is not processed yet")
     identity_id: uuid.UUID | None

@@ -48,6 +48,7 @@ class SubjectDataResponse(BaseModel):
     crops: list[StoredCrop]
     stored_responses: list[dict[str, Any]] = Field(description="responses stored under Idempotency-Keys")
     job_rows: list[dict[str, Any]] = Field(description="results of bulk enrolments")
+    group_memberships: list[dict[str, Any]] = Field(description="groups of faces that contain the identity")
     audit: list[EntryView] = Field(description="up to 10,000 entries, for keys with the scope `audit`")
 
 
@@ -66,9 +67,14 @@ def subject_data_response(data: SubjectData, with_audit: bool) -> SubjectDataRes
         stored_responses=[
             {"key": row["key"], "response": row["response"], "at": row["created_at"]} for row in data.stored_responses
         ],
-        job_rows=[{name: value for name, value in row.items() if name != "collection_id"} for row in data.job_rows],
+        job_rows=[_without_collection(row) for row in data.job_rows],
+        group_memberships=[_without_collection(row) for row in data.group_memberships],
         audit=[entry_view(entry) for entry in data.audit] if with_audit else [],
     )
+
+
+def _without_collection(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "collection_id"}
 
 
 def _crop(row: Mapping[str, Any]) -> StoredCrop:

@@ -11,9 +11,6 @@ from service.gallery.index import centroid_stream
 from service.gallery.storage.row_security import COLLECTIONS_SETTING
 
 Floats = npt.NDArray[np.float32]
-_SIZE = (
-    "SELECT (SELECT count(*) FROM centroid WHERE collection_id = %s AND model_id = %s), dim FROM model WHERE id = %s"
-)
 
 
 def read(
@@ -25,7 +22,7 @@ def read(
         The number of these identities instead if there are more than `limit`.
     """
     connection.execute("SELECT set_config(%s, %s, true)", [COLLECTIONS_SETTING, str(collection_id)])
-    people, dim = connection.execute(_SIZE, [collection_id, model_id, model_id]).fetchone() or (0, 0)
+    people, dim = centroid_stream.size_of(connection, collection_id, model_id)
     if people > limit:
         return people
     parts = [

@@ -28,6 +28,9 @@ _ALL = sql.SQL(
     "COPY (SELECT {value} FROM centroid c WHERE c.collection_id = {collection} AND c.model_id = {model}) "
     "TO STDOUT (FORMAT BINARY)"
 )
+_SIZE = (
+    "SELECT (SELECT count(*) FROM centroid WHERE collection_id = %s AND model_id = %s), dim FROM model WHERE id = %s"
+)
 PART_ROWS = 500
 """Rows of a part. With 300 kB at 128 dimensions, a part stays in the processor's cache until it is converted."""
 HEADER_BYTES, TRAILER_BYTES, PREFIX_BYTES = 19, 2, 6
@@ -49,6 +52,11 @@ class Changes:
     model_id: str
     entries: Entries
     deleted: Bytes
+
+
+def size_of(connection: "psycopg.Connection[Any]", collection_id: uuid.UUID, model_id: str) -> tuple[int, int]:
+    """Returns the number of centroids of a collection under a model, and the number of the model's dimensions."""
+    return connection.execute(_SIZE, [collection_id, model_id, model_id]).fetchone() or (0, 0)
 
 
 def read_all(connection: "psycopg.Connection[Any]", collection_id: uuid.UUID, model_id: str) -> Iterator[bytes]:

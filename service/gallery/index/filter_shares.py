@@ -4,13 +4,14 @@ Filters with the same fields and operators share an entry: their values mostly d
 fulfil them. A wrong share costs time, and no result depends on it.
 """
 
+import hashlib
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-Shape = tuple[uuid.UUID, str]
-"""A collection and the filter without its values."""
+Shape = tuple[uuid.UUID, bytes]
+"""A collection, and the SHA-256 of the filter without its values: a filter may name 64 fields of 512 characters."""
 MAX_SHAPES = 1_000
 WEIGHT = 0.3
 """Weight of the newest share in the mean."""
@@ -27,6 +28,7 @@ class FilterShares:
         return self._shares.get(shape)
 
     def observe(self, shape: Shape, share: float) -> None:
+        """Adds the share that a search has found to the mean of such filters."""
         known = self._shares.pop(shape, share)
         self._shares[shape] = (1 - WEIGHT) * known + WEIGHT * share
         if len(self._shares) > MAX_SHAPES:
@@ -35,7 +37,7 @@ class FilterShares:
 
 def shape_of(collection_id: uuid.UUID, metadata_filter: Mapping[str, Any] | None) -> Shape:
     """Returns the shape of a filter. Its values, which can be personal data, are not kept."""
-    return collection_id, repr(_without_values(metadata_filter))
+    return collection_id, hashlib.sha256(repr(_without_values(metadata_filter)).encode()).digest()
 
 
 def _without_values(part: Any) -> Any:

@@ -12,10 +12,6 @@ from service.gallery.index import centroid_stream, snapshots
 from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.storage.database import Database
 
-_SIZE = (
-    "SELECT (SELECT count(*) FROM centroid WHERE collection_id = %s AND model_id = %s), dim FROM model WHERE id = %s"
-)
-
 
 class Loader:
     """Loads indexes, one at a time. It can be stopped from another thread, even if the server does not respond."""
@@ -48,7 +44,7 @@ def _load(connection: "psycopg.Connection[Any]", collection_id: uuid.UUID, model
     connection.execute(snapshots.BEGIN)
     connection.execute("SET LOCAL registry.everything = 'on'")
     snapshot = snapshots.read(connection)
-    count, dim = connection.execute(_SIZE, [collection_id, model_id, model_id]).fetchone() or (0, 0)
+    count, dim = centroid_stream.size_of(connection, collection_id, model_id)
     index = MemoryIndex(dim, count, snapshot)
     for part in centroid_stream.read_all(connection, collection_id, model_id):
         index.fill(centroid_stream.parse_part(part, dim))

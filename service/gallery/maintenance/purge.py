@@ -7,7 +7,7 @@ import psycopg
 
 from service.errors import StartupError
 
-TABLES = ("template", "centroid", "correction", "crop", "identity", "idempotency", "job_row")
+TABLES = ("template", "centroid", "correction", "crop", "identity", "idempotency", "job_row", "group_member")
 """The tables with biometric data or references to it."""
 DELETE_STATISTICS = """
     DELETE FROM pg_statistic WHERE starelid = ANY(%s::regclass[])

@@ -12,7 +12,16 @@ from service.errors import CollectionNotFound
 from service.gallery.access.audit_entries import SERVICE, Action, Actor, Entry, Event
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.people import collections, corrections, identities
-from service.gallery.storage.tables import centroid, correction, crop, idempotency, identity, job_row, template
+from service.gallery.storage.tables import (
+    centroid,
+    correction,
+    crop,
+    group_member,
+    idempotency,
+    identity,
+    job_row,
+    template,
+)
 
 EXPIRED_BATCH = 200
 """Maximum number of identities that `expired` returns."""
@@ -115,6 +124,7 @@ def _counts(collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str) 
         "corrections": correction,
         "crops": crop,
         "responses": idempotency,
+        "group_memberships": group_member,
     }
     counts = {
         name: select(func.count()).where(table.c.collection_id == collection_id, table.c.identity_id == identity_id)

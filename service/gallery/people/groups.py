@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import REAL, Integer, Select, Uuid, bindparam, func, insert, select
+from sqlalchemy import REAL, Integer, Select, Text, Uuid, bindparam, func, insert, select, type_coerce
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -82,7 +82,8 @@ async def store(
 
 async def page(connection: AsyncConnection, job_ref: JobRef, limit: int, after: int = 0) -> list[Group]:
     """Returns up to `limit` groups with a number above `after`, the largest first. Empty groups are omitted."""
-    names = func.array_agg(aggregate_order_by(identity.c.external_id, group_member.c.position)).filter(identity.c.named)
+    ordered = aggregate_order_by(identity.c.external_id, group_member.c.position)
+    names = type_coerce(func.array_agg(ordered).filter(identity.c.named), ARRAY(Text))
     groups = (
         select(
             group_member.c.number,
@@ -97,13 +98,12 @@ async def page(connection: AsyncConnection, job_ref: JobRef, limit: int, after: 
         .limit(limit)
         .subquery("groups")
     )
-    statement = _members(job_ref).add_columns(groups.c.number, groups.c.size, groups.c.names)
+    statement = _members(job_ref).add_columns(
+        groups.c.number, groups.c.size, groups.c.names[1:MAX_NAMES].label("names")
+    )
     is_first = (group_member.c.number == groups.c.number) & (group_member.c.position == groups.c.first)
     statement = statement.join(groups, is_first).order_by(groups.c.number)
-    return [
-        Group(row.number, row.size, (row.names or [])[:MAX_NAMES], _member(row))
-        for row in await connection.execute(statement)
-    ]
+    return [Group(row.number, row.size, row.names or [], _member(row)) for row in await connection.execute(statement)]
 
 
 async def members(

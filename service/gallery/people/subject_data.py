@@ -14,7 +14,16 @@ from service.gallery.access.audit_entries import Entry
 from service.gallery.people import identities
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.identities import Identity
-from service.gallery.storage.tables import centroid, correction, crop, idempotency, job_row, labelled, template
+from service.gallery.storage.tables import (
+    centroid,
+    correction,
+    crop,
+    group_member,
+    idempotency,
+    job_row,
+    labelled,
+    template,
+)
 
 MAX_ENTRIES = 10_000
 
@@ -30,6 +39,7 @@ class SubjectData:
     crops: list[dict[str, Any]]
     stored_responses: list[dict[str, Any]]
     job_rows: list[dict[str, Any]]
+    group_memberships: list[dict[str, Any]]
     audit: list[Entry]
 
 
@@ -50,6 +60,7 @@ async def read(connection: AsyncConnection, collection_id: uuid.UUID, identity_i
         await rows(crop, crop.c.identity_id == identity_id),
         await rows(idempotency, idempotency.c.identity_id == identity_id),
         await rows(job_row, in_jobs),
+        await rows(group_member, group_member.c.identity_id == identity_id),
         await audit_log.page(connection, collection_id, MAX_ENTRIES, identity_id=identity_id),
     )
 

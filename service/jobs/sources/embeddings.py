@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,12 @@ LOCAL_HEADER_BYTES = 30
 MAX_HEADER_BYTES = 10_000
 MAX_ITEM_BYTES = 64 * 1024
 """Maximum size of a text. NumPy stores every text of an array with the size of the longest."""
+MAX_PART_ROWS, MAX_PART_BYTES = 5_000, 16 * 1024**2
+"""Maximum number and size of the rows whose texts are in memory at the same time."""
 MAX_ENTRIES = 16
 TEXTS = ("external_id", "label", "metadata")
+TEXT_KINDS = "Uiu"
+"""Kinds of NumPy types that are read as texts: Unicode, and whole numbers."""
 HOW_TO = "create the archive with numpy.savez(file, embeddings=…, external_id=…)"
 
 
@@ -51,12 +56,18 @@ class EmbeddingArchive:
 
     def __init__(self, file: Path, max_rows: int) -> None:
         self._columns = _read_columns(file)
+        self.rows, self.dim = _checked_shape(self._columns, max_rows)
+        size = file.stat().st_size
+        for name, column in self._columns.items():
+            if column.offset + self.rows * column.row_bytes > size:
+                raise ArchiveUnreadable(f"the array {name!r} is incomplete; check that the upload was complete")
         self._file = os.open(file, os.O_RDONLY)
-        try:
-            self.rows, self.dim = _checked_shape(self._columns, max_rows)
-        except BaseException:
-            self.close()
-            raise
+
+    @property
+    def part_rows(self) -> int:
+        """The number of rows whose texts may be read at once."""
+        size = sum(column.row_bytes for name, column in self._columns.items() if name in TEXTS)
+        return max(1, min(MAX_PART_ROWS, MAX_PART_BYTES // max(size, 1)))
 
     def embeddings(self, first: int, last: int) -> Floats:
         """Returns (last - first, dim) embeddings as the archive contains them."""
@@ -66,7 +77,12 @@ class EmbeddingArchive:
         """Returns the values of a text array. An absent array and an empty text are None."""
         if name not in self._columns:
             return [None] * (last - first)
-        return [str(value) or None for value in self._read(name, first, last)]
+        values = self._read(name, first, last)
+        if values.dtype.kind == "U" and values.dtype.itemsize:
+            characters = values.view(np.dtype(np.uint32).newbyteorder(values.dtype.byteorder))
+            if characters.max(initial=0) > sys.maxunicode:  # NumPy fails with a SystemError
+                raise ArchiveUnreadable(f"the array {name!r} contains an invalid text: a number that is no character")
+        return [str(value) or None for value in values]
 
     def close(self) -> None:
         os.close(self._file)
@@ -75,8 +91,6 @@ class EmbeddingArchive:
         column = self._columns[name]
         size = (last - first) * column.row_bytes
         data = os.pread(self._file, size, column.offset + first * column.row_bytes)
-        if len(data) < size:
-            raise ArchiveUnreadable(f"the array {name!r} is incomplete; check that the upload was complete")
         return np.frombuffer(data, column.dtype).reshape(last - first, *column.shape[1:])
 
 
@@ -126,7 +140,7 @@ def _checked_shape(columns: dict[str, _Column], max_rows: int) -> tuple[int, int
     rows = embeddings.shape[0]
     for name in TEXTS:
         column = columns.get(name, _Column(np.dtype("U1"), (rows,), 0))
-        if column.dtype.kind not in "UiuS"[:3] or column.shape != (rows,) or column.dtype.itemsize > MAX_ITEM_BYTES:
+        if column.dtype.kind not in TEXT_KINDS or column.shape != (rows,) or column.dtype.itemsize > MAX_ITEM_BYTES:
             raise ArchiveUnreadable(f"`{name}` must be an array of {rows:,} texts, one for each embedding")
     if not 0 < rows <= max_rows:
         raise ArchiveUnreadable(

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable
 from service.gallery.jobs.records import NewRow
 from service.jobs.sources.pictures import PictureSource
-from service.jobs.sources.row_checks import rejected, storable_text
+from service.jobs.sources.row_checks import rejected, storable_text, with_metadata
 
 MANIFEST = "people.csv"
 COLUMNS = {"file", "external_id", "label", "metadata"}
@@ -60,12 +59,5 @@ def _row(source: PictureSource, names: Collection[str], line: dict[str, Any]) ->
         return rejected(row, f"the file that {MANIFEST} names does not exist in the source")
     if (problem := source.problem(row.source)) is not None:
         return rejected(row, problem, ImageUnreadable.code)
-    if not (text := line.get("metadata")):
-        return row
-    try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError):
-        metadata = None
-    if not isinstance(metadata, dict):
-        return rejected(row, "`metadata` is not a JSON object")
-    return NewRow(row.source, row.external_id, row.label, metadata)
+    text = line.get("metadata")
+    return with_metadata(row, text) if text else row

@@ -1,5 +1,7 @@
 """Validates the rows of a bulk enrolment with the types of the API."""
 
+import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -32,6 +34,17 @@ def checked(row: NewRow) -> NewRow:
         except ValidationError as error:
             return rejected(row, f"`{name}`: {error.errors(include_input=False, include_url=False)[0]['msg']}")
     return row
+
+
+def with_metadata(row: NewRow, text: str) -> NewRow:
+    """Returns the row with the metadata of this JSON text, or a rejected one."""
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        return rejected(row, "`metadata` is not a JSON object")
+    return replace(row, metadata=metadata)
 
 
 def rejected(row: NewRow, detail: str, code: str = InvalidRequest.code) -> NewRow:

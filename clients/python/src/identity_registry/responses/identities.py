@@ -129,4 +129,5 @@ class SubjectData(Document):
     crops: list[StoredCrop]
     stored_responses: list[dict[str, Any]]
     job_rows: list[dict[str, Any]]
+    group_memberships: list[dict[str, Any]] = Field(default_factory=list)
     audit: list[AuditEntry]
