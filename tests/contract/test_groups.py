@@ -184,6 +184,7 @@ def test_remember_needs_the_scope_enrol(send: Callable[..., httpx.Response]) -> 
     [
         ({"fmr": 1e-9}, {}, 422, "rate_not_calibrated"),
         ({"fmr": 2}, {}, 422, "invalid_request"),
+        ({"fmr": 1e-3, "threshold": 0.4}, {}, 422, "invalid_request"),
         ({}, {"content": b"-", "headers": {"content-type": "text/plain"}}, 415, "unsupported_media_type"),
         ({}, {"content": b"-", "headers": ZIP}, 422, "archive_unreadable"),
         ({}, {"json": {"folder": "../etc"}}, 422, "invalid_request"),

@@ -1,15 +1,14 @@
 """Routes of /collections/{name}/groups: groups of faces that may show the same person."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.api.http.access import ManageAccess
-from service.api.http.archives import ZIP, declared_size, is_zip
-from service.api.http.bodies import JSON, media_type, read_body
+from service.api.http.bodies import media_type
 from service.api.http.cursors import Cursor, Limit, decode_number, encode_text, split_page
-from service.api.http.forms import DOCUMENTS, REFERENCE
+from service.api.http.job_sources import FOLDER_CONTENT, ZIP_CONTENT, JobStart, body
 from service.api.routes.collections import Named
 from service.api.schemas.groups import (
     GroupEnrolRequest,
@@ -20,23 +19,14 @@ from service.api.schemas.groups import (
     group_view,
     member_view,
 )
-from service.api.schemas.jobs import FolderRequest, JobView, job_view
+from service.api.schemas.jobs import JobView
 from service.api.state import State
-from service.errors import UnsupportedMediaType
+from service.errors import InvalidRequest
 from service.jobs.grouping import KIND as GROUPING
 from service.recognition.operating_point import OperatingPoint
 
 router = APIRouter(prefix="/collections", tags=["groups"])
-DOCUMENTS[FolderRequest.__name__] = FolderRequest
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": False,
-        "content": {
-            ZIP: {"schema": {"type": "string", "format": "binary"}},
-            JSON: {"schema": {"$ref": REFERENCE.format(model=FolderRequest.__name__)}},
-        },
-    }
-}
+PICTURES = body(ZIP_CONTENT | FOLDER_CONTENT, required=False)
 Rate = Annotated[
     float | None,
     Query(gt=0, lt=1, description="false match rate of the lowest mean similarity in a group; default: a setting"),
@@ -44,7 +34,7 @@ Rate = Annotated[
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="number of the group")]
 
 
-@router.post("/{name}/groups", status_code=202, openapi_extra=BODY, summary="Group faces by person")
+@router.post("/{name}/groups", status_code=202, openapi_extra=PICTURES, summary="Group faces by person")
 async def start_grouping_job(
     request: Request,
     response: Response,
@@ -62,24 +52,13 @@ async def start_grouping_job(
     `GET /collections/{name}/groups/{job_id}` returns the groups when the job is done.
     """
     access.require_collection(name)
-    point = OperatingPoint.from_request(fmr=fmr, threshold=threshold)
-    options = await state.groups.options(name, point)
-    actor = access.actor(request)
-    kind = media_type(request)
-    if is_zip(request.headers):
-        size = declared_size(request.headers)
-        job = await state.jobs.start_with_archive(GROUPING, name, request.stream(), size, options, actor)
-    elif kind == JSON:
-        body = await read_body(request, FolderRequest)
-        job = await state.jobs.start_with_folder(GROUPING, name, body.folder, options, actor)
-    elif not kind and not await request.body():
-        job = await state.jobs.start(GROUPING, name, options, actor)
-    else:
-        raise UnsupportedMediaType(
-            f"the Content-Type is {kind or 'missing'}; send {ZIP}, or {JSON} with a `folder`, or no body"
-        )
-    response.headers["Location"] = f"/jobs/{job.id}?collection={name}"
-    return job_view(job)
+    if fmr is not None and threshold is not None:
+        raise InvalidRequest("send one of `fmr` and `threshold`", pointer="/threshold")
+    options = await state.groups.options(name, OperatingPoint.from_request(fmr=fmr, threshold=threshold))
+    start = JobStart(state.jobs, GROUPING, name, options, access.actor(request))
+    is_empty = not media_type(request) and not await request.body()
+    job = await (start.without_pictures() if is_empty else start.from_pictures(request))
+    return start.answer(job, response)
 
 
 @router.get("/{name}/groups/{job_id}", summary="List the groups of a job page by page")

@@ -30,17 +30,17 @@ async def search(request: Request, state: State, engine: RequestEngine, collecti
     if body.remember:
         collection.access.require_scope(Scope.ENROL, "/remember")
     wanted = IdentificationRequest(
-        collection.name,
-        Inputs(engine, collection.access).of_search(body),
-        body.operating_point,
-        body.top_k,
-        body.filter,
-        "metadata" in body.fields,
-        body.explain,
-        body.images is not None,
-        body.remember,
-        body.force,
-        collection.actor,
+        collection=collection.name,
+        samples=Inputs(engine, collection.access).of_search(body),
+        requested=body.operating_point,
+        top_k=body.top_k,
+        metadata_filter=body.filter,
+        with_metadata="metadata" in body.fields,
+        explain=body.explain,
+        is_list=body.images is not None,
+        keep_crops=body.remember,
+        force=body.force,
+        actor=collection.actor,
     )
     found = await state.identifier(engine).identify(wanted)
     remembered = await state.unknown_faces(engine).remember(wanted, found) if body.remember else None

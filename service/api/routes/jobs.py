@@ -4,19 +4,16 @@ import csv
 import io
 import uuid
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service.api.http.archives import ZIP, declared_size, is_zip
-from service.api.http.bodies import JSON, media_type, read_body
 from service.api.http.collection_scope import CollectionScope, EnrolScope
 from service.api.http.cursors import Cursor, Limit, decode, decode_number, encode, encode_text, split_page
-from service.api.http.forms import DOCUMENTS, REFERENCE
+from service.api.http.job_sources import FOLDER_CONTENT, ZIP_CONTENT, JobStart, body
 from service.api.schemas.fields import Detector, ModelId
 from service.api.schemas.jobs import (
-    FolderRequest,
     JobDetail,
     JobRowsResponse,
     JobRowView,
@@ -27,7 +24,7 @@ from service.api.schemas.jobs import (
     row_view,
 )
 from service.api.state import State
-from service.errors import InvalidRequest, UnsupportedMediaType
+from service.errors import InvalidRequest
 from service.gallery.jobs.records import JobState, RowStatus
 from service.inference.engine import FaceChoice
 from service.jobs.administration import JobAccess
@@ -35,24 +32,11 @@ from service.jobs.bulk_enrolment import KIND
 from service.jobs.embedding_enrolment import KIND as EMBEDDINGS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+PICTURES, ARCHIVE = body(ZIP_CONTENT | FOLDER_CONTENT), body(ZIP_CONTENT)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-DOCUMENTS[FolderRequest.__name__] = FolderRequest
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            ZIP: {"schema": {"type": "string", "format": "binary"}},
-            JSON: {"schema": {"$ref": REFERENCE.format(model=FolderRequest.__name__)}},
-        },
-    }
-}
-
-NUMPY_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}}
-}
 
 
-@router.post("/enrolments", status_code=202, openapi_extra=BODY, summary="Enrol many identities in the background")
+@router.post("/enrolments", status_code=202, openapi_extra=PICTURES, summary="Enrol many identities in the background")
 async def start_enrolment_job(
     request: Request,
     response: Response,
@@ -74,25 +58,14 @@ async def start_enrolment_job(
         raise InvalidRequest("a job uses one face of each picture; send strongest, largest or only", pointer="/face")
     options = {"face": face.value, "detector": detector, "force": force, "named": collection.access.may_identify()}
     options["manages"] = collection.access.may_manage()
-    kind = media_type(request)
-    if is_zip(request.headers):
-        size = declared_size(request.headers)
-        job = await state.jobs.start_with_archive(
-            KIND, collection.name, request.stream(), size, options, collection.actor
-        )
-    elif kind == JSON:
-        body = await read_body(request, FolderRequest)
-        job = await state.jobs.start_with_folder(KIND, collection.name, body.folder, options, collection.actor)
-    else:
-        raise UnsupportedMediaType(f"the Content-Type is {kind or 'missing'}; send {ZIP}, or {JSON} with a `folder`")
-    response.headers["Location"] = f"/jobs/{job.id}?collection={collection.name}"
-    return job_view(job)
+    start = JobStart(state.jobs, KIND, collection.name, options, collection.actor)
+    return start.answer(await start.from_pictures(request), response)
 
 
 @router.post(
     "/embedding-enrolments",
     status_code=202,
-    openapi_extra=NUMPY_BODY,
+    openapi_extra=ARCHIVE,
     summary="Enrol embeddings in the background",
 )
 async def start_embedding_enrolment_job(
@@ -108,15 +81,10 @@ async def start_embedding_enrolment_job(
     `embeddings` has one row of length 1 for each person. `label` and `metadata`, which holds JSON, are optional arrays.
     A collection with quality limits needs `force`, because an embedding has no picture.
     """
-    if not is_zip(request.headers):
-        raise UnsupportedMediaType(f"the Content-Type is {media_type(request) or 'missing'}; send {ZIP}")
     options = await state.jobs.embedding_options(collection.name, model_id)
     options |= {"force": force, "named": collection.access.may_identify(), "manages": collection.access.may_manage()}
-    size = declared_size(request.headers)
-    parts = EMBEDDINGS, collection.name, request.stream(), size, options, collection.actor
-    job = await state.jobs.start_with_archive(*parts)
-    response.headers["Location"] = f"/jobs/{job.id}?collection={collection.name}"
-    return job_view(job)
+    start = JobStart(state.jobs, EMBEDDINGS, collection.name, options, collection.actor)
+    return start.answer(await start.from_archive(request), response)
 
 
 @router.get("", summary="List the jobs of a collection, newest first")
