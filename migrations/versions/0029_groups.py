@@ -1,6 +1,7 @@
-"""Adds identities without a name, groups that a job has formed from them, and an index of the waiting rows of jobs.
+"""Adds identities without a name and groups that a job has formed from them.
 
-An older release works with the schema: its identities have names. `schema_serves` does not change.
+An identity's `updated_at` becomes the time of its insertion instead of that of the transaction, as `created_at`. An
+older release works with the schema: its identities have names. `schema_serves` does not change.
 
 Revision ID: 0029
 Revises: 0028
@@ -21,6 +22,7 @@ ROW = f"collection_id = {FIRST} OR {EVERYTHING} OR collection_id = ANY ({ANY}::u
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE identity ALTER COLUMN updated_at SET DEFAULT clock_timestamp()")
     op.add_column("identity", sa.Column("named", sa.Boolean(), nullable=False, server_default="true"))
     op.create_table(
         "group_member",
@@ -39,17 +41,9 @@ def upgrade() -> None:
     op.create_index("ix_group_member_collection_id_identity_id", "group_member", ["collection_id", "identity_id"])
     op.execute(f"CREATE POLICY one_collection ON group_member USING ({ROW}) WITH CHECK ({ROW})")
     op.execute("ALTER TABLE group_member ENABLE ROW LEVEL SECURITY")
-    with op.get_context().autocommit_block():
-        _replace("ix_identity_unnamed", "identity (collection_id, created_at, id) WHERE NOT named")
-        _replace("ix_job_row_waiting", "job_row (collection_id, job_id, number) WHERE status IS NULL")
 
 
 def downgrade() -> None:
-    op.drop_index("ix_job_row_waiting", "job_row")
     op.drop_table("group_member")
     op.drop_column("identity", "named")
-
-
-def _replace(name: str, rows: str) -> None:
-    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")  # of an interrupted migration
-    op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {rows}")
+    op.execute("ALTER TABLE identity ALTER COLUMN updated_at SET DEFAULT now()")

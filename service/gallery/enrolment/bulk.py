@@ -29,10 +29,11 @@ _CREATE = (
 _COPY = "COPY new_identity FROM STDIN (FORMAT BINARY)"
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _END = b"\xff\xff"
+# `created_at` and `updated_at` of an identity have the clock's time as their default.
 _IDENTITIES = text(
-    "INSERT INTO identity (collection_id, id, external_id, label, metadata, updated_at) "
-    "SELECT r.collection_id, n.id, external_id, coalesce(label, external_id), coalesce(metadata, '{}'), "
-    "clock_timestamp() FROM new_identity n JOIN job_row r USING (number) "
+    "INSERT INTO identity (collection_id, id, external_id, label, metadata) "
+    "SELECT r.collection_id, n.id, external_id, coalesce(label, external_id), coalesce(metadata, '{}') "
+    "FROM new_identity n JOIN job_row r USING (number) "
     "WHERE collection_id = :collection AND job_id = :job"
 )
 _TEMPLATES = text(

@@ -70,10 +70,9 @@ async def lock_or_create(
 def _upsert(columns: frozenset[str], changed: frozenset[str]) -> Any:
     """Returns the statement that inserts an identity with these columns, or changes some of an existing one."""
     values = {name: sa.bindparam(f"new_{name}", type_=identity.c[name].type) for name in columns}
-    # As for `created_at`, the clock's time and not that of the transaction, which is earlier.
-    time = {"updated_at": sa.func.clock_timestamp()}
-    insertion = insert(identity).values(values | time)
-    updated = {name: insertion.excluded[name] for name in changed} | time
+    insertion = insert(identity).values(values)
+    # The clock's time as for new rows: the time of the transaction may be before the identity's creation.
+    updated = {name: insertion.excluded[name] for name in changed} | {"updated_at": sa.func.clock_timestamp()}
     key = ["collection_id", "external_id"]
     insertion = insertion.on_conflict_do_update(index_elements=key, set_=updated, where=IS_RETAINED)
     return insertion.returning(identity, sa.literal_column("(xmax = 0)").label("created"))

@@ -90,7 +90,7 @@ async def change(
     """Sets columns of an identity. No row with an embedding is rewritten. Raises IdentityNotFound."""
     if changes:
         statement = update(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
-        await connection.execute(statement.where(IS_RETAINED).values(**changes, updated_at=func.now()))
+        await connection.execute(statement.where(IS_RETAINED).values(**changes, updated_at=func.clock_timestamp()))
     return await get(connection, collection_id, identity_id)
 
 
@@ -107,7 +107,9 @@ async def set_name(
     of_identity = identity.c.collection_id == collection_id, identity.c.id == identity_id
     statement = update(identity).where(*of_identity, ~identity.c.named)
     try:
-        changed = await connection.execute(statement.values(external_id=external_id, label=external_id, named=True))
+        changed = await connection.execute(
+            statement.values(external_id=external_id, label=external_id, named=True, updated_at=func.clock_timestamp())
+        )
     except IntegrityError as error:
         raise IdentityExists(
             f"an identity with the external_id {external_id!r} exists; merge the two", pointer="/external_id"

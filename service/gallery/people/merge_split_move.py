@@ -180,7 +180,7 @@ async def _insert(
 async def _recompute(connection: AsyncConnection, collection_id: uuid.UUID, identity_ids: Sequence[uuid.UUID]) -> None:
     """Updates locked identities and recomputes their centroids under every model for which they have a row."""
     of_identities = identity.c.collection_id == collection_id, identity.c.id.in_(identity_ids)
-    await connection.execute(update(identity).where(*of_identities).values(updated_at=func.now()))
+    await connection.execute(update(identity).where(*of_identities).values(updated_at=func.clock_timestamp()))
     models: set[str] = set()
     for table in (template, centroid):
         statement = select(table.c.model_id).where(

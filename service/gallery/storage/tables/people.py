@@ -84,7 +84,7 @@ identity = Table(
     Column("metadata", JSONB, nullable=False, server_default="{}"),
     # The time of the insertion, and not that of the transaction: `paging.await_earlier_rows` depends on it.
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("retain_until", DateTime(timezone=True), nullable=True),
     # False: the service has created the identity for a face of an unknown person.
     Column("named", Boolean, nullable=False, server_default="true"),
