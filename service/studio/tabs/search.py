@@ -68,7 +68,7 @@ def build(ui: Ui, _: gradio.Tab) -> None:
                 enrol = gradio.Button(texts("search.enrol"), elem_id="search-enrol")
             note = gradio.Markdown(elem_id="search-note")
     results = [state, shown, meaning, face, actions]
-    details = [candidates, candidate, note]
+    details = [candidates, candidate, actions, note]
     query = [photo, strictness, top_k]
     searched = ui.on(button.click, search, query, results)
     for event in (searched.success, face.input):
@@ -81,7 +81,7 @@ def build(ui: Ui, _: gradio.Tab) -> None:
         done = ui.on(trigger, action, inputs, [note])
         # The decision changes: search again, and keep the note.
         again = ui.on(done.success, search_again, [state, strictness, top_k, face], results)
-        ui.on(again.success, show_candidates, [state, face], details[:2])
+        ui.on(again.success, show_candidates, [state, face], details[:3])
 
 
 def search(session: Session, photo: str | None, strictness: str, top_k: float) -> tuple[Any, ...]:
@@ -101,11 +101,11 @@ def show_face(session: Session, found: Found, face: str | None) -> tuple[Any, ..
 
 
 def show_candidates(session: Session, found: Found, face: str | None) -> tuple[Any, ...]:
-    """Returns the candidates of a face as a table, and as choices."""
+    """Returns the candidates of a face as a table and as choices, and shows the actions on them."""
     matches = found.face(face)
     choices = [(f"{item.label} · {item.score:.2f}", str(item.identity_id)) for item in matches.candidates]
     first = choices[0][1] if choices else None
-    return _table(session, matches), gradio.update(choices=choices, value=first)
+    return _table(session, matches), gradio.update(choices=choices, value=first), gradio.update(visible=True)
 
 
 def refuse_candidate(session: Session, found: Found, face: str, identity_id: str) -> str:
@@ -148,7 +148,7 @@ def _results(session: Session, found: Found, face: str) -> tuple[Any, ...]:
         _drawn(found, names),
         rates.meaning(texts, found.response),
         gradio.update(choices=choices, value=chosen, visible=len(results) > 1),
-        gradio.update(visible=bool(results)),
+        gradio.update(visible=False),  # until the candidates of this search replace those of the last one
     )
 
 
