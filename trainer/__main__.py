@@ -45,7 +45,15 @@ PROGRAM = "identity-trainer"
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Everything in one command": (run,),
     "Data": (import_parquet, boxes, embedder.prepare, explore),
-    "Embedder": (embedder.train, embedder.export, embedder.calibrate, embedder.evaluate, sweep, tune),
+    "Embedder": (
+        embedder.train,
+        embedder.export,
+        embedder.cohort,
+        embedder.calibrate,
+        embedder.evaluate,
+        sweep,
+        tune,
+    ),
     "Use": (predict, populate),
 }
 GROUPS = {"detector": detector, "landmarks": landmarks, "classifier": classifier, "shape": shape}

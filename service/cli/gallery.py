@@ -32,7 +32,7 @@ def report(
 
     settings = load_settings()
     default = OperatingPoint("fmr", settings.recognition.fmr)
-    manifests = map(read_embedder, settings.embedder.bundles)
+    manifests = [manifest for folder in settings.embedder.bundles for manifest in read_embedder(folder).models]
     precision = settings.inference.precision
     policies = {item.model_id: DecisionPolicy(item.calibration, precision, default) for item in manifests}
     requested = OperatingPoint.from_request(threshold=threshold)

@@ -13,12 +13,14 @@ from pydantic import ValidationError
 
 from service.errors import StartupError
 from service.inference.bundle_files import contained, file_sha256, read_listed, require_self_contained
+from service.inference.cohort import Cohort, read_cohort
 from service.inference.manifest import MANIFEST_ADAPTER, DetectorManifest, EmbedderManifest
 
 __all__ = [
     "embedding_fingerprint",
     "equivalent_fingerprints",
     "file_sha256",
+    "open_cohort",
     "read_detector",
     "read_embedder",
     "read_manifest",
@@ -43,6 +45,9 @@ def embedding_fingerprint(manifest: EmbedderManifest) -> str:
     if manifest.landmark_channels is not None:
         relevant["landmark_channels"] = manifest.landmark_channels.model_dump(mode="json")
     relevant["files"] = {manifest.graph: manifest.files[manifest.graph]}
+    if manifest.cohort is not None:
+        relevant["cohort"] = {"sharpness": manifest.cohort.sharpness}
+        relevant["files"][manifest.cohort.file] = manifest.files[manifest.cohort.file]
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
@@ -82,6 +87,15 @@ def read_detector(folder: Path) -> DetectorManifest:
     if not isinstance(manifest, DetectorManifest):
         raise StartupError(f"{folder} is a bundle of the kind {manifest.kind}; a detector is required")
     return manifest
+
+
+def open_cohort(folder: Path, manifest: EmbedderManifest) -> Cohort | None:
+    """Returns the cohort of an embedder bundle; None if it has none. Raises StartupError."""
+    if manifest.cohort is None:
+        return None
+    name = manifest.cohort.file
+    content = read_listed(folder, manifest.files, name)
+    return read_cohort(content, manifest.embedding_dim, manifest.cohort.sharpness, f"{folder / name}")
 
 
 def read_embedder(folder: Path) -> EmbedderManifest:

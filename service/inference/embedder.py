@@ -1,5 +1,6 @@
 """Computes normalised embeddings of aligned crops."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import StartupError
-from service.inference.bundle import read_embedder
+from service.inference.bundle import open_cohort, read_embedder
 from service.inference.graph import RuntimeOptions, open_graph
 from service.inference.manifest import EmbedderManifest
 from service.vision.filtering import apply_all
@@ -29,12 +30,21 @@ class FaceEmbedder:
     def __init__(self, bundle: Path, options: RuntimeOptions) -> None:
         self.manifest: EmbedderManifest = read_embedder(bundle)
         manifest = self.manifest
+        self._cohort = open_cohort(bundle, manifest)
         self._graph = open_graph(bundle / manifest.graph, manifest.input_size, options, manifest.channels)
         if self._graph.output_shape != (manifest.embedding_dim,):
             raise StartupError(
                 f"{bundle}: the graph's output has the shape {self._graph.output_shape} per crop; the manifest "
                 f"requires ({manifest.embedding_dim},)"
             )
+
+    def uncorrected(self) -> "FaceEmbedder | None":
+        """Returns the embedder of the same graph without the cohort; None if the bundle names no such model."""
+        if self.manifest.uncorrected is None:
+            return None
+        result = copy.copy(self)
+        result.manifest, result._cohort = self.manifest.uncorrected, None
+        return result
 
     def embed(self, crops: Sequence[Pixels], points: Sequence[Points | None] | None = None) -> Floats:
         """Returns (n, dim) embeddings of n crops; arguments as in `embed_with_lengths`."""
@@ -56,7 +66,8 @@ class FaceEmbedder:
         landmarks = [None] * len(crops) if points is None else points
         batches = (slice(start, start + MAX_BATCH) for start in range(0, len(crops), MAX_BATCH))
         parts = [self._embed(crops[batch], landmarks[batch]) for batch in batches]
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        embeddings, lengths = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return (embeddings if self._cohort is None else self._cohort.correct(embeddings)), lengths
 
     def quality(self, length: float) -> float | None:
         """Returns the share of reference faces with a shorter embedding, 0 to 1; None without reference lengths."""

@@ -12,6 +12,8 @@ from service.strict_model import Strict
 from service.vision.filters import Filters
 from service.vision.heatmaps import LandmarkChannels
 
+MODEL_ID = r"^[a-z0-9][a-z0-9._-]{2,63}$"
+
 
 class PixelScaling(Strict):
     """Scaling of pixel values before the graph: `(pixel - mean) / std` on values of 0 to 255, in this colour order."""
@@ -52,7 +54,7 @@ class _Manifest(Strict):
     """
 
     format_version: Literal[1]
-    model_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{2,63}$")
+    model_id: str = Field(pattern=MODEL_ID)
     graph: str = "model.onnx"
     files: dict[str, str]
     scaling: PixelScaling
@@ -121,6 +123,32 @@ class DetectorManifest(_Manifest):
         return [self.graph, *further]
 
 
+class UncorrectedModel(Strict):
+    """The model of the same graph without the cohort. Collections that were created with it still use it.
+
+    Attributes:
+        supersedes: as in `EmbedderManifest`.
+    """
+
+    model_id: str = Field(pattern=MODEL_ID)
+    calibration: Calibration | None = None
+    supersedes: list[str] = Field(default_factory=list)
+
+
+class CohortNormalisation(Strict):
+    """Correction of embeddings by a cohort, a `.npy` file: see `service.inference.cohort`.
+
+    Attributes:
+        uncorrected: None: no collection can exist that uses the graph without the cohort.
+    """
+
+    file: str
+    sharpness: float = Field(gt=0)
+    data: list[str]
+    config_sha256: str
+    uncorrected: UncorrectedModel | None = None
+
+
 class EmbedderManifest(_Manifest):
     """Manifest of an embedder graph, which maps (n, channels, size, size) aligned crops to (n, dim) embeddings.
 
@@ -145,6 +173,7 @@ class EmbedderManifest(_Manifest):
     calibration: Calibration | None = None
     split: HeldOut | None = Field(None, description="null: the identities were listed by name, or are unknown")
     supersedes: list[str] = Field(default_factory=list)
+    cohort: CohortNormalisation | None = None
 
     @property
     def channels(self) -> int:
@@ -153,7 +182,23 @@ class EmbedderManifest(_Manifest):
 
     @property
     def other_files(self) -> list[str]:
-        return [] if self.calibration is None or self.calibration.picture is None else [self.calibration.picture]
+        files = [] if self.cohort is None else [self.cohort.file]
+        calibrations = [item.calibration for item in (self, self.uncorrected) if item is not None]
+        return files + [item.picture for item in calibrations if item is not None and item.picture is not None]
+
+    @property
+    def uncorrected(self) -> "EmbedderManifest | None":
+        """The manifest of the same graph without the cohort; None if there is none."""
+        if self.cohort is None or self.cohort.uncorrected is None:
+            return None
+        model = self.cohort.uncorrected
+        changes = {"model_id": model.model_id, "calibration": model.calibration, "supersedes": model.supersedes}
+        return self.model_copy(update=changes | {"cohort": None, "evaluation": {}})
+
+    @property
+    def models(self) -> "list[EmbedderManifest]":
+        """The models that a process serves with this bundle, the main one first."""
+        return [self, *([] if self.uncorrected is None else [self.uncorrected])]
 
 
 Manifest = Annotated[DetectorManifest | EmbedderManifest, Field(discriminator="kind")]

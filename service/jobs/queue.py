@@ -2,13 +2,16 @@
 
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, JobAborted
+from procrastinate.jobs import DeleteJobCondition
 from procrastinate.jobs import Job as QueuedJob
 from procrastinate.jobs import Status
 from psycopg_pool import PoolTimeout
@@ -30,6 +33,7 @@ CONCURRENCY = 2
 WEBHOOK_CONCURRENCY = 4
 SHUTDOWN_GRACE_S = 5.0
 """Seconds that running tasks have to end when the process stops. Rows without a result are processed later."""
+_RUNNING = "SELECT id, attempts, task_name FROM procrastinate_jobs WHERE status = 'doing' AND id = ANY(%(ids)s)"
 OUTAGES = (ConnectorException, PoolTimeout, psycopg.Error, OSError)
 HEARTBEAT_S = 2.0
 STALLED_AFTER_S = 10.0
@@ -90,8 +94,12 @@ class Queue:
                 timeout=10,
             )
         )
+        self._ended: dict[tuple[int, int], float] = {}
+        """When each attempt of a task ended: (id of the task, number of the attempt) -> time.monotonic()."""
         for name, function in (work or {}).items():
-            self._app.task(name=name, retry=_RetryStrategy(), pass_context=True)(_task(function))
+            # The next maintenance replaces a failed one. A retry would violate the queueing lock of the next one.
+            retry = False if name == MAINTAIN else _RetryStrategy()
+            self._app.task(name=name, retry=retry, pass_context=True)(self._task(function))
 
     async def enqueue(
         self,
@@ -128,17 +136,19 @@ class Queue:
 
     async def run_maintenance(self) -> None:
         """Executes maintenance tasks like `run`. Their own queue keeps blocked batches from delaying them."""
-        await self._run([MAINTENANCE_QUEUE], 1)
+        await self._run([MAINTENANCE_QUEUE], 1, DeleteJobCondition.ALWAYS)
 
     async def run_webhooks(self) -> None:
         """Delivers webhooks like `run`. Their own queue keeps slow receivers from delaying jobs."""
         await self._run([WEBHOOK_QUEUE], WEBHOOK_CONCURRENCY)
 
-    async def _run(self, queues: Sequence[str], concurrency: int) -> None:
+    async def _run(
+        self, queues: Sequence[str], concurrency: int, delete: DeleteJobCondition = DeleteJobCondition.SUCCESSFUL
+    ) -> None:
         await self._app.run_worker_async(
             queues=queues,
             concurrency=concurrency,
-            delete_jobs="successful",
+            delete_jobs=delete,
             install_signal_handlers=False,
             shutdown_graceful_timeout=SHUTDOWN_GRACE_S,
             update_heartbeat_interval=HEARTBEAT_S,
@@ -156,32 +166,50 @@ class Queue:
     async def retry_stalled(self) -> int:
         """Makes the tasks of dead workers available to other workers. Returns their number.
 
+        Further tasks are those whose function has ended in this process and whose end Procrastinate could not store,
+        because the database was unreachable.
+
         A maintenance task is deleted instead: the next one replaces it. If that one waits already, a second waiting
         task would violate the queueing lock, and the lock of the dead worker's task would block it forever.
         """
         manager = self._app.job_manager
+        stalled = await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S)
+        tasks = {job.id: job.task_name for job in stalled if job.id is not None} | await self._ended_but_running()
         retried = 0
-        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S):
+        for task_id, name in tasks.items():
             with contextlib.suppress(ConnectorException):  # another process has retried the task first
-                if job.task_name == MAINTAIN:
-                    await manager.finish_job(job, status=Status.FAILED, delete_job=True)
+                if name == MAINTAIN:
+                    await manager.finish_job_by_id_async(job_id=task_id, status=Status.FAILED, delete_job=True)
                 else:
-                    await manager.retry_job(job)
+                    await manager.retry_job_by_id_async(job_id=task_id, retry_at=datetime.now(UTC))
                 retried += 1
         return retried
 
+    async def _ended_but_running(self) -> dict[int, str]:
+        """Returns the names of tasks, by id, that ended here at least 10 s ago and are still marked as running."""
+        due = {key for key, ended_at in self._ended.items() if time.monotonic() - ended_at >= STALLED_AFTER_S}
+        if not due:
+            return {}
+        rows = await self._app.connector.execute_query_all_async(_RUNNING, ids=[task_id for task_id, _ in due])
+        for key in due:
+            self._ended.pop(key, None)
+        return {row["id"]: row["task_name"] for row in rows if (row["id"], row["attempts"]) in due}
 
-def _task(function: Work) -> Work:
-    async def run(context: JobContext, **arguments: Any) -> None:
-        try:
-            await function(**arguments)
-        except (Unavailable, RetryLater):
-            raise
-        except Exception:
-            log.exception("task %r failed in attempt %d", context.job.task_name, context.job.attempts)
-            raise
+    def _task(self, function: Work) -> Work:
+        async def run(context: JobContext, **arguments: Any) -> None:
+            job = context.job
+            try:
+                await function(**arguments)
+            except (Unavailable, RetryLater):
+                raise
+            except Exception:
+                log.exception("task %r failed in attempt %d", job.task_name, job.attempts)
+                raise
+            finally:
+                if job.id is not None:
+                    self._ended[job.id, job.attempts] = time.monotonic()
 
-    return run
+        return run
 
 
 def _queue_for(capability: str) -> str:

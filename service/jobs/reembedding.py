@@ -1,4 +1,7 @@
-"""Re-embedding: the secondary model of a collection embeds the stored crops. Each identity is a row of the job."""
+"""Re-embedding: computes the embeddings of a collection's secondary model. Each identity is a row of the job.
+
+The model embeds the stored crops. If it only adds a cohort to the active model, the stored embeddings are corrected.
+"""
 
 import asyncio
 import contextlib
@@ -7,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import (
@@ -25,6 +29,7 @@ from service.gallery.people.collections import Collection, Lock
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.model_coverage import ReembeddedFace
 from service.gallery.storage.database import Database
+from service.inference.cohort import Cohort
 from service.inference.engine import Engine, Face
 from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, count, fail_rows
 from service.recognition.samples import re_embed
@@ -39,12 +44,21 @@ _Faces = dict[uuid.UUID, dict[bytes, ReembeddedFace]]
 """Re-embedded faces by identity and `source_sha256`."""
 
 
+@dataclass(frozen=True, slots=True)
+class CohortModel:
+    """A model that corrects the embeddings of another one by a cohort. `uncorrected`: id of the other one."""
+
+    cohort: Cohort
+    uncorrected: str
+
+
 @dataclass(frozen=True)
 class Reembedding:
     """The job kind that re-embeds stored crops.
 
     Attributes:
         crop_cipher: decrypts crops; None if no key is configured.
+        cohort_models: by model id.
         on_finished: called when a job has finished, since the secondary model may now be ready for activation.
         parallel: number of groups of identities that one task processes concurrently.
         isolated: rows (job id, number) whose crops were part of a request that crashed workers.
@@ -54,6 +68,7 @@ class Reembedding:
     engine: Engine
     crop_cipher: CropCipher | None
     on_finished: Callable[[], Awaitable[None]]
+    cohort_models: Mapping[str, CohortModel] = field(default_factory=dict)
     parallel: int = 4
     isolated: set[tuple[uuid.UUID, int]] = field(default_factory=set)
     rows_per_task: int = ROWS_PER_TASK
@@ -141,14 +156,29 @@ class ReembeddingSession:
         return len(group) > 1 and all([await self._work([row]) for row in group])
 
     async def _reembed(self, group: Sequence[JobRow]) -> None:
-        files, errors = await self._read(group)
-        faces = await self._embed(files)
+        faces = await self._corrected(group)
+        errors: dict[uuid.UUID, RegistryError] = {}
+        if faces is None:
+            files, errors = await self._read(group)
+            faces = await self._embed(files)
         try:
             await self._store(group, faces, errors)
         except RowsTakenError:  # another task has finished some of the rows, or identities were erased
             for row in group:
                 with contextlib.suppress(RowsTakenError):
                     await self._store([row], faces, errors)
+
+    async def _corrected(self, group: Sequence[JobRow]) -> _Faces | None:
+        """Returns the corrected embeddings of missing faces; None if the model is not the active one with a cohort."""
+        model = self.kind.cohort_models.get(self.job.request["model_id"])
+        if model is None:
+            return None
+        async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
+            collection = await _collection(connection, self.job)
+            if collection.model_id != model.uncorrected:
+                return None
+            stored = await model_coverage.stored_faces(connection, collection, [_identity_id(row) for row in group])
+        return {identity_id: _correct(faces, model.cohort) for identity_id, faces in stored.items()}
 
     async def _read(self, group: Sequence[JobRow]) -> tuple[_Crops, dict[uuid.UUID, RegistryError]]:
         """Returns the crops of missing faces, and an error for each identity with an unreadable crop."""
@@ -204,6 +234,14 @@ class ReembeddingSession:
             ]
             await job_rows.finish_rows(connection, self.job_ref, results)
         count(KIND, results)
+
+
+def _correct(faces: Mapping[bytes, ReembeddedFace], cohort: Cohort) -> dict[bytes, ReembeddedFace]:
+    if not faces:
+        return {}
+    corrected = cohort.correct(np.stack([face.embedding for face in faces.values()]))
+    values = zip(faces.items(), corrected, strict=True)
+    return {source: ReembeddedFace(embedding, face.quality) for (source, face), embedding in values}
 
 
 def _identity_id(row: JobRow) -> uuid.UUID:

@@ -75,7 +75,10 @@ def build_pipeline(settings: Settings, processes: int = 1) -> "FacePipeline":
         chosen.min_score,
         chosen.tiling,
     )
-    embedders = [FaceEmbedder(bundle, options) for bundle in settings.embedder.bundles]
+    embedders = []
+    for bundle in settings.embedder.bundles:
+        embedder = FaceEmbedder(bundle, options)
+        embedders += [item for item in (embedder, embedder.uncorrected()) if item is not None]
     # Tiles show large pictures at their full resolution.
     min_longer_side = None if chosen.tiling else max(MIN_LONGER_SIDE, 2 * (chosen.image_size or 0))
     return FacePipeline(detector, embedders, settings.limits.max_faces, min_longer_side)

@@ -9,6 +9,7 @@ from service.api.state import AppState
 from service.background_tasks import cancel
 from service.errors import StorageFull
 from service.gallery.jobs.records import Job
+from service.inference.bundle import open_cohort
 from service.jobs import bulk_enrolment, embedding_enrolment, grouping, reembedding, runner
 from service.jobs.batches import JobKind, Jobs, model_need
 from service.jobs.bulk_enrolment import BulkEnrolment
@@ -17,7 +18,7 @@ from service.jobs.embedding_enrolment import EmbeddingEnrolment
 from service.jobs.grouping import Grouping
 from service.jobs.maintenance import Maintenance
 from service.jobs.queue import BATCH, DELIVER, MAINTAIN, PREPARE, Queue, Work
-from service.jobs.reembedding import Reembedding
+from service.jobs.reembedding import CohortModel, Reembedding
 from service.jobs.sources.folder import Folder
 from service.jobs.sources.pictures import PictureSource
 from service.jobs.webhooks import Webhooks
@@ -84,7 +85,12 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
         settings.jobs.keep_days,
     )
     embedding = Reembedding(
-        state.database, state.engine, state.crop_cipher, enqueue_maintenance, settings.jobs.parallel
+        state.database,
+        state.engine,
+        state.crop_cipher,
+        enqueue_maintenance,
+        await asyncio.to_thread(_cohort_models, state),
+        settings.jobs.parallel,
     )
     hooks = Webhooks(state.database, state.queue, state.webhook_signer, state.webhook_limits)
     kinds: dict[str, JobKind] = {
@@ -104,3 +110,14 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     queue = Queue(state.database.url, capabilities, work)
     interval_s = settings.database.maintenance_interval_s
     await runner.run(queue, interval_s, maintain_locally, hooks.dispatch)
+
+
+def _cohort_models(state: AppState) -> dict[str, CohortModel]:
+    """Reads the cohorts of the models that correct the embeddings of another model. Raises StartupError."""
+    models = {}
+    for model_id, bundle in state.bundles.items():
+        uncorrected = bundle.manifest.uncorrected
+        cohort = open_cohort(bundle.folder, bundle.manifest)
+        if uncorrected is not None and cohort is not None:
+            models[model_id] = CohortModel(cohort, uncorrected.model_id)
+    return models

@@ -50,7 +50,8 @@ def create_worker(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        manifests = [await asyncio.to_thread(read_embedder, bundle) for bundle in settings.embedder.bundles]
+        bundles = [await asyncio.to_thread(read_embedder, bundle) for bundle in settings.embedder.bundles]
+        manifests = [manifest for bundle in bundles for manifest in bundle.models]
         engine = await asyncio.to_thread(build_local, settings)
         await engine.start()
         app.state.engine, app.state.models = engine, models_key(settings, manifests)

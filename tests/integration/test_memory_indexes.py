@@ -160,7 +160,8 @@ async def test_a_refresh_removes_deleted_identities_from_memory(
     async with database.transaction(all_collections=True) as connection:
         await connection.execute(text("UPDATE centroid_change SET created_at = now() - interval '1 hour'"))
         await snapshots.delete_old_changes(connection)
-        assert (await connection.execute(text("SELECT count(*) FROM centroid_change"))).scalar_one() == 0
+        of_collection = text("SELECT count(*) FROM centroid_change WHERE collection_id = :id")
+        assert (await connection.execute(of_collection, {"id": collection.id})).scalar_one() == 0
 
 
 async def test_a_transaction_that_commits_after_a_refresh_is_not_missed(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Select, Table, Text, cast, exists, func, insert, select, text, union
+from sqlalchemy import ColumnElement, Select, Table, Text, cast, exists, func, insert, null, select, text, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import Conflict
@@ -129,6 +129,24 @@ async def missing_faces(
         for face in await connection.execute(statement):
             missing[face.identity_id].add(face.source_sha256)
     return missing
+
+
+async def stored_faces(
+    connection: AsyncConnection, collection: Collection, identity_ids: Several[uuid.UUID]
+) -> dict[uuid.UUID, dict[bytes, ReembeddedFace]]:
+    """Returns the active model's embeddings of the faces of `missing_faces`, by identity and `source_sha256`."""
+    faces: dict[uuid.UUID, dict[bytes, ReembeddedFace]] = {identity_id: {} for identity_id in identity_ids}
+    for table, quality in ((correction, null()), (template, template.c.quality)):
+        columns = table.c.identity_id, table.c.source_sha256, table.c.embedding, quality.label("quality")
+        statement = select(*columns).where(
+            _not_reembedded(collection, table),
+            table.c.identity_id.in_(identity_ids),
+            table.c.source_sha256.is_not(None),
+        )
+        for row in await connection.execute(statement):
+            embedding = np.asarray(row.embedding, np.float32)
+            faces[row.identity_id][row.source_sha256] = ReembeddedFace(embedding, row.quality)
+    return faces
 
 
 async def store_reembedded(
