@@ -20,7 +20,7 @@ from trainer.archives import unpack
 from trainer.configuration import choice
 from trainer.embedder.aligned_crops import AlignedCrops, load_aligned_crops
 from trainer.embedder.augmentation import centre_tensor
-from trainer.embedder.calibration import held_out_rows
+from trainer.embedder.calibration import rows_of_part
 from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.scores import all_pairs
@@ -125,7 +125,7 @@ def _run(config: EmbedderConfig, crops: AlignedCrops, teacher: Path, cache: Path
 
 
 def _true_accept_rate(checkpoint: Path, config: EmbedderConfig, crops: AlignedCrops) -> float:
-    rows = held_out_rows(crops, config.split, Part.CALIBRATION)
+    rows = rows_of_part(crops, config.split, Part.CALIBRATION)
     encoder, _ = load_encoder(checkpoint)
     parts = []
     with torch.inference_mode():

@@ -22,7 +22,7 @@ from service.inference.graph import RuntimeOptions
 from service.runtime.settings import BUNDLES
 from trainer.archives import unpack
 from trainer.embedder.aligned_crops import centre_crops, load_aligned_crops
-from trainer.embedder.calibration import held_out_rows
+from trainer.embedder.calibration import rows_of_part
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.split import Part
@@ -121,7 +121,7 @@ def main(
 def _people(identities: list[Path], config: Path, work: Path) -> list[Person]:
     aligned = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     embedder = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions())
-    rows = held_out_rows(aligned, EmbedderConfig.load(config).split, Part.CALIBRATION)
+    rows = rows_of_part(aligned, EmbedderConfig.load(config).split, Part.CALIBRATION)
     names = np.array([aligned.identities[row] for row in rows])
     embeddings, lengths = embed_crops(embedder, aligned, rows)
     crops = centre_crops(aligned.pictures[rows], embedder.manifest.input_size)

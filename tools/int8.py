@@ -25,7 +25,7 @@ from service.inference.pipeline import FacePipeline
 from service.runtime.settings import BUNDLES
 from trainer.archives import unpack
 from trainer.embedder.aligned_crops import CENTRE_SIZE, centre_crops, load_aligned_crops
-from trainer.embedder.calibration import held_out_rows
+from trainer.embedder.calibration import rows_of_part
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.evaluation import evaluate
 from trainer.embedder.split import Part
@@ -52,7 +52,7 @@ def main(
     shutil.copytree(BUNDLES / "embedder", output, dirs_exist_ok=True)
     aligned = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     split = EmbedderConfig.load(config).split
-    held_out = held_out_rows(aligned, split, Part.CALIBRATION)
+    held_out = rows_of_part(aligned, split, Part.CALIBRATION)
     chosen = np.random.default_rng(0).permutation(held_out)[:CALIBRATION_CROPS]
     crops = np.stack(centre_crops(aligned.pictures[np.sort(chosen)]))
     _quantise(output / "model.onnx", crops)

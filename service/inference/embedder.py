@@ -30,13 +30,13 @@ class FaceEmbedder:
     def __init__(self, bundle: Path, options: RuntimeOptions) -> None:
         self.manifest: EmbedderManifest = read_embedder(bundle)
         manifest = self.manifest
-        self._cohort = open_cohort(bundle, manifest)
         self._graph = open_graph(bundle / manifest.graph, manifest.input_size, options, manifest.channels)
         if self._graph.output_shape != (manifest.embedding_dim,):
             raise StartupError(
                 f"{bundle}: the graph's output has the shape {self._graph.output_shape} per crop; the manifest "
                 f"requires ({manifest.embedding_dim},)"
             )
+        self._cohort = open_cohort(bundle, manifest)
 
     def uncorrected(self) -> "FaceEmbedder | None":
         """Returns the embedder of the same graph without the cohort; None if the bundle names no such model."""

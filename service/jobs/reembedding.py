@@ -10,28 +10,27 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import (
     CollectionNotFound,
     Conflict,
-    CropsMissing,
     CropUnreadable,
     EngineUnavailable,
     RegistryError,
     Unavailable,
 )
 from service.gallery.jobs import rows as job_rows
-from service.gallery.jobs.records import Job, JobRef, JobRow, RowResult, RowsTakenError, RowStatus
+from service.gallery.jobs.records import Job, JobRef, JobRow, RowsTakenError
 from service.gallery.people import collections, crops, model_coverage
 from service.gallery.people.collections import Collection, Lock
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.model_coverage import ReembeddedFace
 from service.gallery.storage.database import Database
-from service.inference.cohort import Cohort
 from service.inference.engine import Engine, Face
 from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, count, fail_rows
+from service.jobs.cohort_models import CohortModel, Faces
+from service.jobs.reembedding_results import identity_id_of, result_of
 from service.recognition.samples import re_embed
 
 KIND = "re-embedding"
@@ -40,16 +39,6 @@ IDENTITIES_PER_GROUP = 8
 CROPS_PER_REQUEST = 8
 _Crops = dict[uuid.UUID, dict[bytes, bytes]]
 """Decrypted crops by identity and `source_sha256`."""
-_Faces = dict[uuid.UUID, dict[bytes, ReembeddedFace]]
-"""Re-embedded faces by identity and `source_sha256`."""
-
-
-@dataclass(frozen=True, slots=True)
-class CohortModel:
-    """A model that corrects the embeddings of another one by a cohort. `uncorrected`: id of the other one."""
-
-    cohort: Cohort
-    uncorrected: str
 
 
 @dataclass(frozen=True)
@@ -156,8 +145,7 @@ class ReembeddingSession:
         return len(group) > 1 and all([await self._work([row]) for row in group])
 
     async def _reembed(self, group: Sequence[JobRow]) -> None:
-        faces = await self._corrected(group)
-        errors: dict[uuid.UUID, RegistryError] = {}
+        faces, errors = await self._corrected(group), dict[uuid.UUID, RegistryError]()
         if faces is None:
             files, errors = await self._read(group)
             faces = await self._embed(files)
@@ -168,23 +156,20 @@ class ReembeddingSession:
                 with contextlib.suppress(RowsTakenError):
                     await self._store([row], faces, errors)
 
-    async def _corrected(self, group: Sequence[JobRow]) -> _Faces | None:
+    async def _corrected(self, group: Sequence[JobRow]) -> Faces | None:
         """Returns the corrected embeddings of missing faces; None if the model is not the active one with a cohort."""
         model = self.kind.cohort_models.get(self.job.request["model_id"])
         if model is None:
             return None
         async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
             collection = await _collection(connection, self.job)
-            if collection.model_id != model.uncorrected:
-                return None
-            stored = await model_coverage.stored_faces(connection, collection, [_identity_id(row) for row in group])
-        return {identity_id: _correct(faces, model.cohort) for identity_id, faces in stored.items()}
+            return await model.correct_stored(connection, collection, [identity_id_of(row) for row in group])
 
     async def _read(self, group: Sequence[JobRow]) -> tuple[_Crops, dict[uuid.UUID, RegistryError]]:
         """Returns the crops of missing faces, and an error for each identity with an unreadable crop."""
         async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
             collection = await _collection(connection, self.job)
-            missing = await model_coverage.missing_faces(connection, collection, [_identity_id(row) for row in group])
+            missing = await model_coverage.missing_faces(connection, collection, [identity_id_of(row) for row in group])
             encrypted = await crops.read(connection, collection.id, missing)
         files: _Crops = {identity_id: {} for identity_id in missing}
         errors: dict[uuid.UUID, RegistryError] = {}
@@ -200,13 +185,13 @@ class ReembeddingSession:
             raise CropUnreadable("the collection has stored crops, but the service has no key; set crops.key")
         return self.kind.crop_cipher.decrypt(encrypted, source)
 
-    async def _embed(self, files: _Crops) -> _Faces:
+    async def _embed(self, files: _Crops) -> Faces:
         inputs = [
             (identity_id, source, file)
             for identity_id, crop_files in files.items()
             for source, file in crop_files.items()
         ]
-        reembedded: _Faces = {identity_id: {} for identity_id in files}
+        reembedded: Faces = {identity_id: {} for identity_id in files}
         for start in range(0, len(inputs), CROPS_PER_REQUEST):
             part = inputs[start : start + CROPS_PER_REQUEST]
             pictures = [file for _, _, file in part]
@@ -216,36 +201,24 @@ class ReembeddingSession:
                     reembedded[identity_id][source] = ReembeddedFace(face.embedding, face.quality.score)
         return reembedded
 
-    async def _store(self, group: Sequence[JobRow], faces: _Faces, errors: Mapping[uuid.UUID, RegistryError]) -> None:
+    async def _store(self, group: Sequence[JobRow], faces: Faces, errors: Mapping[uuid.UUID, RegistryError]) -> None:
         """Stores the embeddings of identities and the results of their rows in one transaction.
 
         Raises:
             RowsTakenError: a row already has a result or no longer exists; nothing is stored.
         """
-        identity_ids = [_identity_id(row) for row in group]
+        identity_ids = [identity_id_of(row) for row in group]
         async with self.kind.database.transaction(collection_id=self.job.collection_id) as connection:
             collection = await _collection(connection, self.job, lock="share")
             new_faces = {identity_id: faces[identity_id] for identity_id in identity_ids}
             await model_coverage.store_reembedded(connection, collection, new_faces)
             missing = await model_coverage.missing_faces(connection, collection, identity_ids)
             results = [
-                _result(row, len(faces[identity_id]), len(missing[identity_id]), errors.get(identity_id))
+                result_of(row, len(faces[identity_id]), len(missing[identity_id]), errors.get(identity_id))
                 for row, identity_id in zip(group, identity_ids, strict=True)
             ]
             await job_rows.finish_rows(connection, self.job_ref, results)
         count(KIND, results)
-
-
-def _correct(faces: Mapping[bytes, ReembeddedFace], cohort: Cohort) -> dict[bytes, ReembeddedFace]:
-    if not faces:
-        return {}
-    corrected = cohort.correct(np.stack([face.embedding for face in faces.values()]))
-    values = zip(faces.items(), corrected, strict=True)
-    return {source: ReembeddedFace(embedding, face.quality) for (source, face), embedding in values}
-
-
-def _identity_id(row: JobRow) -> uuid.UUID:
-    return uuid.UUID(row.source)
 
 
 async def _collection(connection: AsyncConnection, job: Job, lock: Lock | None = None) -> Collection:
@@ -259,18 +232,6 @@ async def _collection(connection: AsyncConnection, job: Job, lock: Lock | None =
     if collection.secondary_model_id != job.request["model_id"]:
         raise Conflict(f"model {job.request['model_id']!r} is no longer the secondary model of the collection")
     return collection
-
-
-def _result(row: JobRow, stored: int, missing: int, error: RegistryError | None) -> RowResult:
-    """Returns the result of a row. `stored`, `missing`: numbers of re-embedded and of still missing faces."""
-    identity_id = _identity_id(row)
-    if missing == 0:
-        return RowResult(row.number, RowStatus.ACCEPTED, identity_id)
-    error = error or CropsMissing("no crops were stored when the faces were enrolled; enrol new photos")
-    if stored:
-        detail = f"{missing} of the faces could not be re-embedded: {error.detail}"
-        return RowResult(row.number, RowStatus.ACCEPTED, identity_id, detail=detail)
-    return RowResult(row.number, RowStatus.REJECTED, identity_id, code=error.code, detail=error.detail)
 
 
 def _groups(rows: Sequence[JobRow]) -> Iterator[list[JobRow]]:

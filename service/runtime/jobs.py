@@ -13,12 +13,13 @@ from service.inference.bundle import open_cohort
 from service.jobs import bulk_enrolment, embedding_enrolment, grouping, reembedding, runner
 from service.jobs.batches import JobKind, Jobs, model_need
 from service.jobs.bulk_enrolment import BulkEnrolment
+from service.jobs.cohort_models import CohortModel
 from service.jobs.deliveries import Deliveries
 from service.jobs.embedding_enrolment import EmbeddingEnrolment
 from service.jobs.grouping import Grouping
 from service.jobs.maintenance import Maintenance
 from service.jobs.queue import BATCH, DELIVER, MAINTAIN, PREPARE, Queue, Work
-from service.jobs.reembedding import CohortModel, Reembedding
+from service.jobs.reembedding import Reembedding
 from service.jobs.sources.folder import Folder
 from service.jobs.sources.pictures import PictureSource
 from service.jobs.webhooks import Webhooks

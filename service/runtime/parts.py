@@ -130,7 +130,8 @@ def _uploads(settings: Settings) -> Uploads:
 def _read_bundles(folders: Sequence[Path]) -> dict[str, LoadedBundle]:
     """Reads the manifests. Raises StartupError if a bundle is invalid or two bundles have the same model id."""
     bundles: dict[str, LoadedBundle] = {}
-    for folder, manifest in ((folder, manifest) for folder in folders for manifest in read_embedder(folder).models):
+    models = [(folder, manifest) for folder in folders for manifest in read_embedder(folder).models]
+    for folder, manifest in models:
         if manifest.model_id in bundles:
             raise StartupError(
                 f"{folder} and {bundles[manifest.model_id].folder} have the same model id {manifest.model_id!r}; "

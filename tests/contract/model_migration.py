@@ -11,8 +11,8 @@ from service.inference.bundle import read_embedder
 from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, b64, brighter
 
-FIRST_MODEL = read_embedder(BUNDLES / "embedder").model_id
-"""The shipped embedder, of 128 dimensions."""
+FIRST_MODEL, UNCORRECTED_MODEL = (manifest.model_id for manifest in read_embedder(BUNDLES / "embedder").models)
+"""The shipped embedder, of 128 dimensions, with and without its cohort."""
 SECOND_MODEL = "rotated-160"
 SAME_DIM_MODEL = "rotated-128"
 """Has the dimension of FIRST_MODEL, but its embeddings are not comparable with those of FIRST_MODEL."""

@@ -160,7 +160,7 @@ def test_collections_and_models(registry: Registry) -> None:
     migration = registry.read_model_migration(name)
     assert (migration.secondary_model_id, migration.coverage) == (None, None)
     assert registry.delete_collection(name).identities_deleted == 0
-    [model] = registry.list_models()
+    model = next(iter(registry.list_models()))
     assert registry.read_calibration(model.id).calibration.points[0].fmr > 0
     assert "<svg" in registry.read_det_curve(model.id)
 

@@ -32,13 +32,13 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 def post(client: httpx.Client, collection: str, archive: bytes, **query: Any) -> httpx.Response:
-    [model] = client.get("/models").json()["models"]
+    model = client.get("/models").json()["models"][0]
     params = {"collection": collection, "model_id": model["id"], "force": True} | query
     return client.post("/jobs/embedding-enrolments", params=params, content=archive, headers=ZIP)
 
 
 def search(client: httpx.Client, collection: str, vector: np.ndarray) -> dict[str, Any]:
-    [model] = client.get("/models").json()["models"]
+    model = client.get("/models").json()["models"][0]
     body = {"embedding": vector.tolist(), "model_id": model["id"]}
     return client.post("/search", params={"collection": collection}, json=body).json()["results"][0]["candidates"][0]
 
@@ -117,7 +117,7 @@ def test_a_key_that_may_only_enrol_adds_matching_embeddings_only(
     manager, enroller = new_key(Scope.MANAGE, Scope.ENROL), new_key(Scope.ENROL)
     collection = f"bulk-{uuid.uuid4().hex[:8]}"
     assert send(manager, "POST", "/collections", json={"name": collection, "quality": "off"}).status_code == 201
-    [model] = send(manager, "GET", "/models").json()["models"]
+    model = send(manager, "GET", "/models").json()["models"][0]
     query = f"collection={collection}&model_id={model['id']}"
 
     def run(key: str, archive: bytes) -> dict[str, int]:

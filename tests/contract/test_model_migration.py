@@ -15,6 +15,7 @@ from tests.contract.model_migration import (
     FIRST_MODEL,
     SAME_DIM_MODEL,
     SECOND_MODEL,
+    UNCORRECTED_MODEL,
     best_candidate,
     create_collection,
     generate_pictures,
@@ -214,3 +215,28 @@ def test_bundles_with_equal_model_ids_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StartupError, match="same model id"):
         _read_bundles([SECOND_EMBEDDER, SECOND_EMBEDDER])
+
+
+def test_a_model_with_a_cohort_needs_no_crops_of_the_model_without_it(multi_model: httpx.Client) -> None:
+    """Stored embeddings of templates and corrections are corrected; the result is that of an enrolment."""
+    names = [create_collection(multi_model, model_id=model) for model in (UNCORRECTED_MODEL, FIRST_MODEL)]
+    for name in names:
+        enrolled = register(multi_model, name, "collins", COLLINS.read_bytes(), brighter(COLLINS, 0.8))
+        register(multi_model, name, "hopper", HOPPER.read_bytes())
+        path = f"/identities/{enrolled['identity_id']}/corrections"
+        correction = multi_model.post(path, params={"collection": name}, json={"image": b64(HOPPER.read_bytes())})
+        assert correction.status_code == 201, correction.text
+    migrated = names[0]
+    assert start_migration(multi_model, migrated, FIRST_MODEL).is_success
+    state = wait_for_migration(multi_model, migrated, lambda state: state["model_id"] == FIRST_MODEL)
+    assert state["coverage"] == {"identities": 2, "missing": 0, "partial": 0, "corrections_missing": 0}
+    for picture in (COLLINS, HOPPER):
+        results = [search_for(multi_model, name, picture.read_bytes())["results"][0] for name in names]
+        first, second = ([_compared(item) for item in result["candidates"]] for result in results)
+        assert first == second
+    assert [item["overruled_by_correction"] for item in results[0]["candidates"]] == [False, True]
+
+
+def _compared(candidate: dict[str, object]) -> dict[str, object]:
+    keys = ("label", "score", "threshold", "match", "overruled_by_correction")
+    return {key: pytest.approx(candidate[key], abs=1e-5) if key == "score" else candidate[key] for key in keys}

@@ -45,15 +45,15 @@ def held_out_sample(embedder: FaceEmbedder, crops: AlignedCrops, split: SplitCon
     Raises:
         ConfigError: The part is empty.
     """
-    rows = held_out_rows(crops, split, part)
+    rows = rows_of_part(crops, split, part)
     if not rows:
         raise ConfigError(f"the split assigns nobody to {part}; raise split.{part}, or add people")
     embeddings, lengths = embed_crops(embedder, crops, rows)
     return Sample(embeddings, lengths, [crops.identities[row] for row in rows])
 
 
-def held_out_rows(crops: AlignedCrops, split: SplitConfig, part: Part) -> list[int]:
-    """Returns the rows of the people in one part of the split, at most 20 of each person and 8,000 in all."""
+def rows_of_part(crops: AlignedCrops, split: SplitConfig, part: Part, maximum: int = MAX_PICTURES) -> list[int]:
+    """Returns the rows of the people in one part of the split, at most 20 of each person and `maximum` in all."""
     rows, counts = [], dict[str, int]()
     for row, name in enumerate(crops.identities):
         if name == UNLABELLED or part_of(name, split) is not part:
@@ -61,8 +61,8 @@ def held_out_rows(crops: AlignedCrops, split: SplitConfig, part: Part) -> list[i
         counts[name] = counts.get(name, 0) + 1
         if counts[name] <= MAX_PER_IDENTITY:
             rows.append(row)
-    if len(rows) > MAX_PICTURES:
-        rows = sorted(np.random.default_rng(0).permutation(rows)[:MAX_PICTURES].tolist())
+    if len(rows) > maximum:
+        rows = sorted(np.random.default_rng(0).permutation(rows)[:maximum].tolist())
     return rows
 
 

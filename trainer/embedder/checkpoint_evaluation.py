@@ -15,7 +15,7 @@ from trainer.embedder import plots
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.augmentation import encoder_input
 from trainer.embedder.bootstrap import fnmr_intervals
-from trainer.embedder.calibration import MIN_PAIRS_ABOVE, Floats, held_out_rows
+from trainer.embedder.calibration import MIN_PAIRS_ABOVE, Floats, rows_of_part
 from trainer.embedder.checkpoints import load_encoder
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.crop_landmarks import configured_landmarks
@@ -78,7 +78,7 @@ def measure_checkpoint(
     """
     encoder, config = load_encoder(checkpoint)
     split, measured = (EVERYBODY, Part.CALIBRATION) if part is None else (config.split, part)
-    rows = held_out_rows(crops, split, measured)
+    rows = rows_of_part(crops, split, measured)
     names = [crops.identities[row] for row in rows]
     if len(set(names)) < 2 or len(set(names)) == len(names):
         raise ConfigError(

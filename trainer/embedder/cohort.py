@@ -7,6 +7,7 @@ the density of faces becomes equal around all unlabelled faces.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,7 @@ def fit(faces: Faces, config: CohortConfig) -> Cohort:
     generator = np.random.default_rng(config.seed)
     module = CohortModule(_centres(faces.unlabelled, config), config.sharpness, config.strength)
     rate = config.learning_rate
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [module.free], "lr": rate},
         {"params": [module.strength], "lr": rate * STRENGTH_RATE},
         {"params": [module.log_sharpness], "lr": rate * SHARPNESS_RATE},
@@ -88,7 +89,7 @@ def fit(faces: Faces, config: CohortConfig) -> Cohort:
         chosen = generator.choice(len(faces.unlabelled), _unlabelled_per_step(faces, config), replace=False)
         loss = _loss(first, second, module(torch.from_numpy(faces.unlabelled[chosen])), config)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     return module.cohort()
@@ -114,9 +115,7 @@ def _centres(unlabelled: Floats, config: CohortConfig) -> Floats:
     return centres / np.linalg.norm(centres, axis=1, keepdims=True)
 
 
-def _pairs(
-    people: Sequence[Floats], config: CohortConfig, generator: np.random.Generator
-) -> tuple[Floats, Floats]:
+def _pairs(people: Sequence[Floats], config: CohortConfig, generator: np.random.Generator) -> tuple[Floats, Floats]:
     """Returns two pictures of each of some people."""
     chosen = generator.choice(len(people), min(config.people_per_step, len(people)), replace=False)
     rows = [people[person][generator.choice(len(people[person]), 2, replace=False)] for person in chosen]

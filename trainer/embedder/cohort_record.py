@@ -12,13 +12,13 @@ from service.inference.bundle import file_sha256, read_embedder, write_manifest
 from service.inference.cohort import Cohort, write_cohort
 from service.inference.embedder import FaceEmbedder
 from service.inference.manifest import CohortNormalisation, EmbedderManifest, UncorrectedModel
-from trainer.embedder.aligned_crops import UNLABELLED, AlignedCrops
-from trainer.embedder.calibration import MIN_PAIRS_ABOVE, Sample
+from trainer.embedder.aligned_crops import AlignedCrops
+from trainer.embedder.calibration import MIN_PAIRS_ABOVE, Sample, held_out_sample, rows_of_part
 from trainer.embedder.calibration_record import copy_bundle
 from trainer.embedder.cohort_config import CohortConfig
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.scores import all_pairs
-from trainer.embedder.split import Part, part_of
+from trainer.embedder.split import Part
 from trainer.embedder.split_config import SplitConfig
 from trainer.tables import table
 
@@ -28,23 +28,16 @@ UNCORRECTED_PLOT = "det-uncorrected.svg"
 RATES = (1e-2, 1e-3, 1e-4)
 
 
-def embed_people(
-    embedder: FaceEmbedder, crops: AlignedCrops, split: SplitConfig
-) -> tuple[list[Floats], Sample]:
-    """Returns the embeddings of each training person with several pictures, and those of the validation people."""
-    parts = [Part.LEFT_OUT if name == UNLABELLED else part_of(name, split) for name in crops.identities]
-    rows = [row for row, part in enumerate(parts) if part in (Part.TRAIN, Part.VALIDATION)]
-    embeddings, lengths = embed_crops(embedder, crops, rows)
-    by_person: dict[str, list[int]] = {}
-    held_out = []
+def embed_people(embedder: FaceEmbedder, crops: AlignedCrops, split: SplitConfig) -> tuple[list[Floats], Sample | None]:
+    """Returns the embeddings of each training person with several pictures, and those of validation people, if any."""
+    rows = rows_of_part(crops, split, Part.TRAIN, len(crops))
+    embeddings, _ = embed_crops(embedder, crops, rows)
+    places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
-        if parts[row] is Part.TRAIN:
-            by_person.setdefault(crops.identities[row], []).append(place)
-        else:
-            held_out.append(place)
-    people = [embeddings[places] for places in by_person.values() if len(places) > 1]
-    names = [crops.identities[rows[place]] for place in held_out]
-    return people, Sample(embeddings[held_out], lengths[held_out], names)
+        places.setdefault(crops.identities[row], []).append(place)
+    people = [embeddings[chosen] for chosen in places.values() if len(chosen) > 1]
+    held_out = bool(rows_of_part(crops, split, Part.VALIDATION))
+    return people, held_out_sample(embedder, crops, split, Part.VALIDATION) if held_out else None
 
 
 def record(
@@ -84,13 +77,16 @@ def record(
     write_manifest(output, uncorrected.model_copy(update=changes | {"evaluation": {}, "supersedes": []}))
 
 
-def comparison(cohort: Cohort, held_out: Sample) -> str:
+def comparison(cohort: Cohort, held_out: Sample | None) -> str:
     """Returns a table: true accept rates of people who did not train the model, with and without the cohort."""
-    if len(set(held_out.names)) < 2:
-        return "the split holds out too few people for a comparison"
+    if held_out is None:
+        return "the split holds out nobody for a comparison"
     rows = [
         (label, *_true_accept_rates(embeddings, held_out.names))
-        for label, embeddings in (("without the cohort", held_out.embeddings), ("with it", cohort.correct(held_out.embeddings)))
+        for label, embeddings in (
+            ("without the cohort", held_out.embeddings),
+            ("with it", cohort.correct(held_out.embeddings)),
+        )
     ]
     people = len(set(held_out.names))
     head = (f"TAR of {people} people who selected the model", *(f"FMR {rate:g}" for rate in RATES))

@@ -2,8 +2,7 @@
 
 FairFace (Kärkkäinen and Joo, WACV 2021) has no identities: every picture counts as another person, and some people
 appear twice. Its tight crops end at the forehead, so the aligned crops repeat their border there and resemble each
-other. The rates of the whole set are therefore higher than those of photos; only the ratio between a group's rate and
-the rate of everyone is meaningful.
+other. Without a cohort the rates of the whole set are therefore higher than those of photos.
 """
 
 import csv
@@ -38,6 +37,7 @@ class Group:
         detection_rate: Fraction of the pictures in which the detector detects a face.
         quality: Median quality score; None if the bundle has no reference lengths.
         fmr: False match rate within the group, by the false match rate of the calibrated threshold.
+        uncorrected_fmr: The same of the model without its cohort, at its own thresholds; empty: it has no cohort.
     """
 
     attribute: str
@@ -46,6 +46,7 @@ class Group:
     detection_rate: float
     quality: float | None
     fmr: dict[float, float]
+    uncorrected_fmr: dict[float, float]
 
 
 def measure_groups(
@@ -57,18 +58,28 @@ def measure_groups(
     """
     with (folder / "fairface.csv").open() as file:
         lines = [line for line in csv.DictReader(file) if line["split"] == SPLIT]
-    embeddings, lengths, has_face = _embed(folder, lines, detector, embedder)
-    points = [point for point in (calibration.points if calibration else []) if point.fmr in RATES]
+    embeddings, lengths = _embed(folder, lines, detector, embedder)
+    has_face = _faces_detected(folder, lines, detector)
+    uncorrected = embedder.uncorrected()
+    raw = None if uncorrected is None else _embed(folder, lines, detector, uncorrected)[0]
     groups = []
     for attribute, value in (EVERYONE, *_groups(lines)):
         rows = np.flatnonzero([(attribute, value) == EVERYONE or line[attribute] == value for line in lines])
         if len(rows) < MIN_PEOPLE:
             continue
-        scores = (embeddings[rows] @ embeddings[rows].T)[np.triu_indices(len(rows), 1)]
         quality = embedder.quality(float(np.median(lengths[rows])))
-        rates = {point.fmr: float(np.mean(scores >= point.threshold)) for point in points}
-        groups.append(Group(attribute, value, len(rows), float(has_face[rows].mean()), quality, rates))
+        rates = _false_match_rates(embeddings[rows], calibration)
+        before = {}
+        if raw is not None and uncorrected is not None:
+            before = _false_match_rates(raw[rows], uncorrected.manifest.calibration)
+        groups.append(Group(attribute, value, len(rows), float(has_face[rows].mean()), quality, rates, before))
     return groups
+
+
+def _false_match_rates(embeddings: Floats, calibration: Calibration | None) -> dict[float, float]:
+    scores = (embeddings @ embeddings.T)[np.triu_indices(len(embeddings), 1)]
+    points = [point for point in (calibration.points if calibration else []) if point.fmr in RATES]
+    return {point.fmr: float(np.mean(scores >= point.threshold)) for point in points}
 
 
 def _groups(lines: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
@@ -84,15 +95,23 @@ def _by_number(value: str) -> tuple[int, str]:
 
 def _embed(
     folder: Path, lines: list[dict[str, str]], detector: FaceFinder, embedder: FaceEmbedder
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    embeddings, lengths, has_face = [], [], []
-    for start in track(range(0, len(lines), BATCH), description="embedding groups"):
+) -> tuple[Floats, Floats]:
+    parts = [
+        embed_pictures(embedder, np.stack(pictures), detector)
+        for pictures in _pictures(folder, lines, f"embedding groups with {embedder.manifest.model_id}")
+    ]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def _faces_detected(folder: Path, lines: list[dict[str, str]], detector: FaceFinder) -> npt.NDArray[np.bool_]:
+    batches = _pictures(folder, lines, "detecting faces of groups")
+    return np.array([len(faces) > 0 for pictures in batches for faces in detector.detect(pictures)])
+
+
+def _pictures(folder: Path, lines: list[dict[str, str]], description: str) -> Iterator[list[npt.NDArray[np.uint8]]]:
+    for start in track(range(0, len(lines), BATCH), description=description):
         pictures = []
         for line in lines[start : start + BATCH]:
             with Image.open(folder / line["file"]) as picture:
                 pictures.append(np.asarray(picture.convert("RGB")))
-        vectors, length = embed_pictures(embedder, np.stack(pictures), detector)
-        embeddings.append(vectors)
-        lengths.append(length)
-        has_face += [len(detections) > 0 for detections in detector.detect(pictures)]
-    return np.concatenate(embeddings), np.concatenate(lengths), np.array(has_face)
+        yield pictures

@@ -98,10 +98,15 @@ def discard_curve(curve: Sequence[Discard], fmr: float, path: Path) -> None:
 
 
 def group_rates(groups: Sequence[Group], fmr: float, path: Path) -> None:
-    """Draws the measured false match rate of each group and the calibrated rate."""
+    """Draws the measured false match rate of each group, with and without the cohort, and the calibrated rate."""
     figure, axes = new_figure(8, 6)
-    names = [f"{group.attribute}: {group.value}" for group in groups][::-1]
-    axes.barh(names, [group.fmr[fmr] for group in groups][::-1])
+    shown = list(groups)[::-1]
+    places = range(len(shown))
+    axes.barh(places, [group.fmr[fmr] for group in shown], zorder=2, label="this model")
+    if all(fmr in group.uncorrected_fmr for group in shown):
+        rates = [group.uncorrected_fmr[fmr] for group in shown]
+        axes.barh(places, rates, color="lightgrey", zorder=1, label="without its cohort")
+    axes.set_yticks(places, [f"{group.attribute}: {group.value}" for group in shown])
     axes.axvline(fmr, color="black", linestyle=":", label="calibrated rate")
     axes.set(xscale="log", xlabel="measured false match rate within the group", title=f"calibrated for FMR {fmr:g}")
     axes.legend()

@@ -13,7 +13,7 @@ from service.inference.graph import RuntimeOptions
 from trainer.cache import content_key
 from trainer.embedder import export, training
 from trainer.embedder.aligned_crops import AlignedCrops
-from trainer.embedder.calibration import Sample, held_out_rows
+from trainer.embedder.calibration import Sample, rows_of_part
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.split import EVERYBODY, Part
@@ -68,7 +68,7 @@ def export_trained(best: Path, output: Path, model_id: str, provenance: dict[str
 
 def measure(bundle: Path, crops: AlignedCrops, split: SplitConfig) -> Measured:
     """Embeds the held-out people of a split."""
-    rows = held_out_rows(crops, split, Part.CALIBRATION)
+    rows = rows_of_part(crops, split, Part.CALIBRATION)
     embeddings, lengths = embed_crops(_open(bundle), crops, rows)
     return Measured(Sample(embeddings, lengths, [crops.identities[row] for row in rows]), rows)
 

@@ -11,7 +11,7 @@ from service.vision.alignment import TEMPLATE_112, similarity_transform, trust
 from service.vision.image import Pixels
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CENTRE_SIZE, AlignedCrops
-from trainer.embedder.calibration import held_out_rows
+from trainer.embedder.calibration import rows_of_part
 from trainer.embedder.crop_landmarks import served_landmarks
 from trainer.embedder.embedding import embed_crops
 from trainer.embedder.scores import all_pairs
@@ -65,7 +65,7 @@ def compare_alignments(
         ConfigError: fewer than two crops of held-out people have landmarks.
     """
     landmarks = served_landmarks(crops)[:, :5]
-    rows = [row for row in held_out_rows(crops, split, Part.CALIBRATION) if landmarks[row, :, 2].all()]
+    rows = [row for row in rows_of_part(crops, split, Part.CALIBRATION) if landmarks[row, :, 2].all()]
     if len(rows) < 2:
         raise ConfigError(
             "fewer than two crops of held-out people have landmarks; provide more people, or raise `split.calibration` "

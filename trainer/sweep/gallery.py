@@ -15,7 +15,7 @@ from trainer.choices import PartName
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import CROP_SIZE, AlignedCrops
 from trainer.embedder.alignment import Recipe, align_face
-from trainer.embedder.calibration import held_out_rows
+from trainer.embedder.calibration import rows_of_part
 from trainer.embedder.embedding import BATCH, embed_crops, embed_pictures
 from trainer.embedder.split import EVERYBODY, Part, named_part
 from trainer.embedder.split_config import SplitConfig
@@ -104,8 +104,8 @@ class Gallery:
 
 def _rows(crops: AlignedCrops, split: SplitConfig, part: PartName) -> list[int]:
     if part is PartName.ALL:
-        return held_out_rows(crops, EVERYBODY, Part.CALIBRATION)
-    return held_out_rows(crops, split, named_part(part))
+        return rows_of_part(crops, EVERYBODY, Part.CALIBRATION)
+    return rows_of_part(crops, split, named_part(part))
 
 
 def photo_query(photo: Path, detector: Path) -> Query:
