@@ -104,7 +104,7 @@ train: setup ## fine-tune the shipped embedder with IDENTITIES= (folders or zips
 		$(if $(UNLABELLED),--unlabelled $(UNLABELLED) --unlabelled-folder $(UNLABELLED_FOLDER))
 	@$(TRAINER) export --checkpoint runs/$(MODEL)/run/2-batch-hard/best.ckpt --model-id $(MODEL) \
 		--output runs/$(MODEL)/bundle --provenance $(PROVENANCE)
-	@$(TRAINER) calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data --config $(CONFIG)
+	@$(TRAINER) calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data
 
 bench: setup ## measure requests and their parts; YUNET= MOBILEFACENET= SCRFD= (ONNX files) add peers, PHOTOS= a folder
 	@$(RUN) -m tools.bench

@@ -48,9 +48,6 @@ ModelFile = Annotated[
 Teacher = Annotated[
     Path | None, typer.Option(help="ONNX embedder; required if the configuration distils from a teacher.")
 ]
-TrainedBy = Annotated[
-    Path, typer.Option(help="YAML file that trained the embedder; its `split` says which identities are held out.")
-]
 Provenance = Annotated[
     Path | None,
     typer.Option(

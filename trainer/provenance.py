@@ -9,6 +9,9 @@ import yaml
 
 from service.inference.bundle import file_sha256, read_embedder
 from trainer.configuration import ConfigError
+from trainer.embedder import training_people
+from trainer.embedder.training_people import TrainingPeople
+from trainer.options import BUNDLE
 
 KEYS = ("data", "terms", "initialised_from")
 RANDOM = "random weights"
@@ -49,6 +52,13 @@ def of_initial(initial_sha256: str | None, shipped: Path) -> dict[str, Any]:
     if initial_sha256 == file_sha256(shipped / manifest.graph):
         return from_shipped(["own pictures"], shipped)
     return _own(f"weights of a file with the SHA-256 {initial_sha256}, changed by further training")
+
+
+def shipped_people(initial: Path) -> TrainingPeople | None:
+    """Returns the people who trained initial weights, if these are the shipped ones; None: they are unknown."""
+    manifest = read_embedder(BUNDLE)
+    is_shipped = file_sha256(initial) == manifest.files[manifest.graph]
+    return training_people.read(BUNDLE, manifest) if is_shipped else None
 
 
 def from_shipped(data: Sequence[str], shipped: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def test_health_shows_the_calibration_and_the_effect_of_each_rate(page: Page, ap
     enrol(api, collection, "Eileen Collins", COLLINS)
     open_tab(page, "Health")
     expect_text(page, "#health-state", re.compile("State.*ready.*People.*1", re.DOTALL))
-    expect_text(page, "#health-rates", re.compile(r"0\.001.*0\.363", re.DOTALL))
+    expect_text(page, "#health-rates", re.compile(r"0\.001.*0\.374", re.DOTALL))
     expect(page.locator("#health-curve img")).to_be_visible()
     expect_text(page, "#health-jobs", "No jobs.")
     screenshot(page, "health")

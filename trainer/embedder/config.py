@@ -61,8 +61,9 @@ class EmbedderConfig(Configuration):
         min_images_per_class: People with fewer pictures are excluded.
         keep_best: Number of stored checkpoints; the best one is `best.ckpt`. 0: no epoch is selected, and the last one
             is `best.ckpt`.
-        monitor: Any logged metric of the validation people; it selects the best checkpoint. `tar_at_fmr_1e-3` is the
-            true accept rate at FMR 1e-3, `rank_1` how often the most similar other picture is of the same person.
+        monitor: Any logged metric of the validation people; it selects the best checkpoint. `tar` is the true accept
+            rate at FMR 1e-3, or at the lowest FMR that their pairs can measure (logged as `tar_fmr`); `rank_1` is how
+            often the most similar other picture is of the same person.
         mode: `max` if a higher value of `monitor` is better, else `min`.
         split: Fractions of the identities that do not train.
         augmentation: Random changes of the training pictures in every stage without an `augmentation` of its own.
@@ -93,7 +94,7 @@ class EmbedderConfig(Configuration):
     checkpoint_interval: int = Field(1, ge=1)
     min_images_per_class: int = Field(1, ge=1)
     keep_best: int = Field(1, ge=0)
-    monitor: str = "tar_at_fmr_1e-3"
+    monitor: str = "tar"
     mode: Literal["max", "min"] = "max"
     split: SplitConfig = SplitConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -127,7 +128,7 @@ class EmbedderConfig(Configuration):
         losses = ["loss", *(f"loss_{name}" for name in sorted(set.intersection(*terms)))]
         classifies = set.intersection(*terms) & CLASSIFIERS
         closed_set = ["accuracy", "top_3", "validation_loss"] if self.split.by == "picture" and classifies else []
-        return ["tar_at_fmr_1e-3", "rank_1", *closed_set, *losses]
+        return ["tar", "rank_1", *closed_set, *losses]
 
     @property
     def pixel_statistics(self) -> tuple[Colours, Colours] | None:

@@ -16,10 +16,12 @@ from service.inference.graph import RuntimeOptions, open_graph
 from service.inference.manifest import EmbedderManifest, HeldOut, PixelScaling, Provenance
 from trainer.choices import Format
 from trainer.configuration import ConfigError
+from trainer.embedder import training_people
 from trainer.embedder.augmentation import encoder_input
 from trainer.embedder.checkpoints import COLOURS, load_encoder
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.formats import Floats, as_table, noise, onnx_written, require_parity, write
+from trainer.embedder.training_people import TrainingPeople
 from trainer.onnx_graph import write_graph
 
 Pictures = npt.NDArray[np.uint8]
@@ -33,16 +35,10 @@ def _crops(pictures: Pictures | None, landmarks: Floats | None, config: Embedder
     return encoder_input(torch.from_numpy(np.array(pictures)), points, config).numpy()
 
 
-def _split(config: EmbedderConfig) -> HeldOut | None:
-    split = config.split
-    if split.held_out or split.wrong_labels:  # names of people do not belong into a bundle
-        return None
-    return HeldOut(validation=split.validation, calibration=split.calibration)
-
-
 def export(checkpoint: Path, output: Path, model_id: str, provenance: dict[str, object]) -> EmbedderManifest:
     """Writes the bundle of a checkpoint without further formats, as `export_encoder`. Raises ConfigError."""
-    return export_encoder(*load_encoder(checkpoint), output, model_id, provenance)
+    people = training_people.of_run(checkpoint)
+    return export_encoder(*load_encoder(checkpoint), output, model_id, provenance, people=people)
 
 
 def export_encoder(
@@ -54,6 +50,7 @@ def export_encoder(
     also: Sequence[Format] = (),
     pictures: Pictures | None = None,
     landmarks: Floats | None = None,
+    people: TrainingPeople | None = None,
 ) -> EmbedderManifest:
     """Writes `model.onnx` and its manifest, without a calibration, to `output`, which is created if necessary.
 
@@ -63,6 +60,7 @@ def export_encoder(
         pictures: (n, 160, 160, 3) aligned crops of real faces, on which each format is compared with the model;
             required for `also`.
         landmarks: (n, 6, 3) landmarks of these crops, for a model with landmark channels.
+        people: Who trained the encoder; None: it is unknown, and the bundle records no split.
 
     Raises:
         ConfigError: `also` is not empty and there are no pictures.
@@ -81,13 +79,17 @@ def export_encoder(
             encoder, backend, open_graph(graph, size, RuntimeOptions(backend=backend), crops.shape[1]).run, crops
         )
     if also:
-        files = [onnx_written(encoder, graph, crops), *(write(encoder, kind, output, crops) for kind in also)]
-        (output / "formats.md").write_text(as_table(files) + "\n")
+        written = [onnx_written(encoder, graph, crops), *(write(encoder, kind, output, crops) for kind in also)]
+        (output / "formats.md").write_text(as_table(written) + "\n")
+    files = [graph] if people is None else [graph, training_people.write(people, output)]
+    split = None
+    if people is not None:
+        split = HeldOut(validation=config.split.validation, calibration=config.split.calibration)
     manifest = EmbedderManifest(
         kind="embedder",
         format_version=1,
         model_id=model_id,
-        files={graph.name: file_sha256(graph)},
+        files={file.name: file_sha256(file) for file in files},
         scaling=PixelScaling(mean=127.5, std=128.0),
         input_size=size,
         filters=config.filters,
@@ -96,7 +98,7 @@ def export_encoder(
         embedding_dim=config.embedding_dim,
         metric="cosine",
         mirror_average=config.mirror_average,
-        split=_split(config),
+        split=split,
         provenance=Provenance(
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             config_sha256=hashlib.sha256(

@@ -145,8 +145,9 @@ class EmbedderModule(lightning.LightningModule):
         if not len(scores.genuine) or len(scores.impostor) <= MIN_PAIRS_ABOVE:  # a closed set with few pictures
             return
         # With few people FMR 1e-3 is not measurable; the lowest measurable rate then selects the checkpoint.
-        rate = scores.true_accept_rate(scores.threshold_at(scores.measurable_fmr(VALIDATION_FMR)))
-        self.log("tar_at_fmr_1e-3", rate, prog_bar=True)
+        fmr = scores.measurable_fmr(VALIDATION_FMR)
+        self.log("tar", scores.true_accept_rate(scores.threshold_at(fmr)), prog_bar=True)
+        self.log("tar_fmr", fmr)
         self.log("rank_1", top_k_rate(embeddings, labels, 1))
 
     def _log_classification(self, classifier: LinearClassifier, embeddings: Tensor, labels: Tensor) -> None:

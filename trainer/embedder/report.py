@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from service.inference.calibration import Calibration, IdentificationPoint, Interval
 from service.inference.manifest import EmbedderManifest
+from trainer.embedder.conditions import MIN_QUALITY, Condition
 from trainer.embedder.discard import FMR, Discard
 from trainer.embedder.evaluation import EngineFigures, TemplateFigures
 from trainer.embedder.groups import Group
@@ -19,6 +20,7 @@ class HeldOutFigures:
     closed_set: ClosedSet | None = None
     discard: Sequence[Discard] = field(default_factory=list)
     templates: Sequence[TemplateFigures] = field(default_factory=list)
+    conditions: Sequence[Condition] = field(default_factory=list)
 
 
 def calibration_tables(calibration: Calibration) -> str:
@@ -52,6 +54,7 @@ def evaluation_report(
         _identification(figures, held_out.closed_set),
         _templates(held_out.templates) if held_out.templates else "",
         _discard(held_out.discard) if held_out.discard else "",
+        _conditions(held_out.conditions) if held_out.conditions else "",
         _groups(groups) if groups else "",
         "## Hardest pairs\n\nPairs of one person with the lowest scores:\n\n![genuine](hardest-genuine.png)\n\n"
         "Pairs of two people with the highest scores:\n\n![impostor](hardest-impostor.png)",
@@ -144,6 +147,27 @@ def _discard(curve: Sequence[Discard]) -> str:
     return (
         f"## Quality and errors\n\nFNMR at FMR {FMR:g} on held-out people when the pictures of lowest quality are "
         "discarded.\n\n" + table(("discarded", "FNMR", "change"), rows) + "\n\n![error versus discard](discard.png)"
+    )
+
+
+def _conditions(conditions: Sequence[Condition]) -> str:
+    rows = [
+        (
+            item.name,
+            item.pictures,
+            f"{item.fnmr:.3f}",
+            f"{item.fmr:.2g}",
+            f"{item.quality:.2f}",
+            f"{item.refused:.3f}",
+            f"{item.fnmr_of_accepted:.3f}",
+        )
+        for item in conditions
+    ]
+    head = ("condition", "pictures", "FNMR", "FMR", "median quality", "refused by enrolment", "FNMR of the others")
+    return (
+        "## Difficult conditions\n\nAltered pictures of held-out people are compared with the unaltered ones, at the "
+        f"threshold for FMR {FMR:g}. Enrolment refuses faces of a quality below {MIN_QUALITY:g}.\n\n"
+        + table(head, rows)
     )
 
 

@@ -4,14 +4,11 @@ import hashlib
 import itertools
 from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
 
-from service.inference.manifest import EmbedderManifest
 from trainer.choices import PartName
 from trainer.configuration import ConfigError
 from trainer.datasets.photos import SourcePart
 from trainer.embedder.aligned_crops import AlignedCrops
-from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.split_config import SplitConfig
 
 EVERYBODY = SplitConfig(validation=0.0, calibration=1.0)
@@ -100,22 +97,6 @@ def fitted_split(identities: Iterable[str], validation: int, calibration: int) -
     edges = [0.0, *((low + high) / 2 for low, high in itertools.pairwise(positions)), 1.0]
     first, last = edges[validation], edges[min(validation + calibration, len(edges) - 1)]
     return SplitConfig(validation=first, calibration=last - first)
-
-
-def recorded_split(manifest: EmbedderManifest, config: Path | None) -> SplitConfig:
-    """Returns the split of the training: that of the file, or the one that the manifest records.
-
-    Raises:
-        ConfigError: There is no file, and the manifest records no split.
-    """
-    if config is not None:
-        return EmbedderConfig.load(config).split
-    if manifest.split is None:
-        raise ConfigError(
-            f"the bundle of {manifest.model_id} does not record which people were held out of its training: name the "
-            "YAML file that trained it with --config, or measure people who are not in the training data: --everybody"
-        )
-    return SplitConfig(validation=manifest.split.validation, calibration=manifest.split.calibration)
 
 
 def _position(identity: str) -> float:

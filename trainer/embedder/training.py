@@ -23,6 +23,7 @@ from service.vision.heatmaps import MIRRORED
 from trainer.cache import atomic_file, content_key
 from trainer.choices import LandmarkFinderName
 from trainer.configuration import ConfigError
+from trainer.embedder import training_people
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.callbacks import LAST, quiet_lightning, stage_callbacks, stage_folder
 from trainer.embedder.checkpoints import load_initial, load_loss
@@ -35,10 +36,11 @@ from trainer.embedder.landmark_heatmaps import mirror_order
 from trainer.embedder.module import EmbedderModule
 from trainer.embedder.stage_config import StageConfig
 from trainer.embedder.teacher import teacher_embeddings
+from trainer.embedder.training_people import TrainingPeople
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 BEST = "best.ckpt"
-PAIR_METRICS = ("tar_at_fmr_1e-3", "rank_1")
+PAIR_METRICS = ("tar", "tar_fmr", "rank_1")
 log = logging.getLogger(__name__)
 SIGTERM_STATUS = 128 + signal.SIGTERM
 
@@ -68,6 +70,7 @@ def train(
     processes: int = 1,
     callbacks: Sequence[Callback] = (),
     landmarks: Floats | None = None,
+    before: TrainingPeople | None = None,
 ) -> Path:
     """Runs every stage and returns the best checkpoint of the last one.
 
@@ -82,6 +85,7 @@ def train(
         callbacks: Additional Lightning callbacks for every stage.
         landmarks: (N, P, 3) landmarks of the crops for a model with landmark channels; None: those of the shipped
             detector.
+        before: The people who trained the initial weights; None: they are unknown.
 
     Raises:
         ConfigError: A stage distils and there is no teacher, the folder contains another run, the data is
@@ -92,6 +96,8 @@ def train(
     if config.landmark_channels is not None and landmarks is None:
         landmarks = configured_landmarks(crops, config.landmark_channels, LandmarkFinderName.YOLO, None)
     _require_same_run(output, config, crops, teacher, initial, landmarks)
+    if not (output / training_people.FILE).exists():
+        training_people.write(TrainingPeople.of(crops.identities, config.split, before), output)
     quiet_lightning()
     targets = None if teacher is None else teacher_embeddings(teacher, crops, cache)
     run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)

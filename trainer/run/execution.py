@@ -84,6 +84,11 @@ def execute(request: Request, announce: Announce) -> tuple[Result, Path]:
         f"{len(problems.errors):,} photos may show another person, {len(problems.duplicates):,} pairs of people may be "
         "one person: see the report"
     )
+    if known := steps.trained_before(crops):
+        announce(
+            f"{len(known):,} people have the names of people who trained the shipped model ({', '.join(known[:5])}"
+            f"{', …' if len(known) > 5 else ''}); they are not measured. Rename their folders if they are others."
+        )
     templates = min(sorted(final.counts.values())[len(final.counts) // 2], LARGEST_TYPICAL)
     if final.config is None:
         headings.next("calibrate the shipped model")

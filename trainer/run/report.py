@@ -21,7 +21,7 @@ from trainer.sheets import save, sheet
 from trainer.tables import table
 
 MAX_ROWS, MAX_TILES, TILE = 20, 24, 180
-VALIDATION = {"tar_at_fmr_1e-3": "TAR at FMR 1e-3", "rank_1": "rank 1"}
+VALIDATION = {"tar": "TAR", "rank_1": "rank 1"}
 
 
 def write_report(result: Result, folder: Path) -> Path:

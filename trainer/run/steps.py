@@ -11,7 +11,7 @@ from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from trainer.cache import content_key
-from trainer.embedder import export, training
+from trainer.embedder import export, training, training_people
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.calibration import Sample, rows_of_part
 from trainer.embedder.config import EmbedderConfig
@@ -20,7 +20,7 @@ from trainer.embedder.split import EVERYBODY, Part
 from trainer.embedder.split_config import SplitConfig
 from trainer.explore.label_errors import duplicate_identities, suspected_errors
 from trainer.options import BUNDLE
-from trainer.provenance import from_shipped
+from trainer.provenance import from_shipped, shipped_people
 from trainer.run.calibrating import calibrate_shipped, calibrate_trained
 from trainer.run.plan import Plan
 from trainer.run.result import Candidate, DataProblems, Measured
@@ -55,7 +55,8 @@ def train(config: EmbedderConfig, crops: AlignedCrops, output: Path, device: str
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "training.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     weights = BUNDLE / read_embedder(BUNDLE).graph
-    return folder, training.train(config, crops, weights, output / "cache", folder, weights, device)
+    cache, before = output / "cache", shipped_people(weights)
+    return folder, training.train(config, crops, weights, cache, folder, weights, device, before=before)
 
 
 def export_trained(best: Path, output: Path, model_id: str, provenance: dict[str, Any]) -> Path:
@@ -66,9 +67,16 @@ def export_trained(best: Path, output: Path, model_id: str, provenance: dict[str
     return folder
 
 
+def trained_before(crops: AlignedCrops) -> list[str]:
+    """Returns the people who have the name of a person who trained the shipped model."""
+    people = training_people.read(BUNDLE, read_embedder(BUNDLE))
+    return [] if people is None else people.find_trained(crops.identities)
+
+
 def measure(bundle: Path, crops: AlignedCrops, split: SplitConfig) -> Measured:
-    """Embeds the held-out people of a split."""
-    rows = rows_of_part(crops, split, Part.CALIBRATION)
+    """Embeds the held-out people of a split, without people who trained the shipped model."""
+    others = split.model_copy(update={"wrong_labels": (*split.wrong_labels, *trained_before(crops))})
+    rows = rows_of_part(crops, others, Part.CALIBRATION)
     embeddings, lengths = embed_crops(_open(bundle), crops, rows)
     return Measured(Sample(embeddings, lengths, [crops.identities[row] for row in rows]), rows)
 

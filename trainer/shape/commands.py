@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.options import BUNDLE, CONFIGS, WORK, Bundle, Identities, TrainedBy, Work
+from trainer.options import BUNDLE, CONFIGS, WORK, Bundle, Identities, Work
 
 HELP = """Measure how the pose of a head affects its landmarks and its verification.
 
@@ -98,7 +98,10 @@ def report(
     identities: Identities,
     shape: Annotated[Path, typer.Option(help="Autoencoder that `shape train` wrote.")] = OUTPUT / "shape.pt",
     bundle: Bundle = BUNDLE,
-    config: TrainedBy = CONFIGS / "train.yaml",
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML file that trained a model whose bundle does not record its split."),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("runs/evaluation/yaw"),
     work: Work = WORK,
 ) -> None:
@@ -111,7 +114,7 @@ def report(
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
     from trainer.embedder.aligned_crops import load_aligned_crops
-    from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.training_people import recorded_split
     from trainer.shape.autoencoder import load
     from trainer.shape.report import write_report
     from trainer.shape.verification import compare_alignments
@@ -119,5 +122,6 @@ def report(
     model = load(shape)
     embedder = FaceEmbedder(bundle, RuntimeOptions())
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    rates = compare_alignments(embedder, crops, EmbedderConfig.load(config).split, model)
+    split = recorded_split(bundle, embedder.manifest, config, crops.identities)
+    rates = compare_alignments(embedder, crops, split, model)
     typer.echo(write_report(rates, output))

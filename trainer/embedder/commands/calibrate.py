@@ -33,7 +33,7 @@ def calibrate(
     ] = False,
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML file that trained the model, for its `split`. Unset: the split in the manifest."),
+        typer.Option(help="YAML file that trained a model whose bundle does not record its split."),
     ] = None,
     precision: Annotated[
         PrecisionName, typer.Option(help="Number format; thresholds of one are not valid for the other.")
@@ -56,16 +56,17 @@ def calibrate(
     from trainer.embedder import calibration, calibration_record
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.report import calibration_tables
-    from trainer.embedder.split import EVERYBODY, Part, recorded_split
+    from trainer.embedder.split import EVERYBODY, Part
+    from trainer.embedder.training_people import recorded_split, require_untrained
 
     if bundle is None and output is None:
         raise ConfigError("name --output for a calibrated copy of the shipped bundle, or --bundle to change that one")
     bundle = bundle or BUNDLE
     embedder = FaceEmbedder(bundle, RuntimeOptions(precision=precision.value))
-    split = EVERYBODY if everybody else recorded_split(embedder.manifest, config)
-    if everybody and embedder.manifest.split is not None:
-        typer.echo("--everybody is valid only if the model was trained on none of these people; otherwise omit it")
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    split = EVERYBODY if everybody else recorded_split(bundle, embedder.manifest, config, crops.identities)
+    measured = calibration.rows_of_part(crops, split, Part.CALIBRATION)
+    require_untrained(bundle, embedder.manifest, {crops.identities[row] for row in measured})
     sample = calibration.held_out_sample(embedder, crops, split, Part.CALIBRATION)
     people = "people, stated not to be in the training data" if everybody else "held-out people of the training data"
     data = f"{len(set(sample.names))} {people}, {len(sample.names)} aligned crops"

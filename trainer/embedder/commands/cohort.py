@@ -23,7 +23,7 @@ def cohort(
     ] = "own pictures",
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML file that trained the model, for its `split`. Unset: the split in the manifest."),
+        typer.Option(help="YAML file that trained a model whose bundle does not record its split."),
     ] = None,
     settings: Annotated[Path, typer.Option(help="YAML file with the settings.")] = CONFIGS / "cohort.yaml",
     work: Work = WORK,
@@ -48,7 +48,7 @@ def cohort(
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.cohort_config import CohortConfig
     from trainer.embedder.embedding import embed_crops
-    from trainer.embedder.split import recorded_split
+    from trainer.embedder.training_people import recorded_split
     from trainer.options import MODEL_ID
 
     if re.fullmatch(MODEL_ID, model_id) is None:
@@ -60,8 +60,8 @@ def cohort(
     embedder = source.uncorrected() or source
     if embedder.manifest.cohort is not None:
         raise ConfigError(f"{bundle or BUNDLE} has a cohort already, and no name for the model without it")
-    split = recorded_split(embedder.manifest, config)
     labelled = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
+    split = recorded_split(bundle or BUNDLE, embedder.manifest, config, labelled.identities)
     folder = unpack([unlabelled], work / "unlabelled") / unlabelled_folder
     others = load_aligned_crops(folder, None, work / "cache", labelled=False)
     people, held_out = cohort_record.embed_people(embedder, labelled, split)

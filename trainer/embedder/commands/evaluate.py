@@ -8,7 +8,6 @@ import typer
 from trainer.choices import FinderName, LandmarkFinderName, PartName, PhotoFace
 from trainer.options import (
     BUNDLE,
-    CONFIGS,
     WORK,
     FaceOption,
     FinderOption,
@@ -16,12 +15,12 @@ from trainer.options import (
     LandmarksOption,
     MinScore,
     ModelFile,
-    TrainedBy,
     Unpacked,
 )
 
 if TYPE_CHECKING:
     from service.inference.embedder import FaceEmbedder
+    from service.inference.engine import FaceFinder
     from trainer.embedder.report import HeldOutFigures
 
 
@@ -50,7 +49,10 @@ def evaluate(
     finder: FinderOption = FinderName.YOLO,
     model_file: ModelFile = None,
     min_score: MinScore = None,
-    config: TrainedBy = CONFIGS / "train.yaml",
+    config: Annotated[
+        Path | None,
+        typer.Option(help="For --identities: YAML file that trained a model whose bundle does not record its split."),
+    ] = None,
     face: FaceOption = PhotoFace.STRONGEST,
     record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for report and plots.")] = Path("runs/evaluation/embedder"),
@@ -81,6 +83,7 @@ def evaluate(
     from trainer.archives import unpack
     from trainer.embedder import evaluation, plots, report
     from trainer.embedder.groups import measure_groups
+    from trainer.embedder.training_people import require_untrained
     from trainer.finders import Finder, as_detector
 
     if pairs is None:
@@ -95,9 +98,10 @@ def evaluate(
     pair_list = next(unpack([pairs], work / "pairs").rglob("pairs.csv"), None)
     if pair_list is None:
         raise ConfigError(f"{pairs} has no pairs.csv; add one with the columns image_a, image_b and same (0 or 1)")
+    require_untrained(bundle, embedder.manifest, {path.parent.name for path in pair_list.parent.rglob("*.jpg")})
     engine = FacePipeline(as_detector(detector), [embedder])
     figures = evaluation.evaluate(engine, pair_list.parent, calibration, FaceChoice(face))
-    held_out = _measure_held_out(embedder, identities, config, work)
+    held_out = _measure_held_out(bundle, embedder, detector, identities, config, work)
     by_group = []
     if groups is not None:
         by_group = measure_groups(unpack([groups], work / "unlabelled"), detector, embedder, calibration)
@@ -141,22 +145,32 @@ def _evaluate_checkpoint(
 
 
 def _measure_held_out(
-    embedder: "FaceEmbedder", identities: list[Path] | None, config: Path, work: Path
+    bundle: Path,
+    embedder: "FaceEmbedder",
+    detector: "FaceFinder",
+    identities: list[Path] | None,
+    config: Path | None,
+    work: Path,
 ) -> "HeldOutFigures":
     from trainer.archives import unpack
     from trainer.embedder import calibration, discard, evaluation
     from trainer.embedder.aligned_crops import load_aligned_crops
-    from trainer.embedder.config import EmbedderConfig
+    from trainer.embedder.conditions import measure_conditions
     from trainer.embedder.report import HeldOutFigures
     from trainer.embedder.split import Part
+    from trainer.embedder.training_people import recorded_split, require_untrained
 
     if not identities:
         return HeldOutFigures()
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    sample = calibration.held_out_sample(embedder, crops, EmbedderConfig.load(config).split, Part.CALIBRATION)
+    split = recorded_split(bundle, embedder.manifest, config, crops.identities)
+    sample = calibration.held_out_sample(embedder, crops, split, Part.CALIBRATION)
+    require_untrained(bundle, embedder.manifest, sample.names)
     table = embedder.manifest.calibration
+    rows = calibration.rows_of_part(crops, split, Part.CALIBRATION)
     return HeldOutFigures(
         closed_set=evaluation.closed_set(embedder, crops),
         discard=discard.error_versus_discard(sample.embeddings, sample.names, sample.lengths),
         templates=[] if table is None else evaluation.several_templates(sample.embeddings, sample.names, table),
+        conditions=[] if table is None else measure_conditions(embedder, crops, rows, detector, table),
     )

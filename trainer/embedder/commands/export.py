@@ -42,6 +42,7 @@ def export(
     from trainer.archives import unpack
     from trainer.configuration import ConfigError
     from trainer.embedder import export as exporting
+    from trainer.embedder import training_people
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.checkpoints import open_encoder
     from trainer.embedder.crop_landmarks import served_landmarks
@@ -64,7 +65,8 @@ def export(
         pictures = np.asarray(known.pictures[rows])
         if settings.landmark_channels is not None:
             points = served_landmarks(known)[rows]
-    manifest = exporting.export_encoder(encoder, settings, output, model_id, terms, formats, pictures, points)
+    people = None if checkpoint is None else training_people.of_run(checkpoint)
+    manifest = exporting.export_encoder(encoder, settings, output, model_id, terms, formats, pictures, points, people)
     if formats:
         typer.echo((output / "formats.md").read_text())
     typer.echo(

@@ -40,6 +40,7 @@ def train(
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import EmbedderConfig
     from trainer.embedder.crop_landmarks import configured_landmarks
+    from trainer.provenance import shipped_people
 
     settings = EmbedderConfig.load(config)  # before hours of work, so that an invalid key fails at once
     labelled_folder = unpack(identities, work / "identities")
@@ -51,6 +52,15 @@ def train(
     if settings.landmark_channels is not None:
         points = configured_landmarks(crops, settings.landmark_channels, landmarks, landmarks_file)
     best = training.train(
-        settings, crops, teacher, work / "cache", output, initial, device, processes, landmarks=points
+        settings,
+        crops,
+        teacher,
+        work / "cache",
+        output,
+        initial,
+        device,
+        processes,
+        landmarks=points,
+        before=None if initial is None else shipped_people(initial),
     )
     typer.echo(f"best checkpoint: {best}")
