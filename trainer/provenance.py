@@ -63,7 +63,7 @@ def shipped_people(initial: Path) -> TrainingPeople | None:
 
 def from_shipped(data: Sequence[str], shipped: Path) -> dict[str, Any]:
     """Describes a model whose training continued from a shipped bundle, whose terms remain."""
-    manifest = read_embedder(shipped)
+    manifest = read_embedder(shipped).models[-1]  # training continues the graph, without the cohort
     return {
         "data": list(data),
         "terms": f"own pictures; the initial weights: {manifest.provenance.terms}",

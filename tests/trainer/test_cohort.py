@@ -88,22 +88,15 @@ def test_the_command_writes_a_bundle_with_two_models(ten_people: Path, tmp_path:
     split = tmp_path / "train.yaml"
     split.write_text((CONFIGS / "train.yaml").read_text().replace("calibration: 0.30", "calibration: 0.0"))
     output = tmp_path / "output"
-    arguments = [
-        "cohort",
-        "--identities",
-        str(ten_people),
-        "--unlabelled",
-        str(ten_people),
-        "--settings",
-        str(settings),
-    ]
-    arguments += ["--config", str(split), "--work", str(tmp_path / "work"), "--output", str(output), "--model-id"]
+    source = BUNDLES / "embedder-fairface"  # it records no split
+    arguments = ["cohort", "--identities", str(ten_people), "--unlabelled", str(ten_people), "--bundle", str(source)]
+    arguments += ["--settings", str(settings), "--config", str(split), "--work", str(tmp_path / "work")]
+    arguments += ["--output", str(output), "--model-id"]
     refused = CliRunner().invoke(app, [*arguments, "No"])
     assert "use 3 to 64 lower-case letters" in str(refused.exception)
     written = CliRunner().invoke(app, [*arguments, "with-cohort"])
     assert written.exit_code == 0, written.exception
-    shipped = read_embedder(BUNDLES / "embedder")
-    original = shipped.uncorrected or shipped
+    original = read_embedder(source)
     corrected, uncorrected = read_embedder(output).models
     assert (corrected.model_id, corrected.calibration) == ("with-cohort", None)
     assert uncorrected.model_id == original.model_id

@@ -92,7 +92,7 @@ def test_enough_people_train_a_model_and_a_second_call_reuses_it(
     assert bundle.split is not None
     assert bundle.calibration is not None
     assert bundle.calibration.people == 16  # 40 %
-    assert read_embedder(tmp_path / "mine" / "shipped").model_id == "mobilefacenet-128-1"
+    assert read_embedder(tmp_path / "mine" / "shipped").model_id == "mobilefacenet-128-2"
     checkpoint = next((tmp_path / "mine" / "training").glob("*/1-batch-hard/best.ckpt"))
     before = checkpoint.stat().st_mtime_ns
     assert "starts with epoch" not in run(*words)

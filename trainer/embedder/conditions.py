@@ -145,7 +145,7 @@ def small(picture: Pixels, side: int = 32) -> Pixels:
 def dark(picture: Pixels) -> Pixels:
     """A tenth of the light, with Gaussian noise of two levels."""
     noise = np.random.default_rng(int(picture.sum()) % 2**32).normal(0, 2, picture.shape)
-    return (picture * 0.1 + noise).clip(0, 255).astype(np.uint8)
+    return (picture * 0.1 + noise).round().clip(0, 255).astype(np.uint8)
 
 
 def blurred(picture: Pixels) -> Pixels:
