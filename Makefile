@@ -8,6 +8,7 @@ RUN := $(VENV)/bin/python
 TRAINER := $(VENV)/bin/identity-trainer
 PHOTOS ?=
 LFW ?=
+MODELS ?=
 TESTS ?= tests
 WORKERS ?= 2
 COVERED ?= tests/unit tests/contract tests/integration tests/e2e
@@ -38,6 +39,7 @@ help: ## list the commands
 	@echo; echo "  make demo PHOTOS=folder    use your own pictures: folder/<name>/*.jpg"
 	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=mobilefacenet.onnx] [UNLABELLED=c.zip] [MODEL=name]'
 	@echo "  make test LFW=folder       test also with different photos of each person (layout of LFW)"
+	@echo "  make test MODELS=folder    test also imported models: yunet.onnx and sface-int8.onnx"
 
 $(SERVE_VENV)/.ready: requirements/serve.lock requirements/pictures.lock $(INSTALLED_FROM)
 	@bash tools/environment.sh $(PYTHON) $(SERVE_VENV) serve pictures
@@ -66,7 +68,7 @@ setup: $(VENV)/.ready ## install the full environment in .venv: tests, trainer, 
 
 # One thread per model: two test processes share the cores.
 test: setup ## run all tests; WORKERS= processes
-	@LFW="$(LFW)" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
+	@LFW="$(LFW)" MODELS="$(MODELS)" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
 		$(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
 
 # COVERED excludes tests/trainer: with coverage's tracer, CPython 3.11 hangs there when a thread with greenlets ends.

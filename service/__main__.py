@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import service.blas_threads  # noqa: F401  before NumPy
-from service.cli import api_keys, audit, crops, database, gallery, live, serve, studio
+from service.cli import api_keys, audit, crops, database, gallery, live, models, serve, studio
 from service.errors import StartupError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.add_typer(api_keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(crops.app, name="crops")
 app.add_typer(gallery.app, name="gallery")
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

@@ -33,11 +33,14 @@ def main(
     bundle: Annotated[Path, typer.Option(help="Embedder bundle.", show_default="the shipped one")] = (
         BUNDLES / "embedder"
     ),
+    detector_bundle: Annotated[
+        Path, typer.Option("--detector", help="Detector bundle.", show_default="the shipped one")
+    ] = BUNDLES / "detector",
     work: Annotated[Path, typer.Option(help="Folder for extracted archives.")] = Path("runs/data"),
 ) -> None:
     """Print the true accept rates of the model, and of the model without its cohort."""
     folder = unpack([photos], work / "pose")
-    detector = YoloFaceDetector(BUNDLES / "detector", RuntimeOptions(precision="auto"))
+    detector = YoloFaceDetector(detector_bundle, RuntimeOptions(precision="auto"))
     embedder = FaceEmbedder(bundle, RuntimeOptions())
     lines = []
     for model in filter(None, (embedder, embedder.uncorrected())):

@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 from service.errors import RegistryError
+from service.vision.formats import SUFFIXES
 from service.vision.image import ImageLimits, Pixels, decode
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic"}
 
 
 def pictures_below(folder: Path) -> list[Path]:

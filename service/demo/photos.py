@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import StartupError
+from service.vision.formats import SUFFIXES
 
 Picture = npt.NDArray[np.uint8]
 """(height, width, 3) BGR."""
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic"}
 MINIMUM_PEOPLE = 3
 PICTURES = Path(sys.prefix) / "share" / "pictures"
 """Packages that `make demo` installs for their pictures only; Python cannot import them from here."""

@@ -96,10 +96,11 @@ class FirstLook(Strict):
 
 
 class DetectorManifest(_Manifest):
-    """Manifest of a YOLO graph with one class and five landmarks, or with boxes alone.
+    """Manifest of a detector with one class and five landmarks, or with boxes alone.
 
-    The graph maps (n, 3, size, size) to (n, 20, anchors): centre and size of the box, score, and x, y and confidence
-    of five landmarks; without landmarks to (n, 5, anchors). Faces without landmarks are cut out as squares around their
+    The graph maps (n, 3, height, width) to (n, 20, anchors), as YOLO does: centre and size of the box, score, and x, y
+    and confidence of five landmarks; without landmarks to (n, 5, anchors). `service.importing` rewrites the graphs of
+    other families. Faces without landmarks are cut out as squares around their
     boxes.
     """
 
@@ -108,6 +109,9 @@ class DetectorManifest(_Manifest):
     landmarks: Literal[0, 5]
     min_score: float = Field(gt=0, lt=1, description="default minimum score of a detection")
     max_iou: float = Field(gt=0, lt=1, description="overlap above which the box with the lower score is dropped")
+    margin: float = Field(
+        0.1, ge=0, le=0.5, description="width of the grey margins beside the shorter side, as a share of the longer one"
+    )
     landmark_stage: LandmarkStage | None = None
     first_look: FirstLook | None = None
 

@@ -19,9 +19,6 @@ from service.vision.image import Pixels
 Floats = npt.NDArray[np.float32]
 STRIDE = 32
 """The sides of the graph's input are multiples of this number of pixels."""
-MARGIN = 0.1
-"""Width of the grey margins beside the shorter side of a picture, as a share of the longer side. The detector was
-trained on squares: without margins, average precision on `val` is .883 instead of .897."""
 MAX_BATCH = 8
 """Maximum number of views in one run of the graph."""
 
@@ -54,7 +51,7 @@ class YoloGraph:
         """
         by_shape: dict[tuple[int, ...], list[tuple[View, Pixels, Letterbox]]] = {}
         for view in views:
-            canvas, boxing = letterbox(view.pixels, view.size, STRIDE, round(MARGIN * view.size))
+            canvas, boxing = letterbox(view.pixels, view.size, STRIDE, round(self._manifest.margin * view.size))
             canvas = np.ascontiguousarray(np.rot90(canvas, view.turns))
             by_shape.setdefault(canvas.shape, []).append((view, canvas, boxing))
         wholes: list[list[Candidates]] = [[] for _ in pictures]

@@ -11,12 +11,15 @@ import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from service.errors import ImageTooCostly, ImageTooLarge, ImageTooSmall, ImageTruncated, ImageUnreadable
+from service.vision.colours import converter
+from service.vision.formats import FORMATS, NAMES, describe_raw_tiff, describe_unknown, raw_by_signature
 from service.vision.jpeg import Buffer, decode_jpeg
 
 Pixels = npt.NDArray[np.uint8]
 """(height, width, 3) RGB."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "HEIF")
+MAKER = 271
+"""The TIFF tag with the name of the camera's maker."""
 MIN_SIDE = 16
 """Minimum width and height of a picture in pixels."""
 JPEG_START, JPEG_SCAN = b"\xff\xd8", b"\xff\xda"
@@ -61,7 +64,7 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
 
 
 def decode_into(data: bytes, limits: ImageLimits, buffer: Buffer, min_longer_side: int | None) -> DecodedPicture:
-    """Decodes a JPEG, PNG, WebP, BMP or HEIC file to RGB pixels in a buffer, and applies its EXIF orientation.
+    """Decodes a file of one of `formats.FORMATS` to sRGB pixels in a buffer, and applies its orientation.
 
     Args:
         min_longer_side: a JPEG file with more pixels is scaled down while it is decoded, so that its longer side keeps
@@ -117,9 +120,10 @@ def require_size(data: bytes, limits: ImageLimits) -> None:
 def _copy_pixels(picture: Image.Image, target: Pixels) -> None:
     """Writes a picture as RGB into `target`, (height, width, 3). Raises ImageTooCostly, ImageUnreadable."""
     try:
+        to_rgb = converter(picture)
         for top in range(0, picture.height, STRIP_ROWS):
             bottom = min(top + STRIP_ROWS, picture.height)
-            target[top:bottom] = _to_rgb(picture.crop((0, top, picture.width, bottom)))
+            target[top:bottom] = to_rgb(picture.crop((0, top, picture.width, bottom)))
     except MemoryError:
         raise _needs_memory() from None
     except (ValueError, OSError, SyntaxError) as error:
@@ -142,18 +146,29 @@ def encode(pixels: Pixels) -> bytes:
 
 
 def _open(data: bytes) -> Image.Image:
+    if (raw := raw_by_signature(data)) is not None:
+        raise _not_supported(f"is {raw}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise ImageUnreadable("the file is none of JPEG, PNG, WebP, BMP and HEIC; convert it to JPEG") from None
+        raise _not_supported(describe_unknown(data)) from None
     except MemoryError:
         raise _needs_memory() from None
     except Exception as error:  # Decoders raise any kind of exception on a damaged header.
         raise ImageUnreadable(
             f"the file's header is damaged ({type(error).__name__}); send another copy of the file"
         ) from None
+    if picture.format == "TIFF":
+        tags = dict(getattr(picture, "tag_v2", {}))
+        if (raw := describe_raw_tiff(tags, str(tags.get(MAKER, "")).strip("\0 "))) is not None:
+            raise _not_supported(f"is {raw}")
+    return picture
+
+
+def _not_supported(description: str) -> ImageUnreadable:
+    return ImageUnreadable(f"the file {description}; the service reads {NAMES}: convert it to JPEG")
 
 
 def _load_pixels(picture: Image.Image) -> None:
@@ -176,13 +191,6 @@ def _turn_upright(picture: Image.Image) -> None:
         raise _needs_memory() from None
     except Exception:  # Without readable EXIF data the pixels are used as they are stored.
         return
-
-
-def _to_rgb(picture: Image.Image) -> Pixels:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)  # From 16 to 8 bits.
-        return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(picture.convert("RGB"))
 
 
 def _needs_memory() -> ImageTooCostly:

@@ -13,13 +13,16 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from service.vision.colours import to_srgb_in_place
+
 Pixels = npt.NDArray[np.uint8]
 Buffer = Callable[[int, int], Pixels]
 """Returns memory for the pixels of a picture, (height, width, 3), given its height and width. Each call returns the
 same memory."""
 COLOURS = ("YCbCr", "RGB", "Gray")
-EXIF_START, HEADER_BYTES = b"Exif\0\0", 128 * 1024
-"""A picture with an orientation has this mark among its first bytes."""
+HEADER_BYTES = 128 * 1024
+MARKS = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/", b"ICC_PROFILE\0"
+"""A picture with an orientation or a colour profile has one of these marks among its first bytes."""
 ORIENTATION = 0x0112
 FACTORS = (8, 4, 2, 1)
 """Factors by which a picture is scaled down. The decoder computes powers of two fastest."""
@@ -49,12 +52,13 @@ def decode_jpeg(
     factor = next((factor for factor in FACTORS if max(width, height) >= factor * wanted), 1)
     rows, columns = -(-height // factor), -(-width // factor)
     try:
-        orientation = _orientation(data)
+        orientation, profile = _metadata(data)
         pixels = simplejpeg.decode_jpeg(
             data, "RGB", min_height=rows, min_width=columns, min_factor=factor, buffer=buffer(rows, columns)
         )
     except Exception:  # Pillow decides whether the file can be decoded, and reports why not.
         return None
+    to_srgb_in_place(pixels, profile)
     upright = _upright(pixels, orientation)
     if upright is not pixels:
         turned = np.ascontiguousarray(upright)
@@ -63,12 +67,13 @@ def decode_jpeg(
     return (pixels, height, width) if orientation > 4 else (pixels, width, height)
 
 
-def _orientation(data: bytes) -> int:
-    """Returns the orientation in the EXIF data, 1 to 8; 1 means upright and is the default."""
-    if data.find(EXIF_START, 0, HEADER_BYTES) < 0:
-        return 1
-    orientation = Image.open(io.BytesIO(data), formats=("JPEG",)).getexif().get(ORIENTATION, 1)
-    return orientation if orientation in range(1, 9) else 1
+def _metadata(data: bytes) -> tuple[int, bytes | None]:
+    """Returns the orientation in EXIF or XMP, 1 to 8, and the colour profile; 1 means upright and is the default."""
+    if all(data.find(mark, 0, HEADER_BYTES) < 0 for mark in MARKS):
+        return 1, None
+    picture = Image.open(io.BytesIO(data), formats=("JPEG",))
+    orientation = picture.getexif().get(ORIENTATION, 1)  # Pillow reads XMP if EXIF has no orientation
+    return (orientation if orientation in range(1, 9) else 1), picture.info.get("icc_profile")
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -188,7 +188,7 @@ def test_every_skipped_file_has_a_row_with_a_reason(tmp_path: Path) -> None:
     nested = io.BytesIO()
     zipfile.ZipFile(nested, "w").close()
     skipped = [
-        *("ann/1.avif", "ann/2.tiff", "ann/3.GIF", "ann/notes.txt", "ann/no_suffix", "ann/people.csv"),
+        *("ann/1.cr2", "ann/2.psd", "ann/3.PDF", "ann/notes.txt", "ann/no_suffix", "ann/people.csv"),
         *("ann/.hidden.jpg", "__MACOSX/ann/._1.jpg", ".DS_Store", "ann/more.zip"),
     ]
     entries = dict.fromkeys(skipped, nested.getvalue()) | {"ann/": b"", "ann/1.jpg": b"-"}
@@ -200,7 +200,7 @@ def test_every_skipped_file_has_a_row_with_a_reason(tmp_path: Path) -> None:
 
 def test_source_without_any_picture_fails(tmp_path: Path) -> None:
     with pytest.raises(ArchiveUnreadable, match="contains no picture"):
-        list_rows(opened(tmp_path / "a.zip", {"a.gif": b"-", "notes.txt": b"-"}), MAX_ENTRIES)
+        list_rows(opened(tmp_path / "a.zip", {"a.psd": b"-", "notes.txt": b"-"}), MAX_ENTRIES)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

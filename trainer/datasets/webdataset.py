@@ -4,9 +4,9 @@ import json
 import tarfile
 from pathlib import Path, PurePosixPath
 
+from service.vision.formats import SUFFIXES
 from trainer.cache import atomic_folder
 from trainer.configuration import ConfigError
-from trainer.pictures import SUFFIXES
 
 LABEL_SUFFIXES = (".cls", ".txt", ".json")
 LABEL_KEYS = ("identity", "label", "person", "name", "cls")

@@ -10,11 +10,12 @@ import yaml
 
 from service.errors import RegistryError
 from service.inference.engine import Detection, FaceFinder
+from service.vision.formats import SUFFIXES
 from service.vision.geometry import iou
 from service.vision.image import ImageLimits, Pixels, decode
 from trainer.detector import sheets
 from trainer.detector.labels import LANDMARKS, MIRRORED_ORDER, LabelledFace, read_labels, write_labels
-from trainer.pictures import SUFFIXES, pictures_below
+from trainer.pictures import pictures_below
 from trainer.progress import track
 from trainer.sheets import save, sheet
 

@@ -18,9 +18,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from service.inference.bundle import file_sha256
 from service.vision.heatmaps import MIRRORED
-from trainer.cache import atomic_file, content_key
+from trainer.cache import atomic_file
 from trainer.choices import LandmarkFinderName
 from trainer.configuration import ConfigError
 from trainer.embedder import training_people
@@ -34,6 +33,7 @@ from trainer.embedder.data import FaceData
 from trainer.embedder.filtered_crops import filtered_crops
 from trainer.embedder.landmark_heatmaps import mirror_order
 from trainer.embedder.module import EmbedderModule
+from trainer.embedder.run_record import require_same_run
 from trainer.embedder.stage_config import StageConfig
 from trainer.embedder.teacher import teacher_embeddings
 from trainer.embedder.training_people import TrainingPeople
@@ -95,7 +95,7 @@ def train(
         raise ConfigError("a stage of this configuration distils; name a teacher with --teacher")
     if config.landmark_channels is not None and landmarks is None:
         landmarks = configured_landmarks(crops, config.landmark_channels, LandmarkFinderName.YOLO, None)
-    _require_same_run(output, config, crops, teacher, initial, landmarks)
+    require_same_run(output, config, crops, teacher, initial, landmarks)
     if not (output / training_people.FILE).exists():
         training_people.write(TrainingPeople.of(crops.identities, config.split, before), output)
     quiet_lightning()
@@ -110,39 +110,6 @@ def train(
         best = _train_stage(run, index, best, data)
     assert best is not None
     return best
-
-
-def _require_same_run(
-    output: Path,
-    config: EmbedderConfig,
-    crops: AlignedCrops,
-    teacher: Path | None,
-    initial: Path | None,
-    landmarks: Floats | None,
-) -> None:
-    """Checks that the folder is new or contains this run, since stages of another run would count as finished.
-
-    Raises:
-        ConfigError: The folder contains another run.
-    """
-    current = {
-        "config": config.model_dump(mode="json"),
-        "pictures": crops.key,
-        "teacher": None if teacher is None else file_sha256(teacher),
-        "initial": None if initial is None else file_sha256(initial),
-        "landmarks": None if landmarks is None else content_key(landmarks.tobytes()),
-    }
-    file = output / "run.json"
-    if not file.exists():
-        with atomic_file(file) as unfinished:
-            unfinished.write_text(json.dumps(current, indent=2) + "\n")
-        return
-    stored = json.loads(file.read_text())
-    if changed := [name for name, value in current.items() if stored.get(name) != value]:
-        raise ConfigError(
-            f"{output} contains a run with other {' and '.join(changed)}; name another folder with --output, or delete "
-            "this one"
-        )
 
 
 def _require_trainable(run: _Run, index: int, data: FaceData) -> None:

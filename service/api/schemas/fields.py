@@ -22,11 +22,14 @@ from typing_extensions import TypeAliasType
 from service.inference.engine import FaceChoice
 from service.recognition.operating_point import OperatingPoint
 from service.recognition.person_fields import storable
+from service.vision.formats import NAMES, describe_unknown
 
 MAX_DIM = 4096
 MAX_FIELDS = 50
 MAX_COORDINATE = 1e9
 """Limit in pixels. The square of a larger coordinate overflows in single precision."""
+MAX_DESCRIBED = 2048
+"""Characters of a text that is no Base64, by which the error describes it."""
 MAX_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """A later time can exceed the range of Python's datetime after its conversion to another time zone."""
 
@@ -50,7 +53,9 @@ def _tolerant_base64(text: str) -> bytes:
     try:
         return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise PydanticCustomError("invalid_base64", "must be valid Base64") from None
+        description = describe_unknown(text[:MAX_DESCRIBED].encode())
+        problem = f"must be a picture, and {description}" if "; " in description else "must be valid Base64"
+        raise PydanticCustomError("invalid_base64", problem) from None
 
 
 def _embedding_bytes(value: object) -> object:
@@ -88,7 +93,7 @@ ImageBytes = Annotated[
         {
             "type": "string",
             "contentEncoding": "base64",
-            "description": "JPEG, PNG, WebP, BMP or HEIC as Base64; a data URL is accepted",
+            "description": f"{NAMES} as Base64; a data URL is accepted",
         }
     ),
 ]

@@ -4,8 +4,8 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from service.errors import ImageTooLarge
+from service.vision.formats import SUFFIXES
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif"}
 ARCHIVE_SUFFIXES = {".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"}
 HIDDEN_PREFIXES = (".", "__MACOSX")
 CHUNK_BYTES = 256 * 1024
@@ -35,11 +35,11 @@ def name_problem(name: str) -> str | None:
     if any(part.startswith(HIDDEN_PREFIXES) for part in path.parts):
         return "hidden files and the folder __MACOSX are skipped; rename the file if it is a picture"
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in SUFFIXES:
         return None
     if suffix in ARCHIVE_SUFFIXES:
         return "archives inside the source are not opened; send the archive in a job of its own"
-    return f"the name has no suffix of a supported picture ({', '.join(sorted(PICTURE_SUFFIXES))}); convert the file"
+    return f"the name has no suffix of a supported picture ({', '.join(sorted(SUFFIXES))}); convert the file"
 
 
 def too_large(max_bytes: int) -> ImageTooLarge:

@@ -1,0 +1,91 @@
+"""`models`: imports public models as bundles."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.errors import StartupError
+
+app = typer.Typer(no_args_is_help=True, help="Import public face models as bundles.")
+SCALINGS = {
+    "127.5/127.5": "ArcFace models of InsightFace's packs",
+    "127.5/128": "MobileFaceNet and FaceNet",
+    "0/255": "values from 0 to 1",
+    "0/1": "unscaled values from 0 to 255",
+}
+UNKNOWN_TERMS = "those of the file's publisher; the import does not check them"
+
+
+@app.callback()
+def _models() -> None:
+    """Keeps `import` a subcommand although it is the only one."""
+
+
+@app.command("import")
+def import_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="ONNX files of a detector (YuNet, SCRFD), an embedder, or both; a folder or zip archive."),
+    ],
+    model_id: Annotated[str, typer.Option(help="Permanent name of the embedder; stored embeddings carry it.")],
+    output: Annotated[Path, typer.Option(help="Folder for the bundles `detector` and `embedder`.")] = Path(
+        "imported-models"
+    ),
+    scaling: Annotated[
+        str | None,
+        typer.Option(
+            help="Mean and deviation of the embedder's input, unless the graph scales it itself. "
+            + "; ".join(f"{value}: {use}" for value, use in SCALINGS.items())
+        ),
+    ] = None,
+    bgr: Annotated[bool, typer.Option("--bgr", help="The embedder expects blue, green, red.")] = False,
+    mirror_average: Annotated[
+        bool, typer.Option("--mirror-average", help="Average the embeddings of a face and its mirror image.")
+    ] = False,
+    data: Annotated[str, typer.Option(help="Training data of the weights, for the manifest.")] = "unknown",
+    terms: Annotated[str, typer.Option(help="Terms of the weights, for the manifest.")] = UNKNOWN_TERMS,
+) -> None:
+    """Make bundles of public models: YuNet, SCRFD, SFace, ArcFace, MobileFaceNet, and InsightFace's packs.
+
+    The structure of a file tells its kind; its name does not matter. The embedder has no calibration afterwards:
+    measure one with `identity-trainer calibrate --everybody` on aligned faces of people who did not train it.
+    """
+    try:
+        from service.importing.bundles import Terms
+        from service.importing.importer import ImportOptions, import_models
+    except ImportError as error:
+        raise StartupError(
+            f"the packages that rewrite models are not installed ({error}); run `pip install '.[models]'` in the "
+            "repository"
+        ) from None
+    chosen = None if scaling is None else _parsed(scaling)
+    options = ImportOptions(model_id, Terms(data, terms), chosen, _ask, bgr, mirror_average)
+    imported = import_models(paths, output, options)
+    for name in imported.others:
+        typer.echo(f"not imported: {name} is neither a face detector nor an embedder")
+    for name, folder in imported.bundles.items():
+        typer.echo(f"{name}: {folder}")
+    if (embedder := imported.bundles.get("embedder")) is not None:
+        typer.echo(f"calibrate: identity-trainer calibrate --identities … --everybody --bundle {embedder}")
+    variables = " ".join(f"REGISTRY_{name.upper()}__BUNDLE={folder}" for name, folder in imported.bundles.items())
+    typer.echo(f"serve: {variables} identity-registry serve")
+
+
+def _ask(name: str) -> tuple[float, float]:
+    uses = "; ".join(f"{value}: {use}" for value, use in SCALINGS.items())
+    question = f"{name} does not scale pixel values itself, and its structure does not tell the scaling"
+    if not sys.stdin.isatty():
+        raise StartupError(f"{question}; name it with --scaling MEAN/DEVIATION ({uses})")
+    return _parsed(typer.prompt(f"{question}. MEAN/DEVIATION ({uses})"))
+
+
+def _parsed(text: str) -> tuple[float, float]:
+    try:
+        mean, deviation = (float(part) for part in text.split("/"))
+    except ValueError:
+        raise StartupError(f"--scaling {text!r}: write two numbers, such as 127.5/128") from None
+    if deviation <= 0:
+        raise StartupError(f"--scaling {text!r}: the deviation must be positive")
+    return mean, deviation
