@@ -144,7 +144,7 @@ def test_an_embedder_accepts_any_number_of_pictures(tmp_path: Path, scales_itsel
     faces = [RNG.integers(0, 256, (112, 112, 3), np.uint8) for _ in range(3)]
     weights = next(item for item in model.graph.initializer if item.name == "weights")
     planes = np.stack([(face.astype(np.float32) - 127.5) / 128 for face in faces]).transpose(0, 3, 1, 2)
-    expected = np.einsum("nchw,dchw->nd", planes, numpy_helper.to_array(weights))
+    expected = np.einsum("bchw,echw->be", planes, numpy_helper.to_array(weights))
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert (imported.embed(faces) * expected).sum(axis=1).min() > 0.9999
 
