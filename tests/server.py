@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -45,18 +46,26 @@ class RunningApi:
 
 
 @contextlib.contextmanager
-def running_api(data: Path, *options: str, folder: Path | None = None, **environment: str) -> Iterator[RunningApi]:
+def running_api(
+    data: Path,
+    *options: str,
+    folder: Path | None = None,
+    host: str = "127.0.0.1",
+    verify: ssl.SSLContext | None = None,
+    **environment: str,
+) -> Iterator[RunningApi]:
     """Runs `python -m service serve` on a free port and yields it when it is ready.
 
     Args:
         folder: working directory; packages in it take precedence over installed ones.
+        verify: the certificates of a server with TLS; None: it has none.
         environment: additional environment variables.
     """
     port = free_port()
     log = data / f"api-{port}.log"
     config = data / "service.yaml"
     config.touch()
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), *options]
+    command = [sys.executable, "-m", "service", "serve", "--host", host, "--port", str(port), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -66,7 +75,8 @@ def running_api(data: Path, *options: str, folder: Path | None = None, **environ
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    scheme, address = "http" if verify is None else "https", f"[{host}]" if ":" in host else host
+    with httpx.Client(base_url=f"{scheme}://{address}:{port}", timeout=30, verify=verify or True) as client:
         try:
             wait_for(lambda: process.poll() is not None or is_ready(client), 40)
             assert process.poll() is None, log.read_text()

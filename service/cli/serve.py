@@ -21,6 +21,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind to. Default: the setting server.host.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind to. Default: the setting server.port.")] = None,
     workers: Annotated[int | None, typer.Option(help="Number of processes. Default: server.workers.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate for HTTPS. Default: server.tls_cert.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key. Default: server.tls_key.")] = None,
 ) -> None:
     """Serve the HTTP API. Without a configured database it runs its own PostgreSQL below the data folder.
 
@@ -29,13 +31,14 @@ def serve(
     from service.cli import location
     from service.runtime.settings import load_settings
 
-    _set_environment("SERVER", HOST=host, PORT=port, WORKERS=workers)
+    _set_environment("SERVER", HOST=host, PORT=port, WORKERS=workers, TLS_CERT=tls_cert, TLS_KEY=tls_key)
     settings = load_settings()
     server = settings.server
     if settings.database.url is None and server.log_format == "text":
         typer.echo(location.describe(settings), err=True)
     with _shared_metrics(server.workers):
-        _run("service.runtime.api:from_environment", server.host, server.port, server.workers)
+        options = {"ssl_certfile": server.tls_cert, "ssl_keyfile": server.tls_key}
+        _run("service.runtime.api:from_environment", server.host, server.port, server.workers, **options)
 
 
 def worker(

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from service.api.http.admission import Admission, AdmissionLimits
 from service.api.http.middleware import LOCAL_NAMES, BodyLimit, RequestId, RequestMetrics, SameOrigin
 from service.api.http.open_access import OpenAccess
+from service.api.http.paths import BelowPath
 from service.api.http.problems import install_handlers
 from service.api.http.query_parameters import refuse_unknown_parameters
 from service.api.http.security_headers import SecurityHeaders
@@ -100,8 +101,13 @@ def from_environment() -> ASGIApp:
     if settings.studio.mounted:
         from service.runtime.studio import mount  # loads Gradio
 
-        return StartupFailureMessage(mount(app, settings))
-    return StartupFailureMessage(app)
+        return _published(mount(app, settings), settings)
+    return _published(app, settings)
+
+
+def _published(app: ASGIApp, settings: Settings) -> ASGIApp:
+    root_path = settings.server.root_path
+    return StartupFailureMessage(BelowPath(app, root_path) if root_path else app)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:

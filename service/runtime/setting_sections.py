@@ -10,7 +10,6 @@ from pydantic import Field, SecretStr, field_validator
 from service.inference.calibration import Precision
 from service.inference.graph import Backend, Device
 from service.strict_model import Strict
-from service.telemetry.logs import LogFormat
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 """The folder of the shipped bundles."""
@@ -24,7 +23,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _require_origin(url: str) -> None:
+def require_origin(url: str) -> None:
     """Raises ValueError unless the URL consists of scheme, host and port."""
     try:
         parts = urlsplit(url)
@@ -45,46 +44,6 @@ def _bundle_folder(path: Path) -> Path:
         return shipped
     names = ", ".join(sorted(folder.name for folder in BUNDLES.glob("embedder*")))
     raise ValueError(f"{path} is neither an existing folder nor a shipped bundle; the shipped bundles are {names}")
-
-
-class ServerSettings(Strict):
-    """The HTTP API."""
-
-    host: str = Field("127.0.0.1", description="address to bind to")
-    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0: any free one")
-    workers: int = Field(1, ge=1, description="number of processes")
-    require_keys: bool | None = Field(
-        None, description="require API keys; default: true unless the host is a loopback address"
-    )
-    allow_unauthenticated: bool = Field(
-        False,
-        description="allow requests without a key although the host is not a loopback address; a proxy must then "
-        "restrict access",
-    )
-    rate_limit: int | None = Field(
-        None, ge=1, description="requests per minute of a key without its own limit, counted in each process"
-    )
-    log_format: LogFormat = Field("text", description="text: plain text; json: one JSON document per line")
-    otlp_endpoint: str | None = Field(
-        None, description="origin of an OpenTelemetry collector for traces (OTLP over HTTP), e.g. http://collector:4318"
-    )
-
-    @field_validator("otlp_endpoint")
-    @classmethod
-    def _require_origin(cls, value: str | None) -> str | None:
-        if value is not None:
-            _require_origin(value)
-        return value
-
-    @property
-    def on_loopback(self) -> bool:
-        return is_loopback(self.host)
-
-    @property
-    def keys_required(self) -> bool:
-        if self.require_keys is not None:
-            return self.require_keys
-        return not self.on_loopback and not self.allow_unauthenticated
 
 
 class DatabaseSettings(Strict):
@@ -204,7 +163,7 @@ class InferenceSettings(Strict):
     @classmethod
     def _require_urls(cls, value: str | None) -> str | None:
         for url in (value or "").split(",") if value is not None else []:
-            _require_origin(url.strip())
+            require_origin(url.strip())
         return value
 
     @property

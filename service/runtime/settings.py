@@ -25,6 +25,7 @@ from pydantic_settings import (
 from service.errors import StartupError
 from service.gallery.storage.app_role import APP_ROLE
 from service.memory import available_bytes
+from service.runtime.server_settings import ServerSettings
 from service.runtime.setting_sections import (
     BUNDLES,
     ClassifierSettings,
@@ -32,7 +33,6 @@ from service.runtime.setting_sections import (
     DetectorSettings,
     EmbedderSettings,
     InferenceSettings,
-    ServerSettings,
     StudioSettings,
     WorkerSettings,
 )

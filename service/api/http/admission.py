@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.archives import is_zip, may_be_archive
+from service.api.http.paths import path_of
 from service.api.http.problems import problem
 from service.errors import RequestTimeout, ServerBusy
 
@@ -47,11 +48,11 @@ class Admission:
         self._requests = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
+        if scope["type"] != "http" or path_of(scope) in HEALTH_PATHS:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        streamed = may_be_archive(scope["path"]) and is_zip(headers)
+        streamed = may_be_archive(path_of(scope)) and is_zip(headers)
         declared = headers.get("content-length", "")
         body = _Body(int(declared) if not streamed and declared.isascii() and declared.isdigit() else 0, streamed)
         try:

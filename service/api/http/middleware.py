@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.archives import is_zip, may_be_archive
+from service.api.http.paths import path_of
 from service.api.http.problems import problem
 from service.errors import BodyTooLarge, ForeignOrigin
 from service.telemetry import logs
@@ -172,7 +173,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        limit, advice = self._limit(scope["path"], headers)
+        limit, advice = self._limit(path_of(scope), headers)
         too_large = BodyTooLarge(f"the body has more than {limit:,} bytes; {advice}")
         declared = headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared) > limit:

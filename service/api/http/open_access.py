@@ -4,6 +4,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.http.paths import path_of
 from service.api.http.problems import problem
 from service.errors import ForeignOrigin
 
@@ -37,7 +38,7 @@ class OpenAccess:
                 "requires no API keys. Create keys and set server.require_keys=true, or set "
                 "server.allow_unauthenticated=true if the proxy restricts access"
             )
-        is_link = scope["method"] == "GET" and scope["path"] in DOCUMENTATION
+        is_link = scope["method"] == "GET" and path_of(scope) in DOCUMENTATION
         if headers.get("sec-fetch-site") in FOREIGN_SITES and not is_link:
             return "a web page of another site sent the request; pages of other sites must not use this service"
         return None

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from service.api.http.paths import path_of
 from service.errors import (
     InternalError,
     InvalidBase64,
@@ -150,7 +151,7 @@ def install_handlers(app: FastAPI) -> None:
         kinds: dict[int, type[RegistryError]] = {404: NotFound, 405: MethodNotAllowed}
         kind = kinds.get(error.status_code, MalformedBody if error.status_code < 500 else InternalError)
         allowed = ", ".join(_methods(request)) if error.status_code == 405 else ""
-        path = request.scope["path"]  # `request.url` raises ValueError for a malformed Host header
+        path = path_of(request.scope)  # `request.url` raises ValueError for a malformed Host header
         details = {
             404: f"{path} is not a path of this service; /docs lists the paths",
             405: f"{path} does not support {request.method}; use {allowed}",

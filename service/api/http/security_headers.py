@@ -3,6 +3,8 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.paths import path_of
+
 NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
 PICTURE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """For pictures: an SVG file may contain scripts."""
@@ -28,7 +30,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 headers["x-content-type-options"] = "nosniff"
                 headers["content-security-policy"] = _policy(headers.get("content-type", ""))
-                if not scope["path"].startswith(PUBLIC_PREFIX):
+                if not path_of(scope).startswith(PUBLIC_PREFIX):
                     headers.setdefault("cache-control", "no-store")
             await send(message)
 

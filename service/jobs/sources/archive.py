@@ -12,8 +12,9 @@ from service.jobs.sources.zip_directory import BoundedFile
 
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 """Compression methods that decompress with bounded memory. bzip2 and LZMA allocate up to 4 GB for a few bytes."""
+UTF8 = 0x800
 ENCRYPTED = 0x1
-"""Bit of the general purpose flags of an entry (PKWARE APPNOTE, 4.4.4)."""
+"""Bits of the general purpose flags of an entry (PKWARE APPNOTE, 4.4.4)."""
 DEFLATE_OVERHEAD = 64 * 1024
 """Bytes by which the deflated form of a file may exceed the file."""
 
@@ -42,13 +43,14 @@ class Archive:
             raise _unreadable(error) from None
         self._file.directory_is_read = True
         self._lock = threading.Lock()
+        self._entries = {_name(item): item for item in self._zip.infolist()}
 
     def names(self) -> list[str]:
         # Not `is_dir`, which raises IndexError for an entry without a name.
-        return [item.filename for item in self._zip.infolist() if not item.filename.endswith("/")]
+        return [name for name in map(_name, self._zip.infolist()) if not name.endswith("/")]
 
     def problem(self, name: str) -> str | None:
-        entry = self._zip.getinfo(name)
+        entry = self._entries[name]
         if entry.compress_type not in METHODS:
             return (
                 f"the archive entry has the compression method {entry.compress_type}; only stored (0) and deflated (8) "
@@ -62,7 +64,7 @@ class Archive:
         try:
             if (problem := self.problem(name)) is not None:
                 raise ImageUnreadable(problem)
-            entry = self._zip.getinfo(name)
+            entry = self._entries[name]
             if entry.file_size > max_bytes or entry.compress_size > max_bytes + DEFLATE_OVERHEAD:
                 raise too_large(max_bytes)
             with self._lock, self._zip.open(entry) as file:
@@ -75,6 +77,20 @@ class Archive:
     def close(self) -> None:
         self._zip.close()
         self._file.close()
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """Returns the name of an entry.
+
+    Without the flag for UTF-8 the format means code page 437, but macOS and many programs write UTF-8 without it. A
+    name of code page 437 that is valid UTF-8 by chance is improbable.
+    """
+    if entry.flag_bits & UTF8 or entry.filename.isascii():
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename
 
 
 def _read(file: IO[bytes], max_bytes: int) -> bytes:

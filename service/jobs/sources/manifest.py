@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Collection, Iterator
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable
@@ -13,6 +15,7 @@ from service.jobs.sources.row_checks import rejected, storable_text, with_metada
 MANIFEST = "people.csv"
 COLUMNS = {"file", "external_id", "label", "metadata"}
 REQUIRED = {"file", "external_id"}
+DELIMITERS = (",", ";", "\t")
 MAX_MANIFEST_BYTES = 32 * 1024**2
 MAX_SHOWN = 200
 """Maximum number of characters of the header that an error message contains."""
@@ -32,10 +35,11 @@ def manifest_rows(source: PictureSource, names: Collection[str]) -> Iterator[New
     try:
         # Bytes that are not UTF-8 become lone surrogates, so that only their row fails the validation.
         text = source.read(MANIFEST, MAX_MANIFEST_BYTES).decode("utf-8-sig", "surrogateescape")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
         _check_header(list(reader.fieldnames or ()))
+        files = {unicodedata.normalize("NFC", name): name for name in names}
         for line in reader:
-            yield _row(source, names, line)
+            yield _row(source, files, line)
     except (csv.Error, ImageUnreadable, ImageTooLarge) as error:
         raise ArchiveUnreadable(f"{MANIFEST} cannot be read: {error}") from None
 
@@ -51,11 +55,27 @@ def _check_header(columns: list[str]) -> None:
         )
 
 
-def _row(source: PictureSource, names: Collection[str], line: dict[str, Any]) -> NewRow:
+def _delimiter(text: str) -> str:
+    """Returns the delimiter with which the first line has the required columns. Spreadsheets write semicolons, too."""
+    header = text[:MAX_SHOWN].splitlines()[:1]
+    for delimiter in DELIMITERS:
+        if header and set(next(csv.reader(header, delimiter=delimiter), [])) >= REQUIRED:
+            return delimiter
+    return DELIMITERS[0]
+
+
+def _row(source: PictureSource, files: Mapping[str, str], line: dict[str, Any]) -> NewRow:
+    """Returns the row of a line.
+
+    Args:
+        files: names of the files of the source by their NFC form: file systems and editors write accents differently.
+    """
     row = NewRow(line["file"] or "", line["external_id"] or "", line.get("label") or None)
+    found = files.get(unicodedata.normalize("NFC", row.source))
+    row = row if found is None else replace(row, source=found)
     if None in line:
         return rejected(row, f"the line in {MANIFEST} has more fields than the header has columns")
-    if row.source not in names:
+    if found is None:
         return rejected(row, f"the file that {MANIFEST} names does not exist in the source")
     if (problem := source.problem(row.source)) is not None:
         return rejected(row, problem, ImageUnreadable.code)

@@ -1,6 +1,7 @@
 """Lists the rows of a bulk enrolment: one for each picture and for each skipped file."""
 
 import itertools
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -12,6 +13,10 @@ from service.jobs.sources.pictures import PictureSource, name_problem
 from service.jobs.sources.row_checks import checked, rejected
 
 REPEATED = "the source has several files with this name, of which only one can be read; rename them"
+SAME_NAME = (
+    "the folders {first} and {second} have the same name and may belong to two people; rename one, or list the files "
+    f"in {MANIFEST}"
+)
 NOT_IN_MANIFEST = f"{MANIFEST} does not name the file; add a line for it"
 
 
@@ -45,7 +50,7 @@ def list_pictures(source: PictureSource, max_rows: int) -> list[NewRow]:
         ArchiveUnreadable: there is no picture, or there are too many rows.
     """
     names = source.names()
-    rows = [replace(checked(row), external_id="") for row in _limited(_rows_by_folder(source, names), max_rows)]
+    rows = [replace(checked(row), external_id="") for row in _limited(_rows_of_files(source, names), max_rows)]
     if all(name_problem(name) for name in names):
         raise ArchiveUnreadable("the source contains no picture")
     return rows
@@ -63,6 +68,18 @@ def _limited(rows: Iterator[NewRow], max_rows: int) -> list[NewRow]:
 
 
 def _rows_by_folder(source: PictureSource, names: Sequence[str]) -> Iterator[NewRow]:
+    """Yields a row for each file. Folders of one name at different places are not one person."""
+    folders: dict[str, PurePosixPath] = {}
+    for row in _rows_of_files(source, names):
+        folder = PurePosixPath(row.source).parent
+        if row.status is None and folder.name:
+            first = folders.setdefault(unicodedata.normalize("NFC", folder.name), folder)
+            if first != folder:
+                row = rejected(row, SAME_NAME.format(first=first, second=folder), ImageUnreadable.code)
+        yield row
+
+
+def _rows_of_files(source: PictureSource, names: Sequence[str]) -> Iterator[NewRow]:
     seen: set[str] = set()
     for name in names:
         problem = name_problem(name) or (REPEATED if name in seen else None) or source.problem(name)
