@@ -23,7 +23,7 @@ class CalibrationPoint(Strict):
 
     fmr: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=-1, le=1)
-    fnmr: float = Field(ge=0, le=1)
+    fnmr: float | None = Field(None, ge=0, le=1, description="null: measured on faces of people with one picture each")
     fmr_interval: Interval | None = None
     fnmr_interval: Interval | None = None
 
@@ -57,7 +57,7 @@ class Calibration(Strict):
 
     precision: Precision
     impostor_pairs: int = Field(ge=1)
-    genuine_pairs: int = Field(ge=1)
+    genuine_pairs: int = Field(ge=0)
     data: str
     people: int | None = Field(None, ge=2)
     points: list[CalibrationPoint] = Field(min_length=2)

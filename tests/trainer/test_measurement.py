@@ -1,5 +1,6 @@
 """Measures error rates with intervals, searches and error-versus-discard curves on synthetic embeddings."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,29 @@ def test_calibrate_measures_a_shipped_bundle_on_other_people(ten_people: Path, t
     assert table.data.startswith("10 people, stated not to be in the training data")
     again = CliRunner().invoke(app, [*arguments, "--bundle", str(copy)])  # the new table covers the same rates
     assert again.exit_code == 0, again.exception
+
+
+def test_unrelated_faces_calibrate_false_matches_only(ten_people: Path, tmp_path: Path) -> None:
+    """One picture of each person: there is no FNMR, no DET curve and no search; the service decides with the table."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number, person in enumerate(sorted(ten_people.iterdir())):
+        shutil.copy(sorted(person.iterdir())[0], faces / f"{number}.webp")
+    for number in range(10, 16):  # ten pairs above the threshold of FMR 0.1 need sixteen pictures
+        shutil.copy(faces / f"{number - 10}.webp", faces / f"{number}.webp")
+    arguments = ["calibrate", "--identities", str(faces), "--unrelated", "--work", str(tmp_path / "work"), "--output"]
+    written = CliRunner().invoke(app, [*arguments, str(tmp_path / "copy")])
+    assert written.exit_code == 0, written.exception
+    manifest = FaceEmbedder(tmp_path / "copy", RuntimeOptions()).manifest
+    table = manifest.calibration
+    assert table is not None
+    assert (table.people, table.genuine_pairs, table.impostor_pairs, table.picture) == (16, 0, 120, None)
+    assert [point.fmr for point in table.points] == [0.3, 0.1]
+    assert all(point.fnmr is None and point.fmr_interval is not None for point in table.points)
+    assert table.threshold_for(0.2) > table.points[0].threshold
+    assert "one picture of each: false matches only" in written.output
+    both = CliRunner().invoke(app, [*arguments, str(tmp_path / "both"), "--everybody"])
+    assert "name --everybody" in str(both.exception)
 
 
 def test_photos_without_pairs_csv_are_rejected(tmp_path: Path) -> None:

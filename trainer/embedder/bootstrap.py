@@ -58,15 +58,19 @@ def count_pairs(embeddings: Floats, identities: list[str], thresholds: Floats) -
 
 
 def rate_intervals(counts: PairCounts, seed: int = 0) -> tuple[list[Interval], list[Interval]]:
-    """Returns the 95 % intervals of FMR and of FNMR at each threshold."""
+    """Returns the 95 % intervals of FMR and of FNMR at each threshold; no FNMR if nobody has several pictures."""
     people = len(counts.pictures)
     draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), REPLICATES).astype(np.float32)
     weighted = draws.astype(np.float64) * counts.pictures
     impostor_pairs = weighted.sum(axis=1) ** 2 - (weighted**2).sum(axis=1)
     genuine_pairs = draws @ (counts.pictures * (counts.pictures - 1) / 2)
-    # Replicates without impostor pairs (one person) or without genuine pairs (one picture each) have no rate.
-    valid = (impostor_pairs > 0) & (genuine_pairs > 0)
+    # Replicates without impostor pairs (one person) or without genuine pairs have no rate. If nobody has several
+    # pictures, there is no FNMR.
+    has_genuine = bool((counts.pictures > 1).any())
+    valid = (impostor_pairs > 0) & ((genuine_pairs > 0) | (not has_genuine))
     fmr = [interval(((draws @ table * draws).sum(axis=1)[valid]) / impostor_pairs[valid]) for table in counts.impostor]
+    if not has_genuine:
+        return fmr, []
     fnmr = [interval((draws @ misses)[valid] / genuine_pairs[valid]) for misses in counts.genuine]
     return fmr, fnmr
 

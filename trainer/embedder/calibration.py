@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from service.inference.calibration import Calibration, CalibrationPoint, IdentificationPoint, Precision, rate_of_one
+from service.inference.calibration import (
+    Calibration,
+    CalibrationPoint,
+    IdentificationPoint,
+    Interval,
+    Precision,
+    rate_of_one,
+)
 from service.inference.embedder import FaceEmbedder
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import UNLABELLED, AlignedCrops
@@ -25,6 +32,8 @@ MAX_PER_IDENTITY = 20
 """Limits the weight of people with many pictures."""
 MAX_PICTURES = 8_000
 """Of more pictures a random subset is measured: 32 million pairs suffice, and tables by person take memory."""
+MAX_UNRELATED = 2_000
+"""Two million pairs. The tables by person take 200 MB."""
 MIN_PEOPLE = 10
 GALLERY_SIZES = (100, 1_000, 10_000)
 FPIRS = (0.1, 0.01)
@@ -66,19 +75,30 @@ def rows_of_part(crops: AlignedCrops, split: SplitConfig, part: Part, maximum: i
     return rows
 
 
-def calibrate(sample: Sample, distractors: Floats, precision: Precision, data: str) -> Calibration:
+def unrelated_sample(embedder: FaceEmbedder, crops: AlignedCrops) -> Sample:
+    """Embeds up to 2,000 pictures, each of another person."""
+    rows = sorted(np.random.default_rng(0).permutation(len(crops))[:MAX_UNRELATED].tolist())
+    embeddings, lengths = embed_crops(embedder, crops, rows)
+    return Sample(embeddings, lengths, [f"picture {row}" for row in rows])
+
+
+def calibrate(
+    sample: Sample, distractors: Floats, precision: Precision, data: str, unrelated: bool = False
+) -> Calibration:
     """Measures thresholds on all pairs of a sample, and the errors of searches at these thresholds.
 
     Args:
         sample: Pictures of people who neither trained nor selected the model.
         distractors: (M, D) embeddings of other people, who only fill up the largest galleries.
+        unrelated: Every picture shows another person: only false match rates are measured.
 
     Raises:
         ConfigError: The sample is too small.
     """
     pairs = all_pairs(sample.embeddings, sample.names)
     people = len(set(sample.names))
-    if people < MIN_PEOPLE or len(pairs.impostor) * RATES[1] < MIN_PAIRS_ABOVE or not len(pairs.genuine):
+    has_genuine = bool(len(pairs.genuine)) or unrelated
+    if people < MIN_PEOPLE or len(pairs.impostor) * RATES[1] < MIN_PAIRS_ABOVE or not has_genuine:
         raise ConfigError(
             f"{people} held-out people with {len(sample.names)} pictures are too few for a calibration: at least "
             f"{MIN_PEOPLE} people are needed, some with several pictures. Add people, raise split.calibration, or use "
@@ -92,6 +112,8 @@ def calibrate(sample: Sample, distractors: Floats, precision: Precision, data: s
         data=data,
         points=_points(pairs, sample),
     )
+    if unrelated:
+        return table
     searches = measured_searches(table, People(sample.embeddings, sample.names, distractors), GALLERY_SIZES)
     return table.model_copy(update={"identification": searches})
 
@@ -105,15 +127,16 @@ def _points(pairs: PairScores, sample: Sample) -> list[CalibrationPoint]:
     rates = [rate for rate in RATES if rate * len(pairs.impostor) >= MIN_PAIRS_ABOVE]
     thresholds = np.array([pairs.threshold_at(rate) for rate in rates])
     fmr, fnmr = rate_intervals(count_pairs(sample.embeddings, sample.names, thresholds))
+    missing: list[Interval | None] = [] if fnmr else [None] * len(rates)
     return [
         CalibrationPoint(
             fmr=rate,
             threshold=round(float(threshold), 5),
-            fnmr=round(1 - pairs.true_accept_rate(threshold), 5),
+            fnmr=round(1 - pairs.true_accept_rate(threshold), 5) if len(pairs.genuine) else None,
             fmr_interval=match,
             fnmr_interval=non_match,
         )
-        for rate, threshold, match, non_match in zip(rates, thresholds, fmr, fnmr, strict=True)
+        for rate, threshold, match, non_match in zip(rates, thresholds, fmr, missing or fnmr, strict=True)
     ]
 
 

@@ -29,14 +29,20 @@ def require_not_shorter(bundle: Path, table: Calibration) -> None:
 
 
 def record(bundle: Path, output: Path, table: Calibration, sample: Sample) -> None:
-    """Writes table, DET plot and embedding lengths into `output`, which becomes a copy of the bundle if it differs."""
+    """Writes table, DET plot and embedding lengths into `output`, which becomes a copy of the bundle if it differs.
+
+    A table without genuine pairs has no plot.
+    """
     copy_bundle(bundle, output)
     manifest = read_embedder(output)
-    det_curve(sample, table, output / PLOT)
+    files = {name: digest for name, digest in manifest.files.items() if name != PLOT}
+    if table.genuine_pairs:
+        det_curve(sample, table, output / PLOT)
+        files[PLOT] = file_sha256(output / PLOT)
     changes = {
-        "calibration": table.model_copy(update={"picture": PLOT}),
+        "calibration": table.model_copy(update={"picture": PLOT if table.genuine_pairs else None}),
         "reference_lengths": reference_lengths(sample),
-        "files": manifest.files | {PLOT: file_sha256(output / PLOT)},
+        "files": files,
     }
     write_manifest(output, manifest.model_copy(update=changes))
 

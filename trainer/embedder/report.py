@@ -28,7 +28,7 @@ def calibration_tables(calibration: Calibration) -> str:
     points = table(
         ("FMR", "95 % interval", "threshold", "FNMR", "95 % interval"),
         (
-            (f"{p.fmr:g}", _interval(p.fmr_interval), f"{p.threshold:.4f}", f"{p.fnmr:.4f}", _interval(p.fnmr_interval))
+            (f"{p.fmr:g}", _interval(p.fmr_interval), f"{p.threshold:.4f}", _rate(p.fnmr), _interval(p.fnmr_interval))
             for p in calibration.points
         ),
     )
@@ -195,6 +195,10 @@ def _groups(groups: Sequence[Group]) -> str:
         + table(head, rows)
         + ("\n\n![by group](groups.png)" if rates else "")
     )
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.4f}"
 
 
 def _interval(interval: Interval | None) -> str:

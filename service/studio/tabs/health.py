@@ -95,11 +95,15 @@ def _calibration(session: Session, model_id: str, people: int) -> tuple[str, str
     return _rates(session, calibration, people), curve
 
 
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1%}"
+
+
 def _rates(session: Session, calibration: Calibration, people: int) -> str:
     """Returns for each rate: threshold, missed matches, and false matches of 1,000 searches in this gallery."""
     texts = session.texts
     rows = "".join(
-        f"<tr><th scope='row'>{point.fmr:g}</th><td>{point.threshold:.3f}</td><td>{point.fnmr:.1%}</td>"
+        f"<tr><th scope='row'>{point.fmr:g}</th><td>{point.threshold:.3f}</td><td>{_percent(point.fnmr)}</td>"
         f"<td>{_false_matches(point.fmr, people):.3g}</td></tr>"
         for point in calibration.points
     )

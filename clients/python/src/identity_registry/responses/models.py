@@ -13,11 +13,15 @@ class Model(Document):
 
 
 class CalibrationPoint(Document):
-    """A threshold with the false match rate and the false non-match rate that were measured at it."""
+    """A threshold with the false match rate and the false non-match rate that were measured at it.
+
+    Attributes:
+        fnmr: None: the model was calibrated on people with one picture each.
+    """
 
     fmr: float
     threshold: float
-    fnmr: float
+    fnmr: float | None = None
     fmr_interval: Interval | None = None
     fnmr_interval: Interval | None = None
 
