@@ -31,10 +31,14 @@ def converter(picture: Image.Image) -> ToRgb:
     if mode == "LAB":
         transform = ImageCms.buildTransform(LAB, SRGB, "LAB", "RGB")
         return lambda strip: _pixels(_applied(transform, strip))
+    profile = picture.info.get("icc_profile")
     if picture.has_transparency_data:
-        return _over_background
+        visible = profile_transform(profile, "RGB")
+        if visible is None:
+            return lambda strip: np.asarray(_over_background(strip))
+        return lambda strip: _pixels(_applied(visible, _over_background(strip)))
     inverted = mode == "CMYK" and picture.format in ("JPEG", "MPO") and "adobe" not in picture.info
-    to_srgb = profile_transform(picture.info.get("icc_profile"), PROFILED.get(mode))
+    to_srgb = profile_transform(profile, PROFILED.get(mode))
 
     def convert(strip: Image.Image) -> Pixels:
         if inverted:  # Pillow assumes Adobe's convention, also without Adobe's marker
@@ -79,10 +83,10 @@ def _pixels(strip: Image.Image) -> Pixels:
     return np.asarray(strip.convert("RGB"))
 
 
-def _over_background(strip: Image.Image) -> Pixels:
+def _over_background(strip: Image.Image) -> Image.Image:
     colours = strip.convert("RGBA")
     background = Image.new("RGBA", colours.size, BACKGROUND)
-    return _pixels(Image.alpha_composite(background, colours))
+    return Image.alpha_composite(background, colours).convert("RGB")
 
 
 def _from_numbers(picture: Image.Image) -> ToRgb:

@@ -119,6 +119,9 @@ def test_colour_profiles_are_converted_to_srgb(kind: str) -> None:
     data = encoded(plain(colour), kind, icc_profile=profile(P3, 2.2), **options)
     assert centre(data) == pytest.approx(tuple(expected), abs=6)
     assert centre(data) != pytest.approx(colour, abs=3)
+    if kind == "PNG":
+        opaque = encoded(plain((*colour, 255), "RGBA"), kind, icc_profile=profile(P3, 2.2))
+        assert centre(opaque) == centre(data)
 
 
 def test_unusable_profiles_are_ignored() -> None:
