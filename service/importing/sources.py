@@ -9,6 +9,7 @@ from service.errors import StartupError
 
 SUFFIX = ".onnx"
 MAX_BYTES = 1_000_000_000
+"""Maximum size of all files together, which are in memory at the same time."""
 MAX_FILES = 100
 
 
@@ -28,11 +29,17 @@ def read_sources(paths: Sequence[Path]) -> list[SourceFile]:
         StartupError: a path is missing or of another format, there is no ONNX file, or there are too many or too large
             ones.
     """
-    files = [file for path in paths for file in _read(path)]
+    files: list[SourceFile] = []
+    for file in (file for path in paths for file in _read(path)):
+        files.append(file)
+        if len(files) > MAX_FILES:
+            raise StartupError(f"there are more than {MAX_FILES} {SUFFIX} files; name the two to import")
+        if (size := sum(len(item.content) for item in files)) > MAX_BYTES:
+            raise StartupError(
+                f"the files up to {file.name} have {size:,} bytes; at most {MAX_BYTES:,}: name the two to import"
+            )
     if not files:
         raise StartupError(f"there is no {SUFFIX} file in {', '.join(map(str, paths))}")
-    if len(files) > MAX_FILES:
-        raise StartupError(f"{len(files)} {SUFFIX} files; at most {MAX_FILES}: name the two to import")
     return files
 
 
@@ -60,8 +67,11 @@ def _unzip(path: Path) -> Iterator[SourceFile]:
         for member in archive.infolist():
             if not member.is_dir() and member.filename.endswith(SUFFIX):
                 _require_size(Path(member.filename), member.file_size)
-                with archive.open(member) as file:
-                    content = file.read(MAX_BYTES + 1)
+                try:
+                    with archive.open(member) as file:
+                        content = file.read(MAX_BYTES + 1)
+                except Exception as error:  # zipfile raises many types for damaged and encrypted entries
+                    raise StartupError(f"{member.filename} of {path} cannot be read: {error}") from None
                 _require_size(Path(member.filename), len(content))
                 yield SourceFile(Path(member.filename).name, content, named=False)
 

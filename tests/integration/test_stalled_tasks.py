@@ -42,6 +42,14 @@ def _fetch(url: str, task: str) -> None:
         assert connection.execute(FETCH, [task]).rowcount == 1
 
 
+async def _run_maintenance_until(event: asyncio.Event, queue: Queue) -> None:
+    running = asyncio.create_task(queue.run_maintenance())
+    await asyncio.wait_for(event.wait(), 20)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 @pytest.mark.anyio
 async def test_maintenance_runs_after_the_death_of_its_worker(queue_url: str) -> None:
     """The next maintenance task waits already when the dead worker is noticed."""
@@ -56,11 +64,7 @@ async def test_maintenance_runs_after_the_death_of_its_worker(queue_url: str) ->
         _fetch(queue_url, MAINTAIN)
         await queue.enqueue_maintenance()
         assert await queue.retry_stalled() == 1
-        running = asyncio.create_task(queue.run_maintenance())
-        await asyncio.wait_for(executed.wait(), 20)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await _run_maintenance_until(executed, queue)
     with psycopg.connect(_libpq(queue_url)) as connection:
         assert connection.execute(TASKS).fetchone() == (0,)
 
@@ -96,11 +100,7 @@ async def test_a_failed_maintenance_does_not_block_the_next_one(queue_url: str) 
     queue = Queue(queue_url, work={MAINTAIN: maintain})
     async with queue.connected():
         await queue.enqueue_maintenance()
-        running = asyncio.create_task(queue.run_maintenance())
-        await asyncio.wait_for(second.wait(), 20)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await _run_maintenance_until(second, queue)
     with psycopg.connect(_libpq(queue_url)) as connection:
         assert connection.execute("SELECT count(*) FROM procrastinate.procrastinate_jobs").fetchone() == (0,)
 

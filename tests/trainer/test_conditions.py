@@ -8,7 +8,7 @@ import pytest
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Detection
 from service.inference.graph import RuntimeOptions
-from service.runtime.settings import BUNDLES
+from service.runtime.settings import BUNDLES, load_settings
 from trainer.embedder import conditions
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.conditions import ALTERATIONS, measure_conditions
@@ -39,6 +39,10 @@ def test_mask_and_sunglasses_cover_their_landmarks_only() -> None:
         assert ([row, column] == covering).all(axis=1).any()
     assert mask[:, 0].min() > conditions.LEFT_EYE[1]
     assert glasses[:, 0].max() < conditions.NOSE[1]
+
+
+def test_the_limit_of_quality_is_that_of_the_service() -> None:
+    assert load_settings().recognition.min_quality == conditions.MIN_QUALITY
 
 
 def test_alterations_reduce_detail_or_light() -> None:

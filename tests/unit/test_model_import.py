@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from service.__main__ import app
 from service.errors import StartupError
+from service.importing import sources
 from service.importing.constants import fold
 from service.importing.detector_graphs import decode_in_graph
 from service.importing.graph_kinds import STRIDES, DetectorKind, ImportedDetector, ImportedEmbedder, recognise
@@ -204,6 +205,26 @@ def test_unusable_files_are_rejected_and_leave_nothing(
         raise result.exception
     output = tmp_path / "output"
     assert not output.exists() or not list(output.iterdir())
+
+
+def test_the_files_of_an_import_are_bounded_and_damaged_archives_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.onnx").write_bytes(bytes(400))
+    monkeypatch.setattr(sources, "MAX_BYTES", 1_000)
+    with pytest.raises(StartupError, match=r"the files up to c\.onnx have 1,200 bytes; at most 1,000"):
+        sources.read_sources([tmp_path])
+    monkeypatch.setattr(sources, "MAX_FILES", 2)
+    monkeypatch.setattr(sources, "MAX_BYTES", 10_000)
+    with pytest.raises(StartupError, match=r"more than 2 \.onnx files"):
+        sources.read_sources([tmp_path])
+    archive = tmp_path / "pack.zip"
+    with zipfile.ZipFile(archive, "w") as pack:
+        pack.writestr("a.onnx", b"some bytes of a model")
+    archive.write_bytes(archive.read_bytes().replace(b"some bytes", b"same bytes"))
+    with pytest.raises(StartupError, match=r"a\.onnx of .* cannot be read: Bad CRC-32"):
+        sources.read_sources([archive])
 
 
 def test_a_pack_is_imported_without_its_other_models(tmp_path: Path) -> None:
