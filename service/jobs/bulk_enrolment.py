@@ -17,6 +17,7 @@ from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, fail_r
 from service.jobs.sample_enrolment import enrol_samples, rejected
 from service.jobs.sources.pictures import PictureSource
 from service.jobs.sources.rows import list_rows
+from service.names import comparable
 from service.recognition.enrolment import Enroller
 
 KIND = "enrolment"
@@ -160,7 +161,7 @@ class EnrolmentSession:
 def _groups(rows: Sequence[JobRow], isolated: Collection[tuple[uuid.UUID, int]]) -> Iterator[list[JobRow]]:
     """Splits rows into groups of pictures of the same person, and isolated rows into groups of one."""
     numbers = {number for _, number in isolated}
-    for _, rows_of_person in itertools.groupby(rows, key=lambda row: row.external_id):
+    for _, rows_of_person in itertools.groupby(rows, key=lambda row: comparable(row.external_id)):
         person = list(rows_of_person)
         yield from ([row] for row in person if row.number in numbers)
         rest = iter([row for row in person if row.number not in numbers])

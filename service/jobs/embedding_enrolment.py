@@ -23,6 +23,7 @@ from service.jobs.bulk_enrolment import BulkEnrolment
 from service.jobs.sample_enrolment import enrol_samples, rejected
 from service.jobs.sources.embeddings import EmbeddingArchive
 from service.jobs.sources.row_checks import checked, with_metadata
+from service.names import comparable
 from service.recognition import samples
 from service.recognition.policies import DuplicatePolicy, QualityMode
 from service.recognition.supplied_embeddings import MAX_LENGTH_ERROR
@@ -123,7 +124,7 @@ class EmbeddingSession:
         ]
 
     async def _enrol(self, valid: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> None:
-        with_ids = list({row.external_id: (row, sample) for row, sample in reversed(valid)}.values())
+        with_ids = list({comparable(row.external_id): (row, sample) for row, sample in reversed(valid)}.values())
         enrolled = await self._store_new(with_ids)
         rest = [(row, sample) for row, sample in valid if row.number not in enrolled]
         if not rest:
@@ -148,8 +149,9 @@ class EmbeddingSession:
                 collection = await collections.get_by_id(connection, self.job.collection_id, lock="share")
                 if not valid or not self._needs_no_checks(collection):
                     return set()
-                known = await bulk.existing(connection, collection.id, [row.external_id for row, _ in valid])
-                new = [(row, sample) for row, sample in valid if row.external_id not in known]
+                names = [comparable(row.external_id) for row, _ in valid]
+                known = await bulk.existing(connection, collection.id, names)
+                new = [pair for name, pair in zip(names, valid, strict=True) if name not in known]
                 if not new:
                     return set()
                 identities = await asyncio.to_thread(_new_identities, new)

@@ -74,9 +74,9 @@ class Uploads:
     def path(self, job_id: uuid.UUID) -> Path:
         return self._folder / f"{job_id}{SUFFIX}"
 
-    def open(self, job_id: uuid.UUID) -> Archive:
-        """Opens the archive of a job. Raises ArchiveUnreadable."""
-        return Archive(self.path(job_id), self._limits.max_entries)
+    def open(self, job_id: uuid.UUID, encoding: str | None = None) -> Archive:
+        """Opens the archive of a job, with file names in this encoding. Raises ArchiveUnreadable."""
+        return Archive(self.path(job_id), self._limits.max_entries, encoding)
 
     def open_embeddings(self, job_id: uuid.UUID) -> EmbeddingArchive:
         """Opens the NumPy archive of a job. Raises ArchiveUnreadable."""

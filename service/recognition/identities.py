@@ -66,6 +66,11 @@ class IdentityAdministration:
         async with in_collection(self.database, collection) as (connection, current):
             return await identities.get(connection, current.id, identity_id)
 
+    async def find(self, collection: str, external_id: str) -> Identity:
+        """Returns the identity with an external id. Raises CollectionNotFound, IdentityNotFound."""
+        async with in_collection(self.database, collection) as (connection, current):
+            return await identities.get_by_external_id(connection, current.id, external_id)
+
     async def change(
         self, collection: str, identity_id: uuid.UUID, changes: Mapping[str, Any], actor: Actor
     ) -> Identity:

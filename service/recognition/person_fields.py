@@ -26,5 +26,11 @@ def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(storable)]
+def _trimmed(text: str) -> str:
+    if not (trimmed := text.strip()):
+        raise PydanticCustomError("empty", "must not consist of spaces")
+    return trimmed
+
+
+Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(storable), AfterValidator(_trimmed)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json)]

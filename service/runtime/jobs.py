@@ -56,7 +56,7 @@ async def run_jobs(settings: Settings, state: AppState) -> None:
     def open_source(job: Job) -> PictureSource:
         if "folder" in job.request:
             return Folder(Path(job.request["folder"]), settings.jobs.max_archive_entries)
-        return state.uploads.open(job.id)
+        return state.uploads.open(job.id, job.request.get("encoding"))
 
     async def enqueue_maintenance() -> None:
         await queue.enqueue_maintenance()

@@ -80,7 +80,7 @@ def test_the_client_has_every_operation_with_every_parameter_and_field(client: h
 def arguments_of(name: str) -> set[str]:
     """Returns the names that the parameters of a client's operation have in the API."""
     arguments = {*inspect.signature(getattr(Registry, name).definition).parameters}
-    folder = {"folder"} if OTHER_NAMES.get(name) else set()
+    folder = {"folder", "encoding"} if OTHER_NAMES.get(name) else set()  # of an archive or a folder
     return arguments.union(folder, *(API_NAMES.get(one, set()) for one in arguments))
 
 

@@ -49,6 +49,27 @@ def test_upgrade_downgrade_and_upgrade_again(empty_database: str) -> None:
     assert tables(empty_database) == {*metadata.tables, "alembic_version"}
 
 
+def test_names_of_an_older_release_are_converted_and_collisions_stay(empty_database: str) -> None:
+    schema.upgrade(empty_database, "0030")
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    names = [composed, decomposed, f" {decomposed}x", "plain"]  # the first two are two people
+    with psycopg.connect(empty_database.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        connection.execute("INSERT INTO model VALUES ('m', 1, '')")
+        connection.execute("INSERT INTO collection (id, name, model_id) VALUES (gen_random_uuid(), 'c', 'm')")
+        insertion = (
+            "INSERT INTO identity (collection_id, id, external_id, label) SELECT id, gen_random_uuid(), %s, 'x' "
+        )
+        for name in names:
+            connection.execute(insertion + "FROM collection", [name])
+        schema.upgrade(empty_database)
+        query = "SELECT external_id, external_id_sent FROM identity ORDER BY created_at"
+        rows = connection.execute(query).fetchall()
+        assert rows == [(composed, None), (decomposed, None), (f"{composed}x", f" {decomposed}x"), ("plain", None)]
+        command.downgrade(schema.alembic_config(empty_database), "0030")
+        stored = connection.execute("SELECT external_id FROM identity ORDER BY created_at").fetchall()
+    assert [name for (name,) in stored] == names
+
+
 def test_no_migration_deadlocks_with_requests(empty_database: str) -> None:
     """Requests lock collection and identity in either order, so a migration must lock one table at a time."""
     schema.upgrade(empty_database, "0001")

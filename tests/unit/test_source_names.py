@@ -25,7 +25,7 @@ def archive(tmp_path: Path, entries: dict[str, bytes]) -> Archive:
 def without_utf8_flag(names: list[bytes]) -> bytes:
     """An archive whose names are these bytes, and which does not say that they are UTF-8."""
     file = io.BytesIO()
-    placeholders = [f"{number:0{len(name)}d}" for number, name in enumerate(names)]
+    placeholders = [chr(ord("a") + number) * len(name) for number, name in enumerate(names)]
     with zipfile.ZipFile(file, "w") as written:
         for name in placeholders:
             written.writestr(name, b"-")
@@ -42,6 +42,27 @@ def test_names_in_utf8_are_read_without_the_flag(tmp_path: Path) -> None:
     source = Archive(tmp_path / "a.zip", MAX_ROWS)
     assert source.names() == ["Zoë Müller/1.jpg", "Zoë/2.jpg", "plain/3.jpg"]
     assert [source.read(name, 10) for name in source.names()] == [b"-"] * 3
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("cp932", "山田/1.jpg"), ("gbk", "王伟/1.jpg"), ("cp850", "Àéñ/1.jpg"), ("cp866", "Анна/1.jpg")],
+)
+def test_names_in_a_code_page_are_read_with_its_name(tmp_path: Path, encoding: str, name: str) -> None:
+    (tmp_path / "a.zip").write_bytes(without_utf8_flag([name.encode(encoding), b"plain/2.jpg"]))
+    source = Archive(tmp_path / "a.zip", MAX_ROWS, encoding)
+    assert source.names() == [name, "plain/2.jpg"]
+    assert source.read(name, 10) == b"-"
+    source.close()
+
+
+def test_pictures_of_one_person_in_two_forms_of_the_name_are_one_group(tmp_path: Path) -> None:
+    """A folder may have been copied twice, by macOS and by Linux."""
+    source = archive(tmp_path, {DECOMPOSED: b"-", "Josè/1.jpg": b"-", "José/2.jpg": b"-", "Jos/3.jpg": b"-"})
+    rows = list_rows(source, MAX_ROWS)
+    assert all(row.status is None for row in rows)
+    assert [unicodedata.normalize("NFC", row.external_id) for row in rows] == ["Jos", "Josè", "José", "José"]
     source.close()
 
 

@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from service.api.http.bodies import metadata_filter
 from service.api.http.collection_scope import ManageScope
@@ -35,7 +35,7 @@ async def list_identities(
     collection: ManageScope,
     limit: Limit = 100,
     cursor: Cursor = None,
-    label: Annotated[Name | None, Query(description="only identities with exactly this label")] = None,
+    label: Annotated[Name | None, Query(description="only identities with this label")] = None,
     external_id: Annotated[Name | None, Query(description="only the identity with this external id")] = None,
     named: Annotated[
         bool | None, Query(description="only identities with a name (true), or those of unknown people (false)")
@@ -59,6 +59,16 @@ async def list_identities(
 async def read_identity(identity_id: uuid.UUID, state: State, collection: ManageScope) -> IdentityView:
     """Returns label, metadata, times and the number of templates of the active model, but no embeddings."""
     return identity_view(await state.identities.read(collection.name, identity_id))
+
+
+@router.get("/external-ids/{external_id:path}", summary="Find the identity with an external id")
+async def find_identity(
+    external_id: Annotated[Name, Path(description="percent-encoded; compared in NFC and without surrounding spaces")],
+    state: State,
+    collection: ManageScope,
+) -> IdentityView:
+    """Returns the identity like `GET /identities/{identity_id}`. The response contains its `identity_id`."""
+    return identity_view(await state.identities.find(collection.name, external_id))
 
 
 @router.patch("/{identity_id}", summary="Change an identity's label, metadata or retention time, or name it")

@@ -4,7 +4,7 @@ import csv
 import io
 import uuid
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -33,6 +33,12 @@ from service.jobs.embedding_enrolment import KIND as EMBEDDINGS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 PICTURES, ARCHIVE = body(ZIP_CONTENT | FOLDER_CONTENT), body(ZIP_CONTENT)
+NameEncoding = Literal["utf-8", "cp437", "cp850", "cp866", "cp932", "cp949", "cp1252", "big5", "gbk"]
+"""The code pages of Western, Cyrillic, Japanese, Korean and Chinese systems."""
+ENCODING = (
+    "encoding of file names in the zip file that are not marked as UTF-8, for example `cp932` for Shift-JIS; "
+    "default: UTF-8 if they are valid, otherwise `cp437`"
+)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -47,6 +53,7 @@ async def start_enrolment_job(
     ),
     detector: Annotated[Detector, Query()] = "yolo",
     force: Annotated[bool, Query(description="enrol faces that the quality limits refuse")] = False,
+    encoding: Annotated[NameEncoding | None, Query(description=ENCODING)] = None,
 ) -> JobView:
     """Enrols the pictures `<person>/<picture>.jpg` of a zip file or of a folder of the server.
 
@@ -57,7 +64,7 @@ async def start_enrolment_job(
     if face in (FaceChoice.ALL, FaceChoice.BOX):
         raise InvalidRequest("a job uses one face of each picture; send strongest, largest or only", pointer="/face")
     options = {"face": face.value, "detector": detector, "force": force, "named": collection.access.may_identify()}
-    options["manages"] = collection.access.may_manage()
+    options |= {"manages": collection.access.may_manage(), "encoding": encoding}
     start = JobStart(state.jobs, KIND, collection.name, options, collection.actor)
     return start.answer(await start.from_pictures(request), response)
 

@@ -31,8 +31,9 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _END = b"\xff\xff"
 # `created_at` and `updated_at` of an identity have the clock's time as their default.
 _IDENTITIES = text(
-    "INSERT INTO identity (collection_id, id, external_id, label, metadata) "
-    "SELECT r.collection_id, n.id, external_id, coalesce(label, external_id), coalesce(metadata, '{}') "
+    "INSERT INTO identity (collection_id, id, external_id, external_id_sent, label, metadata) "
+    "SELECT r.collection_id, n.id, external_id, external_id_sent, coalesce(label, external_id_sent, external_id), "
+    "coalesce(metadata, '{}') "
     "FROM new_identity n JOIN job_row r USING (number) "
     "WHERE collection_id = :collection AND job_id = :job"
 )
@@ -72,7 +73,7 @@ class NewIdentities:
 
 
 async def existing(connection: AsyncConnection, collection_id: uuid.UUID, external_ids: list[str]) -> set[str]:
-    """Returns which of the external ids an identity has, expired ones included."""
+    """Returns which of the external ids, in their comparable form, an identity has, expired ones included."""
     wanted = bindparam("external_ids", type_=ARRAY(Text))
     statement = select(identity.c.external_id).where(
         identity.c.collection_id == collection_id, identity.c.external_id == wanted.any_()

@@ -18,6 +18,7 @@ from service.gallery.index import centroids
 from service.gallery.index.centroids import Centroid
 from service.gallery.people.retention import IS_RETAINED
 from service.gallery.storage.tables import identity, template
+from service.names import as_sent, comparable
 
 _INPUT: dict[str, Any] = dict.fromkeys(("model_id", "vector"), sa.Text)
 _INPUT |= dict.fromkeys(("detection_score", "quality"), sa.REAL)
@@ -54,7 +55,8 @@ async def lock_or_create(
     new: dict[str, Any] = {
         "collection_id": collection_id,
         "id": uuid.uuid4(),
-        "external_id": external_id,
+        "external_id": comparable(external_id),
+        "external_id_sent": as_sent(external_id),
         "named": named,
     }
     new |= {"label": external_id, "metadata": {}} | changes

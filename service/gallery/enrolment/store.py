@@ -18,10 +18,11 @@ from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections, crops, erasure, idempotency, pruning
 from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.idempotency import StoredResponse
-from service.gallery.people.identities import Identity
+from service.gallery.people.identities import Identity, columns_of
 from service.gallery.search.results import Candidate
 from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
+from service.names import comparable
 
 
 class _ResponseExistsError(Exception): ...
@@ -170,7 +171,8 @@ class EnrolmentStore:
 def _require_unchanged(row: Any, enrolment: NewEnrolment) -> None:
     """Raises NotAllowed if the enrolment has other values than the existing identity."""
     for name in enrolment.changes:
-        if getattr(enrolment, name) != getattr(row, name):
+        new, current = getattr(enrolment, name), getattr(row, name)
+        if new != current and (name != "label" or comparable(new) != comparable(current)):
             raise NotAllowed(
                 f"an identity with this external_id exists, and changing its `{name}` requires the scope `manage`; "
                 f"omit `{name}`, or send a key with this scope",
@@ -207,5 +209,6 @@ def _event(enrolment: NewEnrolment, result: EnrolmentResult) -> Event:
 
 def _identity(row: Any, model_id: str, templates: Sequence[NewTemplate], added: Sequence[AddedTemplate]) -> Identity:
     counts = [item.template_count for new, item in zip(templates, added, strict=True) if new.model_id == model_id]
-    values = {name: value for name, value in row._mapping.items() if name not in {"collection_id", "created"}}
+    values = columns_of(row)
+    del values["created"]
     return Identity(**values, template_count=counts[0] if counts else 0)

@@ -28,7 +28,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
-from service.gallery.storage.tables import identity, job_row
+from service.gallery.storage.tables import identity, job_row, shown_external_id
+from service.names import as_sent, comparable
 
 RATE_SECONDS = 60
 """Length of the window over which `progress` computes the rate."""
@@ -53,8 +54,9 @@ def _parameters(job_ref: JobRef, columns: Mapping[str, list[Any]]) -> dict[str, 
 
 
 def _insertion() -> Any:
-    new = _input([*_NEW, "number"])
-    values = {name: cast(new.c[name], JSONB) if name == "metadata" else new.c[name] for name in [*_NEW, "number"]}
+    names = [*_NEW, "external_id_sent", "number"]
+    new = _input(names)
+    values = {name: cast(new.c[name], JSONB) if name == "metadata" else new.c[name] for name in names}
     values |= {"collection_id": _COLLECTION, "job_id": _JOB}
     values["done_at"] = case((new.c.status.is_not(None), func.now()))
     return insert(job_row).from_select(list(values), select(*values.values()))
@@ -76,6 +78,8 @@ async def insert_rows(connection: AsyncConnection, job_ref: JobRef, rows: Sequen
     for start in range(0, len(rows), ROWS_PER_INSERT):
         part = rows[start : start + ROWS_PER_INSERT]
         columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in part] for name in _NEW}
+        columns["external_id_sent"] = [as_sent(name) for name in columns["external_id"]]
+        columns["external_id"] = [comparable(name) for name in columns["external_id"]]
         columns["metadata"] = [None if value is None else json.dumps(value) for value in columns["metadata"]]
         columns["number"] = list(range(first + start, first + start + len(part)))
         await connection.execute(_INSERTION, _parameters(job_ref, columns))
@@ -83,16 +87,17 @@ async def insert_rows(connection: AsyncConnection, job_ref: JobRef, rows: Sequen
 
 
 async def insert_selected_rows(
-    connection: AsyncConnection, job_ref: JobRef, selection: Select[tuple[int, str, str]]
+    connection: AsyncConnection, job_ref: JobRef, selection: Select[tuple[int, str, str, str | None]]
 ) -> int:
     """Inserts the result of a query as the rows of a locked job (INSERT … SELECT). Returns their number.
 
     Args:
-        selection: yields (number from 0, source, external_id).
+        selection: yields (number from 0, source, external_id, external_id_sent).
     """
     row = selection.subquery()
     values = select(literal(job_ref.collection_id), literal(job_ref.id), *row.c)
-    columns = [job_row.c.collection_id, job_row.c.job_id, job_row.c.number, job_row.c.source, job_row.c.external_id]
+    named = job_row.c.external_id, job_row.c.external_id_sent
+    columns = [job_row.c.collection_id, job_row.c.job_id, job_row.c.number, job_row.c.source, *named]
     statement = insert(job_row).from_select(columns, values).execution_options(preserve_rowcount=True)
     return (await connection.execute(statement)).rowcount
 
@@ -175,7 +180,7 @@ async def delete_person_rows(
     """Deletes the rows of all jobs of a collection that name an identity. Returns their number."""
     deleted = 0
     # Two statements, because each condition has its own index.
-    for condition in (job_row.c.external_id == external_id, job_row.c.identity_id == identity_id):
+    for condition in (names_person(external_id), job_row.c.identity_id == identity_id):
         statement = delete(job_row).where(job_row.c.collection_id == collection_id, condition)
         deleted += (await connection.execute(statement)).rowcount
     return deleted
@@ -183,12 +188,18 @@ async def delete_person_rows(
 
 async def rename_person(connection: AsyncConnection, collection_id: uuid.UUID, before: str, after: str) -> None:
     """Replaces an identity's external id in the rows of all jobs of a collection."""
-    statement = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.external_id == before)
-    await connection.execute(statement.values(external_id=after))
+    statement = update(job_row).where(job_row.c.collection_id == collection_id, names_person(before))
+    await connection.execute(statement.values(external_id=comparable(after), external_id_sent=as_sent(after)))
+
+
+def names_person(external_id: str) -> Any:
+    """Returns the condition that a row has this external id, whose form may be older than `names.comparable`."""
+    return job_row.c.external_id.in_({external_id, comparable(external_id)})
 
 
 def _rows(job_ref: JobRef) -> Select[Any]:
-    return select(*(job_row.c[field.name] for field in fields(JobRow))).where(job_ref.of_rows)
+    names = (field.name for field in fields(JobRow) if field.name != "external_id")
+    return select(*(job_row.c[name] for name in names), shown_external_id(job_row)).where(job_ref.of_rows)
 
 
 def _row(row: Row[Any]) -> JobRow:

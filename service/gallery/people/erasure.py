@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CollectionNotFound
 from service.gallery.access.audit_entries import SERVICE, Action, Actor, Entry, Event
 from service.gallery.access.audit_trail import AuditTrail
+from service.gallery.jobs import rows as job_rows
 from service.gallery.people import collections, corrections, identities
 from service.gallery.storage.tables import (
     centroid,
@@ -22,6 +23,7 @@ from service.gallery.storage.tables import (
     job_row,
     template,
 )
+from service.names import comparable
 
 EXPIRED_BATCH = 200
 """Maximum number of identities that `expired` returns."""
@@ -90,7 +92,7 @@ async def expire_external_id(
 ) -> None:
     """Erases the identity with this external id if its retention time has passed."""
     statement = select(identity.c.id).where(
-        identity.c.collection_id == collection_id, identity.c.external_id == external_id
+        identity.c.collection_id == collection_id, identity.c.external_id == comparable(external_id)
     )
     if (identity_id := (await connection.execute(statement)).scalar()) is not None:
         await expire(connection, audit_trail, collection_id, identity_id)
@@ -130,6 +132,6 @@ def _counts(collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str) 
         name: select(func.count()).where(table.c.collection_id == collection_id, table.c.identity_id == identity_id)
         for name, table in tables.items()
     }
-    rows = (job_row.c.external_id == external_id) | (job_row.c.identity_id == identity_id)
+    rows = job_rows.names_person(external_id) | (job_row.c.identity_id == identity_id)
     counts["job_rows"] = select(func.count()).where(job_row.c.collection_id == collection_id, rows)
     return counts

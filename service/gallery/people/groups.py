@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef
 from service.gallery.people.retention import IS_RETAINED
-from service.gallery.storage.tables import collection, group_member, identity, template
+from service.gallery.storage.tables import collection, group_member, identity, shown_external_id, template
 
 MAX_NAMES = 10
 """Maximum number of named identities that a group lists."""
@@ -82,7 +82,7 @@ async def store(
 
 async def page(connection: AsyncConnection, job_ref: JobRef, limit: int, after: int = 0) -> list[Group]:
     """Returns up to `limit` groups with a number above `after`, the largest first. Empty groups are omitted."""
-    ordered = aggregate_order_by(identity.c.external_id, group_member.c.position)
+    ordered = aggregate_order_by(shown_external_id(identity), group_member.c.position)
     names = type_coerce(func.array_agg(ordered).filter(identity.c.named), ARRAY(Text))
     groups = (
         select(
@@ -149,7 +149,12 @@ def _members(job_ref: JobRef) -> Select[Any]:
         .limit(1)
         .scalar_subquery()
     )
-    columns = group_member.c.position, group_member.c.similarity, group_member.c.identity_id, identity.c.external_id
+    columns = (
+        group_member.c.position,
+        group_member.c.similarity,
+        group_member.c.identity_id,
+        shown_external_id(identity),
+    )
     return (
         select(*columns, identity.c.label, identity.c.named, identity.c.metadata, box.label("box"))
         .select_from(group_member)

@@ -16,6 +16,7 @@ from service.gallery.people.retention import IS_RETAINED
 from service.gallery.storage import paging
 from service.gallery.storage.paging import PageCursor, after_cursor
 from service.gallery.storage.tables import collection, identity, template
+from service.names import as_sent, comparable, forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ async def get(
 
 async def get_by_external_id(connection: AsyncConnection, collection_id: uuid.UUID, external_id: str) -> Identity:
     """Reads an identity by the client's id. Raises IdentityNotFound."""
-    statement = _with_count(collection_id).where(identity.c.external_id == external_id, IS_RETAINED)
+    statement = _with_count(collection_id).where(identity.c.external_id == comparable(external_id), IS_RETAINED)
     return await _read(connection, statement, f"no identity has the external_id {external_id!r}")
 
 
@@ -107,9 +108,9 @@ async def set_name(
     of_identity = identity.c.collection_id == collection_id, identity.c.id == identity_id
     statement = update(identity).where(*of_identity, ~identity.c.named)
     try:
-        changed = await connection.execute(
-            statement.values(external_id=external_id, label=external_id, named=True, updated_at=func.clock_timestamp())
-        )
+        names = {"external_id": comparable(external_id), "external_id_sent": as_sent(external_id)}
+        values = names | {"label": external_id, "named": True, "updated_at": func.clock_timestamp()}
+        changed = await connection.execute(statement.values(**values))
     except IntegrityError as error:
         raise IdentityExists(
             f"an identity with the external_id {external_id!r} exists; merge the two", pointer="/external_id"
@@ -137,16 +138,16 @@ async def page(
     A full page waits for the transactions that may yet commit an identity that belongs to it.
 
     Args:
-        label: only identities with exactly this label.
+        label: only identities with exactly this label, in NFC or NFD.
         external_id: only the identity with this external id.
         named: only identities with a name (True) or without one (False).
         condition: a condition on `identity`.
     """
     statement = _with_count(collection_id).where(IS_RETAINED)
     if label is not None:
-        statement = statement.where(identity.c.label == label)
+        statement = statement.where(identity.c.label.in_(forms(label)))
     if external_id is not None:
-        statement = statement.where(identity.c.external_id == external_id)
+        statement = statement.where(identity.c.external_id == comparable(external_id))
     if named is not None:
         statement = statement.where(identity.c.named if named else ~identity.c.named)
     if condition is not None:
@@ -206,6 +207,12 @@ def _not_found(problem: str) -> IdentityNotFound:
 
 
 def _identity(row: Row[Any]) -> Identity:
+    return Identity(**columns_of(row))
+
+
+def columns_of(row: Row[Any]) -> dict[str, Any]:
+    """Returns the values of an `Identity` in a row of the table."""
     values = dict(row._mapping)
     del values["collection_id"]
-    return Identity(**values)
+    sent = values.pop("external_id_sent")
+    return values if sent is None else values | {"external_id": sent}

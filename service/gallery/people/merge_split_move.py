@@ -14,6 +14,7 @@ from service.gallery.jobs import rows as job_rows
 from service.gallery.people import corrections, crops, identities
 from service.gallery.people.collections import Collection
 from service.gallery.storage.tables import centroid, correction, crop, idempotency, identity, job_row, template
+from service.names import as_sent, comparable
 
 
 async def merge(
@@ -90,7 +91,8 @@ async def split(
     moved = (await connection.execute(moving.values(identity_id=created).returning(template.c.id))).scalars().all()
     await crops.reassign(connection, collection_id, source, created, only=faces)
     results = update(job_row).where(job_row.c.collection_id == collection_id, job_row.c.template_id.in_(moved))
-    await connection.execute(results.values(identity_id=created, external_id=external_id))
+    names = {"external_id": comparable(external_id), "external_id_sent": as_sent(external_id)}
+    await connection.execute(results.values(identity_id=created, **names))
     await _recompute(connection, collection_id, [source, created])
     return created
 
@@ -164,7 +166,8 @@ async def _insert(
     metadata: dict[str, Any] | None,
     **columns: Any,
 ) -> None:
-    values: dict[str, Any] = {"external_id": external_id, "label": label or external_id, "metadata": metadata or {}}
+    values: dict[str, Any] = {"external_id": comparable(external_id), "external_id_sent": as_sent(external_id)}
+    values |= {"label": label or external_id, "metadata": metadata or {}}
     values |= {name: value for name, value in columns.items() if value is not None}
     try:
         await connection.execute(insert(identity).values(collection_id=collection_id, id=identity_id, **values))

@@ -103,14 +103,18 @@ async def disable_nested_loops(connection: AsyncConnection) -> None:
     await connection.execute(text("SET LOCAL enable_nestloop = off"))
 
 
-def identities_to_reembed(collection: Collection) -> Select[tuple[int, str, str]]:
-    """Returns a query for (number from 0, id, external_id) of the identities with a face that is not re-embedded."""
+def identities_to_reembed(collection: Collection) -> Select[tuple[int, str, str, str | None]]:
+    """Returns a query for the identities with a face that is not re-embedded.
+
+    Its columns are the number from 0, the id, and the external id in its two forms.
+    """
     incomplete = union(
         select(template.c.identity_id).where(_not_reembedded(collection, template)),
         select(correction.c.identity_id).where(_not_reembedded(collection, correction)),
     )
     number = func.row_number().over(order_by=(identity.c.created_at, identity.c.id)) - 1
-    return select(number, cast(identity.c.id, Text), identity.c.external_id).where(
+    names = identity.c.external_id, identity.c.external_id_sent
+    return select(number, cast(identity.c.id, Text), *names).where(
         identity.c.collection_id == collection.id, identity.c.id.in_(incomplete)
     )
 

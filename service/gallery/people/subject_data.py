@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CropUnreadable
 from service.gallery.access import audit_log
 from service.gallery.access.audit_entries import Entry
+from service.gallery.jobs import rows as job_rows
 from service.gallery.people import identities
 from service.gallery.people.crop_cipher import CropCipher
 from service.gallery.people.identities import Identity
@@ -51,7 +52,7 @@ async def read(connection: AsyncConnection, collection_id: uuid.UUID, identity_i
         statement = select(*labelled(table)).where(table.c.collection_id == collection_id, condition)
         return [dict(row._mapping) for row in await connection.execute(statement)]
 
-    in_jobs = (job_row.c.external_id == identity.external_id) | (job_row.c.identity_id == identity_id)
+    in_jobs = job_rows.names_person(identity.external_id) | (job_row.c.identity_id == identity_id)
     return SubjectData(
         identity,
         await rows(template, template.c.identity_id == identity_id),

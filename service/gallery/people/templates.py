@@ -15,7 +15,7 @@ from service.errors import TemplateNotFound
 from service.gallery.index import centroids
 from service.gallery.people import crops
 from service.gallery.storage.paging import PageCursor, after_cursor
-from service.gallery.storage.tables import identity, template
+from service.gallery.storage.tables import identity, shown_external_id, template
 
 Floats = npt.NDArray[np.float32]
 
@@ -88,7 +88,9 @@ async def sample(
         .limit(limit)
     )
     statement = (
-        select(template.c.id, template.c.identity_id, identity.c.external_id, identity.c.label, template.c.embedding)
+        select(
+            template.c.id, template.c.identity_id, shown_external_id(identity), identity.c.label, template.c.embedding
+        )
         .join(identity, (identity.c.collection_id == collection_id) & (identity.c.id == template.c.identity_id))
         .where(template.c.collection_id == collection_id, template.c.id.in_(chosen))
         .order_by(identity.c.external_id, template.c.created_at, template.c.id)

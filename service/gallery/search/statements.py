@@ -37,7 +37,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from service.gallery.index.snapshots import SERVER_COLUMNS
 from service.gallery.people.retention import IS_RETAINED
 from service.gallery.search.results import SearchPlan
-from service.gallery.storage.tables import CODE_BITS, centroid, centroid_change, correction, identity, template
+from service.gallery.storage.tables import (
+    CODE_BITS,
+    centroid,
+    centroid_change,
+    correction,
+    identity,
+    shown_external_id,
+    template,
+)
 
 MAX_CHANGED = 2_000
 """Maximum number of identities that have changed since the snapshot of an index in memory, and are compared as well."""
@@ -183,7 +191,7 @@ def _reranked(shortlist: Subquery, with_metadata: bool) -> Select[Any]:
     scores = scored.offset(0).subquery("scores")
     metadata = identity.c.metadata if with_metadata else cast(null(), JSONB).label("metadata")
     row = (
-        select(identity.c.id, identity.c.external_id, identity.c.label, identity.c.named, metadata)
+        select(identity.c.id, shown_external_id(identity), identity.c.label, identity.c.named, metadata)
         .where(identity.c.collection_id == COLLECTION, identity.c.id == scores.c.identity_id, IS_RETAINED)
         .limit(1)  # each is read by its key, as in `_nearest_of`
         .lateral("row")

@@ -24,12 +24,14 @@ class Archive:
 
     Args:
         max_entries: maximum number of entries, directories included.
+        encoding: encoding of the names that have no flag for UTF-8; None: UTF-8 where they are valid, otherwise code
+            page 437.
 
     Raises:
         ArchiveUnreadable
     """
 
-    def __init__(self, file: Path, max_entries: int) -> None:
+    def __init__(self, file: Path, max_entries: int, encoding: str | None = None) -> None:
         try:
             self._file = BoundedFile(file, max_entries)
         except OSError as error:
@@ -43,11 +45,13 @@ class Archive:
             raise _unreadable(error) from None
         self._file.directory_is_read = True
         self._lock = threading.Lock()
-        self._entries = {_name(item): item for item in self._zip.infolist()}
+        self._encoding = encoding
+        self._entries = {_name(item, encoding): item for item in self._zip.infolist()}
 
     def names(self) -> list[str]:
         # Not `is_dir`, which raises IndexError for an entry without a name.
-        return [name for name in map(_name, self._zip.infolist()) if not name.endswith("/")]
+        names = (_name(item, self._encoding) for item in self._zip.infolist())
+        return [name for name in names if not name.endswith("/")]
 
     def problem(self, name: str) -> str | None:
         entry = self._entries[name]
@@ -79,16 +83,16 @@ class Archive:
         self._file.close()
 
 
-def _name(entry: zipfile.ZipInfo) -> str:
+def _name(entry: zipfile.ZipInfo, encoding: str | None) -> str:
     """Returns the name of an entry.
 
-    Without the flag for UTF-8 the format means code page 437, but macOS and many programs write UTF-8 without it. A
-    name of code page 437 that is valid UTF-8 by chance is improbable.
+    Without the flag for UTF-8 the format means code page 437, but macOS and many programs write UTF-8 without it, and
+    others the code page of their system. A name of code page 437 that is valid UTF-8 by chance is improbable.
     """
     if entry.flag_bits & UTF8 or entry.filename.isascii():
         return entry.filename
     try:
-        return entry.filename.encode("cp437").decode()
+        return entry.filename.encode("cp437").decode(encoding or "utf-8")
     except UnicodeError:
         return entry.filename
 

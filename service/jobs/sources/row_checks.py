@@ -15,25 +15,23 @@ MAX_NAME, MAX_PATH = 256, 4096
 PATH: TypeAdapter[str] = TypeAdapter(Annotated[str, Field(min_length=1, max_length=MAX_PATH), AfterValidator(storable)])
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 METADATA: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)
+FIELDS: dict[str, TypeAdapter[Any]] = {"source": PATH, "external_id": NAME, "label": NAME, "metadata": METADATA}
 
 
 def checked(row: NewRow) -> NewRow:
     """Returns the row, or a rejected one if a request with the same values would be refused."""
     if row.status is not None:
         return row
-    fields: tuple[tuple[str, TypeAdapter[Any], object], ...] = (
-        ("file", PATH, row.source),
-        ("external_id", NAME, row.external_id),
-        ("label", NAME, row.label),
-        ("metadata", METADATA, row.metadata),
-    )
-    for name, adapter, value in fields:
+    values: dict[str, Any] = {}
+    for name, adapter in FIELDS.items():
+        value = getattr(row, name)
         try:
-            if value is not None or name in ("file", "external_id"):
-                adapter.validate_python(value, strict=True)
+            if value is not None:
+                values[name] = adapter.validate_python(value, strict=True)
         except ValidationError as error:
-            return rejected(row, f"`{name}`: {error.errors(include_input=False, include_url=False)[0]['msg']}")
-    return row
+            shown = "file" if name == "source" else name
+            return rejected(row, f"`{shown}`: {error.errors(include_input=False, include_url=False)[0]['msg']}")
+    return replace(row, **values)
 
 
 def with_metadata(row: NewRow, text: str) -> NewRow:

@@ -1,7 +1,6 @@
 """Lists the rows of a bulk enrolment: one for each picture and for each skipped file."""
 
 import itertools
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -11,6 +10,7 @@ from service.gallery.jobs.records import NewRow
 from service.jobs.sources.manifest import MANIFEST, manifest_rows
 from service.jobs.sources.pictures import PictureSource, name_problem
 from service.jobs.sources.row_checks import checked, rejected
+from service.names import comparable
 
 REPEATED = "the source has several files with this name, of which only one can be read; rename them"
 SAME_NAME = (
@@ -40,7 +40,7 @@ def list_rows(source: PictureSource, max_rows: int) -> list[NewRow]:
         raise ArchiveUnreadable(
             f"the source contains no picture; store pictures as <person>/<picture>.jpg, or list them in {MANIFEST}"
         )
-    return sorted((checked(row) for row in limited), key=lambda row: row.external_id)
+    return sorted((checked(row) for row in limited), key=lambda row: comparable(row.external_id))
 
 
 def list_pictures(source: PictureSource, max_rows: int) -> list[NewRow]:
@@ -73,8 +73,8 @@ def _rows_by_folder(source: PictureSource, names: Sequence[str]) -> Iterator[New
     for row in _rows_of_files(source, names):
         folder = PurePosixPath(row.source).parent
         if row.status is None and folder.name:
-            first = folders.setdefault(unicodedata.normalize("NFC", folder.name), folder)
-            if first != folder:
+            first = folders.setdefault(comparable(folder.name), folder)
+            if comparable(str(first)) != comparable(str(folder)):
                 row = rejected(row, SAME_NAME.format(first=first, second=folder), ImageUnreadable.code)
         yield row
 

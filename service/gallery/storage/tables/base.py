@@ -19,6 +19,11 @@ def created_at() -> "Column[object]":
     return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
+def shown_external_id(table: Table) -> ColumnElement[Any]:
+    """Returns the external id in the form in which it was sent first, of `identity` or `job_row`."""
+    return func.coalesce(table.c.external_id_sent, table.c.external_id).label("external_id")
+
+
 def labelled(table: Table) -> list[ColumnElement[Any]]:
     """Returns the columns with their keys as labels: a row's attributes are otherwise named as in the database."""
     return [column.label(column.key) for column in table.c]

@@ -46,7 +46,9 @@ job_row = Table(
     Column("job_id", Uuid, nullable=False),
     Column("number", Integer, nullable=False),
     Column("source", Text, nullable=False),
+    # In the form of `names.comparable`, and as it was sent; NULL: that is the same.
     Column("external_id", Text, nullable=False),
+    Column("external_id_sent", Text, nullable=True),
     Column("label", Text, nullable=True),
     Column("metadata", JSONB, nullable=True),
     # NULL until the row is finished. It is set in the transaction that enrols, so that a row is processed exactly once.

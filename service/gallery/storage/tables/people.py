@@ -79,7 +79,10 @@ identity = Table(
     metadata,
     Column("collection_id", Uuid, ForeignKey("collection.id"), nullable=False),
     Column("id", Uuid, nullable=False),
+    # In the form of `names.comparable`, so that two forms of one name are one identity.
     Column("external_id", Text, nullable=False),
+    # As it was sent first; NULL: that is `external_id`.
+    Column("external_id_sent", Text, nullable=True),
     Column("label", Text, nullable=False),
     Column("metadata", JSONB, nullable=False, server_default="{}"),
     # The time of the insertion, and not that of the transaction: `paging.await_earlier_rows` depends on it.

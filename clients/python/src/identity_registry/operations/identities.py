@@ -76,6 +76,12 @@ class Identities:
         return Request("GET", _path(identity_id), Identity.model_validate_json, {"collection": collection})
 
     @operation
+    def find_identity(self, external_id: str, *, collection: str = DEFAULT_COLLECTION) -> Request[Identity]:
+        """Returns the identity with an external id. Raises NotFound."""
+        path = path_of("identities", "external-ids", external_id)
+        return Request("GET", path, Identity.model_validate_json, {"collection": collection})
+
+    @operation
     def update_identity(
         self,
         identity_id: Id,

@@ -25,18 +25,20 @@ class Jobs:
         face: FaceChoice | None = None,
         detector: Detector | None = None,
         force: bool | None = None,
+        encoding: str | None = None,
     ) -> Request[Job]:
         """Uploads a zip file of `<person>/<picture>.jpg` and starts a job that enrols its pictures.
 
         Args:
             face: which face of each picture; the service's default is `only`.
             force: enrol faces that fail the quality gate.
+            encoding: of file names that are not marked as UTF-8, for example `cp932`.
         """
         return Request(
             "POST",
             "/jobs/enrolments",
             Job.model_validate_json,
-            without_none(collection=collection, face=face, detector=detector, force=force),
+            without_none(collection=collection, face=face, detector=detector, force=force, encoding=encoding),
             archive=Path(archive),
             headers={"Content-Type": "application/zip"},
             repeatable=False,
