@@ -52,6 +52,7 @@ def running_api(
     folder: Path | None = None,
     host: str = "127.0.0.1",
     verify: ssl.SSLContext | None = None,
+    unix_socket: Path | None = None,
     **environment: str,
 ) -> Iterator[RunningApi]:
     """Runs `python -m service serve` on a free port and yields it when it is ready.
@@ -59,13 +60,15 @@ def running_api(
     Args:
         folder: working directory; packages in it take precedence over installed ones.
         verify: the certificates of a server with TLS; None: it has none.
+        unix_socket: path of the Unix socket on which the server listens instead.
         environment: additional environment variables.
     """
     port = free_port()
     log = data / f"api-{port}.log"
     config = data / "service.yaml"
     config.touch()
-    command = [sys.executable, "-m", "service", "serve", "--host", host, "--port", str(port), *options]
+    address = ["--host", host, "--port", str(port)] if unix_socket is None else ["--unix-socket", str(unix_socket)]
+    command = [sys.executable, "-m", "service", "serve", *address, *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -75,10 +78,12 @@ def running_api(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    scheme, address = "http" if verify is None else "https", f"[{host}]" if ":" in host else host
-    with httpx.Client(base_url=f"{scheme}://{address}:{port}", timeout=30, verify=verify or True) as client:
+    scheme, name = "http" if verify is None else "https", f"[{host}]" if ":" in host else host
+    transport = None if unix_socket is None else httpx.HTTPTransport(uds=str(unix_socket))
+    url, certificates = f"{scheme}://{name}:{port}", verify or True
+    with httpx.Client(base_url=url, timeout=30, verify=certificates, transport=transport) as client:
         try:
-            wait_for(lambda: process.poll() is not None or is_ready(client), 40)
+            wait_for(lambda: process.poll() is not None or (listens(unix_socket) and is_ready(client)), 40)
             assert process.poll() is None, log.read_text()
             yield RunningApi(process, client, log)
         finally:
@@ -141,6 +146,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def listens(unix_socket: Path | None) -> bool:
+    """Returns True if a process listens on the socket. A refused connection of httpcore would leave a socket open."""
+    if unix_socket is None:
+        return True
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(unix_socket)) == 0
 
 
 def is_ready(client: httpx.Client) -> bool:

@@ -21,6 +21,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind to. Default: the setting server.host.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind to. Default: the setting server.port.")] = None,
     workers: Annotated[int | None, typer.Option(help="Number of processes. Default: server.workers.")] = None,
+    unix_socket: Annotated[
+        Path | None, typer.Option(help="Unix socket to bind to instead. Default: server.unix_socket.")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate for HTTPS. Default: server.tls_cert.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key. Default: server.tls_key.")] = None,
 ) -> None:
@@ -31,13 +34,15 @@ def serve(
     from service.cli import location
     from service.runtime.settings import load_settings
 
-    _set_environment("SERVER", HOST=host, PORT=port, WORKERS=workers, TLS_CERT=tls_cert, TLS_KEY=tls_key)
+    chosen = {"HOST": host, "PORT": port, "WORKERS": workers, "UNIX_SOCKET": unix_socket}
+    _set_environment("SERVER", **chosen, TLS_CERT=tls_cert, TLS_KEY=tls_key)
     settings = load_settings()
     server = settings.server
     if settings.database.url is None and server.log_format == "text":
         typer.echo(location.describe(settings), err=True)
     with _shared_metrics(server.workers):
-        options = {"ssl_certfile": server.tls_cert, "ssl_keyfile": server.tls_key}
+        options: dict[str, Any] = {"ssl_certfile": server.tls_cert, "ssl_keyfile": server.tls_key}
+        options["unix_socket"] = server.unix_socket
         _run("service.runtime.api:from_environment", server.host, server.port, server.workers, **options)
 
 
@@ -51,7 +56,7 @@ def worker(
     _set_environment("WORKER", HOST=host, PORT=port)
     chosen = load_settings().worker
     # APIs keep connections open for 30 seconds. The API's log has every request, so the worker logs none.
-    options = {"timeout_keep_alive": 75, "access_log": False}
+    options: dict[str, Any] = {"timeout_keep_alive": 75, "access_log": False}
     _run("service.runtime.worker:from_environment", chosen.host, chosen.port, **options)
 
 
@@ -105,14 +110,19 @@ def _shared_metrics(processes: int) -> Iterator[None]:
         yield
 
 
-def _run(factory: str, host: str, port: int, processes: int = 1, **options: Any) -> None:
+def _run(
+    factory: str, host: str, port: int, processes: int = 1, unix_socket: Path | None = None, **options: Any
+) -> None:
     import uvicorn
 
     from service.api.http.protocol import bounded_protocol
     from service.runtime.settings import load_settings
     from service.telemetry.logs import configuration
 
-    _require_free(host, port)
+    if unix_socket is None:
+        _require_free(host, port)
+    else:
+        _remove_abandoned(unix_socket)
     settings = load_settings()
     uvicorn.run(
         factory,
@@ -121,7 +131,9 @@ def _run(factory: str, host: str, port: int, processes: int = 1, **options: Any)
         port=port,
         workers=processes,
         timeout_graceful_shutdown=DRAIN_WITH_STUDIO_S if settings.studio.mounted else DRAIN_S,
+        uds=None if unix_socket is None else str(unix_socket),
         server_header=False,
+        proxy_headers=False,  # `ClientAddress` reads them
         http=bounded_protocol(settings.limits.headers_timeout_s),
         log_config=configuration(settings.server.log_format),
         **options,
@@ -139,3 +151,22 @@ def _require_free(host: str, port: int) -> None:
         raise StartupError(
             f"cannot bind to {host}:{port} ({error.strerror or error}); choose another address with --host and --port"
         ) from None
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Deletes a Unix socket on which no process listens any more. Raises StartupError."""
+    reason = "it is no socket"
+    try:
+        if path.exists() and not path.is_socket():
+            raise StartupError(f"cannot bind to {path} ({reason}); choose another path with --unix-socket")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        reason = "another process listens on it"
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        path.unlink()
+        return
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise StartupError(f"cannot bind to {path} ({reason}); choose another path with --unix-socket")

@@ -3,14 +3,17 @@
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from service.api.http.admission import Admission, AdmissionLimits
-from service.api.http.middleware import LOCAL_NAMES, BodyLimit, RequestId, RequestMetrics, SameOrigin
+from service.api.http.client_address import ClientAddress
+from service.api.http.middleware import LOCAL_NAMES, METHODS, BodyLimit, RequestId, RequestMetrics, SameOrigin
 from service.api.http.open_access import OpenAccess
 from service.api.http.paths import BelowPath
 from service.api.http.problems import install_handlers
@@ -60,6 +63,14 @@ ROUTES = (
     models,
     health,
 )
+
+
+CORS: dict[str, Any] = {
+    "allow_methods": sorted(METHODS),
+    "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-Id"],
+    "expose_headers": ["Location", "Retry-After", "X-Request-Id"],
+}
+"""What pages of `server.cors_origins` may send and read. They send keys in headers, so cookies are not allowed."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -119,14 +130,19 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Admission, limits=admitted)
     sizes = {"max_bytes": limits.max_body_bytes, "max_json_bytes": limits.max_json_bytes}
     app.add_middleware(BodyLimit, **sizes, max_archive_bytes=limits.max_archive_bytes)
+    origins = frozenset(server.cors_origins)
     if not server.keys_required:
-        app.add_middleware(OpenAccess, behind_proxy=server.allow_unauthenticated)
+        app.add_middleware(OpenAccess, behind_proxy=server.allow_unauthenticated, allowed_origins=origins)
     # Without keys every page in a local browser could use the service; then the Host header is checked as well.
     is_open = server.on_loopback and not server.keys_required
-    app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if is_open else None)
+    app.add_middleware(SameOrigin, local_names=LOCAL_NAMES if is_open else None, allowed_origins=origins)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, **CORS)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
     app.add_middleware(RequestMetrics)
+    proxies, header = server.trusted_proxies, server.forwarded_header
+    app.add_middleware(ClientAddress, proxies=proxies, header=header, recorded=settings.audit.client_addresses)
 
 
 def _redirect_to_documentation() -> RedirectResponse:

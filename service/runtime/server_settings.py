@@ -1,13 +1,18 @@
 """Settings of the HTTP API."""
 
+import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from service.runtime.setting_sections import is_loopback, require_origin
 from service.strict_model import Strict
 from service.telemetry.logs import LogFormat
+
+ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
+"""The form in which browsers send an origin (RFC 6454, 6.2)."""
 
 
 class ServerSettings(Strict):
@@ -22,6 +27,20 @@ class ServerSettings(Strict):
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
         description="path below which a proxy publishes the API, e.g. /faces; the proxy removes it or leaves it",
+    )
+    unix_socket: Path | None = Field(
+        None, description="path of a Unix socket to bind to instead of an address; its folder restricts access"
+    )
+    cors_origins: list[str] = Field(
+        [], max_length=100, description="origins whose web pages may send requests, e.g. https://app.example.org"
+    )
+    trusted_proxies: list[IPv4Network | IPv6Network] = Field(
+        [IPv4Network("127.0.0.1"), IPv6Network("::1")],
+        max_length=100,
+        description="networks of the proxies whose header names the client, for the audit trail",
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for", description="the header that the proxies set; clients can set the other one themselves"
     )
     require_keys: bool | None = Field(
         None, description="require API keys; default: true unless the host is a loopback address"
@@ -55,9 +74,18 @@ class ServerSettings(Strict):
             require_origin(value)
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _require_origins(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if ORIGIN.fullmatch(value) is None:
+                raise ValueError(f"{value!r} must have the form https://app.example.org, in lower case, without a path")
+        return values
+
     @property
     def on_loopback(self) -> bool:
-        return is_loopback(self.host)
+        """True: only programs of this machine reach the API."""
+        return self.unix_socket is not None or is_loopback(self.host)
 
     @property
     def keys_required(self) -> bool:

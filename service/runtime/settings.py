@@ -133,8 +133,8 @@ class Settings(BaseSettings):
                 f"server.host {server.host} is reachable from other machines and server.require_keys is false; set "
                 "server.allow_unauthenticated=true as well if a proxy restricts access"
             )
-        if self.studio.mounted and (server.workers > 1 or server.port == 0):
-            raise ValueError("studio.mounted needs server.workers=1 and a fixed server.port")
+        if self.studio.mounted and (server.workers > 1 or server.port == 0 or server.unix_socket is not None):
+            raise ValueError("studio.mounted needs server.workers=1, a fixed server.port and no server.unix_socket")
         return self
 
     @classmethod

@@ -74,6 +74,9 @@ class AuditSettings(Strict):
         description="key of the audit trail's MACs, the same for all services on a database. Default: with the "
         "embedded database a key in `data_dir`; with `database.url` no audit trail is kept",
     )
+    client_addresses: bool = Field(
+        True, description="entries contain the IP address of the client, unless it is a program of this machine"
+    )
 
 
 class CropSettings(Strict):

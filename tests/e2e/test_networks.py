@@ -1,47 +1,18 @@
 """Tests of the API behind a path of a proxy, over TLS, and on IPv6."""
 
-import datetime
-import ipaddress
 import re
+import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from service.errors import StartupError
 from service.runtime.settings import load_settings
 from tests.server import running_api
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
-    now = datetime.datetime.now(datetime.UTC)
-    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(addresses, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(signed.public_bytes(pem))
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
-    return folder / "cert.pem", folder / "key.pem"
 
 
 def test_https_ipv6_and_a_path_of_a_proxy(data_folder: Path, certificate: tuple[Path, Path]) -> None:
@@ -74,6 +45,31 @@ def test_https_ipv6_and_a_path_of_a_proxy(data_folder: Path, certificate: tuple[
         assert api.client.get("/healthz").json()["status"] == "alive"
 
 
+def test_a_unix_socket_and_pages_of_an_allowed_origin(data_folder: Path, tmp_path: Path) -> None:
+    path, origin = tmp_path / "api.sock", "https://app.example.org"
+    with socket.socket(socket.AF_UNIX) as abandoned:  # of a process that was killed
+        abandoned.bind(str(path))
+    with running_api(data_folder, unix_socket=path, REGISTRY_SERVER__CORS_ORIGINS=f'["{origin}"]') as api:
+        allowed = api.client.get("/collections", headers={"origin": origin, "sec-fetch-site": "cross-site"})
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, origin)
+        assert "x-request-id" in allowed.headers["access-control-expose-headers"].lower()
+        asked = {"access-control-request-method": "DELETE", "access-control-request-headers": "x-api-key,content-type"}
+        preflight = api.client.options("/identities/1", headers={"origin": origin} | asked)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, origin)
+        assert "access-control-allow-credentials" not in preflight.headers
+        refused = api.client.get("/collections/nobody", headers={"origin": origin})
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (404, origin)
+        for other in ("https://other.example", "http://app.example.org", "https://app.example.org:444", "null"):
+            response = api.client.get("/collections", headers={"origin": other})
+            assert (response.status_code, response.json()["code"]) == (403, "foreign_origin")
+            assert "access-control-allow-origin" not in response.headers
+            assert api.client.options("/collections", headers={"origin": other} | asked).status_code == 400
+        second = [sys.executable, "-m", "service", "serve", "--unix-socket", str(path)]
+        taken = subprocess.run(second, capture_output=True, text=True, timeout=60)
+        assert (taken.returncode, "another process listens on it" in taken.stderr) == (1, True)
+        assert api.client.get("/healthz").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -81,6 +77,9 @@ def test_https_ipv6_and_a_path_of_a_proxy(data_folder: Path, certificate: tuple[
         ({"tls_cert": "missing.pem", "tls_key": "missing.key"}, "missing.pem does not exist"),
         ({"root_path": "faces"}, "root_path"),
         ({"root_path": "/faces/"}, "root_path"),
+        ({"cors_origins": ["*"]}, "must have the form https://app.example.org"),
+        ({"cors_origins": ["https://app.example.org/"]}, "without a path"),
+        ({"trusted_proxies": ["proxy.example.org"]}, "trusted_proxies"),
     ],
 )
 def test_incomplete_settings_are_refused(settings: dict[str, str], message: str) -> None:

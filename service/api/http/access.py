@@ -32,8 +32,8 @@ class Access:
 
     def actor(self, request: Request) -> Actor:
         """Returns the actor for the audit trail."""
-        request_id = request.scope.get("request_id")
-        return Actor(None, None, request_id) if self.key is None else Actor(self.key.id, self.key.name, request_id)
+        key_id, key_name = (None, None) if self.key is None else (self.key.id, self.key.name)
+        return Actor(key_id, key_name, request.scope.get("request_id"), request.scope.get("client_address"))
 
     @property
     def own_jobs_only(self) -> uuid.UUID | None:

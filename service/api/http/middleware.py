@@ -101,11 +101,14 @@ class SameOrigin:
 
     Args:
         local_names: host names that the `Host` header may contain; None: every name.
+        allowed_origins: origins of other sites whose pages may send requests (`server.cors_origins`).
     """
 
-    def __init__(self, app: ASGIApp, local_names: frozenset[str] | None) -> None:
+    def __init__(
+        self, app: ASGIApp, local_names: frozenset[str] | None, allowed_origins: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
-        self._local_names = local_names
+        self._local_names, self._allowed_origins = local_names, allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (detail := self._problem(Headers(scope=scope))):
@@ -128,10 +131,11 @@ class SameOrigin:
                 "use a URL such as http://127.0.0.1:8000, or create keys and set server.require_keys=true"
             )
         origin = headers.get("origin")
-        if origin is not None and _origin_host(origin) != host:
+        if origin is not None and origin not in self._allowed_origins and _origin_host(origin) != host:
             return (
                 f"the Origin header is {origin[:80]!r} and the Host header is {host[:80]!r}: pages of other sites must "
-                "not use this service, and a proxy must pass the Host header unchanged"
+                "not use this service unless server.cors_origins names them, and a proxy must pass the Host header "
+                "unchanged"
             )
         return None
 

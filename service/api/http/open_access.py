@@ -18,10 +18,11 @@ class OpenAccess:
 
     Args:
         behind_proxy: the operator states that a proxy restricts access (`server.allow_unauthenticated`).
+        allowed_origins: origins of other sites whose pages may send requests (`server.cors_origins`).
     """
 
-    def __init__(self, app: ASGIApp, behind_proxy: bool) -> None:
-        self._app, self._behind_proxy = app, behind_proxy
+    def __init__(self, app: ASGIApp, behind_proxy: bool, allowed_origins: frozenset[str] = frozenset()) -> None:
+        self._app, self._behind_proxy, self._allowed_origins = app, behind_proxy, allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (detail := self._problem(scope, Headers(scope=scope))):
@@ -39,6 +40,7 @@ class OpenAccess:
                 "server.allow_unauthenticated=true if the proxy restricts access"
             )
         is_link = scope["method"] == "GET" and path_of(scope) in DOCUMENTATION
-        if headers.get("sec-fetch-site") in FOREIGN_SITES and not is_link:
+        is_foreign = headers.get("sec-fetch-site") in FOREIGN_SITES
+        if is_foreign and not is_link and headers.get("origin") not in self._allowed_origins:
             return "a web page of another site sent the request; pages of other sites must not use this service"
         return None

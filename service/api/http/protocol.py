@@ -40,6 +40,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._cancel_timer()
         super().on_headers_complete()
 
+    def shutdown(self) -> None:
+        """Closes an idle connection. With TLS, `close` would wait 30 s for a client that does not read (asyncio)."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        is_encrypted = self.transport.get_extra_info("sslcontext") is not None
+        if is_idle and is_encrypted and self.transport.get_write_buffer_size() == 0:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
         super().connection_lost(exc)

@@ -53,7 +53,9 @@ class EntryView(BaseModel):
     key_name: str | None
     request_id: str | None
     identity_id: uuid.UUID | None
-    details: dict[str, Any] = Field(description="ids and counts; nothing that describes a face")
+    details: dict[str, Any] = Field(
+        description="ids, counts, and `client`, the IP address of the client; nothing that describes a face"
+    )
     mac: str = Field(description="HMAC-SHA256 over the entry and the MAC of the entry before it, hexadecimal")
 
 

@@ -58,11 +58,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The originator of an event. `key_id`: None if the service requires no key or acts without a request."""
+    """The originator of an event.
+
+    Attributes:
+        key_id: None if the service requires no key or acts without a request.
+        client: IP address of the client; None: a program of this machine, or addresses are not recorded.
+    """
 
     key_id: uuid.UUID | None = None
     key_name: str | None = None
     request_id: str | None = None
+    client: str | None = None
 
     def to_json(self) -> dict[str, str | None]:
         """Returns the JSON form, which is stored with jobs."""
@@ -70,12 +76,13 @@ class Actor:
             "key_id": None if self.key_id is None else str(self.key_id),
             "key_name": self.key_name,
             "request_id": self.request_id,
+            "client": self.client,
         }
 
     @staticmethod
     def from_json(document: Mapping[str, str | None]) -> "Actor":
-        key_id = document["key_id"]
-        return Actor(None if key_id is None else uuid.UUID(key_id), document["key_name"], document["request_id"])
+        key_id = None if document["key_id"] is None else uuid.UUID(document["key_id"])
+        return Actor(key_id, document["key_name"], document["request_id"], document.get("client"))
 
 
 SERVICE = Actor(key_name="service")

@@ -187,6 +187,8 @@ def audit_key_id(key: bytes) -> bytes:
 
 def _prepared(event: Event) -> _PreparedEvent:
     details = json.loads(json.dumps(event.details))
+    if event.actor.client is not None:
+        details["client"] = event.actor.client
     return _PreparedEvent(event, details, _encoded(event, details))
 
 
