@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from service.inference.bundle import read_detector
-from service.inference.engine import Detection, FaceChoice
+from service.inference.engine import Box, Detection, FaceChoice
 from service.inference.graph import RuntimeOptions
 from service.inference.landmarks import LandmarkRefiner
 from service.inference.manifest import DetectorManifest
@@ -108,6 +108,10 @@ class YoloFaceDetector:
             [replace(face, landmarks=located.landmarks) for face, located in zip(faces, results, strict=True)]
             for faces, results in zip(detections, refined, strict=True)
         ]
+
+    def locate(self, picture: Pixels, box: Box) -> Detection | None:
+        """Returns a detection with this box and the landmarks in it; None: it shows no face, or there is no stage."""
+        return None if self._refiner is None else self._refiner.locate(picture, box)
 
     def propose(self, pictures: Sequence[Pixels], min_score: float) -> list[list[Detection]]:
         """Returns the detections before landmark refinement and face verification, in descending order of scores."""

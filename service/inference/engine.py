@@ -73,11 +73,13 @@ class Detection:
         score: confidence of the detector, 0 to 1.
         landmarks: (5, 3) x, y and confidence of eyes, nose tip and mouth corners, in pixels of the upright picture;
             None if the detector has no landmarks.
+        manual: the caller has drawn the box, and the detector has found no face there.
     """
 
     box: Box
     score: float
     landmarks: Floats | None
+    manual: bool = False
 
 
 class FaceFinder(Protocol):
@@ -107,6 +109,13 @@ class FaceDetector(Protocol):
         """
         ...
 
+    def locate(self, picture: Pixels, box: Box) -> Detection | None:
+        """Returns a detection with the box of a face that was not found, and with its landmarks.
+
+        None: the box shows no face, or the detector cannot locate landmarks in a box.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Face:
@@ -116,6 +125,7 @@ class Face:
         embedding: (dim,) float32, L2-normalised.
         crop: if `Picture.keep_crop` is set: the face aligned to 112 pixels, as a PNG file.
         supplied: the client supplied the embedding, so there is no picture; detection and quality are placeholders.
+        truncated: the file of the picture ends before its last rows.
     """
 
     detection: Detection
@@ -123,6 +133,7 @@ class Face:
     embedding: Floats
     crop: bytes | None = None
     supplied: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,7 @@ class Observation:
         detections: all detected faces.
         faces: the chosen faces, with embeddings.
         likely_cause: what probably prevents the detection of a face; None: a face was detected.
+        truncated: the file ends before its last rows.
     """
 
     width: int
@@ -141,6 +153,7 @@ class Observation:
     detections: list[Detection]
     faces: list[Face]
     likely_cause: str | None = None
+    truncated: bool = False
 
 
 class Engine(Protocol):

@@ -25,6 +25,15 @@ weight is linear in the logarithm of the side; beyond them it is constant."""
 MIN_PROPOSAL_SCORE = 0.01
 """Lower limit of the detector's score for verification, whatever the requested minimum score."""
 
+MEAN_LANDMARKS = np.array([[0.31, 0.34], [0.67, 0.33], [0.48, 0.53], [0.34, 0.7], [0.65, 0.69]], np.float32)
+"""Mean positions as shares of the detector's box, in 398 photos of LFW's and CFP's development people."""
+MAX_STEPS = 8
+MAX_MOVE = 0.01
+"""Movement as a share of the box's side below which landmarks stay."""
+MIN_BOX_SCORE = 0.6
+"""Minimum score of a box that the caller has drawn. `python -m tools.measure_boxes` on CFP's and LFW's development
+people: 97 to 100 % of boxes that are up to 35 % too large or too small, and 1 to 6 % of boxes beside the face."""
+
 
 def verified(score: float, probability: float, box: Box) -> float:
     """Returns the weighted geometric mean of a detector's score and the probability that the crop shows a face.
@@ -88,6 +97,30 @@ class LandmarkRefiner:
                 score = verified(rough.score, float(probability), rough.box) if self._stage.verifies else rough.score
                 refined[row][column] = replace(rough, score=score, landmarks=landmarks)
         return refined
+
+    def locate(self, picture: Pixels, box: Box) -> Detection | None:
+        """Returns a detection with this box, in which the detector has found no face, and with its landmarks.
+
+        The landmarks begin at their mean positions and are refined until they stay, which takes several steps for a
+        face in profile. The score is the probability of a face, weighted as in `verified`.
+
+        Returns:
+            None if the box shows no face, or if the landmarks leave it.
+        """
+        corners = np.array(box, np.float32).reshape(2, 2)
+        side = corners[1] - corners[0]
+        points = np.column_stack([corners[0] + MEAN_LANDMARKS * side, np.ones(POINTS)]).astype(np.float32)
+        found = Detection(box, 1.0, points, manual=True)
+        for _ in range(MAX_STEPS):
+            [[refined]] = self.refine([picture], [[replace(found, score=1.0)]])
+            assert refined.landmarks is not None
+            moved = np.linalg.norm(refined.landmarks[:, :2] - points[:, :2], axis=1).max()
+            found, points = refined, refined.landmarks
+            if moved < MAX_MOVE * side.min():
+                break
+        centre = points[:, :2].mean(axis=0)
+        is_inside = bool((centre > corners[0]).all() and (centre < corners[1]).all())
+        return found if is_inside and found.score >= MIN_BOX_SCORE else None
 
     def _align(self, picture: Pixels, detection: Detection) -> tuple[Pixels, Floats] | None:
         """Returns the aligned crop and the (2, 3) transform from it to the picture; None if landmarks are missing."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from service.errors import RegistryError, TooManyFaces
 from service.inference.embedder import FaceEmbedder
-from service.inference.engine import Detection, Face, FaceDetector, Floats, Observation, Picture
+from service.inference.engine import Box, Detection, Face, FaceDetector, Floats, Observation, Picture
 from service.inference.selection import select
 from service.inference.views import PROMINENT
 from service.telemetry.metrics import STAGES
@@ -22,6 +22,8 @@ MIN_LONGER_SIDE = 1280
 """Twice the largest input of the shipped detector, so that its input is always an average of several pixels."""
 SUFFICIENT_FACE_PX = 112
 """Side of a face from which on more pixels do not change its aligned crop, which shows it with about 90 pixels."""
+MIN_BOX_PX = 8
+"""Minimum side of a box that the caller has drawn, inside the picture."""
 DEFAULT_LIMITS = ImageLimits()
 _FaceIndex = tuple[int, int]
 """Index of a picture in the batch and index of a detection in that picture."""
@@ -134,9 +136,10 @@ class FacePipeline:
                 self._face(images[row], picture, crops[row, index][0], detections[row][index], *embedded[row, index])
                 for index in indices
             ]
-            in_picture = [_enlarged(detection, picture) for detection in detections[row]]
+            in_picture = [_enlarged(detection, picture) for detection in detections[row] if not detection.manual]
             cause = None if in_picture else likely_cause(decoded[row], picture.width, picture.height)
-            results.append(Observation(picture.width, picture.height, in_picture, faces, cause))
+            size, truncated = (picture.width, picture.height), picture.visible is not None
+            results.append(Observation(*size, in_picture, faces, cause, truncated))
         return results
 
     def _detect(
@@ -165,6 +168,9 @@ class FacePipeline:
         in_picture = [_enlarged(detection, picture) for detection in detections]
         size = picture.width, picture.height
         chosen = [0] if image.cropped else select(in_picture, image.choice, image.box, size)
+        if not chosen and image.box is not None and (located := self._locate(picture, image.box)) is not None:
+            detections.append(located)
+            chosen = [len(detections) - 1]
         if len(chosen) <= self._max_faces:
             small = any(_shorter_side(detections[index]) < SUFFICIENT_FACE_PX for index in chosen)
             return MorePixelsNeeded(in_picture) if small and picture.is_reduced else chosen
@@ -172,6 +178,15 @@ class FacePipeline:
             f"the picture shows {len(chosen)} faces; at most {self._max_faces} are processed (limits.max_faces): send "
             "parts of the picture, or choose one face"
         )
+
+    def _locate(self, picture: DecodedPicture, box: Box) -> Detection | None:
+        """Returns the face in a box that the caller has drawn; None: the box shows no face."""
+        x, y = picture.scales
+        x_min, y_min, x_max, y_max = box
+        low, high = (max(x_min, 0.0), max(y_min, 0.0)), (min(x_max, picture.width), min(y_max, picture.height))
+        if min(high[0] - low[0], high[1] - low[1]) < MIN_BOX_PX:
+            return None
+        return self._detector.locate(picture.pixels, (low[0] / x, low[1] / y, high[0] / x, high[1] / y))
 
     def _embedder(self, image: Picture) -> FaceEmbedder:
         return self._embedders[image.model_id or self.model_id]
@@ -199,13 +214,14 @@ class FacePipeline:
         detection = _enlarged(found, picture)
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
         score = self._embedder(image).quality(length)
-        quality = measure(crop, np.array(detection.box, np.float32), landmarks, score, (picture.width, picture.height))
+        visible = picture.visible or (0, 0, picture.width, picture.height)
+        quality = measure(crop, np.array(detection.box, np.float32), landmarks, score, visible)
         file = None
         if image.keep_crop:
             if len(crop) != TEMPLATE_SIZE:
                 crop, _ = _align(image, picture.pixels, found, TEMPLATE_SIZE)
             file = encode(crop)
-        return Face(detection, quality, embedding, file)
+        return Face(detection, quality, embedding, file, truncated=picture.visible is not None)
 
 
 def _enlarged(detection: Detection, picture: DecodedPicture) -> Detection:

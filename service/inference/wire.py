@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/msgpack"
 OBSERVE_PATH = "/v1/observe"
 MODELS_HEADER = "x-models"
 """Request header with `VERSION` and the required models, separated by commas; a worker without them refuses."""
-VERSION = "wire-4"
+VERSION = "wire-5"
 """Version of the format in this module."""
 MAX_PICTURES = 1024
 """Maximum number of pictures in a request, which is the maximum length of a list in it."""
@@ -124,29 +124,41 @@ def _pack_result(result: Observation | RegistryError) -> dict[str, Any]:
     ]
     detections = [_pack_detection(detection) for detection in result.detections]
     size = result.width, result.height
-    return {"size": size, "detections": detections, "faces": faces, "likely_cause": result.likely_cause}
+    return {
+        "size": size,
+        "detections": detections,
+        "faces": faces,
+        "likely_cause": result.likely_cause,
+        "truncated": result.truncated,
+    }
 
 
 def _result_of(fields: ObservationFields | FaultFields) -> Observation | RegistryError:
     if isinstance(fields, FaultFields):
         return error_class(fields.code)(fields.detail, pointer=fields.pointer, **fields.extensions)
     faces = [
-        Face(_detection_of(face.detection), Quality(*face.quality), _embedding_of(face.embedding), face.crop)
+        Face(
+            _detection_of(face.detection),
+            Quality(*face.quality),
+            _embedding_of(face.embedding),
+            face.crop,
+            truncated=fields.truncated,
+        )
         for face in fields.faces
     ]
     detections = [_detection_of(detection) for detection in fields.detections]
-    return Observation(*fields.size, detections, faces, fields.likely_cause)
+    return Observation(*fields.size, detections, faces, fields.likely_cause, fields.truncated)
 
 
 def _pack_detection(detection: Detection) -> tuple[Any, ...]:
     landmarks = None if detection.landmarks is None else detection.landmarks.astype("<f4").tobytes()
-    return (*detection.box, detection.score, landmarks)
+    return (*detection.box, detection.score, landmarks, detection.manual)
 
 
 def _detection_of(fields: DetectionFields) -> Detection:
-    x_min, y_min, x_max, y_max, score, landmarks = fields
+    x_min, y_min, x_max, y_max, score, landmarks, manual = fields
     points = None if landmarks is None else _floats_of(landmarks).reshape(5, 3)
-    return Detection((x_min, y_min, x_max, y_max), score, points)
+    return Detection((x_min, y_min, x_max, y_max), score, points, manual)
 
 
 def _pack_quality(quality: Quality) -> tuple[float | None, ...]:

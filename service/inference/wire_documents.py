@@ -29,8 +29,8 @@ PictureFields: TypeAlias = tuple[
     StrictBytes, FaceChoice, Box | None, StrictBool, StrictStr | None, StrictBool, StrictBool
 ]
 """The attributes of `Picture`, in their order."""
-DetectionFields: TypeAlias = tuple[Number, Number, Number, Number, Number, StrictBytes | None]
-"""Box, score, and 5 x 3 landmarks as float32."""
+DetectionFields: TypeAlias = tuple[Number, Number, Number, Number, Number, StrictBytes | None, StrictBool]
+"""Box, score, 5 x 3 landmarks as float32, and whether the caller has drawn the box."""
 
 
 class FaultFields(Strict):
@@ -58,6 +58,7 @@ class ObservationFields(Strict):
     detections: list[DetectionFields]
     faces: list[FaceFields]
     likely_cause: Annotated[StrictStr, Field(max_length=500)] | None
+    truncated: StrictBool
 
 
 _PICTURES = TypeAdapter(list[PictureFields])

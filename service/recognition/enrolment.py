@@ -245,4 +245,5 @@ def _replay(request: IdempotencyRequest | None, stored: StoredResponse) -> Idemp
 def _template(model_id: str, source: bytes, face: Face, detection: Detection | None = None) -> NewTemplate:
     """Returns the template. `detection`: that of the picture, if `face` was embedded from an aligned crop."""
     detection = detection or face.detection
-    return NewTemplate(model_id, source, face.embedding, detection.box, detection.score, face.quality.score)
+    values = detection.box, detection.score, face.quality.score, detection.manual
+    return NewTemplate(model_id, source, face.embedding, *values)

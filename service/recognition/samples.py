@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from service.errors import (
     Conflict,
     FaceRejected,
+    ImageTruncated,
     InvalidEmbedding,
     ModelNotLoaded,
     NoFace,
@@ -83,15 +84,23 @@ def subject_face(sample: Sample, result: Observation | RegistryError, pointer: s
             pointer=pointer,
             faces=boxes,
         )
-    if choice is FaceChoice.BOX and boxes:
+    if choice is FaceChoice.BOX and not observation.truncated:
         raise NoFace(
-            "no detected face overlaps the box; send the box of one of the detected faces", pointer=pointer, faces=boxes
+            "no detected face overlaps the box, and the box itself shows no face; send it in pixels of the upright "
+            "picture, tight around the face",
+            pointer=pointer,
+            faces=boxes,
         )
     raise no_face(observation).with_pointer(pointer)
 
 
-def no_face(observation: Observation) -> NoFace:
+def no_face(observation: Observation) -> NoFace | ImageTruncated:
     """Returns the error for a picture without a detected face, with the likely cause."""
+    if observation.truncated:
+        return ImageTruncated(
+            "the file ends before the last pixel, and the rows that it contains show no face; the upload may be "
+            "incomplete, send the file again"
+        )
     cause = observation.likely_cause or "send a larger or sharper picture of the face"
     return NoFace(f"the detector finds no face in the picture, in any orientation; {cause}", faces=[])
 

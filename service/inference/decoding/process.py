@@ -77,7 +77,8 @@ def _decode(data: bytes, buffer: SharedBuffer, limits: ImageLimits, min_side: in
     except RegistryError as error:
         return {"code": error.code, "detail": error.detail}
     rows, columns = picture.pixels.shape[:2]
-    return {"rows": rows, "columns": columns, "height": picture.height, "width": picture.width}
+    size = {"rows": rows, "columns": columns, "height": picture.height, "width": picture.width}
+    return size | {"visible": picture.visible}
 
 
 def _limit_memory(extra_bytes: int) -> None:

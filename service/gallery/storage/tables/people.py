@@ -127,6 +127,8 @@ template = Table(
     Column("box", ARRAY(REAL, dimensions=1), nullable=False),
     Column("detection_score", REAL, nullable=False),
     Column("quality", REAL, nullable=True),
+    # The caller has drawn the box of a face that the detector had not found.
+    Column("manual", Boolean, nullable=False, server_default="false"),
     created_at(),
     PrimaryKeyConstraint("collection_id", "id"),
     # The index of this constraint also serves reads of an identity's templates.

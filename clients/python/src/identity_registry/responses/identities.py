@@ -59,13 +59,14 @@ class ErasureResponse(Document):
 
 
 class Template(Document):
-    """A stored face without its embedding. `box` and `quality` as in `Face`."""
+    """A stored face without its embedding. `box`, `quality` and `manual` as in `Face`."""
 
     id: uuid.UUID
     model_id: str
     box: list[float]
     detection_score: float
     quality: float | None = None
+    manual: bool = False
     created_at: datetime
 
 

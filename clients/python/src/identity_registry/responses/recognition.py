@@ -17,6 +17,8 @@ class Face(Document):
         landmarks: eyes, nose and mouth corners as x, y in pixels, from left to right; None if the detector has none.
         quality: 0 to 1; share of the model's reference faces that it recognises less well than this face.
         cut_off: the edge of the picture cuts the face off.
+        manual: the request has drawn the box, and the detector found no face there.
+        warnings: `picture_truncated`: the file ends before its last rows, which do not show the face.
     """
 
     box: tuple[float, float, float, float]
@@ -24,6 +26,8 @@ class Face(Document):
     landmarks: list[tuple[float, float]] | None = None
     quality: float | None = None
     cut_off: bool = False
+    manual: bool = False
+    warnings: list[str] = Field(default_factory=list)
 
 
 class ImageOutcome(Document):
