@@ -37,7 +37,8 @@ class Picture:
 
     Attributes:
         data: the bytes of the file.
-        box: for `FaceChoice.BOX`: the box of the face.
+        box: for `FaceChoice.BOX`: the box of the face, in pixels, or as shares of width and height if no number exceeds
+            1.
         cropped: the whole picture is one aligned face; no face is detected.
         model_id: id of the model that embeds the faces; None: the engine's main model.
         keep_crop: the faces include their aligned crops.

@@ -1,11 +1,12 @@
 """Detects, aligns and embeds the faces of decoded pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from service.errors import RegistryError, TooManyFaces
+from service.inference.coordinates import enlarged, in_pixels, inside, shorter_side
 from service.inference.embedder import FaceEmbedder
 from service.inference.engine import Box, Detection, Face, FaceDetector, Floats, Observation, Picture
 from service.inference.selection import select
@@ -136,7 +137,7 @@ class FacePipeline:
                 self._face(images[row], picture, crops[row, index][0], detections[row][index], *embedded[row, index])
                 for index in indices
             ]
-            in_picture = [_enlarged(detection, picture) for detection in detections[row] if not detection.manual]
+            in_picture = [enlarged(detection, picture) for detection in detections[row] if not detection.manual]
             cause = None if in_picture else likely_cause(decoded[row], picture.width, picture.height)
             size, truncated = (picture.width, picture.height), picture.visible is not None
             results.append(Observation(*size, in_picture, faces, cause, truncated))
@@ -165,14 +166,15 @@ class FacePipeline:
         self, image: Picture, detections: list[Detection], picture: DecodedPicture
     ) -> list[int] | RegistryError | MorePixelsNeeded:
         """Returns the indices of the chosen faces. The error for too many avoids the cost of embedding them."""
-        in_picture = [_enlarged(detection, picture) for detection in detections]
+        in_picture = [enlarged(detection, picture) for detection in detections]
         size = picture.width, picture.height
-        chosen = [0] if image.cropped else select(in_picture, image.choice, image.box, size)
-        if not chosen and image.box is not None and (located := self._locate(picture, image.box)) is not None:
+        box = None if image.box is None else in_pixels(image.box, size)
+        chosen = [0] if image.cropped else select(in_picture, image.choice, box, size)
+        if not chosen and box is not None and (located := self._locate(picture, box)) is not None:
             detections.append(located)
             chosen = [len(detections) - 1]
         if len(chosen) <= self._max_faces:
-            small = any(_shorter_side(detections[index]) < SUFFICIENT_FACE_PX for index in chosen)
+            small = any(shorter_side(detections[index].box) < SUFFICIENT_FACE_PX for index in chosen)
             return MorePixelsNeeded(in_picture) if small and picture.is_reduced else chosen
         return TooManyFaces(
             f"the picture shows {len(chosen)} faces; at most {self._max_faces} are processed (limits.max_faces): send "
@@ -181,12 +183,11 @@ class FacePipeline:
 
     def _locate(self, picture: DecodedPicture, box: Box) -> Detection | None:
         """Returns the face in a box that the caller has drawn; None: the box shows no face."""
-        x, y = picture.scales
-        x_min, y_min, x_max, y_max = box
-        low, high = (max(x_min, 0.0), max(y_min, 0.0)), (min(x_max, picture.width), min(y_max, picture.height))
-        if min(high[0] - low[0], high[1] - low[1]) < MIN_BOX_PX:
+        x_min, y_min, x_max, y_max = visible = inside(box, (picture.width, picture.height))
+        if shorter_side(visible) < MIN_BOX_PX:
             return None
-        return self._detector.locate(picture.pixels, (low[0] / x, low[1] / y, high[0] / x, high[1] / y))
+        x, y = picture.scales
+        return self._detector.locate(picture.pixels, (x_min / x, y_min / y, x_max / x, y_max / y))
 
     def _embedder(self, image: Picture) -> FaceEmbedder:
         return self._embedders[image.model_id or self.model_id]
@@ -211,7 +212,7 @@ class FacePipeline:
     def _face(
         self, image: Picture, picture: DecodedPicture, crop: Pixels, found: Detection, embedding: Floats, length: float
     ) -> Face:
-        detection = _enlarged(found, picture)
+        detection = enlarged(found, picture)
         landmarks = None if detection.landmarks is None else detection.landmarks[:, :2]
         score = self._embedder(image).quality(length)
         visible = picture.visible or (0, 0, picture.width, picture.height)
@@ -222,23 +223,6 @@ class FacePipeline:
                 crop, _ = _align(image, picture.pixels, found, TEMPLATE_SIZE)
             file = encode(crop)
         return Face(detection, quality, embedding, file, truncated=picture.visible is not None)
-
-
-def _enlarged(detection: Detection, picture: DecodedPicture) -> Detection:
-    """Returns a detection in pixels of the whole picture."""
-    if not picture.is_reduced:
-        return detection
-    x, y = picture.scales
-    x_min, y_min, x_max, y_max = detection.box
-    landmarks = detection.landmarks
-    if landmarks is not None:
-        landmarks = landmarks * np.array([x, y, 1], np.float32)
-    return replace(detection, box=(x_min * x, y_min * y, x_max * x, y_max * y), landmarks=landmarks)
-
-
-def _shorter_side(detection: Detection) -> float:
-    x_min, y_min, x_max, y_max = detection.box
-    return min(x_max - x_min, y_max - y_min)
 
 
 def _align(image: Picture, pixels: Pixels, detection: Detection, size: int) -> _Crop:

@@ -16,11 +16,14 @@ from service.inference.engine import FaceChoice, Picture
 from service.jobs.batches import ROWS_PER_READ, ROWS_PER_TASK, RowWriter, fail_rows, finish
 from service.jobs.sample_enrolment import enrol_samples, rejected
 from service.jobs.sources.pictures import PictureSource
-from service.jobs.sources.rows import list_rows
+from service.jobs.sources.row_checks import as_box
+from service.jobs.sources.rows import list_regions, list_rows
 from service.names import comparable
 from service.recognition.enrolment import Enroller
 
 KIND = "enrolment"
+BY_REGIONS = "regions"
+"""The people of a job are those of the face regions in the XMP of its pictures, and not of folders."""
 PICTURES_PER_REQUEST = 8
 """Maximum number of pictures of one person that are enrolled in one transaction."""
 BYTES_PER_REQUEST = 8 * 1024**2
@@ -65,6 +68,8 @@ class BulkEnrolment:
     def _list(self, job: Job) -> list[NewRow]:
         source = self.open_source(job)
         try:
+            if job.request.get("people") == BY_REGIONS:
+                return list_regions(source, self.max_rows, self.max_bytes)
             return list_rows(source, self.max_rows)
         finally:
             source.close()
@@ -149,7 +154,12 @@ class EnrolmentSession:
     async def enrol_pictures(self, collection: str, readable: Sequence[tuple[JobRow, bytes]]) -> None:
         """Enrols pictures of one person and stores the results of their rows."""
         choice, cropped = FaceChoice(self.job.request["face"]), self.job.request["detector"] == "none"
-        pictures = [Picture(data, choice, cropped=cropped, background=True) for _, data in readable]
+        pictures = [
+            Picture(data, choice, cropped=cropped, background=True)
+            if row.box is None
+            else Picture(data, FaceChoice.BOX, as_box(row.box), background=True)
+            for row, data in readable
+        ]
         rows = [row for row, _ in readable]
         await enrol_samples(self.kind.enroller, self.kind.database, self.job, collection, rows, pictures)
 

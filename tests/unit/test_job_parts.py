@@ -13,7 +13,7 @@ JOB = uuid.uuid4()
 
 
 def row(number: int, person: str) -> JobRow:
-    return JobRow(number, f"{number}.jpg", person, None, None, None, None, None, None, None, None)
+    return JobRow(number, f"{number}.jpg", person, *[None] * 9)
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.sets(st.integers(0, 59)))

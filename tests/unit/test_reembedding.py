@@ -47,7 +47,7 @@ def _session(losses: int) -> SessionThatLosesWorkers:
 
 def _rows(count: int) -> list[JobRow]:
     empty = (None,) * 7
-    return [JobRow(number, str(uuid.uuid4()), f"p{number}", *empty[:2], *empty[:6]) for number in range(count)]
+    return [JobRow(number, str(uuid.uuid4()), f"p{number}", *empty[:3], *empty[:6]) for number in range(count)]
 
 
 @pytest.mark.anyio

@@ -39,6 +39,10 @@ ENCODING = (
     "encoding of file names in the zip file that are not marked as UTF-8, for example `cp932` for Shift-JIS; "
     "default: UTF-8 if they are valid, otherwise `cp437`"
 )
+PEOPLE = (
+    "`folders`: the name of a picture's folder is the person, unless there is a `people.csv`; `regions`: the named "
+    "face regions in the XMP of each picture are its people, as digiKam, Lightroom, Picasa and Apple Photos write them"
+)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -54,17 +58,18 @@ async def start_enrolment_job(
     detector: Annotated[Detector, Query()] = "yolo",
     force: Annotated[bool, Query(description="enrol faces that the quality limits refuse")] = False,
     encoding: Annotated[NameEncoding | None, Query(description=ENCODING)] = None,
+    people: Annotated[Literal["folders", "regions"], Query(description=PEOPLE)] = "folders",
 ) -> JobView:
     """Enrols the pictures `<person>/<picture>.jpg` of a zip file or of a folder of the server.
 
     The body is the zip file (`application/zip`) or JSON with the `folder`. A `people.csv` in the top folder (columns
-    `file,external_id`, optionally `label,metadata`) assigns pictures to identities instead. `GET /jobs/{id}` returns
-    the progress, `GET /jobs/{id}/rows` the result of each picture.
+    `file,external_id`, optionally `label,metadata,box`), or COCO annotations in `annotations.json`, assign pictures to
+    identities instead. `GET /jobs/{id}` returns the progress, `GET /jobs/{id}/rows` the result of each picture.
     """
     if face in (FaceChoice.ALL, FaceChoice.BOX):
         raise InvalidRequest("a job uses one face of each picture; send strongest, largest or only", pointer="/face")
     options = {"face": face.value, "detector": detector, "force": force, "named": collection.access.may_identify()}
-    options |= {"manages": collection.access.may_manage(), "encoding": encoding}
+    options |= {"manages": collection.access.may_manage(), "encoding": encoding, "people": people}
     start = JobStart(state.jobs, KIND, collection.name, options, collection.actor)
     return start.answer(await start.from_pictures(request), response)
 

@@ -124,7 +124,10 @@ RetainUntil = Annotated[
 Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE, allow_inf_nan=False)]
 BoxCorners = Annotated[
     tuple[Coordinate, Coordinate, Coordinate, Coordinate],
-    Field(description="x_min, y_min, x_max, y_max in pixels of the upright picture"),
+    Field(
+        description="x_min, y_min, x_max, y_max in pixels of the upright picture; in a request also as shares of its "
+        "width and height, if no number exceeds 1"
+    ),
 ]
 Detector = TypeAliasType(
     "Detector",

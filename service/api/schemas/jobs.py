@@ -43,6 +43,7 @@ class JobRowView(BaseModel):
     number: int
     source: str = Field(description="file, `embeddings[number]`, the identity's id in a re-embedding, or `groups`")
     external_id: str
+    box: list[float] | None = Field(description="of the face, in pixels or as shares of width and height; null: none")
     status: RowStatus | None = Field(description="null: the row is not processed yet")
     identity_id: uuid.UUID | None
     template_id: uuid.UUID | None

@@ -97,12 +97,18 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A row before it is stored. A row with a `status` is final: no task processes it."""
+    """A row before it is stored. A row with a `status` is final: no task processes it.
+
+    Attributes:
+        box: x_min, y_min, x_max, y_max of the face in pixels of the upright picture, or as shares of its sides if no
+            number exceeds 1; None: the job's choice of a face applies.
+    """
 
     source: str
     external_id: str
     label: str | None = None
     metadata: dict[str, Any] | None = None
+    box: tuple[float, float, float, float] | None = None
     status: RowStatus | None = None
     code: str | None = None
     detail: str | None = None
@@ -117,6 +123,7 @@ class JobRow:
     external_id: str
     label: str | None
     metadata: dict[str, Any] | None
+    box: list[float] | None
     status: RowStatus | None
     identity_id: uuid.UUID | None
     template_id: uuid.UUID | None

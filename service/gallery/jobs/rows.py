@@ -37,13 +37,14 @@ ROWS_PER_INSERT = 5_000
 _COLLECTION, _JOB = bindparam("collection", type_=Uuid()), bindparam("job", type_=Uuid())
 PARAMETER = "of_"
 """Prefix of the names of parameters: SQLAlchemy reserves the names of the columns."""
+JSON = ("metadata", "box")
 _NEW = [field.name for field in fields(NewRow)]
 _RESULT = [field.name for field in fields(RowResult)]
 
 
 def _input(columns: Sequence[str]) -> Any:
     """Returns a table whose rows are the elements of one array parameter for each column."""
-    kinds: dict[str, Any] = {column.key: Text() if column.key == "metadata" else column.type for column in job_row.c}
+    kinds: dict[str, Any] = {column.key: Text() if column.key in JSON else column.type for column in job_row.c}
     arrays = [bindparam(f"{PARAMETER}{name}", type_=ARRAY(kinds[name])) for name in columns]
     return func.unnest(*arrays).table_valued(*columns, name="input").render_derived()
 
@@ -56,7 +57,7 @@ def _parameters(job_ref: JobRef, columns: Mapping[str, list[Any]]) -> dict[str, 
 def _insertion() -> Any:
     names = [*_NEW, "external_id_sent", "number"]
     new = _input(names)
-    values = {name: cast(new.c[name], JSONB) if name == "metadata" else new.c[name] for name in names}
+    values = {name: cast(new.c[name], JSONB) if name in JSON else new.c[name] for name in names}
     values |= {"collection_id": _COLLECTION, "job_id": _JOB}
     values["done_at"] = case((new.c.status.is_not(None), func.now()))
     return insert(job_row).from_select(list(values), select(*values.values()))
@@ -80,7 +81,8 @@ async def insert_rows(connection: AsyncConnection, job_ref: JobRef, rows: Sequen
         columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in part] for name in _NEW}
         columns["external_id_sent"] = [as_sent(name) for name in columns["external_id"]]
         columns["external_id"] = [comparable(name) for name in columns["external_id"]]
-        columns["metadata"] = [None if value is None else json.dumps(value) for value in columns["metadata"]]
+        for name in JSON:
+            columns[name] = [None if value is None else json.dumps(value) for value in columns[name]]
         columns["number"] = list(range(first + start, first + start + len(part)))
         await connection.execute(_INSERTION, _parameters(job_ref, columns))
     return len(rows)

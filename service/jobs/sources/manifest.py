@@ -10,10 +10,10 @@ from typing import Any
 from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable
 from service.gallery.jobs.records import NewRow
 from service.jobs.sources.pictures import PictureSource
-from service.jobs.sources.row_checks import rejected, storable_text, with_metadata
+from service.jobs.sources.row_checks import rejected, storable_text, with_box, with_metadata
 
 MANIFEST = "people.csv"
-COLUMNS = {"file", "external_id", "label", "metadata"}
+COLUMNS = {"file", "external_id", "label", "metadata", "box"}
 REQUIRED = {"file", "external_id"}
 DELIMITERS = (",", ";", "\t")
 MAX_MANIFEST_BYTES = 32 * 1024**2
@@ -23,10 +23,11 @@ MAX_SHOWN = 200
 csv.field_size_limit(MAX_MANIFEST_BYTES)  # with the default of 128 KiB, one long cell makes the whole file unreadable
 
 
-def manifest_rows(source: PictureSource, names: Collection[str]) -> Iterator[NewRow]:
+def manifest_rows(source: PictureSource, manifest: str, names: Collection[str]) -> Iterator[NewRow]:
     """Yields one row for each line of the manifest. A line that cannot be enrolled yields a rejected row.
 
     Args:
+        manifest: name of the manifest.
         names: names of all files of the source.
 
     Raises:
@@ -34,7 +35,7 @@ def manifest_rows(source: PictureSource, names: Collection[str]) -> Iterator[New
     """
     try:
         # Bytes that are not UTF-8 become lone surrogates, so that only their row fails the validation.
-        text = source.read(MANIFEST, MAX_MANIFEST_BYTES).decode("utf-8-sig", "surrogateescape")
+        text = source.read(manifest, MAX_MANIFEST_BYTES).decode("utf-8-sig", "surrogateescape")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
         _check_header(list(reader.fieldnames or ()))
         files = {unicodedata.normalize("NFC", name): name for name in names}
@@ -50,8 +51,8 @@ def _check_header(columns: list[str]) -> None:
     if not names >= REQUIRED or not names <= COLUMNS or len(names) != len(columns):
         shown = storable_text(", ".join(columns[:MAX_SHOWN]))[:MAX_SHOWN] or "(none)"
         raise ArchiveUnreadable(
-            f"{MANIFEST} has the columns {shown}; `file` and `external_id` are required, `label` and `metadata` (JSON) "
-            "are optional, each at most once, in UTF-8"
+            f"{MANIFEST} has the columns {shown}; `file` and `external_id` are required, `label`, `metadata` "
+            "(JSON) and `box` are optional, each at most once, in UTF-8"
         )
 
 
@@ -79,5 +80,7 @@ def _row(source: PictureSource, files: Mapping[str, str], line: dict[str, Any]) 
         return rejected(row, f"the file that {MANIFEST} names does not exist in the source")
     if (problem := source.problem(row.source)) is not None:
         return rejected(row, problem, ImageUnreadable.code)
+    if box := line.get("box"):
+        row = with_box(row, box)
     text = line.get("metadata")
-    return with_metadata(row, text) if text else row
+    return with_metadata(row, text) if text and row.status is None else row

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from service.errors import ArchiveUnreadable, ImageUnreadable
+from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable
 from service.gallery.jobs.records import NewRow
+from service.jobs.sources.annotations import ANNOTATIONS, annotation_rows
+from service.jobs.sources.face_regions import face_regions
 from service.jobs.sources.manifest import MANIFEST, manifest_rows
 from service.jobs.sources.pictures import PictureSource, name_problem
 from service.jobs.sources.row_checks import checked, rejected
@@ -17,14 +19,15 @@ SAME_NAME = (
     "the folders {first} and {second} have the same name and may belong to two people; rename one, or list the files "
     f"in {MANIFEST}"
 )
-NOT_IN_MANIFEST = f"{MANIFEST} does not name the file; add a line for it"
+NOT_NAMED = "{manifest} does not name the file; add a line for it"
+NO_REGION = "the picture has no named face region in its XMP; name its faces, or send the job without people=regions"
 
 
 def list_rows(source: PictureSource, max_rows: int) -> list[NewRow]:
     """Returns one row per file, sorted by `external_id`. Skipped files and invalid lines have a rejected row.
 
-    If the source has a `people.csv` at its top, the manifest assigns files to people. Otherwise the name of a
-    picture's folder is the `external_id`; for a picture at the top, its name without the suffix is.
+    If the source has a `people.csv` or COCO annotations at its top, they assign files to people. Otherwise the name of
+    a picture's folder is the `external_id`; for a picture at the top, its name without the suffix is.
 
     Args:
         max_rows: maximum number of rows.
@@ -33,14 +36,27 @@ def list_rows(source: PictureSource, max_rows: int) -> list[NewRow]:
         ArchiveUnreadable: there is no picture, there are too many rows, or the manifest is invalid.
     """
     names = source.names()
-    has_manifest = MANIFEST in names
-    rows = _rows_by_manifest(source, names) if has_manifest else _rows_by_folder(source, names)
+    manifest = next((name for name in (MANIFEST, *ANNOTATIONS) if name in names), None)
+    rows = _rows_by_folder(source, names) if manifest is None else _rows_by_manifest(source, names, manifest)
     limited = _limited(rows, max_rows)
-    if not has_manifest and all(name_problem(name) for name in names):
+    if manifest is None and all(name_problem(name) for name in names):
         raise ArchiveUnreadable(
             f"the source contains no picture; store pictures as <person>/<picture>.jpg, or list them in {MANIFEST}"
         )
     return sorted((checked(row) for row in limited), key=lambda row: comparable(row.external_id))
+
+
+def list_regions(source: PictureSource, max_rows: int, max_bytes: int) -> list[NewRow]:
+    """Returns one row per named face in the XMP of the pictures. Files without such a face have a rejected row.
+
+    Args:
+        max_bytes: maximum size of a picture file.
+
+    Raises:
+        ArchiveUnreadable: there is no picture, or there are too many rows.
+    """
+    rows = _limited(_rows_by_regions(source, max_bytes), max_rows)
+    return sorted((checked(row) for row in rows), key=lambda row: comparable(row.external_id))
 
 
 def list_pictures(source: PictureSource, max_rows: int) -> list[NewRow]:
@@ -87,19 +103,38 @@ def _rows_of_files(source: PictureSource, names: Sequence[str]) -> Iterator[NewR
         yield _row_of_file(name, problem)
 
 
-def _rows_by_manifest(source: PictureSource, names: Sequence[str]) -> Iterator[NewRow]:
+def _rows_by_manifest(source: PictureSource, names: Sequence[str], manifest: str) -> Iterator[NewRow]:
     """Yields the rows of the manifest, then rejected rows of the files that it does not name."""
     unnamed = dict.fromkeys(names)
-    del unnamed[MANIFEST]
+    del unnamed[manifest]
     is_empty = True
-    for row in manifest_rows(source, frozenset(names)):
+    read = manifest_rows if manifest == MANIFEST else annotation_rows
+    for row in read(source, manifest, frozenset(names)):
         is_empty = False
         unnamed.pop(row.source, None)
         yield row
     if is_empty:
-        raise ArchiveUnreadable(f"{MANIFEST} has no line; add a line for each picture")
+        raise ArchiveUnreadable(f"{manifest} names no picture; add a line for each picture")
     for name in unnamed:
-        yield _row_of_file(name, name_problem(name) or NOT_IN_MANIFEST)
+        yield _row_of_file(name, name_problem(name) or NOT_NAMED.format(manifest=manifest))
+
+
+def _rows_by_regions(source: PictureSource, max_bytes: int) -> Iterator[NewRow]:
+    names = source.names()
+    if all(name_problem(name) for name in names):
+        raise ArchiveUnreadable("the source contains no picture")
+    for row in _rows_of_files(source, names):
+        if row.status is not None:
+            yield row
+            continue
+        try:
+            regions = face_regions(source.read(row.source, max_bytes))
+        except (ImageUnreadable, ImageTooLarge) as error:
+            yield rejected(row, error.detail, error.code)
+            continue
+        if not regions:
+            yield rejected(row, NO_REGION, ImageUnreadable.code)
+        yield from (NewRow(row.source, region.name, box=region.box) for region in regions)
 
 
 def _row_of_file(name: str, problem: str | None) -> NewRow:

@@ -51,6 +51,7 @@ job_row = Table(
     Column("external_id_sent", Text, nullable=True),
     Column("label", Text, nullable=True),
     Column("metadata", JSONB, nullable=True),
+    Column("box", JSONB, nullable=True),
     # NULL until the row is finished. It is set in the transaction that enrols, so that a row is processed exactly once.
     Column("status", Text, nullable=True),
     Column("identity_id", Uuid, nullable=True),

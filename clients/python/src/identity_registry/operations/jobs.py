@@ -26,6 +26,7 @@ class Jobs:
         detector: Detector | None = None,
         force: bool | None = None,
         encoding: str | None = None,
+        people: Literal["folders", "regions"] | None = None,
     ) -> Request[Job]:
         """Uploads a zip file of `<person>/<picture>.jpg` and starts a job that enrols its pictures.
 
@@ -33,12 +34,15 @@ class Jobs:
             face: which face of each picture; the service's default is `only`.
             force: enrol faces that fail the quality gate.
             encoding: of file names that are not marked as UTF-8, for example `cp932`.
+            people: `regions`: the named face regions in the XMP of each picture are its people.
         """
         return Request(
             "POST",
             "/jobs/enrolments",
             Job.model_validate_json,
-            without_none(collection=collection, face=face, detector=detector, force=force, encoding=encoding),
+            without_none(
+                collection=collection, face=face, detector=detector, force=force, encoding=encoding, people=people
+            ),
             archive=Path(archive),
             headers={"Content-Type": "application/zip"},
             repeatable=False,
@@ -53,9 +57,10 @@ class Jobs:
         face: FaceChoice | None = None,
         detector: Detector | None = None,
         force: bool | None = None,
+        people: Literal["folders", "regions"] | None = None,
     ) -> Request[Job]:
         """Starts a job that enrols the pictures of a folder on the server, below `jobs.import_root`."""
-        query = without_none(collection=collection, face=face, detector=detector, force=force)
+        query = without_none(collection=collection, face=face, detector=detector, force=force, people=people)
         body = Body({"folder": folder})
         return Request("POST", "/jobs/enrolments", Job.model_validate_json, query, body, repeatable=False)
 

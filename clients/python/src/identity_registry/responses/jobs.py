@@ -51,6 +51,7 @@ class JobRow(Document):
 
     Attributes:
         source: name of the file.
+        box: of the face, in pixels or as shares of width and height, if the source names one.
         status: None until the row is processed, then as in `ImageOutcome`.
         code: error code of a rejected picture.
     """
@@ -58,6 +59,7 @@ class JobRow(Document):
     number: int
     source: str
     external_id: str
+    box: list[float] | None = None
     status: str | None = None
     identity_id: uuid.UUID | None = None
     template_id: uuid.UUID | None = None
