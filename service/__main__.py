@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-import service.blas_threads  # noqa: F401  before NumPy
+import service.blas_threads
+import service.processor  # noqa: F401  before NumPy
 from service.cli import api_keys, audit, crops, database, gallery, live, models, serve, studio
 from service.errors import StartupError
 

@@ -75,7 +75,7 @@ def main(
     copy_s = bare_copy(embeddings)
     rows = [("COPY, three tables", f"{people:,}", f"{copy_s:.1f}", f"{people / copy_s:,.0f}", "")]
     with running_registry() as client:
-        [model] = client.get("/models").json()["models"]
+        model = client.get("/models").json()["models"][0]
         client.post("/collections", json={"name": COLLECTION, "quality": "off"}).raise_for_status()
         jobs = [("embeddings", "/jobs/embedding-enrolments", archive_of(embeddings), {"model_id": model["id"]})]
         if pictures is not None:

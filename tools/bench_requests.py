@@ -76,7 +76,7 @@ def main(
     """Print latencies with one client, and latencies and requests per second with several."""
     rows = []
     with running_registry() as client:
-        [model] = client.get("/models").raise_for_status().json()["models"]
+        model = client.get("/models").raise_for_status().json()["models"][0]
         seeds = itertools.count()
         for body in itertools.islice(bodies("/register", model["dim"], model["id"], next(seeds)), ENROLLED):
             client.post("/register", content=body, headers={"content-type": "application/json"}).raise_for_status()

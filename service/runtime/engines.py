@@ -1,5 +1,6 @@
 """Builds the engine of a process: the models in the process itself, or a client of the workers."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from service.inference.local import LocalEngine
     from service.inference.pipeline import FacePipeline
 
+log = logging.getLogger(__name__)
 MAX_THREADS = 8
 """Maximum number of threads: more of them do not reduce the time of a single picture."""
 MAX_DECODERS = 4
@@ -59,11 +61,14 @@ def build_pipeline(settings: Settings, processes: int = 1) -> "FacePipeline":
         from service.inference.embedder import FaceEmbedder
         from service.inference.graph import RuntimeOptions
         from service.inference.pipeline import MIN_LONGER_SIDE, FacePipeline
+        from service.vision.instructions import has_avx2
     except ImportError as error:
         raise StartupError(
             f"the packages that run models are not installed ({error}); run `pip install '.[inference]'` in the "
             "repository, or set REGISTRY_INFERENCE__WORKER_URL to the URL of a worker"
         ) from None
+    if not has_avx2():
+        log.warning("the processor has no AVX2 instructions: models and searches take several times as long")
     inference = settings.inference
     threads = inference.threads or max(1, min((os.cpu_count() or 1) // processes, MAX_THREADS))
     options = RuntimeOptions(inference.backend, inference.precision, threads, inference.device)

@@ -84,7 +84,7 @@ async def open_state(settings: Settings) -> AsyncIterator[AppState]:
             indexes=indexes,
             recent=RecentCollections(),
             bundles=bundles,
-            limits=_limits(settings.recognition),
+            limits=quality_limits(settings.recognition),
             precision=precision,
             release=schema.this_release(),
             audit_trail=audit_trail,
@@ -155,7 +155,7 @@ def _classifier(settings: Settings, manifests: Sequence[EmbedderManifest]) -> Cl
     return ClassifierSetup(classifier, settings.classifier.allowed_url_hosts, settings.limits.max_image_bytes)
 
 
-def _limits(recognition: RecognitionSettings) -> dict[QualityMode, QualityLimits | None]:
+def quality_limits(recognition: RecognitionSettings) -> dict[QualityMode, QualityLimits | None]:
     standard = QualityLimits(
         recognition.min_face_px,
         recognition.min_sharpness,

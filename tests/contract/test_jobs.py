@@ -27,11 +27,9 @@ def submit(client: httpx.Client, collection: str, files: Mapping[str, bytes] | b
     return response.headers["location"]
 
 
-def finished_job(
-    client: httpx.Client, address: str, headers: Mapping[str, str] | None = None, seconds: float = 60
-) -> dict[str, Any]:
+def finished_job(client: httpx.Client, address: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Waits until a job has finished and returns it."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 60
     while (job := client.get(address, headers=headers).json())["state"] in ("waiting", "running"):
         assert time.monotonic() < deadline, job
         time.sleep(0.1)

@@ -153,6 +153,20 @@ def blurred(picture: Pixels) -> Pixels:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), 3.0), np.uint8)
 
 
+def greyscale(picture: Pixels) -> Pixels:
+    return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+
+
+def infrared(picture: Pixels) -> Pixels:
+    """Like a near-infrared camera: bright skin, dark irises, low contrast, and noise of three levels.
+
+    Skin reflects most of the light between 800 and 900 nm, so that the red channel is nearest to it.
+    """
+    noise = np.random.default_rng(int(picture.sum()) % 2**32).normal(0, 3, picture.shape[:2])
+    grey = 60 + 170 * (picture[..., 0] / 255.0) ** 0.6 + noise
+    return np.repeat(grey.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
 def masked(picture: Pixels) -> Pixels:
     """A surgical mask from the bridge of the nose to the chin."""
     across = RIGHT_MOUTH[0] - LEFT_MOUTH[0]
@@ -185,4 +199,6 @@ ALTERATIONS: dict[str, Callable[[Pixels], Pixels]] = {
     "enlarged from 32 px": small,
     "dark": dark,
     "blurred": blurred,
+    "greyscale": greyscale,
+    "infrared-like": infrared,
 }

@@ -17,7 +17,7 @@ from service.gallery.enrolment.records import AddedTemplate, NewTemplate
 from service.gallery.index import centroids
 from service.gallery.index.centroids import Centroid
 from service.gallery.people.retention import IS_RETAINED
-from service.gallery.storage.tables import identity, template
+from service.gallery.storage.tables import identity, shown_columns, template
 from service.names import as_sent, comparable
 
 _INPUT: dict[str, Any] = dict.fromkeys(("model_id", "vector"), sa.Text)
@@ -83,7 +83,7 @@ def _upsert(columns: frozenset[str], changed: frozenset[str]) -> Any:
     updated = {name: insertion.excluded[name] for name in changed} | {"updated_at": sa.func.clock_timestamp()}
     key = ["collection_id", "external_id"]
     insertion = insertion.on_conflict_do_update(index_elements=key, set_=updated, where=IS_RETAINED)
-    return insertion.returning(identity, sa.literal_column("(xmax = 0)").label("created"))
+    return insertion.returning(*shown_columns(identity), sa.literal_column("(xmax = 0)").label("created"))
 
 
 async def add_templates(

@@ -18,7 +18,7 @@ from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.people import collections, crops, erasure, idempotency, pruning
 from service.gallery.people.collections import Collection, ModelsChangedError
 from service.gallery.people.idempotency import StoredResponse
-from service.gallery.people.identities import Identity, columns_of
+from service.gallery.people.identities import Identity
 from service.gallery.search.results import Candidate
 from service.gallery.search.search import GallerySizes
 from service.gallery.storage.database import Database
@@ -209,6 +209,5 @@ def _event(enrolment: NewEnrolment, result: EnrolmentResult) -> Event:
 
 def _identity(row: Any, model_id: str, templates: Sequence[NewTemplate], added: Sequence[AddedTemplate]) -> Identity:
     counts = [item.template_count for new, item in zip(templates, added, strict=True) if new.model_id == model_id]
-    values = columns_of(row)
-    del values["created"]
+    values = {name: value for name, value in row._mapping.items() if name not in {"collection_id", "created"}}
     return Identity(**values, template_count=counts[0] if counts else 0)

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
-from service.gallery.storage.tables import identity, job_row, shown_external_id
+from service.gallery.storage.tables import identity, job_row, shown_columns
 from service.names import as_sent, comparable
 
 RATE_SECONDS = 60
@@ -200,8 +200,8 @@ def names_person(external_id: str) -> Any:
 
 
 def _rows(job_ref: JobRef) -> Select[Any]:
-    names = (field.name for field in fields(JobRow) if field.name != "external_id")
-    return select(*(job_row.c[name] for name in names), shown_external_id(job_row)).where(job_ref.of_rows)
+    names = {field.name for field in fields(JobRow)}
+    return select(*(column for column in shown_columns(job_row) if column.key in names)).where(job_ref.of_rows)
 
 
 def _row(row: Row[Any]) -> JobRow:

@@ -15,7 +15,7 @@ from service.gallery.jobs import rows as job_rows
 from service.gallery.people.retention import IS_RETAINED
 from service.gallery.storage import paging
 from service.gallery.storage.paging import PageCursor, after_cursor
-from service.gallery.storage.tables import collection, identity, template
+from service.gallery.storage.tables import collection, identity, shown_columns, template
 from service.names import as_sent, comparable, forms
 
 
@@ -192,7 +192,9 @@ def _with_count(collection_id: uuid.UUID) -> Select[Any]:
         )
         .scalar_subquery()
     )
-    return select(identity, count.label("template_count")).where(identity.c.collection_id == collection_id)
+    return select(*shown_columns(identity), count.label("template_count")).where(
+        identity.c.collection_id == collection_id
+    )
 
 
 async def _read(connection: AsyncConnection, statement: Select[Any], problem: str) -> Identity:
@@ -207,12 +209,6 @@ def _not_found(problem: str) -> IdentityNotFound:
 
 
 def _identity(row: Row[Any]) -> Identity:
-    return Identity(**columns_of(row))
-
-
-def columns_of(row: Row[Any]) -> dict[str, Any]:
-    """Returns the values of an `Identity` in a row of the table."""
     values = dict(row._mapping)
     del values["collection_id"]
-    sent = values.pop("external_id_sent")
-    return values if sent is None else values | {"external_id": sent}
+    return Identity(**values)

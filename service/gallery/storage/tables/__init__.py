@@ -1,7 +1,7 @@
 """The schema of the gallery, as SQLAlchemy tables."""
 
 from service.gallery.storage.tables.access import api_key, audit, audit_head, schema_serves
-from service.gallery.storage.tables.base import labelled, metadata, shown_external_id
+from service.gallery.storage.tables.base import labelled, metadata, shown_columns, shown_external_id
 from service.gallery.storage.tables.jobs import group_member, job, job_row
 from service.gallery.storage.tables.people import (
     CODE_BITS,
@@ -36,6 +36,7 @@ __all__ = [
     "metadata",
     "model",
     "schema_serves",
+    "shown_columns",
     "shown_external_id",
     "template",
     "webhook",

@@ -24,6 +24,12 @@ def shown_external_id(table: Table) -> ColumnElement[Any]:
     return func.coalesce(table.c.external_id_sent, table.c.external_id).label("external_id")
 
 
+def shown_columns(table: Table) -> list[ColumnElement[Any]]:
+    """Returns the columns of `identity` or `job_row`, with the external id in the form in which it was sent first."""
+    names = [column for column in table.c if column.key not in ("external_id", "external_id_sent")]
+    return [*names, shown_external_id(table)]
+
+
 def labelled(table: Table) -> list[ColumnElement[Any]]:
     """Returns the columns with their keys as labels: a row's attributes are otherwise named as in the database."""
     return [column.label(column.key) for column in table.c]
