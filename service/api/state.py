@@ -43,6 +43,7 @@ from service.recognition.policies import QualityLimits, QualityMode
 from service.recognition.prediction import ClassifierSetup, Predictor
 from service.recognition.read_audit import ReadAuditBuffer
 from service.recognition.readiness import Readiness
+from service.recognition.subjects import SubjectAdministration
 from service.recognition.unknown_faces import UnknownFaces
 from service.recognition.verification import Verifier
 from service.recognition.webhooks import WebhookAdministration
@@ -127,6 +128,10 @@ class AppState:
     def identities(self) -> IdentityAdministration:
         parts = self.database, self.audit_trail, self.read_audit, self.response_limits, self.max_templates
         return IdentityAdministration(*parts, self.crop_cipher)
+
+    @property
+    def subjects(self) -> SubjectAdministration:
+        return SubjectAdministration(self.identities)
 
     @property
     def models(self) -> ModelCatalogue:

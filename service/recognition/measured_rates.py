@@ -24,6 +24,17 @@ class MeasuredRates:
             return None
         return float(10 ** np.interp(threshold, self.thresholds, self.log_rates))
 
+    def similarity_at(self, score: float) -> float:
+        """Returns 1 minus the false match rate of one comparison at a score, 0 to 1, and ascending with the score.
+
+        Outside the measured range it is linear: 0 at a score of -1, and 1 at a score of 1.
+        """
+        first, last = 1 - 10 ** self.log_rates[[0, -1]]
+        low, high = self.thresholds[[0, -1]]
+        if low <= score <= high:
+            return float(1 - 10 ** np.interp(score, self.thresholds, self.log_rates))
+        return float(np.interp(score, [-1, low, high, 1], [0, first, last, 1]))
+
     def rate_at(self, threshold: float, comparisons: int = 1) -> Rate | None:
         """Returns the false match rate of this many comparisons at a threshold; None outside the measured range."""
         value = self.fmr_at(threshold)

@@ -23,6 +23,7 @@ from service.api.openapi import install_openapi, operation_id
 from service.api.routes import (
     audit,
     collections,
+    compreface,
     corrections,
     embedding,
     enrolment,
@@ -98,6 +99,8 @@ def create_app(settings: Settings) -> FastAPI:
         # Probes and scrapers may add their own parameters.
         checks = [] if module is health else [Depends(refuse_unknown_parameters)]
         app.include_router(module.router, dependencies=checks)
+    if settings.server.compreface_api:
+        app.include_router(compreface.router)
     app.add_api_route("/", _redirect_to_documentation, include_in_schema=False)
     install_handlers(app)
     install_openapi(app)

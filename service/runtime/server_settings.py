@@ -34,6 +34,9 @@ class ServerSettings(Strict):
     cors_origins: list[str] = Field(
         [], max_length=100, description="origins whose web pages may send requests, e.g. https://app.example.org"
     )
+    compreface_api: bool = Field(
+        False, description="also serve CompreFace's REST API below /api/v1, for clients that were written for it"
+    )
     trusted_proxies: list[IPv4Network | IPv6Network] = Field(
         [IPv4Network("127.0.0.1"), IPv6Network("::1")],
         max_length=100,

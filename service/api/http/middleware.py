@@ -17,8 +17,11 @@ from service.telemetry import logs
 from service.telemetry.metrics import REQUESTS
 
 REQUEST_ID = "x-request-id"
-METHODS = {"GET", "POST", "PATCH", "DELETE"}
-PICTURE_PATHS = re.compile(r"/(register|verify|search|embed|predict|identities/[^/]+/corrections)")
+METHODS = {"GET", "POST", "PATCH", "PUT", "DELETE"}
+PICTURE_PATHS = re.compile(
+    r"/(register|verify|search|embed|predict|identities/[^/]+/corrections)"
+    r"|/api/v1/(recognition/(faces(/[^/]+/verify)?|recognize)|verification/verify)"
+)
 """Paths of the operations whose bodies may contain pictures."""
 VALID_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?")
 """Host and port of RFC 3986, 3.2.2. `urlsplit` raises ValueError for other names, or reads a part of them as a path."""

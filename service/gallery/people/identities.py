@@ -105,22 +105,20 @@ async def set_name(
         Conflict: the identity has a name.
     """
     current = await get(connection, collection_id, identity_id)
-    of_identity = identity.c.collection_id == collection_id, identity.c.id == identity_id
-    statement = update(identity).where(*of_identity, ~identity.c.named)
-    try:
-        names = {"external_id": comparable(external_id), "external_id_sent": as_sent(external_id)}
-        values = names | {"label": external_id, "named": True, "updated_at": func.clock_timestamp()}
-        changed = await connection.execute(statement.values(**values))
-    except IntegrityError as error:
-        raise IdentityExists(
-            f"an identity with the external_id {external_id!r} exists; merge the two", pointer="/external_id"
-        ) from error
-    if changed.rowcount == 0:
+    is_unnamed = (identity.c.id == identity_id) & ~identity.c.named
+    if not await _rename(connection, collection_id, current, external_id, is_unnamed):
         raise Conflict(
             f"the identity has the external_id {current.external_id!r}, and only one without a name can get another",
             pointer="/external_id",
         )
-    await job_rows.rename_person(connection, collection_id, current.external_id, external_id)
+
+
+async def rename(
+    connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, external_id: str
+) -> None:
+    """Gives an identity another external id, which also becomes its label. Raises IdentityNotFound, IdentityExists."""
+    current = await get(connection, collection_id, identity_id)
+    await _rename(connection, collection_id, current, external_id, identity.c.id == identity_id)
 
 
 async def page(
@@ -174,6 +172,27 @@ async def remove(connection: AsyncConnection, collection_id: uuid.UUID, identity
     if (await connection.execute(statement)).rowcount == 0:  # a concurrent request deleted it first
         raise _not_found(f"the identity {identity_id} does not exist")
     return row.template_count
+
+
+async def _rename(
+    connection: AsyncConnection,
+    collection_id: uuid.UUID,
+    current: Identity,
+    external_id: str,
+    condition: ColumnElement[bool],
+) -> bool:
+    """Sets the external id of the identity that fulfils the condition. Returns False if there is none."""
+    names = {"external_id": comparable(external_id), "external_id_sent": as_sent(external_id), "label": external_id}
+    statement = update(identity).where(identity.c.collection_id == collection_id, condition)
+    try:
+        changed = await connection.execute(statement.values(**names, named=True, updated_at=func.clock_timestamp()))
+    except IntegrityError as error:
+        raise IdentityExists(
+            f"an identity with the external_id {external_id!r} exists; merge the two", pointer="/external_id"
+        ) from error
+    if changed.rowcount:
+        await job_rows.rename_person(connection, collection_id, current.external_id, external_id)
+    return bool(changed.rowcount)
 
 
 def _is_visible(with_expired: bool) -> ColumnElement[bool]:
