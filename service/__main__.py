@@ -8,7 +8,7 @@ import typer
 
 import service.blas_threads
 import service.processor  # noqa: F401  before NumPy
-from service.cli import api_keys, audit, crops, database, gallery, live, models, serve, studio
+from service.cli import api_keys, audit, crops, database, gallery, live, models, people, serve, studio
 from service.errors import StartupError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(crops.app, name="crops")
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(models.app, name="models")
+app.add_typer(people.app, name="import")
 
 
 def main() -> None:

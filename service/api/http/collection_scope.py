@@ -36,9 +36,21 @@ def _in_collection(scope: Scope) -> Callable[..., Awaitable[CollectionScope]]:
     return dependency
 
 
+def _of_key(scope: Scope) -> Callable[..., Awaitable[CollectionScope]]:
+    async def dependency(request: Request, access: Annotated[Access, Depends(require(scope))]) -> CollectionScope:
+        return CollectionScope(access, access.collection or DEFAULT, request)
+
+    return dependency
+
+
 EnrolScope = Annotated[CollectionScope, Depends(_in_collection(Scope.ENROL))]
 VerifyScope = Annotated[CollectionScope, Depends(_in_collection(Scope.VERIFY))]
 SearchScope = Annotated[CollectionScope, Depends(_in_collection(Scope.SEARCH))]
 ManageScope = Annotated[CollectionScope, Depends(_in_collection(Scope.MANAGE))]
 EmbeddingsScope = Annotated[CollectionScope, Depends(_in_collection(Scope.EMBEDDINGS))]
 AuditScope = Annotated[CollectionScope, Depends(_in_collection(Scope.AUDIT))]
+# The collection to which the caller's key is restricted, or `default`.
+KeyEnrolScope = Annotated[CollectionScope, Depends(_of_key(Scope.ENROL))]
+KeyVerifyScope = Annotated[CollectionScope, Depends(_of_key(Scope.VERIFY))]
+KeySearchScope = Annotated[CollectionScope, Depends(_of_key(Scope.SEARCH))]
+KeyManageScope = Annotated[CollectionScope, Depends(_of_key(Scope.MANAGE))]

@@ -5,18 +5,17 @@ A subject is an identity, an image is a template, and the API key names the coll
 
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
-from service.api.http.access import Access, require
 from service.api.http.bodies import read_body
-from service.api.http.collection_scope import CollectionScope
+from service.api.http.collection_scope import KeyEnrolScope, KeyManageScope, KeySearchScope, KeyVerifyScope
 from service.api.http.problems import from_validation
 from service.api.schemas.compreface import (
     MAX_IDS,
@@ -36,8 +35,6 @@ from service.api.schemas.compreface import (
 )
 from service.api.state import AppState, RequestEngine, State
 from service.errors import Conflict, NoFace, RegistryError
-from service.gallery.access.scopes import Scope
-from service.gallery.people.collections import DEFAULT
 from service.inference.engine import FaceChoice, Picture
 from service.recognition.enrolment_records import EnrolmentRequest, IdempotentReplay
 from service.recognition.identification import IdentificationRequest
@@ -79,19 +76,6 @@ def _error(error: RegistryError) -> JSONResponse:
     return JSONResponse({"message": error.detail, "code": CODES.get(error.code, 0)}, status)
 
 
-def _of_key(scope: Scope) -> Callable[..., Awaitable[CollectionScope]]:
-    """Returns a dependency: the collection of the caller's key, or `default` for a key of all collections."""
-
-    async def dependency(request: Request, access: Annotated[Access, Depends(require(scope))]) -> CollectionScope:
-        return CollectionScope(access, access.collection or DEFAULT, request)
-
-    return dependency
-
-
-Enrols = Annotated[CollectionScope, Depends(_of_key(Scope.ENROL))]
-Verifies = Annotated[CollectionScope, Depends(_of_key(Scope.VERIFY))]
-Searches = Annotated[CollectionScope, Depends(_of_key(Scope.SEARCH))]
-Manages = Annotated[CollectionScope, Depends(_of_key(Scope.MANAGE))]
 Limit = Annotated[int, Query(ge=0, le=1_000, description="largest faces of the picture; 0: all")]
 Subject = Annotated[Name, Query()]
 router = APIRouter(prefix="/api/v1", route_class=CompreFaceRoute, include_in_schema=False)
@@ -99,39 +83,39 @@ router = APIRouter(prefix="/api/v1", route_class=CompreFaceRoute, include_in_sch
 
 @router.get("/recognition/subjects")
 @router.get("/recognition/subjects/")
-async def list_subjects(state: State, collection: Manages) -> dict[str, list[str]]:
+async def list_subjects(state: State, collection: KeyManageScope) -> dict[str, list[str]]:
     return {"subjects": await state.subjects.names(collection.name)}
 
 
 @router.post("/recognition/subjects", status_code=201)
-async def add_subject(request: Request, state: State, collection: Manages) -> dict[str, str]:
+async def add_subject(request: Request, state: State, collection: KeyManageScope) -> dict[str, str]:
     body = await read_body(request, SubjectRequest)
     await state.subjects.create(collection.name, body.subject, collection.actor)
     return {"subject": body.subject}
 
 
 @router.put("/recognition/subjects/{subject:path}")
-async def rename_subject(subject: str, request: Request, state: State, collection: Manages) -> dict[str, bool]:
+async def rename_subject(subject: str, request: Request, state: State, collection: KeyManageScope) -> dict[str, bool]:
     body = await read_body(request, SubjectRequest)
     await state.subjects.rename(collection.name, subject, body.subject, collection.actor)
     return {"updated": True}
 
 
 @router.delete("/recognition/subjects")
-async def delete_subjects(state: State, collection: Manages) -> dict[str, int]:
+async def delete_subjects(state: State, collection: KeyManageScope) -> dict[str, int]:
     erased, _ = await state.subjects.erase_all(collection.name, collection.actor)
     return {"deleted": erased}
 
 
 @router.delete("/recognition/subjects/{subject:path}")
-async def delete_subject(subject: str, state: State, collection: Manages) -> dict[str, str]:
+async def delete_subject(subject: str, state: State, collection: KeyManageScope) -> dict[str, str]:
     await state.subjects.erase(collection.name, subject, collection.actor)
     return {"subject": subject}
 
 
 @router.post("/recognition/faces", status_code=201)
 async def add_face(
-    request: Request, subject: Subject, state: State, engine: RequestEngine, collection: Enrols
+    request: Request, subject: Subject, state: State, engine: RequestEngine, collection: KeyEnrolScope
 ) -> FaceView:
     body = await read_body(request, FileRequest)
     picture = Picture(body.file, FaceChoice.ONLY)
@@ -151,7 +135,7 @@ async def add_face(
 @router.get("/recognition/faces")
 async def list_faces(
     state: State,
-    collection: Manages,
+    collection: KeyManageScope,
     page: Annotated[int, Query(ge=0, le=100_000)] = 0,
     size: Annotated[int, Query(ge=1, le=1_000)] = 20,
     subject: Annotated[Name | None, Query()] = None,
@@ -168,7 +152,7 @@ async def list_faces(
 
 @router.delete("/recognition/faces")
 async def delete_faces(
-    state: State, collection: Manages, subject: Annotated[Name | None, Query()] = None
+    state: State, collection: KeyManageScope, subject: Annotated[Name | None, Query()] = None
 ) -> dict[str, int]:
     if subject is not None:
         return {"deleted": await state.subjects.erase(collection.name, subject, collection.actor)}
@@ -178,7 +162,7 @@ async def delete_faces(
 
 @router.post("/recognition/faces/delete")
 async def delete_several_faces(
-    state: State, collection: Manages, ids: Annotated[list[uuid.UUID], Body(max_length=MAX_IDS)]
+    state: State, collection: KeyManageScope, ids: Annotated[list[uuid.UUID], Body(max_length=MAX_IDS)]
 ) -> list[FaceView]:
     """Deletes templates; ids that do not exist are ignored, as in CompreFace."""
     deleted = []
@@ -194,14 +178,19 @@ async def delete_several_faces(
 
 
 @router.delete("/recognition/faces/{image_id}")
-async def delete_face(image_id: uuid.UUID, state: State, collection: Manages) -> FaceView:
+async def delete_face(image_id: uuid.UUID, state: State, collection: KeyManageScope) -> FaceView:
     name = await state.subjects.delete_template(collection.name, image_id, collection.actor)
     return FaceView(image_id=image_id, subject=name)
 
 
 @router.post("/recognition/faces/{image_id}/verify")
 async def verify_face(
-    image_id: uuid.UUID, request: Request, state: State, engine: RequestEngine, collection: Verifies, limit: Limit = 0
+    image_id: uuid.UUID,
+    request: Request,
+    state: State,
+    engine: RequestEngine,
+    collection: KeyVerifyScope,
+    limit: Limit = 0,
 ) -> TemplateVerification:
     body = await read_body(request, FileRequest)
     found, model_id = await state.subjects.template(collection.name, image_id)
@@ -219,7 +208,7 @@ async def recognise(
     request: Request,
     state: State,
     engine: RequestEngine,
-    collection: Searches,
+    collection: KeySearchScope,
     limit: Limit = 0,
     prediction_count: Annotated[int, Query(ge=1, le=100)] = 1,
     face_plugins: str = "",
@@ -239,7 +228,7 @@ async def recognise(
 
 @router.post("/verification/verify")
 async def verify_pair(
-    request: Request, state: State, engine: RequestEngine, collection: Verifies, limit: Limit = 0
+    request: Request, state: State, engine: RequestEngine, collection: KeyVerifyScope, limit: Limit = 0
 ) -> PairResponse:
     """Compares the largest face of the source with all faces of the target."""
     body = await read_body(request, PairRequest)

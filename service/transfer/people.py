@@ -1,0 +1,95 @@
+"""People and their pictures in other systems: folders, and the face collections of CompreFace."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.vision.formats import SUFFIXES
+
+PAGE = 100
+MAX_PICTURE_BYTES = 64 * 1024**2
+"""A larger answer of another system is not read; the registry refuses smaller files already."""
+NOT_STORED = "CompreFace has not stored this picture (save_images_to_db); enrol the person with a new one"
+
+
+class SourceError(Exception):
+    """The other system cannot be read. The message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonPicture:
+    """A picture of a person in another system.
+
+    Attributes:
+        source: where it comes from, for the report.
+        read: returns the bytes of the file; a text says why there are none.
+    """
+
+    person: str
+    source: str
+    suffix: str
+    read: Callable[[], bytes | str]
+
+
+def in_folders(folder: Path) -> Iterator[PersonPicture]:
+    """Yields the pictures `<person>/<picture>` of a folder, the layout of LFW and of databases of DeepFace.
+
+    A picture at the top is that of a person with its name. Files of embeddings, such as `*.pkl`, are left out.
+    """
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES):
+        below = file.relative_to(folder)
+        if any(part.startswith(".") for part in below.parts):
+            continue
+        person = below.parent.name or below.stem
+        yield PersonPicture(person, str(below), file.suffix.lower(), file.read_bytes)
+
+
+def in_compreface(client: httpx.Client) -> Iterator[PersonPicture]:
+    """Yields the pictures of the face collection whose key the client sends. Raises SourceError."""
+    page, pages = 0, 1
+    while page < pages:
+        document = _json(client, "/api/v1/recognition/faces", {"page": page, "size": PAGE})
+        try:
+            pages = int(document["total_pages"])
+            faces = [(str(face["subject"]), str(face["image_id"])) for face in document["faces"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise SourceError(f"{client.base_url} does not answer like CompreFace: {error!r}") from None
+        for subject, image_id in faces:
+            yield PersonPicture(subject, f"{subject}/{image_id}", ".jpg", _Download(client, image_id))
+        page += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Download:
+    client: httpx.Client
+    image_id: str
+
+    def __call__(self) -> bytes | str:
+        try:
+            response = self.client.get(f"/api/v1/recognition/faces/{self.image_id}/img")
+        except httpx.HTTPError as error:
+            return f"the picture cannot be downloaded: {error}"
+        if response.status_code != 200:
+            return f"CompreFace answers {response.status_code}"
+        if len(response.content) > MAX_PICTURE_BYTES:
+            return "the picture is too large"
+        return response.content or NOT_STORED
+
+
+def _json(client: httpx.Client, path: str, query: dict[str, Any]) -> Any:
+    try:
+        response = client.get(path, params=query)
+    except httpx.HTTPError as error:
+        raise SourceError(f"{client.base_url} cannot be reached: {error}") from None
+    if response.status_code in (401, 403, 404):
+        raise SourceError(
+            f"CompreFace answers {response.status_code}; send the API key of a recognition service and its URL"
+        )
+    try:
+        response.raise_for_status()
+        return response.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise SourceError(f"{client.base_url} does not answer like CompreFace: {error}") from None
