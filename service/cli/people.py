@@ -12,7 +12,7 @@ from service.cli import client_key
 from service.errors import StartupError
 
 if TYPE_CHECKING:
-    from service.transfer.people import PersonPicture
+    from service.transfer.run import Outcome, Transfer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +30,8 @@ Report = Annotated[Path, typer.Option(help="CSV file with one line for each pict
 REGISTRY, REPORT = "http://127.0.0.1:8000", Path("import-report.csv")
 
 
+@app.command("lfw", help="Enrol LFW, unpacked; as `import folders`.")
+@app.command("deepface", help="Enrol a database of DeepFace, its `db_path`; as `import folders`.")
 @app.command("folders")
 def folders(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of <person>/<picture>.")],
@@ -48,8 +50,8 @@ def folders(
     """
     from service.transfer.people import in_folders
 
-    with _transfer(url, key_file, collection, face, force, report) as run:
-        run(in_folders(folder))
+    with _transfer(url, key_file, collection, face, force, report) as (transfer, finish):
+        finish(transfer.run(in_folders(folder)))
 
 
 @app.command("compreface")
@@ -77,17 +79,45 @@ def compreface(
 
     headers = {"x-api-key": source_key_file.read_text().strip()}
     with (
-        _transfer(url, key_file, collection, face, force, report) as run,
+        _transfer(url, key_file, collection, face, force, report) as (transfer, finish),
         httpx.Client(base_url=source, headers=headers, timeout=60) as client,
     ):
-        run(in_compreface(client))
+        finish(transfer.run(in_compreface(client)))
+
+
+@app.command("embeddings")
+def embeddings(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="*.npz, *.npy with --names, or *.pkl of DeepFace.")
+    ],
+    model_id: Annotated[str, typer.Option(help="Model of the embeddings, which must be that of the collection.")],
+    names: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Text file with one name for each row of *.npy.")
+    ] = None,
+    url: Url = REGISTRY,
+    key_file: KeyFile = None,
+    collection: Collection = "default",
+    force: Force = False,
+    report: Report = REPORT,
+) -> None:
+    """Enrol embeddings without pictures, computed with a model that the registry runs, too (`models import`).
+
+    They are templates without quality; `--force` is necessary in collections that check it. A later change of the model
+    needs new pictures of these people.
+
+    Example: `identity-registry import embeddings db/ds_model_arcface.pkl --model-id arcface-r50 --force`.
+    """
+    from service.transfer.embeddings import read_embeddings
+
+    with _transfer(url, key_file, collection, "only", force, report) as (transfer, finish):
+        finish(transfer.run_embeddings(read_embeddings(file, names), model_id))
 
 
 @contextlib.contextmanager
 def _transfer(
     url: str, key_file: Path | None, collection: str, face: str, force: bool, report: Path
-) -> "Iterator[Callable[[Iterator[PersonPicture]], None]]":
-    """Yields the function that enrols pictures with a progress bar, writes the report and prints a summary."""
+) -> "Iterator[tuple[Transfer, Callable[[list[Outcome]], None]]]":
+    """Yields a transfer with a progress bar, and the function that writes the report and prints a summary."""
     try:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -105,8 +135,7 @@ def _transfer(
         def show(job: Any) -> None:
             bar.update(task, description="enrolling", total=job.total, completed=job.done)
 
-        def run(pictures: "Iterator[PersonPicture]") -> None:
-            outcomes = Transfer(registry, collection, face, force, show).run(pictures)
+        def finish(outcomes: "list[Outcome]") -> None:
             write_report(outcomes, report)
             bar.stop()
             typer.echo(f"{summary(outcomes)}\nreport: {report}" if outcomes else "there are no pictures")
@@ -114,6 +143,6 @@ def _transfer(
                 sys.exit(1)
 
         try:
-            yield run
+            yield Transfer(registry, collection, face, force, show), finish
         except (RegistryError, SourceError, ValueError) as error:
             raise StartupError(str(error)) from error

@@ -2,14 +2,18 @@
 
 import csv
 import tempfile
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from identity_registry import Registry
 from identity_registry.responses.jobs import JobDetail
 from service.transfer.archives import Archive, archives
+from service.transfer.embeddings import StoredEmbeddings
 from service.transfer.people import PersonPicture
 
 MISSING = "missing"
@@ -52,15 +56,27 @@ class Transfer:
             face=self.face,  # type: ignore[arg-type]
             force=self.force,
         )
-        ended = self.registry.wait_for_job(job.id, collection=self.collection, progress=self.progress)
-        rows = self.registry.list_job_rows(job.id, collection=self.collection, page_size=1000)
-        outcomes = []
-        for row in rows:
-            picture = archive.sources.get(row.source)
-            if picture is not None:
-                status, detail = row.status or ended.state, row.detail or ended.problem or ""
-                outcomes.append(Outcome(picture.source, picture.person, status, detail))
-        return outcomes
+        rows = {name: (picture.source, picture.person) for name, picture in archive.sources.items()}
+        return self._outcomes(job.id, rows)
+
+    def run_embeddings(self, stored: StoredEmbeddings, model_id: str) -> list[Outcome]:
+        """Enrols embeddings of the collection's model, which have no pictures and no quality."""
+        with tempfile.TemporaryDirectory(prefix="identity-registry-import-") as folder:
+            archive = Path(folder) / "embeddings.npz"
+            np.savez(archive, embeddings=stored.vectors, external_id=np.array(stored.people))
+            job = self.registry.enrol_embeddings(archive, model_id, collection=self.collection, force=self.force)
+        pairs = zip(stored.sources, stored.people, strict=True)
+        return self._outcomes(job.id, {f"embeddings[{number}]": pair for number, pair in enumerate(pairs)})
+
+    def _outcomes(self, job_id: uuid.UUID, sources: Mapping[str, tuple[str, str]]) -> list[Outcome]:
+        """Waits for a job. `sources`: source and person of each row, by the row's own source."""
+        ended = self.registry.wait_for_job(job_id, collection=self.collection, progress=self.progress)
+        rows = self.registry.list_job_rows(job_id, collection=self.collection, page_size=1000)
+        return [
+            Outcome(*sources[row.source], row.status or ended.state, row.detail or ended.problem or "")
+            for row in rows
+            if row.source in sources
+        ]
 
 
 def write_report(outcomes: Iterable[Outcome], file: Path) -> None:

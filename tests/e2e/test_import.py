@@ -1,7 +1,9 @@
 """`identity-registry import`: people of folders and of CompreFace's face collections."""
 
+import base64
 import csv
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 
 from tests.photos import BUS, COLLINS, HOPPER, encoded, pixels
@@ -109,3 +112,39 @@ def test_people_of_other_systems_are_enrolled_once(data_folder: Path, compreface
         empty.mkdir()
         status, output, _ = imported(api, tmp_path, "folders", str(empty))
         assert (status, "there are no pictures" in output) == (1, True)
+
+
+def test_embeddings_of_other_programs_are_enrolled_without_pictures(data_folder: Path, tmp_path: Path) -> None:
+    """The files are those that DeepFace.find and numpy.savez write; the vectors are of the registry's model."""
+    with running_api(data_folder) as api:
+        model = api.client.get("/models").json()["models"][0]["id"]
+        vectors = {}
+        for name, photo in PHOTOS.items():
+            found = api.client.post("/embed", files={"image": photo}).json()["faces"][0]["embedding"]
+            vectors[name] = np.frombuffer(base64.b64decode(found), "<f4")
+        rows = [
+            {"identity": f"db\\{name}\\1.jpg", "hash": "x", "embedding": (7 * vector).tolist(), "target_x": 1}
+            for name, vector in vectors.items()
+        ]
+        (tmp_path / "ds_model.pkl").write_bytes(pickle.dumps([*rows, {"identity": "db/no/1.jpg", "embedding": None}]))
+        np.savez(tmp_path / "gallery.npz", features=np.stack(list(vectors.values())), names=np.array(["x", "y"]))
+        np.save(tmp_path / "gallery.npy", np.stack(list(vectors.values())))
+        (tmp_path / "names.txt").write_text("u\nv\n")
+        options = ["--model-id", model]
+        status, output, lines = imported(api, tmp_path, "embeddings", str(tmp_path / "ds_model.pkl"), *options)
+        assert (status, {line["status"] for line in lines}) == (0, {"rejected"})  # without a picture, no quality
+        assert "`force`" in lines[0]["detail"], output
+        for file, more in (("ds_model.pkl", []), ("gallery.npz", []), ("gallery.npy", ["--names", "names.txt"])):
+            extra = [str(tmp_path / item) if item.endswith("txt") else item for item in more]
+            arguments = ["embeddings", str(tmp_path / file), *options, *extra, "--force"]
+            status, output, lines = imported(api, tmp_path, *arguments)
+            assert (status, {line["status"] for line in lines}) == (0, {"accepted"}), output
+        assert {"ada", "h", "x", "y", "u", "v"} == set(enrolled(api))
+        probe = api.client.post("/search", files={"image": PHOTOS["ada"]}, data={"top_k": "3"}).json()["results"][0]
+        assert {item["external_id"] for item in probe["candidates"] if item["match"]} == {"ada", "x", "u"}
+        refused = ["embeddings", str(tmp_path / "gallery.npz"), "--model-id", "another", "--force"]
+        status, output, _ = imported(api, tmp_path, *refused)
+        assert (status, "uses the model" in output) == (1, True)
+        (tmp_path / "code.pkl").write_bytes(pickle.dumps([{"identity": "a", "embedding": Path()}]))
+        status, output, _ = imported(api, tmp_path, "embeddings", str(tmp_path / "code.pkl"), *options)
+        assert (status, "only plain lists and numbers are read" in output) == (1, True)

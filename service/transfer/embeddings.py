@@ -1,0 +1,85 @@
+"""Embeddings that another program has stored: NumPy files, and the files of DeepFace."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.transfer.people import SourceError
+
+Floats = npt.NDArray[np.float32]
+VECTORS = ("embeddings", "embedding", "features", "vectors")
+NAMES = ("external_id", "names", "name", "labels", "identities", "ids")
+"""Names of arrays in a NumPy archive, the preferred first."""
+MAX_BYTES = 4 * 1024**3
+
+
+@dataclass(frozen=True)
+class StoredEmbeddings:
+    """n embeddings. `vectors`: (n, dim), L2-normalised. `sources`: where each comes from, for the report."""
+
+    people: list[str]
+    sources: list[str]
+    vectors: Floats
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads numbers, texts, lists and dictionaries only: every other object would run code of the file."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"the file contains a {module}.{name}; only plain lists and numbers are read")
+
+
+def read_embeddings(file: Path, names: Path | None = None) -> StoredEmbeddings:
+    """Reads `*.npz` with names, `*.npy` with a text file of names, or DeepFace's `*.pkl`. Raises SourceError.
+
+    Args:
+        names: text file with one name for each row, for `*.npy`.
+    """
+    if file.stat().st_size > MAX_BYTES:
+        raise SourceError(f"{file} has more than {MAX_BYTES:,} bytes; split it")
+    try:
+        if file.suffix == ".pkl":
+            people, sources, vectors = _of_deepface(file)
+        elif file.suffix == ".npz":
+            people, vectors = _of_archive(file)
+            sources = [f"row {number}" for number in range(len(people))]
+        elif file.suffix == ".npy" and names is not None:
+            people, vectors = names.read_text(encoding="utf-8").splitlines(), np.load(file, allow_pickle=False)
+            sources = [f"row {number}" for number in range(len(people))]
+        else:
+            raise SourceError(f"{file} must be *.npz, *.npy with --names, or a *.pkl of DeepFace")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise SourceError(f"{file} cannot be read: {error}") from None
+    return StoredEmbeddings(people, sources, _normalised(file, people, vectors))
+
+
+def _of_deepface(file: Path) -> tuple[list[str], list[str], Any]:
+    """Returns people, paths and embeddings of the file that `DeepFace.find` writes into its `db_path`."""
+    with file.open("rb") as opened:
+        rows = _PlainUnpickler(opened).load()
+    found = [(str(row["identity"]), row["embedding"]) for row in rows if row.get("embedding") is not None]
+    paths = [PurePosixPath(path.replace("\\", "/")) for path, _ in found]
+    return [path.parent.name or path.stem for path in paths], [path for path, _ in found], [row for _, row in found]
+
+
+def _of_archive(file: Path) -> tuple[list[str], Any]:
+    with np.load(file, allow_pickle=False) as archive:
+        vectors = next((name for name in VECTORS if name in archive), None)
+        names = next((name for name in NAMES if name in archive), None)
+        if vectors is None or names is None:
+            raise ValueError(f"it needs an array {VECTORS[0]!r} and an array {NAMES[0]!r}; it has {archive.files}")
+        return [str(name) for name in archive[names]], archive[vectors]
+
+
+def _normalised(file: Path, people: list[str], vectors: Any) -> Floats:
+    array = np.asarray(vectors, np.float64)
+    if array.ndim != 2 or len(array) != len(people) or not len(array):
+        raise SourceError(f"{file} must have one embedding for each name; it has {len(people)} and {array.shape}")
+    lengths = np.linalg.norm(array, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or not lengths.all():
+        raise SourceError(f"{file} contains embeddings of length 0 or numbers that are not finite")
+    return (array / lengths).astype(np.float32)
