@@ -22,6 +22,7 @@ UNLABELLED ?=
 UNLABELLED_FOLDER ?= .
 WEIGHTS ?= service/bundles/embedder/model.onnx
 ENROLLED ?= 100000
+BUNDLES ?=
 COLLECTIONS ?= 100
 KILLS ?= 100
 DATABASE ?= both
@@ -108,13 +109,16 @@ train: setup ## fine-tune the shipped embedder with IDENTITIES= (folders or zips
 		--output runs/$(MODEL)/bundle --provenance $(PROVENANCE)
 	@$(TRAINER) calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data
 
-bench: setup ## measure requests and their parts; YUNET= MOBILEFACENET= SCRFD= (ONNX files) add peers, PHOTOS= a folder
+bench: setup ## measure requests and their parts; YUNET= MOBILEFACENET= SCRFD= (files) add peers, BUNDLES= folders, PHOTOS= a folder
 	@$(RUN) -m tools.bench
 	@$(RUN) -m tools.bench_requests
 	@$(RUN) -m tools.bench_http $(if $(PHOTOS),--photos "$(PHOTOS)")
 ifneq ($(and $(YUNET),$(MOBILEFACENET)),)
 	@$(RUN) -m tools.bench_peers --yunet "$(YUNET)" --mobilefacenet "$(MOBILEFACENET)" \
 	  $(if $(SCRFD),--scrfd "$(SCRFD)") $(if $(PHOTOS),--photos "$(PHOTOS)")
+endif
+ifneq ($(BUNDLES),)
+	@$(RUN) -m tools.bench_bundles $(BUNDLES) $(if $(PHOTOS),--photos "$(PHOTOS)")
 endif
 
 bench-gallery: setup ## measure 1:N search next to NumPy and FAISS; ENROLLED= identities, COLLECTIONS=

@@ -5,18 +5,14 @@ A subject is an identity, an image is a template, and the API key names the coll
 
 import math
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from fastapi import APIRouter, Body, Query, Request
 
 from service.api.http.bodies import read_body
 from service.api.http.collection_scope import KeyEnrolScope, KeyManageScope, KeySearchScope, KeyVerifyScope
-from service.api.http.problems import from_validation
+from service.api.http.compreface_errors import CompreFaceRoute
 from service.api.schemas.compreface import (
     MAX_IDS,
     FacesPage,
@@ -39,42 +35,6 @@ from service.inference.engine import FaceChoice, Picture
 from service.recognition.enrolment_records import EnrolmentRequest, IdempotentReplay
 from service.recognition.identification import IdentificationRequest
 from service.recognition.person_fields import Name
-
-CODES = {
-    "no_face": 28,
-    "several_faces": 31,
-    "identity_not_found": 42,
-    "identity_exists": 43,
-    "template_not_found": 44,
-    "image_unreadable": 21,
-    "invalid_request": 26,
-}
-"""CompreFace's codes of errors; all others are 0 (CommonExceptionCode)."""
-BAD_REQUEST = 400
-
-
-class CompreFaceRoute(APIRoute):
-    """Answers errors as CompreFace does: a message and a numeric code."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except RegistryError as error:
-                return _error(error)
-            except (RequestValidationError, ValidationError) as error:
-                return _error(from_validation(error))
-
-        return answer
-
-
-def _error(error: RegistryError) -> JSONResponse:
-    # CompreFace knows no 409 and 422.
-    status = BAD_REQUEST if error.status in (409, 422) else error.status
-    return JSONResponse({"message": error.detail, "code": CODES.get(error.code, 0)}, status)
-
 
 Limit = Annotated[int, Query(ge=0, le=1_000, description="largest faces of the picture; 0: all")]
 Subject = Annotated[Name, Query()]
