@@ -109,7 +109,11 @@ def _decode_incomplete(data: bytes, buffer: Buffer) -> DecodedPicture | None:
     """
     if not data.startswith(JPEG_START) or "progressive" in _open(data).info:
         return None
-    if (decoded := decode_incomplete(data, buffer, MIN_SIDE)) is None:
+    try:
+        decoded = decode_incomplete(data, buffer, MIN_SIDE)
+    except MemoryError:
+        raise _needs_memory() from None
+    if decoded is None:
         return None
     pixels, visible = decoded
     return DecodedPicture(pixels, pixels.shape[1], pixels.shape[0], visible)

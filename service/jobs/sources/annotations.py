@@ -14,6 +14,7 @@ from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable
 from service.gallery.jobs.records import NewRow
 from service.jobs.sources.pictures import PictureSource
 from service.jobs.sources.row_checks import rejected
+from service.names import comparable
 
 ANNOTATIONS = ("annotations.json", "_annotations.coco.json")
 """Names of the file at the top of the source."""
@@ -65,10 +66,13 @@ def annotation_rows(source: PictureSource, manifest: str, names: Collection[str]
     document = _read(source, manifest)
     files = {image.id: image.file_name for image in document.images}
     people = {category.id: category.name for category in document.categories}
+    known = {comparable(name): name for name in names}
     for annotation in document.annotations:
         x, y, width, height = annotation.bbox
-        row = NewRow(files.get(annotation.image_id, ""), people.get(annotation.category_id, ""))
-        if row.source not in names:
+        file = files.get(annotation.image_id, "")
+        found = known.get(comparable(file))
+        row = NewRow(file if found is None else found, people.get(annotation.category_id, ""))
+        if found is None:
             yield rejected(row, f"the file that {manifest} names does not exist in the source")
         elif (problem := source.problem(row.source)) is not None:
             yield rejected(row, problem, ImageUnreadable.code)

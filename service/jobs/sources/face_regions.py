@@ -4,6 +4,7 @@ The schema is that of the Metadata Working Group (Guidelines for Handling Image 
 and the size of each region as shares of the stored picture, before its orientation is applied.
 """
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ ORIENTATION = "{http://ns.adobe.com/tiff/1.0/}Orientation"
 START, END = b"<x:xmpmeta", b"</x:xmpmeta>"
 """The first packet of a file: XMP is stored as it is in JPEG, PNG, TIFF, WebP and HEIC files (XMP, part 3)."""
 MAX_PACKET_BYTES = 1024**2
-MAX_REGIONS = 200
+MAX_REGIONS, MAX_ITEMS, MAX_ELEMENTS = 200, 1_000, 50
+"""Limits of the regions that are returned, of the items of the list that are read, and of the elements of an item."""
 EXIF_BYTES = 64 * 1024
 ORIENTATION_TAG = 0x0112
 Box = tuple[float, float, float, float]
@@ -48,8 +50,9 @@ def face_regions(data: bytes) -> list[FaceRegion]:
     except (ElementTree.ParseError, DefusedXmlException, ValueError):
         return []
     turned = exif_orientation(data) or _orientation(root)
-    found = [region for item in root.iter(f"{RDF}li") if (region := _region(item, turned)) is not None]
-    return found[:MAX_REGIONS]
+    items = (item for regions in root.iter(f"{REGIONS}RegionList") for item in regions.iter(f"{RDF}li"))
+    regions = (_region(item, turned) for item in itertools.islice(items, MAX_ITEMS))
+    return [region for region in regions if region is not None][:MAX_REGIONS]
 
 
 def exif_orientation(data: bytes) -> int | None:
@@ -90,7 +93,7 @@ def _region(item: Any, orientation: int) -> FaceRegion | None:
 
 def _properties(item: Any) -> Iterator[tuple[str, str]]:
     """Yields the properties below an element, which RDF allows as attributes or as elements."""
-    for element in item.iter():
+    for element in itertools.islice(item.iter(), MAX_ELEMENTS):
         yield from element.attrib.items()
         if element.text and not len(element):
             yield element.tag, element.text
