@@ -97,17 +97,24 @@ def test_face_regions_of_photo_libraries(client: httpx.Client, collection_name: 
     files = {
         "2026 Rome/both.jpg": encoded(picture, "JPEG", quality=95, xmp=packet(*items)),
         "2026 Rome/none.jpg": encoded(picture, "JPEG"),
+        "2026 Rome/none.JPG.xmp": packet(item(name="another file")),
+        "with a sidecar/1.jpg": encoded(pixels(COLLINS), "JPEG", quality=90),
+        "with a sidecar/1.xmp": packet(item(name="eileen", area="0.437 0.238 0.24 0.28")),
+        "with a sidecar/2.png": encoded(pixels(HOPPER), "PNG"),
+        "with a sidecar/2.png.xmp": packet(item(name="grace", area="0.5 0.5 1 1")),
         "2026 Rome/notes.txt": b"-",
     }
     found = enrolled(client, collection_name, files, people="regions")
     assert {row["external_id"]: row["status"] for row in found if row["status"] == "accepted"} == {
         "collins": "accepted",
         "hopper": "accepted",
+        "eileen": "accepted",
+        "grace": "accepted",
     }
     by_source = {row["source"]: row for row in found}
     assert "no named face region" in by_source["2026 Rome/none.jpg"]["detail"]
     assert by_source["2026 Rome/notes.txt"]["status"] == "rejected"
-    assert people(client, collection_name) == {"collins": "collins", "hopper": "hopper"}
+    assert not any(source.endswith(".xmp") for source in by_source)
 
 
 def test_a_request_may_name_the_box_as_shares(client: httpx.Client, collection_name: str) -> None:

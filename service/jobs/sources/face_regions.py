@@ -39,8 +39,17 @@ class FaceRegion:
     box: Box
 
 
-def face_regions(data: bytes) -> list[FaceRegion]:
-    """Returns the named faces of a picture file, in the order of the file. Damaged XMP has none."""
+def face_regions(data: bytes, sidecar: bytes = b"") -> list[FaceRegion]:
+    """Returns the named faces of a picture file, in the order of the file. Damaged XMP has none.
+
+    Args:
+        sidecar: the XMP file beside the picture, which applies if the picture itself contains no named face.
+    """
+    orientation = exif_orientation(data)
+    return _of_packet(data, orientation) or _of_packet(sidecar, orientation)
+
+
+def _of_packet(data: bytes, orientation: int | None) -> list[FaceRegion]:
     start = data.find(START)
     end = data.find(END, start, start + MAX_PACKET_BYTES)
     if start < 0 or end < 0:
@@ -49,7 +58,7 @@ def face_regions(data: bytes) -> list[FaceRegion]:
         root = ElementTree.fromstring(data[start : end + len(END)], forbid_dtd=True)
     except (ElementTree.ParseError, DefusedXmlException, ValueError):
         return []
-    turned = exif_orientation(data) or _orientation(root)
+    turned = orientation or _orientation(root)
     items = (item for regions in root.iter(f"{REGIONS}RegionList") for item in regions.iter(f"{RDF}li"))
     regions = (_region(item, turned) for item in itertools.islice(items, MAX_ITEMS))
     return [region for region in regions if region is not None][:MAX_REGIONS]

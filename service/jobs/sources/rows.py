@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from service.errors import ArchiveUnreadable, ImageTooLarge, ImageUnreadable
 from service.gallery.jobs.records import NewRow
 from service.jobs.sources.annotations import ANNOTATIONS, annotation_rows
-from service.jobs.sources.face_regions import face_regions
+from service.jobs.sources.face_regions import MAX_PACKET_BYTES, face_regions
 from service.jobs.sources.manifest import MANIFEST, manifest_rows
 from service.jobs.sources.pictures import PictureSource, name_problem
 from service.jobs.sources.row_checks import checked, rejected
@@ -20,6 +20,7 @@ SAME_NAME = (
     f"in {MANIFEST}"
 )
 NOT_NAMED = "{manifest} does not name the file; add a line for it"
+SIDECAR = ".xmp"
 NO_REGION = "the picture has no named face region in its XMP; name its faces, or send the job without people=regions"
 
 
@@ -123,18 +124,26 @@ def _rows_by_regions(source: PictureSource, max_bytes: int) -> Iterator[NewRow]:
     names = source.names()
     if all(name_problem(name) for name in names):
         raise ArchiveUnreadable("the source contains no picture")
-    for row in _rows_of_files(source, names):
+    sidecars = {name for name in names if PurePosixPath(name).suffix.lower() == SIDECAR}
+    for row in _rows_of_files(source, [name for name in names if name not in sidecars]):
         if row.status is not None:
             yield row
             continue
+        sidecar = next((name for name in _sidecars_of(row.source) if name in sidecars), None)
         try:
-            regions = face_regions(source.read(row.source, max_bytes))
+            xmp = b"" if sidecar is None else source.read(sidecar, MAX_PACKET_BYTES)
+            regions = face_regions(source.read(row.source, max_bytes), xmp)
         except (ImageUnreadable, ImageTooLarge) as error:
             yield rejected(row, error.detail, error.code)
             continue
         if not regions:
             yield rejected(row, NO_REGION, ImageUnreadable.code)
         yield from (NewRow(row.source, region.name, box=region.box) for region in regions)
+
+
+def _sidecars_of(name: str) -> list[str]:
+    """Returns the names that programs give to the XMP file of a picture: digiKam the first, Lightroom the second."""
+    return [f"{name}{SIDECAR}", str(PurePosixPath(name).with_suffix(SIDECAR))]
 
 
 def _row_of_file(name: str, problem: str | None) -> NewRow:
