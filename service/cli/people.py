@@ -88,7 +88,10 @@ def compreface(
 @app.command("embeddings")
 def embeddings(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="*.npz, *.npy with --names, or *.pkl of DeepFace.")
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="*.npz, *.npy with --names, or *.pkl: by name, or of DeepFace."
+        ),
     ],
     model_id: Annotated[str, typer.Option(help="Model of the embeddings, which must be that of the collection.")],
     names: Annotated[

@@ -1,4 +1,4 @@
-"""Embeddings that another program has stored: NumPy files, and the files of DeepFace."""
+"""Embeddings that another program has stored: NumPy files, and pickled dictionaries or files of DeepFace."""
 
 import pickle
 from dataclasses import dataclass
@@ -15,6 +15,15 @@ VECTORS = ("embeddings", "embedding", "features", "vectors")
 NAMES = ("external_id", "names", "name", "labels", "identities", "ids")
 """Names of arrays in a NumPy archive, the preferred first."""
 MAX_BYTES = 4 * 1024**3
+ARRAYS = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("_codecs", "encode"),
+}
+"""What a pickled array is made of. None of it runs code of the file."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +36,16 @@ class StoredEmbeddings:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, texts, lists and dictionaries only: every other object would run code of the file."""
+    """Reads numbers, texts, lists, dictionaries and NumPy arrays: every other object would run code of the file."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"the file contains a {module}.{name}; only plain lists and numbers are read")
+        if (module.replace("numpy.core", "numpy._core"), name) in ARRAYS:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"the file contains a {module}.{name}; only lists, numbers and arrays are read")
 
 
 def read_embeddings(file: Path, names: Path | None = None) -> StoredEmbeddings:
-    """Reads `*.npz` with names, `*.npy` with a text file of names, or DeepFace's `*.pkl`. Raises SourceError.
+    """Reads `*.npz` with names, `*.npy` with a text file of names, or `*.pkl`. Raises SourceError.
 
     Args:
         names: text file with one name for each row, for `*.npy`.
@@ -42,8 +53,8 @@ def read_embeddings(file: Path, names: Path | None = None) -> StoredEmbeddings:
     if file.stat().st_size > MAX_BYTES:
         raise SourceError(f"{file} has more than {MAX_BYTES:,} bytes; split it")
     try:
-        if file.suffix == ".pkl":
-            people, sources, vectors = _of_deepface(file)
+        if file.suffix in (".pkl", ".pickle"):
+            people, sources, vectors = _of_pickle(file)
         elif file.suffix == ".npz":
             people, vectors = _of_archive(file)
             sources = [f"row {number}" for number in range(len(people))]
@@ -51,16 +62,19 @@ def read_embeddings(file: Path, names: Path | None = None) -> StoredEmbeddings:
             people, vectors = names.read_text(encoding="utf-8").splitlines(), np.load(file, allow_pickle=False)
             sources = [f"row {number}" for number in range(len(people))]
         else:
-            raise SourceError(f"{file} must be *.npz, *.npy with --names, or a *.pkl of DeepFace")
+            raise SourceError(f"{file} must be *.npz, *.npy with --names, or *.pkl")
     except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise SourceError(f"{file} cannot be read: {error}") from None
     return StoredEmbeddings(people, sources, _normalised(file, people, vectors))
 
 
-def _of_deepface(file: Path) -> tuple[list[str], list[str], Any]:
-    """Returns people, paths and embeddings of the file that `DeepFace.find` writes into its `db_path`."""
+def _of_pickle(file: Path) -> tuple[list[str], list[str], Any]:
+    """Returns people, sources and embeddings: a dictionary by name, or what `DeepFace.find` writes in its `db_path`."""
     with file.open("rb") as opened:
         rows = _PlainUnpickler(opened).load()
+    if isinstance(rows, dict):
+        pairs = [(str(name), vector) for name, value in rows.items() for vector in np.atleast_2d(np.asarray(value))]
+        return [name for name, _ in pairs], [name for name, _ in pairs], [vector for _, vector in pairs]
     found = [(str(row["identity"]), row["embedding"]) for row in rows if row.get("embedding") is not None]
     paths = [PurePosixPath(path.replace("\\", "/")) for path, _ in found]
     return [path.parent.name or path.stem for path in paths], [path for path, _ in found], [row for _, row in found]

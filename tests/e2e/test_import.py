@@ -134,17 +134,33 @@ def test_embeddings_of_other_programs_are_enrolled_without_pictures(data_folder:
         status, output, lines = imported(api, tmp_path, "embeddings", str(tmp_path / "ds_model.pkl"), *options)
         assert (status, {line["status"] for line in lines}) == (0, {"rejected"})  # without a picture, no quality
         assert "`force`" in lines[0]["detail"], output
-        for file, more in (("ds_model.pkl", []), ("gallery.npz", []), ("gallery.npy", ["--names", "names.txt"])):
+        by_name = {"one": next(iter(vectors.values())), "two": [vector.tolist() for vector in vectors.values()]}
+        (tmp_path / "by_name.pkl").write_bytes(pickle.dumps(by_name, protocol=4))
+        (tmp_path / "newest.pkl").write_bytes(pickle.dumps({"three": by_name["one"]}, protocol=5))
+        for file, more in (
+            ("by_name.pkl", []),
+            ("newest.pkl", []),
+            ("ds_model.pkl", []),
+            ("gallery.npz", []),
+            ("gallery.npy", ["--names", "names.txt"]),
+        ):
             extra = [str(tmp_path / item) if item.endswith("txt") else item for item in more]
             arguments = ["embeddings", str(tmp_path / file), *options, *extra, "--force"]
             status, output, lines = imported(api, tmp_path, *arguments)
             assert (status, {line["status"] for line in lines}) == (0, {"accepted"}), output
-        assert {"ada", "h", "x", "y", "u", "v"} == set(enrolled(api))
-        probe = api.client.post("/search", files={"image": PHOTOS["ada"]}, data={"top_k": "3"}).json()["results"][0]
-        assert {item["external_id"] for item in probe["candidates"] if item["match"]} == {"ada", "x", "u"}
+        assert {"ada", "h", "x", "y", "u", "v", "one", "two", "three"} == set(enrolled(api))
+        probe = api.client.post("/search", files={"image": PHOTOS["ada"]}, data={"top_k": "9"}).json()["results"][0]
+        assert {item["external_id"] for item in probe["candidates"] if item["match"]} == {
+            "ada",
+            "x",
+            "u",
+            "one",
+            "two",
+            "three",
+        }
         refused = ["embeddings", str(tmp_path / "gallery.npz"), "--model-id", "another", "--force"]
         status, output, _ = imported(api, tmp_path, *refused)
         assert (status, "uses the model" in output) == (1, True)
         (tmp_path / "code.pkl").write_bytes(pickle.dumps([{"identity": "a", "embedding": Path()}]))
         status, output, _ = imported(api, tmp_path, "embeddings", str(tmp_path / "code.pkl"), *options)
-        assert (status, "only plain lists and numbers are read" in output) == (1, True)
+        assert (status, "only lists, numbers and arrays are read" in output) == (1, True)
