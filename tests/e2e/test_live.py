@@ -133,8 +133,11 @@ def test_a_lost_camera_is_reached_again(api: RunningApi, collection: str, tmp_pa
     def kinds() -> list[str]:
         return [json.loads(line)["event"] for line in output.read_text().splitlines()]
 
+    def after_the_loss() -> list[str]:
+        return kinds()[kinds().index("camera_lost") + 1 :] if "camera_lost" in kinds() else []
+
     try:
-        wait_for(lambda: kinds().count("identified") == 2, 100)
+        wait_for(lambda: "identified" in after_the_loss(), 100)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     finally:
@@ -142,9 +145,11 @@ def test_a_lost_camera_is_reached_again(api: RunningApi, collection: str, tmp_pa
         camera.close()
     assert process.returncode == 0, errors
     found = kinds()
-    assert found[:4] == ["appeared", "identified", "left", "camera_lost"]
-    assert found[4:6] == ["appeared", "identified"]
-    assert found[-1] == "left"
+    before = found[: found.index("camera_lost")]
+    assert (before[0], "identified" in before) == ("appeared", True)
+    # On a busy machine frames are left out, and the person can appear once more.
+    assert before.count("appeared") == before.count("left")
+    assert (after_the_loss()[0], found[-1]) == ("appeared", "left")
     assert len(camera.connections) >= 2
     assert "secret" not in output.read_text() + errors.decode()
 
