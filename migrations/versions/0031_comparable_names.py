@@ -17,6 +17,7 @@ down_revision = "0030"
 branch_labels = None
 depends_on = None
 
+SPACES = "".join(chr(code) for code in range(1, 0x3001) if chr(code).isspace())
 NAMES = "external_id", "external_id_sent"
 IDENTITY, JOB_ROW = (
     sa.table(name, *map(sa.column, (*key, *NAMES)))
@@ -42,7 +43,7 @@ def downgrade() -> None:
 
 def _convert(connection: sa.Connection, table: sa.TableClause) -> None:
     has_other_form = table.c.external_id.op("IS NOT NFC")(sa.literal_column("NORMALIZED"))
-    has_spaces = table.c.external_id.regexp_match(r"^\s|\s$")
+    has_spaces = sa.func.btrim(table.c.external_id, SPACES) != table.c.external_id
     others = sa.select(table).where(table.c.external_id_sent.is_(None), sa.or_(has_other_form, has_spaces))
     keys = [column for column in table.c if column.name not in NAMES]
     for row in connection.execute(others).all():

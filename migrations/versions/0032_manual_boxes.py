@@ -6,9 +6,7 @@ Revision ID: 0032
 Revises: 0031
 """
 
-import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "0032"
 down_revision = "0031"
@@ -17,8 +15,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("job_row", sa.Column("box", postgresql.JSONB(), nullable=True))
-    op.add_column("template", sa.Column("manual", sa.Boolean(), nullable=False, server_default="false"))
+    # Without a transaction, each statement locks one table: enrolments lock the two in the other order.
+    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE job_row ADD COLUMN IF NOT EXISTS box jsonb")
+        op.execute("ALTER TABLE template ADD COLUMN IF NOT EXISTS manual boolean NOT NULL DEFAULT false")
 
 
 def downgrade() -> None:

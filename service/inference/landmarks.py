@@ -105,13 +105,17 @@ class LandmarkRefiner:
         face in profile. The score is the probability of a face, weighted as in `verified`.
 
         Returns:
-            None if the box shows no face, or if the landmarks leave it.
+            None if the box shows no face, if the landmarks leave it, or if the graph does not verify faces.
         """
         corners = np.array(box, np.float32).reshape(2, 2)
         side = corners[1] - corners[0]
         points = np.column_stack([corners[0] + MEAN_LANDMARKS * side, np.ones(POINTS)]).astype(np.float32)
         found = Detection(box, 1.0, points, manual=True)
+        if not self._stage.verifies:
+            return None
         for _ in range(MAX_STEPS):
+            if self._align(picture, found) is None:
+                return None
             [[refined]] = self.refine([picture], [[replace(found, score=1.0)]])
             assert refined.landmarks is not None
             moved = np.linalg.norm(refined.landmarks[:, :2] - points[:, :2], axis=1).max()

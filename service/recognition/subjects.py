@@ -3,10 +3,10 @@
 import uuid
 from dataclasses import dataclass
 
-from service.errors import IdentityNotFound
+from service.errors import IdentityExists, IdentityNotFound
 from service.gallery.access.audit_entries import Action, Actor, Event
 from service.gallery.enrolment.rows import lock_or_create
-from service.gallery.people import all_templates, identities
+from service.gallery.people import all_templates, erasure, identities
 from service.gallery.people.all_templates import OwnedTemplate
 from service.gallery.storage.paging import PageCursor
 from service.recognition.collection_access import in_collection
@@ -37,12 +37,18 @@ class SubjectAdministration:
         return names[:MAX_NAMES]
 
     async def create(self, collection: str, external_id: str, actor: Actor) -> None:
-        """Creates an identity without templates, unless there is one with this external id."""
+        """Creates an identity without templates. Raises IdentityExists."""
+        audit_trail = self.identities.audit_trail
         async with in_collection(self.identities.database, collection, lock="share") as (connection, current):
             locked = await lock_or_create(connection, current.id, external_id)
-            if locked is not None and locked[1]:
-                event = Event(Action.ENROL, actor, locked[0].id, {"created": True})
-                await self.identities.audit_trail.append(connection, current.id, [event])
+            if locked is None:
+                await erasure.expire_external_id(connection, audit_trail, current.id, external_id)
+                locked = await lock_or_create(connection, current.id, external_id)
+                assert locked is not None  # the external id of the erased identity is free
+            row, created = locked
+            if not created:
+                raise IdentityExists(f"an identity with the external_id {external_id!r} exists")
+            await audit_trail.append(connection, current.id, [Event(Action.ENROL, actor, row.id, {"created": True})])
 
     async def rename(self, collection: str, external_id: str, new: str, actor: Actor) -> None:
         """Gives an identity another external id and label, or merges it into the identity that has them.
@@ -55,6 +61,7 @@ class SubjectAdministration:
             target = await self.identities.find(collection, new)
         except IdentityNotFound:
             async with in_collection(self.identities.database, collection, lock="share") as (connection, current):
+                await erasure.expire_external_id(connection, self.identities.audit_trail, current.id, new)
                 await identities.rename(connection, current.id, renamed.id, new)
                 event = Event(Action.CHANGE, actor, renamed.id, {"fields": ["external_id", "label"]})
                 await self.identities.audit_trail.append(connection, current.id, [event])
@@ -97,5 +104,14 @@ class SubjectAdministration:
         """
         found, _ = await self.template(collection, template_id)
         if await self.identities.delete_template(collection, found.identity_id, template_id, actor) == 0:
-            await self.identities.erase(collection, found.identity_id, actor)
+            async with in_collection(self.identities.database, collection, lock="share") as (connection, current):
+                await identities.lock(connection, current.id, found.identity_id)
+                # A face may have been enrolled meanwhile.
+                if (await identities.get(connection, current.id, found.identity_id)).template_count == 0:
+                    trail = self.identities.audit_trail
+                    await erasure.erase(connection, trail, current.id, found.identity_id, actor)
         return found.external_id
+
+    def record_comparison(self, collection: str, actor: Actor, identity_id: uuid.UUID | None = None) -> None:
+        """Records a comparison in the audit trail. `identity_id`: the identity whose template was compared."""
+        self.identities.read_audit.record(collection, Event(Action.VERIFY, actor, identity_id))

@@ -1,6 +1,7 @@
 """Embeddings that another program has stored: NumPy files, and pickled dictionaries or files of DeepFace."""
 
 import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,15 +16,6 @@ VECTORS = ("embeddings", "embedding", "features", "vectors")
 NAMES = ("external_id", "names", "name", "labels", "identities", "ids")
 """Names of arrays in a NumPy archive, the preferred first."""
 MAX_BYTES = 4 * 1024**3
-ARRAYS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-}
-"""What a pickled array is made of. None of it runs code of the file."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +28,13 @@ class StoredEmbeddings:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, texts, lists, dictionaries and NumPy arrays: every other object would run code of the file."""
+    """Reads numbers, texts, lists and dictionaries only: other objects, NumPy's arrays included, could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module.replace("numpy.core", "numpy._core"), name) in ARRAYS:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"the file contains a {module}.{name}; only lists, numbers and arrays are read")
+        raise pickle.UnpicklingError(
+            f"the file contains a {module}.{name}; only lists and numbers are read from pickled files: store arrays "
+            "with numpy.savez(file, embeddings=…, names=…)"
+        )
 
 
 def read_embeddings(file: Path, names: Path | None = None) -> StoredEmbeddings:
@@ -63,7 +56,16 @@ def read_embeddings(file: Path, names: Path | None = None) -> StoredEmbeddings:
             sources = [f"row {number}" for number in range(len(people))]
         else:
             raise SourceError(f"{file} must be *.npz, *.npy with --names, or *.pkl")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
         raise SourceError(f"{file} cannot be read: {error}") from None
     return StoredEmbeddings(people, sources, _normalised(file, people, vectors))
 

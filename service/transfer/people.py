@@ -7,12 +7,16 @@ from typing import Any
 
 import httpx
 
+from service.names import comparable
 from service.vision.formats import SUFFIXES
 
 PAGE = 100
 MAX_PICTURE_BYTES = 64 * 1024**2
 """A larger answer of another system is not read; the registry refuses smaller files already."""
 NOT_STORED = "CompreFace has not stored this picture (save_images_to_db); enrol the person with a new one"
+
+
+SAME_NAME = "the folders {first} and {second} have the same name and may belong to two people; rename one"
 
 
 class SourceError(Exception):
@@ -39,12 +43,15 @@ def in_folders(folder: Path) -> Iterator[PersonPicture]:
 
     A picture at the top is that of a person with its name. Files of embeddings, such as `*.pkl`, are left out.
     """
+    places: dict[str, Path] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES):
         below = file.relative_to(folder)
         if any(part.startswith(".") for part in below.parts):
             continue
         person = below.parent.name or below.stem
-        yield PersonPicture(person, str(below), file.suffix.lower(), file.read_bytes)
+        place = places.setdefault(comparable(person), below.parent)
+        reason = None if place == below.parent else SAME_NAME.format(first=place, second=below.parent)
+        yield PersonPicture(person, str(below), file.suffix.lower(), _File(file, reason))
 
 
 def in_compreface(client: httpx.Client) -> Iterator[PersonPicture]:
@@ -60,6 +67,18 @@ def in_compreface(client: httpx.Client) -> Iterator[PersonPicture]:
         for subject, image_id in faces:
             yield PersonPicture(subject, f"{subject}/{image_id}", ".jpg", _Download(client, image_id))
         page += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    file: Path
+    reason: str | None
+
+    def __call__(self) -> bytes | str:
+        try:
+            return self.file.read_bytes() if self.reason is None else self.reason
+        except OSError as error:
+            return f"the file cannot be read: {error.strerror}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,9 @@ class Transfer:
         """Waits for a job. `sources`: source and person of each row, by the row's own source."""
         ended = self.registry.wait_for_job(job_id, collection=self.collection, progress=self.progress)
         rows = self.registry.list_job_rows(job_id, collection=self.collection, page_size=1000)
-        return [
-            Outcome(*sources[row.source], row.status or ended.state, row.detail or ended.problem or "")
-            for row in rows
-            if row.source in sources
-        ]
+        known = {row.source: (row.status or ended.state, row.detail or ended.problem or "") for row in rows}
+        without = ended.state, ended.problem or "the job has no row of this picture"
+        return [Outcome(*source, *known.get(name, without)) for name, source in sources.items()]
 
 
 def write_report(outcomes: Iterable[Outcome], file: Path) -> None:

@@ -46,6 +46,8 @@ def seen(
         ("[2001:db8::7]:4711", "2001:db8::7"),
         ("2001:db8::7", "2001:db8::7"),
         ("::ffff:203.0.113.9", "203.0.113.9"),
+        ('", 203.0.113.9', "203.0.113.9"),  # an open quote does not hide what follows
+        ("fe80::1%eth0", None),
         ("203.0.113.9, unknown", None),  # what stands before an unreadable address may be forged
         ("203.0.113.9, unknown, 10.0.0.1", "10.0.0.1"),
         ("10.0.0.1", "10.0.0.1"),  # the client is a trusted machine itself
@@ -63,6 +65,7 @@ def test_the_last_address_that_is_no_proxy_is_the_client(value: str, address: st
         ("for=203.0.113.9;proto=https;by=10.0.0.1", "203.0.113.9", "https"),
         ('For="[2001:db8::7]:4711";Proto=HTTPS', "2001:db8::7", "https"),
         ('for=198.51.100.1, for="203.0.113.9:80" ; proto=http , for=10.0.0.2;proto=https', "203.0.113.9", "https"),
+        ('for="x, for=203.0.113.9;proto=https', "203.0.113.9", "https"),
         ("for=_hidden", None, "http"),
         ("for=unknown", None, "http"),
         ("proto=https", None, "https"),

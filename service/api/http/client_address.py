@@ -3,7 +3,6 @@
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from urllib.request import parse_http_list
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -61,12 +60,13 @@ class ClientAddress:
 
     def _hops(self, headers: Headers) -> Iterator[str]:
         for value in headers.getlist(self._header):
-            for element in parse_http_list(value):
+            # Not by quotes: one that the client has sent would swallow what the proxy adds. No address has a comma.
+            for element in value.split(","):
                 yield parameters_of(element).get("for", "") if self._header == FORWARDED else element
 
     def _scheme(self, headers: Headers, scheme: str) -> str:
         if self._header == FORWARDED:
-            elements = [element for value in headers.getlist(FORWARDED) for element in parse_http_list(value)]
+            elements = [element for value in headers.getlist(FORWARDED) for element in value.split(",")]
             sent = parameters_of(elements[-1]).get("proto", "") if elements else ""
         else:
             sent = headers.get(FORWARDED_PROTO, "").rpartition(",")[2]
@@ -86,6 +86,8 @@ def parameters_of(element: str) -> dict[str, str]:
 def address_of(text: str) -> Address | None:
     """Returns the IP address of a text such as `192.0.2.1:80` or `[2001:db8::1]:80`; None: it is no address."""
     text = text.strip()
+    if "%" in text:  # a zone of the proxy's own network
+        return None
     match = WITH_PORT.fullmatch(text)
     try:
         address = ipaddress.ip_address(text if match is None else match.group(1) or match.group(2))

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 
 from service.api.http.bodies import read_body
 from service.api.http.collection_scope import KeyEnrolScope, KeyManageScope, KeySearchScope, KeyVerifyScope
@@ -38,6 +38,7 @@ from service.recognition.person_fields import Name
 
 Limit = Annotated[int, Query(ge=0, le=1_000, description="largest faces of the picture; 0: all")]
 Subject = Annotated[Name, Query()]
+SubjectPath = Annotated[Name, Path()]
 router = APIRouter(prefix="/api/v1", route_class=CompreFaceRoute, include_in_schema=False)
 
 
@@ -55,7 +56,9 @@ async def add_subject(request: Request, state: State, collection: KeyManageScope
 
 
 @router.put("/recognition/subjects/{subject:path}")
-async def rename_subject(subject: str, request: Request, state: State, collection: KeyManageScope) -> dict[str, bool]:
+async def rename_subject(
+    subject: SubjectPath, request: Request, state: State, collection: KeyManageScope
+) -> dict[str, bool]:
     body = await read_body(request, SubjectRequest)
     await state.subjects.rename(collection.name, subject, body.subject, collection.actor)
     return {"updated": True}
@@ -68,7 +71,7 @@ async def delete_subjects(state: State, collection: KeyManageScope) -> dict[str,
 
 
 @router.delete("/recognition/subjects/{subject:path}")
-async def delete_subject(subject: str, state: State, collection: KeyManageScope) -> dict[str, str]:
+async def delete_subject(subject: SubjectPath, state: State, collection: KeyManageScope) -> dict[str, str]:
     await state.subjects.erase(collection.name, subject, collection.actor)
     return {"subject": subject}
 
@@ -158,6 +161,7 @@ async def verify_face(
     observed = await state.embedder(engine).embed(picture, collection.name, collection.actor)
     if not observed.faces:
         raise NoFace("no face is found in the picture")
+    state.subjects.record_comparison(collection.name, collection.actor, found.identity_id)
     similarity = _similarity(state, model_id)
     values = [similarity(float(face.embedding @ found.embedding)) for face in observed.faces]
     return TemplateVerification(result=compared_faces(observed.faces, values, limit))
@@ -198,6 +202,7 @@ async def verify_pair(
     others = (await embedder.embed(target, collection.name, collection.actor)).faces
     if not others:
         raise NoFace("no face is found in the target picture")
+    state.subjects.record_comparison(collection.name, collection.actor)
     similarity = _similarity(state, engine.model_id)
     values = [similarity(float(face.embedding @ first.embedding)) for face in others]
     result = PairResult(

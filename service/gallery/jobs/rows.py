@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
 from service.gallery.storage.tables import identity, job_row, shown_columns
-from service.names import as_sent, comparable
+from service.names import as_sent, comparable, forms
 
 RATE_SECONDS = 60
 """Length of the window over which `progress` computes the rate."""
@@ -195,8 +195,8 @@ async def rename_person(connection: AsyncConnection, collection_id: uuid.UUID, b
 
 
 def names_person(external_id: str) -> Any:
-    """Returns the condition that a row has this external id, whose form may be older than `names.comparable`."""
-    return job_row.c.external_id.in_({external_id, comparable(external_id)})
+    """Returns the condition that a row has this external id, in any form: an older release stores it as it was sent."""
+    return job_row.c.external_id.in_(forms(external_id))
 
 
 def _rows(job_ref: JobRef) -> Select[Any]:

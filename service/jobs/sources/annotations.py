@@ -18,7 +18,7 @@ from service.names import comparable
 
 ANNOTATIONS = ("annotations.json", "_annotations.coco.json")
 """Names of the file at the top of the source."""
-MAX_BYTES = 64 * 1024**2
+MAX_BYTES = 16 * 1024**2
 Id = int | str
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -40,7 +40,7 @@ class _Category(_Lenient):
 class _Annotation(_Lenient):
     image_id: Id
     category_id: Id
-    bbox: tuple[Number, Number, Number, Number]
+    bbox: tuple[Number, Number, Number, Number] | None = None
     """x, y, width and height in pixels."""
 
 
@@ -68,15 +68,17 @@ def annotation_rows(source: PictureSource, manifest: str, names: Collection[str]
     people = {category.id: category.name for category in document.categories}
     known = {comparable(name): name for name in names}
     for annotation in document.annotations:
-        x, y, width, height = annotation.bbox
         file = files.get(annotation.image_id, "")
         found = known.get(comparable(file))
         row = NewRow(file if found is None else found, people.get(annotation.category_id, ""))
-        if found is None:
+        if annotation.bbox is None:
+            yield rejected(row, "the annotation has no `bbox`")
+        elif found is None:
             yield rejected(row, f"the file that {manifest} names does not exist in the source")
         elif (problem := source.problem(row.source)) is not None:
             yield rejected(row, problem, ImageUnreadable.code)
         else:
+            x, y, width, height = annotation.bbox
             yield replace(row, box=(x, y, x + width, y + height))
 
 

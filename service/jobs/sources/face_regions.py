@@ -23,6 +23,8 @@ MAX_PACKET_BYTES = 1024**2
 MAX_REGIONS, MAX_ITEMS, MAX_ELEMENTS = 200, 1_000, 50
 """Limits of the regions that are returned, of the items of the list that are read, and of the elements of an item."""
 EXIF_BYTES = 64 * 1024
+EXIF_MARKS = {b"\xff\xd8": ((b"Exif\0\0", 0),), b"\x89P": ((b"eXIf", 0),), b"RI": ((b"EXIF", 4),)}
+"""What precedes the EXIF data of JPEG, PNG and WebP files, and the number of further bytes before it."""
 ORIENTATION_TAG = 0x0112
 Box = tuple[float, float, float, float]
 
@@ -59,17 +61,22 @@ def _of_packet(data: bytes, orientation: int | None) -> list[FaceRegion]:
     except (ElementTree.ParseError, DefusedXmlException, ValueError):
         return []
     turned = orientation or _orientation(root)
-    items = (item for regions in root.iter(f"{REGIONS}RegionList") for item in regions.iter(f"{RDF}li"))
+    region_list = next(root.iter(f"{REGIONS}RegionList"), None)
+    items = iter(()) if region_list is None else region_list.iter(f"{RDF}li")
     regions = (_region(item, turned) for item in itertools.islice(items, MAX_ITEMS))
     return [region for region in regions if region is not None][:MAX_REGIONS]
 
 
 def exif_orientation(data: bytes) -> int | None:
-    """Returns the orientation in the EXIF data of a JPEG file, 1 to 8 (CIPA DC-008, 4.6.4); None: it has none."""
-    start = data.find(b"Exif\0\0", 0, EXIF_BYTES)
-    if start < 0 or not data.startswith(b"\xff\xd8"):
+    """Returns the orientation in the EXIF data of a JPEG, PNG, WebP or TIFF file (CIPA DC-008, 4.6.4); None: none."""
+    if data.startswith((b"II*\0", b"MM\0*")):
+        start = 0
+    else:
+        found = [(data.find(mark), len(mark) + after) for mark, after in EXIF_MARKS.get(data[:2], ())]
+        start = next((position + length for position, length in found if position >= 0), -1)
+    if start < 0:
         return None
-    tiff = data[start + 6 : start + 6 + EXIF_BYTES]
+    tiff = data[start : start + EXIF_BYTES].removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return None
