@@ -76,6 +76,7 @@ def test_people_of_other_systems_are_enrolled_once(data_folder: Path, compreface
     for name, data in {
         "ada/1.jpg": PHOTOS["ada"],
         "ada/2.JPG": b"not a picture",
+        "other/ada/1.jpg": PHOTOS["grace/h"],
         "crowd/bus.jpg": BUS.read_bytes(),
         "ds_model_facenet.pkl": b"-",
         ".hidden/1.jpg": PHOTOS["ada"],
@@ -92,7 +93,9 @@ def test_people_of_other_systems_are_enrolled_once(data_folder: Path, compreface
         by_source = {line["source"]: line for line in lines}
         assert (by_source["'-top.jpg"]["person"], by_source["ada/1.jpg"]["status"]) == ("'-top", "accepted")
         assert by_source["ada/2.JPG"]["status"] == by_source["crowd/bus.jpg"]["status"] == "rejected"
-        assert len(lines) == 4
+        assert by_source["other/ada/1.jpg"]["status"] == "missing"
+        assert "may belong to two people" in by_source["other/ada/1.jpg"]["detail"]
+        assert len(lines) == 5
         _, output, _ = imported(api, tmp_path, "folders", str(folder))
         assert "2 pictures duplicate" in output
         source = ["compreface", compreface, "--source-key-file", str(key)]

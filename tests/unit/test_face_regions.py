@@ -80,6 +80,14 @@ def test_boxes_are_turned_like_the_picture(orientation: int, in_exif: bool) -> N
     np.testing.assert_allclose(region.box, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_of_every_format_is_read(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert exif_orientation(encoded(np.zeros((30, 40, 3), np.uint8), kind, exif=exif)) == 6
+    assert exif_orientation(encoded(np.zeros((30, 40, 3), np.uint8), kind)) in (None, 1)
+
+
 def test_exif_has_precedence_over_xmp() -> None:
     [region] = face_regions(with_exif(1, packet(item(), orientation=6)))
     np.testing.assert_allclose(region.box, (0.2, 0.35, 0.4, 0.45))
