@@ -91,6 +91,13 @@ def test_headers_of_other_peers_are_ignored() -> None:
     assert seen([forged[0]], peer=None)[0] == "203.0.113.9"  # through a Unix socket
 
 
+def test_a_long_element_is_not_searched() -> None:
+    """64 kB of letters, the longest header, would block the event loop for half a minute."""
+    for value in ("a" * 60_000, "for=203.0.113.9;" + "a" * 60_000, ";".join(["for=203.0.113.9"] * 4_000)):
+        assert seen([("Forwarded", value)], header="forwarded") == (None, "http")
+    assert seen([("Forwarded", "a" * 60_000 + ",for=203.0.113.9")], header="forwarded")[0] == "203.0.113.9"
+
+
 def test_a_long_header_is_read_in_part() -> None:
     value = ", ".join(["203.0.113.9", *["10.0.0.1"] * MAX_PROXIES])
     assert seen([("X-Forwarded-For", value)])[0] == "10.0.0.1"

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,6 +12,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 FORWARDED, FORWARDED_FOR, FORWARDED_PROTO = "forwarded", "x-forwarded-for", "x-forwarded-proto"
 MAX_PROXIES = 20
 """Maximum number of addresses that are read from a header, the last ones."""
+MAX_ELEMENT = 500
+"""Maximum number of characters of an element. Searching it for parameters takes a time that grows with the square."""
 PARAMETER = re.compile(r"\s*([A-Za-z]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;\"]*))\s*(?:;|$)")
 WITH_PORT = re.compile(r"\[([^\]]+)\](?::.*)?|([0-9]+\.[0-9.]+):.*")
 SCHEMES = {"http", "https"}
@@ -49,7 +51,8 @@ class ClientAddress:
 
     def _client(self, headers: Headers, peer: Address | None) -> Address | None:
         """Returns the last address that is not a proxy's; an unreadable one hides those before it."""
-        for text in list(self._hops(headers))[: -MAX_PROXIES - 1 : -1]:
+        for element in reversed(self._elements(headers)):
+            text = parameters_of(element).get("for", "") if self._header == FORWARDED else element
             address = address_of(text)
             if address is None:
                 return peer
@@ -58,15 +61,15 @@ class ClientAddress:
                 break
         return peer
 
-    def _hops(self, headers: Headers) -> Iterator[str]:
-        for value in headers.getlist(self._header):
-            # Not by quotes: one that the client has sent would swallow what the proxy adds. No address has a comma.
-            for element in value.split(","):
-                yield parameters_of(element).get("for", "") if self._header == FORWARDED else element
+    def _elements(self, headers: Headers) -> list[str]:
+        """Returns the last elements of the header. An element that is too long for an address is empty."""
+        # Not by quotes: one that the client has sent would swallow what the proxy adds. No address has a comma.
+        elements = [element for value in headers.getlist(self._header) for element in value.rsplit(",", MAX_PROXIES)]
+        return [element if len(element) <= MAX_ELEMENT else "" for element in elements[-MAX_PROXIES:]]
 
     def _scheme(self, headers: Headers, scheme: str) -> str:
         if self._header == FORWARDED:
-            elements = [element for value in headers.getlist(FORWARDED) for element in value.split(",")]
+            elements = self._elements(headers)
             sent = parameters_of(elements[-1]).get("proto", "") if elements else ""
         else:
             sent = headers.get(FORWARDED_PROTO, "").rpartition(",")[2]
