@@ -13,14 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from service.inference.embedder import FaceEmbedder
-from service.inference.graph import RuntimeOptions
-from service.runtime.settings import BUNDLES
-from trainer.archives import unpack
-from trainer.embedder.aligned_crops import load_aligned_crops
-from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.embedding import embed_crops
-from trainer.embedder.split import Part, part_of
+from tools.held_out import held_out_embeddings
 from trainer.tables import table
 
 Floats = npt.NDArray[np.float32]
@@ -51,16 +44,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for extracted archives and cached artefacts.")] = Path("runs/data"),
 ) -> None:
     """Print the shares of the other person's pictures that are refused, and of the right person's that still match."""
-    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    split = EmbedderConfig.load(config).split
-    held_out = {Part.VALIDATION, Part.CALIBRATION}
-    rows = [row for row, name in enumerate(crops.identities) if name and part_of(name, split) in held_out]
-    embedder = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions())
-    calibration = embedder.manifest.calibration
-    if calibration is None:
-        raise typer.BadParameter("the shipped embedder has no calibration; run `identity-trainer calibrate`")
-    embeddings, _ = embed_crops(embedder, crops, rows)
-    names = np.array([crops.identities[row] for row in rows])
+    embeddings, names, calibration = held_out_embeddings(identities, config, work)
     of_person = {name: embeddings[names == name] for name in sorted(set(names.tolist()))}
     of_person = {name: vectors for name, vectors in of_person.items() if len(vectors) >= MIN_PICTURES}
     threshold = calibration.threshold_for(FMR)

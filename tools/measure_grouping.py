@@ -13,15 +13,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from service.inference.embedder import FaceEmbedder
-from service.inference.graph import RuntimeOptions
 from service.recognition.clustering import cluster
-from service.runtime.settings import BUNDLES, load_settings
-from trainer.archives import unpack
-from trainer.embedder.aligned_crops import load_aligned_crops
-from trainer.embedder.config import EmbedderConfig
-from trainer.embedder.embedding import embed_crops
-from trainer.embedder.split import Part, part_of
+from service.runtime.settings import load_settings
+from tools.held_out import held_out_embeddings
 from trainer.tables import table
 
 RATES = (1e-2, 3e-3, 1e-3, 1e-4)
@@ -38,16 +32,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for extracted archives and cached artefacts.")] = Path("runs/data"),
 ) -> None:
     """Print pairwise precision, recall and F1 by the false match rate of the threshold."""
-    crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    split = EmbedderConfig.load(config).split
-    held_out = {Part.VALIDATION, Part.CALIBRATION}
-    rows = [row for row, name in enumerate(crops.identities) if name and part_of(name, split) in held_out]
-    embedder = FaceEmbedder(BUNDLES / "embedder", RuntimeOptions())
-    calibration = embedder.manifest.calibration
-    if calibration is None:
-        raise typer.BadParameter("the shipped embedder has no calibration; run `identity-trainer calibrate`")
-    embeddings, _ = embed_crops(embedder, crops, rows)
-    names = np.array([crops.identities[row] for row in rows])
+    embeddings, names, calibration = held_out_embeddings(identities, config, work)
     halves = np.array([int(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), 16) % 2 for name in names])
     lines = []
     for half, label in ((0, "chose the rate"), (1, "held back")):
