@@ -20,7 +20,7 @@ class FaceView(BaseModel):
         None, description="0 to 1: share of the model's reference faces that are harder to recognise"
     )
     cut_off: bool = Field(False, description="the edge of the picture cuts the face off")
-    manual: bool = Field(False, description="the request has drawn the box, and the detector found no face there")
+    manual: bool = Field(False, description="the client sent this box, and the detector found no face there")
     warnings: list[Literal["picture_truncated"]] = Field(
         [], description="`picture_truncated`: the file ends before its last rows, which do not show the face"
     )

@@ -92,7 +92,7 @@ class TemplateView(BaseModel):
     quality: float | None = Field(
         description="0 to 1: share of the model's reference faces that are harder to recognise"
     )
-    manual: bool = Field(description="a request has drawn the box of a face that the detector had not found")
+    manual: bool = Field(description="the client sent the box of this face, which the detector had not found")
     created_at: datetime
 
 

@@ -17,7 +17,7 @@ class Face(Document):
         landmarks: eyes, nose and mouth corners as x, y in pixels, from left to right; None if the detector has none.
         quality: 0 to 1; share of the model's reference faces that it recognises less well than this face.
         cut_off: the edge of the picture cuts the face off.
-        manual: the request has drawn the box, and the detector found no face there.
+        manual: the client sent this box, and the detector found no face there.
         warnings: `picture_truncated`: the file ends before its last rows, which do not show the face.
     """
 
