@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Everything in one command": (run,),
     "Data": (import_parquet, boxes, embedder.prepare, explore),
     "Embedder": (
+        embedder.slim,
         embedder.train,
         embedder.export,
         embedder.cohort,

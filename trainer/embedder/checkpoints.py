@@ -14,6 +14,8 @@ from trainer.embedder.backbones import build_encoder
 from trainer.embedder.backbones.channels import widened
 from trainer.embedder.backbones.libraries import FACENET_OWN_LAYER
 from trainer.embedder.backbones.mobilefacenet import load_published
+from trainer.embedder.backbones.mobilenet_v1 import MobileNetV1
+from trainer.embedder.backbones.sface import load_exported
 from trainer.embedder.config import EmbedderConfig
 
 ENCODER = "encoder."
@@ -86,7 +88,7 @@ def open_encoder(
 
 
 def load_initial(encoder: nn.Module, initial: Path) -> None:
-    """Loads initial weights: a checkpoint, published MobileFaceNet weights as ONNX, or a state dict.
+    """Loads initial weights: a checkpoint, MobileFaceNet's or a bundle's weights as ONNX, or a state dict.
 
     A head with another embedding dimension keeps its random weights. A state dict (`.pt`, `.pth`, `.safetensors`) may
     match the backbone partly: parameters with other names or shapes are ignored.
@@ -95,7 +97,10 @@ def load_initial(encoder: nn.Module, initial: Path) -> None:
         ConfigError: The weights match less than half of the encoder.
     """
     if initial.suffix == ".onnx":
-        load_published(encoder, initial)
+        if isinstance(encoder, MobileNetV1):
+            load_exported(encoder, initial)
+        else:
+            load_published(encoder, initial)
         return
     saved = _read(initial)
     is_checkpoint = "hyper_parameters" in saved

@@ -12,11 +12,13 @@ from trainer.configuration import ConfigError
 from trainer.embedder.backbones import libraries
 from trainer.embedder.backbones.channels import widen_first_convolution
 from trainer.embedder.backbones.mobilefacenet import MobileFaceNet
+from trainer.embedder.backbones.mobilenet_v1 import MobileNetV1
 from trainer.embedder.backbones.residual import ResidualSmall
 from trainer.embedder.backbones.scaling import LibraryScaling
 
 BUILT_IN: dict[str, Callable[[int, float], nn.Module]] = {
     "mobilefacenet": MobileFaceNet,
+    "mobilenet_v1_slim": MobileNetV1,
     "residual_small": ResidualSmall,
 }
 BUILT_IN_SIZE = 112

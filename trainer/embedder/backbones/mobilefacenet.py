@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-MIN_COSINE = 0.999
+from trainer.embedder.backbones.graph_weights import GraphWeights, require_same_output, set_folded
+
 RESIDUALS = (
     # expanded channels, channels out, stride
     (128, 64, 2),
@@ -100,52 +99,11 @@ def load_published(encoder: nn.Module, graph: Path) -> None:
     Raises:
         ValueError: The file has other convolutions than the encoder, or computes something else.
     """
-    import onnx
-
-    model = onnx.load(str(graph))
-    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Cast" and node.input[0] in tensors:  # a bundle stores them in half precision
-            tensors[node.output[0]] = tensors[node.input[0]].astype(np.float32)
-    published = [
-        [tensors[name] for name in node.input[1:] if name in tensors]
-        for node in model.graph.node
-        if node.op_type == "Conv"
-    ]
+    published = GraphWeights(graph).of("Conv")
     units = [module for module in encoder.modules() if isinstance(module, ConvUnit)]
-    shapes = [tuple(unit[0].weight.shape) for unit in units]  # type: ignore[arg-type]
+    shapes = [cast("nn.Conv2d", unit[0]).weight.shape for unit in units]
     if any(len(pair) != 2 for pair in published) or [weight.shape for weight, _ in published] != shapes:
         raise ValueError(f"{graph} does not have the backbone's architecture with folded batch norms")
     for unit, (weight, bias) in zip(units, published, strict=True):
-        _set_folded(cast("nn.Conv2d", unit[0]), cast("nn.BatchNorm2d", unit[1]), weight, bias)
-    _require_same_output(encoder, graph)
-
-
-def _require_same_output(encoder: nn.Module, graph: Path) -> None:
-    """Compares the outputs, since a graph with other activations or strides has weights of the same shapes."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    pixels = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    expected = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: pixels.numpy()})[0])
-    training = encoder.training
-    with torch.inference_mode():
-        cosine = float(nn.functional.cosine_similarity(encoder.eval()(pixels), expected))
-    encoder.train(training)
-    if cosine < MIN_COSINE:
-        raise ValueError(
-            f"{graph} has weights of the backbone's shapes but computes something else (cosine {cosine:.3f})"
-        )
-
-
-def _set_folded(
-    convolution: nn.Conv2d,
-    norm: nn.BatchNorm2d,
-    weight: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-    bias: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-) -> None:
-    assert norm.running_var is not None
-    with torch.no_grad():
-        convolution.weight.copy_(torch.from_numpy(weight.copy()))
-        norm.bias.copy_(torch.from_numpy(bias.copy()))
-        norm.running_var.fill_(1 - norm.eps)
+        set_folded(cast("nn.Conv2d", unit[0]), cast("nn.BatchNorm2d", unit[1]), weight, bias)
+    require_same_output(encoder, graph)
