@@ -33,7 +33,7 @@ from trainer.configuration import ConfigError
 from trainer.detector.commands import app as detector
 from trainer.embedder import commands as embedder
 from trainer.explore.commands import explore
-from trainer.importing.commands import import_parquet
+from trainer.importing.commands import import_checkpoint, import_parquet
 from trainer.landmarks.commands import app as landmarks
 from trainer.populate.commands import populate
 from trainer.run.commands import run
@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         embedder.cohort,
         embedder.calibrate,
         embedder.evaluate,
+        import_checkpoint,
         sweep,
         tune,
     ),

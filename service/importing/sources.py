@@ -57,8 +57,8 @@ def _read(path: Path) -> Iterator[SourceFile]:
         raise StartupError(f"{path} does not exist")
     else:
         raise StartupError(
-            f"{path} is no {SUFFIX} file, folder or zip archive. Ultralytics checkpoints (.pt): identity-trainer "
-            "detector export; checkpoints of PyTorch: identity-trainer export --config … --initial …"
+            f"{path} is no {SUFFIX} file, folder or zip archive. Checkpoints of PyTorch (FaceNet, Ultralytics): "
+            f"identity-trainer import-checkpoint {path}"
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from sqlalchemy.exc import IntegrityError
@@ -159,7 +160,8 @@ class EmbeddingSession:
                     raise RowsTakenError
                 actor = Actor.from_json(self.job.request["actor"])
                 details = {"created": True, "forced": self.job.request["force"], "accepted": 1}
-                events = [Event(Action.ENROL, actor, identity_id, details) for identity_id in identities.ids]
+                now = datetime.now(UTC)
+                events = [Event(Action.ENROL, actor, identity_id, details, now) for identity_id in identities.ids]
                 await enroller.store.audit_trail.append(connection, collection.id, events)
         except IntegrityError:
             return set()  # a concurrent request has created one of them
@@ -189,7 +191,7 @@ def _new_identities(new: Sequence[tuple[JobRow, SuppliedEmbedding]]) -> NewIdent
     embeddings = np.stack([sample.vector for _, sample in new])
     return NewIdentities(
         np.array([row.number for row, _ in new], np.int32),
-        [uuid.uuid4() for _ in new],
+        bulk.random_ids(len(new)),
         [samples.embedding_hash(sample) for _, sample in new],
         embeddings,
     )

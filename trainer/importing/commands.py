@@ -1,4 +1,4 @@
-"""The command `identity-trainer import-parquet`"""
+"""The commands `identity-trainer import-parquet` and `import-checkpoint`"""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,3 +42,53 @@ def import_parquet(
     count, rejected = parquet.write_identities(iter(track(rows, description="importing", total=samples)), output)
     people = sum(1 for folder in output.iterdir() if folder.is_dir()) if output.exists() else 0
     typer.echo(f"{count} pictures of {people} people in {output}; {rejected} rows without a valid picture")
+
+
+def import_checkpoint(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="FaceNet weights of facenet-pytorch, or a face detector of Ultralytics that you trust."),
+    ],
+    model_id: Annotated[str, typer.Option(help="Permanent name of this model.")],
+    output: Annotated[Path, typer.Option(help="Folder for the bundle `detector` or `embedder`.")] = Path(
+        "imported-models"
+    ),
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum score of a detection, for a detector.")
+    ] = 0.35,
+    data: Annotated[str, typer.Option(help="Training data of the weights, for the manifest.")] = "unknown",
+    terms: Annotated[
+        str, typer.Option(help="Terms of the weights, for the manifest.")
+    ] = "those of the file's publisher; the import does not check them",
+) -> None:
+    """Make a bundle of a public PyTorch checkpoint: FaceNet (InceptionResnetV1), or a face detector of Ultralytics.
+
+    The content of the file tells its kind. Detectors may have five landmarks or none; without landmarks, faces are cut
+    out as squares. A checkpoint of Ultralytics contains code, which this command executes: use only files that you
+    trust. ONNX files: identity-registry models import.
+    """
+    import re
+
+    from service.inference.bundle import file_sha256
+    from trainer.configuration import ConfigError
+    from trainer.importing import checkpoints
+    from trainer.options import MODEL_ID
+
+    if re.fullmatch(MODEL_ID, model_id) is None:
+        raise ConfigError(
+            f"--model-id {model_id!r}: use 3 to 64 lower-case letters, digits, dots, dashes and underscores"
+        )
+    kind = checkpoints.kind_of(checkpoint)
+    provenance: dict[str, object] = {
+        "data": [data],
+        "terms": terms,
+        "initialised_from": f"{checkpoint.name}, SHA-256 {file_sha256(checkpoint)}",
+    }
+    if kind is checkpoints.Kind.DETECTOR:
+        checkpoints.import_detector(checkpoint, output / "detector", model_id, min_score, provenance)
+        typer.echo(f"{kind}: {output / 'detector'}")
+        typer.echo(f"serve: REGISTRY_DETECTOR__BUNDLE={output / 'detector'} identity-registry serve")
+        return
+    checkpoints.import_embedder(checkpoint, output / "embedder", model_id, provenance)
+    typer.echo(f"{kind}: {output / 'embedder'}")
+    typer.echo(f"calibrate: identity-trainer calibrate --identities … --everybody --bundle {output / 'embedder'}")

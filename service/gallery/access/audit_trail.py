@@ -12,25 +12,37 @@ import json
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC
+from dataclasses import asdict, fields
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Column, Text, Uuid, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    Integer,
+    LargeBinary,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.access import audit_log
 from service.gallery.access.audit_entries import SERVICE, Action, Entry, Event, Head
+from service.gallery.access.audit_messages import EventKind, kinds_of, message_of
 from service.gallery.access.audit_verification import FIRST_MAC, ChainVerification
 from service.gallery.storage.tables import audit, audit_head, labelled
 
 KEY_ID_BYTES = 8
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-"""Encodes what the MAC of an entry covers."""
 _COLUMNS = tuple(item.name for item in fields(Entry))
 _COLLECTION = bindparam("collection", type_=Uuid())
 # Built once: building a statement and computing its cache key take longer than executing it.
@@ -46,26 +58,39 @@ _APPEND = _MOVE_HEAD.add_cte(
 
 
 def _append_many() -> Any:
-    """Returns the statement that appends the entries of its JSON parameter, which is faster than arrays."""
-    names = [column.key for column in audit.c]
-    columns = [Column(column.key, Text if column.key == "mac" else column.type) for column in audit.c]
-    table = func.jsonb_to_recordset(bindparam("entries", type_=JSONB)).table_valued(*columns, name="entry")
-    entry = table.render_derived(with_types=True)
-    values = [func.decode(entry.c.mac, "hex") if name == "mac" else entry.c[name] for name in names]
-    return _MOVE_HEAD.add_cte(insert(audit).from_select(names, select(*values)).cte("appended"))
+    """Returns the statement that appends entries: one array for each column, and what entries share only once."""
+    entry = func.unnest(
+        bindparam("kind", type_=ARRAY(Integer)),
+        bindparam("at", type_=ARRAY(DateTime(timezone=True))),
+        bindparam("identity", type_=ARRAY(Uuid())),
+        bindparam("entry_mac", type_=ARRAY(LargeBinary)),
+    ).table_valued("kind", "at", "identity_id", "mac", with_ordinality="position", name="entry")
+    kind = func.unnest(
+        bindparam("action", type_=ARRAY(Text)),
+        bindparam("key", type_=ARRAY(Uuid())),
+        bindparam("key_name", type_=ARRAY(Text)),
+        bindparam("request", type_=ARRAY(Text)),
+        bindparam("details", type_=ARRAY(Text)),
+    ).table_valued("action", "key_id", "key_name", "request_id", "details", with_ordinality="position", name="kind")
+    first, of_kind = entry.render_derived(), kind.render_derived()
+    values: dict[str, Any] = {
+        "collection_id": _COLLECTION,
+        "number": bindparam("first", type_=BigInteger) + first.c.position - 1,
+        "at": first.c.at,
+        "action": of_kind.c.action,
+        "key_id": of_kind.c.key_id,
+        "key_name": of_kind.c.key_name,
+        "request_id": of_kind.c.request_id,
+        "identity_id": first.c.identity_id,
+        "details": cast(of_kind.c.details, JSONB),
+        "mac": first.c.mac,
+    }
+    rows = select(*values.values()).join_from(first, of_kind, of_kind.c.position == first.c.kind)
+    return _MOVE_HEAD.add_cte(insert(audit).from_select(list(values), rows).cte("appended"))
 
 
 _APPEND_MANY = _append_many()
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _PreparedEvent:
-    """An event with its details as JSON values, and the part of its entry's message that follows the number."""
-
-    event: Event
-    details: dict[str, Any]
-    encoded: str
 
 
 class AuditTrail:
@@ -97,13 +122,14 @@ class AuditTrail:
         """
         if self._key is None or not events:
             return []
-        prepared = [_prepared(event) for event in events]  # before the lock, because it takes the most time
+        kinds = kinds_of(events)  # before the lock, because it takes the most time
         head = await self._locked_head(connection, collection_id)
         if not hmac.compare_digest(head.head_mac, self._head_mac(collection_id, head.number, head.mac)):
             # A new head MAC without an entry would hide that the chain's end was cut off.
             log.error("the audit chain of collection %s was altered, or audit.key has changed", collection_id)
-            prepared = [_prepared(self._head_tampered(head)), *prepared]
-        entries = self._entries(collection_id, head, prepared)
+            events = [self._head_tampered(head), *events]
+            kinds = kinds_of(events)
+        entries = self._entries(collection_id, head, events, kinds)
         number, mac = entries[-1].number, entries[-1].mac
         head_mac = self._head_mac(collection_id, number, mac)
         values = {"number": number, "mac": mac, "head_mac": head_mac, "mac_key_id": self._key_id}
@@ -112,7 +138,7 @@ class AuditTrail:
             entry_values = {f"entry_{name}": value for name, value in _values(entries[0]).items()}
             await connection.execute(_APPEND, entry_values | head_values)
         else:
-            await connection.execute(_APPEND_MANY, {"entries": [_json(entry) for entry in entries]} | head_values)
+            await connection.execute(_APPEND_MANY, _arrays(entries, kinds) | head_values)
         return entries
 
     async def verify(self, connection: AsyncConnection, collection_id: uuid.UUID, exported: Sequence[Head] = ()) -> int:
@@ -127,7 +153,7 @@ class AuditTrail:
         """
         verification = ChainVerification(self._key_id, exported)
         async for entry in audit_log.read_all(connection, collection_id):
-            mac = self._entry_mac(collection_id, entry.number, _encoded(entry, entry.details), verification.mac)
+            mac = self._entry_mac(message_of(entry), verification.mac)
             verification.add(entry, hmac.compare_digest(mac, entry.mac))
         head = await audit_log.find_head(connection, collection_id) or self._first_head(collection_id)
         head_mac = self._head_mac(collection_id, head.number, head.mac)
@@ -153,23 +179,20 @@ class AuditTrail:
             row = (await connection.execute(_LOCKED_HEAD, parameters)).one()
         return Head(**row._mapping)
 
-    def _entries(self, collection_id: uuid.UUID, head: Head, events: Sequence[_PreparedEvent]) -> list[Entry]:
+    def _entries(
+        self, collection_id: uuid.UUID, head: Head, events: Sequence[Event], kinds: Sequence[EventKind]
+    ) -> list[Entry]:
         """Returns the entries of events that follow the head."""
         entries: list[Entry] = []
         mac = head.mac
-        for number, prepared in enumerate(events, head.number + 1):
-            mac = self._entry_mac(collection_id, number, prepared.encoded, mac)
-            entries.append(_entry(collection_id, number, prepared, mac))
+        for number, (event, kind) in enumerate(zip(events, kinds, strict=True), head.number + 1):
+            mac = self._entry_mac(kind.message(collection_id, number, event.at, event.identity_id), mac)
+            entries.append(_entry(collection_id, number, event, kind, mac))
         return entries
 
-    def _entry_mac(self, collection_id: uuid.UUID, number: int, encoded: str, previous: bytes) -> bytes:
-        """Returns the MAC of an entry. Its message is the JSON array of the entry's values, in the order of the table.
-
-        Args:
-            encoded: the values after the number, as `_encoded` returns them.
-            previous: the MAC of the entry before it.
-        """
-        return self._hmac(b"entry", previous, f'["{collection_id}",{number},{encoded}]'.encode())
+    def _entry_mac(self, message: bytes, previous: bytes) -> bytes:
+        """Returns the MAC of an entry. `previous`: the MAC of the entry before it."""
+        return self._hmac(b"entry", previous, message)
 
     def _head_mac(self, collection_id: uuid.UUID, number: int, mac: bytes) -> bytes:
         return self._hmac(b"head", collection_id.bytes, number.to_bytes(8, "big"), mac)
@@ -185,51 +208,41 @@ def audit_key_id(key: bytes) -> bytes:
     return HKDF(hashes.SHA256(), KEY_ID_BYTES, salt=None, info=b"identity-registry audit key id").derive(key)
 
 
-def _prepared(event: Event) -> _PreparedEvent:
-    details = json.loads(json.dumps(event.details))
-    if event.actor.client is not None:
-        details["client"] = event.actor.client
-    return _PreparedEvent(event, details, _encoded(event, details))
-
-
-def _encoded(event: Event | Entry, details: dict[str, Any]) -> str:
-    """Returns the values of an entry after its number as canonical JSON, without brackets."""
-    key_id, key_name, request_id = (
-        (event.key_id, event.key_name, event.request_id)
-        if isinstance(event, Entry)
-        else (event.actor.key_id, event.actor.key_name, event.actor.request_id)
-    )
-    values = [
-        event.at.astimezone(UTC).isoformat(),
-        str(event.action),
-        None if key_id is None else str(key_id),
-        key_name,
-        request_id,
-        None if event.identity_id is None else str(event.identity_id),
-        details,
-    ]
-    return _CANONICAL.encode(values)[1:-1]
-
-
-def _entry(collection_id: uuid.UUID, number: int, prepared: _PreparedEvent, mac: bytes) -> Entry:
-    event, actor = prepared.event, prepared.event.actor
+def _entry(collection_id: uuid.UUID, number: int, event: Event, kind: EventKind, mac: bytes) -> Entry:
     return Entry(
         collection_id=collection_id,
         number=number,
         at=event.at,
-        action=event.action.value,
-        key_id=actor.key_id,
-        key_name=actor.key_name,
-        request_id=actor.request_id,
+        action=kind.action,
+        key_id=kind.key_id,
+        key_name=kind.key_name,
+        request_id=kind.request_id,
         identity_id=event.identity_id,
-        details=prepared.details,
+        details=kind.details,
         mac=mac,
     )
 
 
-def _json(entry: Entry) -> dict[str, Any]:
-    values = _values(entry) | {"at": entry.at.isoformat(), "mac": entry.mac.hex()}
-    return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in values.items()}
+def _arrays(entries: Sequence[Entry], kinds: Sequence[EventKind]) -> dict[str, Any]:
+    """Returns the parameters of `_APPEND_MANY`."""
+    positions: dict[int, int] = {}
+    distinct: list[EventKind] = []
+    for kind in kinds:
+        if id(kind) not in positions:
+            distinct.append(kind)
+            positions[id(kind)] = len(distinct)
+    return {
+        "first": entries[0].number,
+        "kind": [positions[id(kind)] for kind in kinds],
+        "at": [entry.at for entry in entries],
+        "identity": [entry.identity_id for entry in entries],
+        "entry_mac": [entry.mac for entry in entries],
+        "action": [kind.action for kind in distinct],
+        "key": [kind.key_id for kind in distinct],
+        "key_name": [kind.key_name for kind in distinct],
+        "request": [kind.request_id for kind in distinct],
+        "details": [json.dumps(kind.details) for kind in distinct],
+    }
 
 
 def _values(entry: Entry) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The rows of their job hold the external ids, labels and metadata. The embeddings
 COPY is the fastest way, and PostgreSQL refuses it for tables with row-level security.
 """
 
+import os
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,12 @@ class NewIdentities:
     embeddings: Floats
 
 
+def random_ids(count: int) -> list[uuid.UUID]:
+    """Returns random UUIDs of version 4, with one system call instead of one for each."""
+    data = os.urandom(16 * count)
+    return [uuid.UUID(bytes=data[start : start + 16], version=4) for start in range(0, len(data), 16)]
+
+
 async def existing(connection: AsyncConnection, collection_id: uuid.UUID, external_ids: list[str]) -> set[str]:
     """Returns which of the external ids, in their comparable form, an identity has, expired ones included."""
     wanted = bindparam("external_ids", type_=ARRAY(Text))
@@ -128,7 +135,7 @@ def _rows(new: NewIdentities) -> npt.NDArray[Any]:
         rows[f"{name}_bytes"] = kind.itemsize
     rows["number"] = new.numbers
     rows["id"] = np.frombuffer(b"".join(item.bytes for item in new.ids), "V16")
-    rows["template"] = np.frombuffer(b"".join(uuid.uuid4().bytes for _ in new.ids), "V16")
+    rows["template"] = np.frombuffer(b"".join(item.bytes for item in random_ids(count)), "V16")
     rows["source"] = np.frombuffer(b"".join(new.sources), f"V{HASH_BYTES}")
     rows["embedding"]["dim"], rows["embedding"]["values"] = dim, new.embeddings
     rows["code"]["bits"], rows["code"]["bytes"] = CODE_BITS, codes_of(new.embeddings)

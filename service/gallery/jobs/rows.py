@@ -40,6 +40,9 @@ PARAMETER = "of_"
 JSON = ("metadata", "box")
 _NEW = [field.name for field in fields(NewRow)]
 _RESULT = [field.name for field in fields(RowResult)]
+_STORED = {field.name for field in fields(JobRow)}
+_COLUMNS = [column for column in shown_columns(job_row) if column.key in _STORED]
+_NAMES = [str(column.key) for column in _COLUMNS]
 
 
 def _input(columns: Sequence[str]) -> Any:
@@ -200,11 +203,10 @@ def names_person(external_id: str) -> Any:
 
 
 def _rows(job_ref: JobRef) -> Select[Any]:
-    names = {field.name for field in fields(JobRow)}
-    return select(*(column for column in shown_columns(job_row) if column.key in names)).where(job_ref.of_rows)
+    return select(*_COLUMNS).where(job_ref.of_rows)
 
 
 def _row(row: Row[Any]) -> JobRow:
-    values = dict(row._mapping)
+    values = dict(zip(_NAMES, row, strict=True))
     status = values.pop("status")
     return JobRow(**values, status=None if status is None else RowStatus(status))
