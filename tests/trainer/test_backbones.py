@@ -54,7 +54,7 @@ def test_every_torchvision_classifier_becomes_an_encoder(name: str, without_init
     assert encoder.head[1].weight.shape[0] == 24
 
 
-@pytest.mark.parametrize("name", ["residual_small", "mobilefacenet"])
+@pytest.mark.parametrize("name", ["residual_small", "mobilefacenet", "mobilenet_v1_slim"])
 def test_built_in_backbones(name: str) -> None:
     encoder = build_encoder(name, 32).eval()
     with torch.inference_mode():
@@ -155,6 +155,7 @@ LAST_STAGE = {
     "timm:convnextv2_atto": ("backbone.stages.3.", "backbone.head.norm."),
     "residual_small": ("features.9.", "features.10."),
     "mobilefacenet": ("features.15.", "features.16.", "features.17.", "features.18."),
+    "mobilenet_v1_slim": ("features.23.", "features.24.", "features.25.", "features.26."),
 }
 
 

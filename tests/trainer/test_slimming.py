@@ -1,16 +1,19 @@
 """Removal of channels of a MobileNet, and the weights of published SFace."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.configuration import ConfigError
-from trainer.embedder.backbones.mobilenet_v1 import MobileNetV1, Widths
+from trainer.embedder.backbones.mobilenet_v1 import PUBLISHED, MobileNetV1, Widths
 from trainer.embedder.backbones.sface import load_exported, load_sface
 from trainer.embedder.slimming import Moments, slim
 from trainer.onnx_graph import write_graph
@@ -19,7 +22,7 @@ WIDE = Widths((8,) * 14, None)
 SEED = 0
 
 
-def network(widths: Widths = WIDE, dim: int = 16) -> MobileNetV1:
+def network(widths: Widths = WIDE, dim: int = 16, batches: int = 40) -> MobileNetV1:
     """Returns a network with random weights and random batch norm statistics."""
     torch.manual_seed(SEED)
     result = MobileNetV1(dim, widths=widths).eval()
@@ -29,7 +32,7 @@ def network(widths: Widths = WIDE, dim: int = 16) -> MobileNetV1:
             torch.nn.init.uniform_(module.weight, 0.8, 1.2)
     with torch.inference_mode():
         result.train()
-        for _ in range(40):
+        for _ in range(batches):
             result(torch.rand(8, 3, 112, 112) * 2 - 1)
     return result.eval()
 
@@ -114,3 +117,61 @@ def test_file_that_is_not_sface_is_rejected(tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), tmp_path / "empty.onnx")
     with pytest.raises(ConfigError, match="is not published SFace"):
         load_sface(tmp_path / "empty.onnx")
+
+
+def published_graph(original: MobileNetV1) -> onnx.ModelProto:
+    """Returns the graph of a network as OpenCV Zoo publishes SFace: it scales pixels, and no batch norm is folded."""
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+
+    def add(operator: str, source: str, values: list[torch.Tensor], **attributes: Any) -> str:
+        name = f"value_{len(nodes)}"
+        inputs = [f"{name}_{index}" for index in range(len(values))]
+        constants.extend(
+            onnx.numpy_helper.from_array(value.detach().numpy(), label)
+            for value, label in zip(values, inputs, strict=True)
+        )
+        nodes.append(onnx.helper.make_node(operator, [source, *inputs], [name], **attributes))
+        return name
+
+    def normalise(source: str, norm: Any) -> str:
+        values = [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        return add("BatchNormalization", source, values, epsilon=norm.eps)
+
+    value = add("Sub", "data", [torch.tensor([127.5])])
+    value = add("Mul", value, [torch.tensor([1 / 128])])
+    units: list[Any] = list(original.features)
+    for unit in units:
+        convolution = unit.convolution
+        pads, kernel = list(convolution.padding) * 2, list(convolution.kernel_size)
+        settings_ = {"pads": pads, "kernel_shape": kernel, "strides": list(convolution.stride)}
+        value = add("Conv", value, [convolution.weight], group=convolution.groups, **settings_)
+        value = add("PRelu", normalise(value, unit.norm), [unit.activation.weight[:, None, None]])
+    value = add("Flatten", normalise(value, original.norm), [])
+    value = add("Gemm", value, [original.linear.weight, original.linear.bias], transB=1)
+    value = normalise(value, original.last_norm)
+    data = onnx.helper.make_tensor_value_info("data", onnx.TensorProto.FLOAT, [1, 3, 112, 112])
+    output = onnx.helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, [1, 128])
+    graph = onnx.helper.make_graph(nodes, "published", [data], [output], constants)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_published_sface_is_read(tmp_path: Path) -> None:
+    original = network(PUBLISHED, 128, batches=2)
+    onnx.save(published_graph(original), tmp_path / "sface.onnx")
+    pixels = torch.rand(2, 3, 112, 112) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(load_sface(tmp_path / "sface.onnx")(pixels), original(pixels), atol=1e-4, rtol=1e-3)
+
+
+MODELS = Path(os.environ.get("MODELS") or "missing")
+
+
+@pytest.mark.skipif(not (MODELS / "sface-int8.onnx").exists(), reason="MODELS= names no folder with sface-int8.onnx")
+def test_published_8_bit_sface_is_read() -> None:
+    pixels = torch.rand(1, 3, 112, 112) * 255
+    session = onnxruntime.InferenceSession(str(MODELS / "sface-int8.onnx"), providers=["CPUExecutionProvider"])
+    expected = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: pixels.numpy()})[0])
+    with torch.inference_mode():
+        found = load_sface(MODELS / "sface-int8.onnx")((pixels - 127.5) / 128)
+    assert torch.nn.functional.cosine_similarity(found, expected) > 0.9999
