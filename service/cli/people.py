@@ -85,6 +85,50 @@ def compreface(
         finish(transfer.run(in_compreface(client)))
 
 
+@app.command("insightface-server")
+def insightface_server(
+    source: Annotated[
+        str, typer.Argument(help="URL of InsightFace Server, or its database file for embeddings without pictures.")
+    ],
+    source_collection: Annotated[str, typer.Option(help="Collection of InsightFace Server.")] = "_default",
+    source_key_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File with its API key, if it requires one.")
+    ] = None,
+    model_id: Annotated[
+        str | None, typer.Option(help="For a database file: the model of its embeddings, which the registry runs, too.")
+    ] = None,
+    url: Url = REGISTRY,
+    key_file: KeyFile = None,
+    collection: Collection = "default",
+    face: Face = "only",
+    force: Force = False,
+    report: Report = REPORT,
+) -> None:
+    """Enrol the people of a collection of InsightFace Server.
+
+    Its API serves the crops of 112 pixels that it saves with `save_face_crops`; they are small, so that most need
+    `--force`. Without them, its database file contains embeddings: import its model first (`models import`).
+
+    Example: `identity-registry import insightface-server http://localhost:18097 --source-collection employees --force`.
+    """
+    import httpx
+
+    from service.transfer.insightface_server import in_insightface_server, read_insightface_database
+
+    if "://" not in source:
+        if model_id is None:
+            raise StartupError("the embeddings of a database need --model-id: only the same model can compare them")
+        with _transfer(url, key_file, collection, face, force, report) as (transfer, finish):
+            finish(transfer.run_embeddings(read_insightface_database(Path(source), source_collection), model_id))
+        return
+    headers = {} if source_key_file is None else {"authorization": f"Bearer {source_key_file.read_text().strip()}"}
+    with (
+        _transfer(url, key_file, collection, face, force, report) as (transfer, finish),
+        httpx.Client(base_url=source, headers=headers, timeout=60) as client,
+    ):
+        finish(transfer.run(in_insightface_server(client, source_collection)))
+
+
 @app.command("embeddings")
 def embeddings(
     file: Annotated[
@@ -126,7 +170,7 @@ def _transfer(
 
         from identity_registry import Registry
         from identity_registry.errors import RegistryError
-        from service.transfer.people import SourceError
+        from service.transfer.rest import SourceError
         from service.transfer.run import Transfer, summary, write_report
     except ImportError as error:
         raise StartupError(f"`import` needs: pip install ./clients/python ({error})") from error

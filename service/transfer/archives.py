@@ -64,6 +64,6 @@ def _write(archive: Archive, pictures: Iterator[PersonPicture]) -> None:
 def _manifest(sources: dict[str, PersonPicture]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(("file", "external_id"))
-    writer.writerows((name, picture.person) for name, picture in sources.items())
+    writer.writerow(("file", "external_id", "label"))
+    writer.writerows((name, picture.person, picture.label or "") for name, picture in sources.items())
     return text.getvalue()

@@ -2,14 +2,14 @@
 
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from service.transfer.people import SourceError
+from service.transfer.rest import SourceError
 
 Floats = npt.NDArray[np.float32]
 VECTORS = ("embeddings", "embedding", "features", "vectors")
@@ -20,11 +20,18 @@ MAX_BYTES = 4 * 1024**3
 
 @dataclass(frozen=True)
 class StoredEmbeddings:
-    """n embeddings. `vectors`: (n, dim), L2-normalised. `sources`: where each comes from, for the report."""
+    """n embeddings.
+
+    Attributes:
+        sources: where each comes from, for the report.
+        vectors: (n, dim), L2-normalised.
+        labels: the name to show of each; empty, or None for one: that in `people`.
+    """
 
     people: list[str]
     sources: list[str]
     vectors: Floats
+    labels: list[str | None] = field(default_factory=list)
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -67,7 +74,7 @@ def read_embeddings(file: Path, names: Path | None = None) -> StoredEmbeddings:
         pickle.UnpicklingError,
     ) as error:
         raise SourceError(f"{file} cannot be read: {error}") from None
-    return StoredEmbeddings(people, sources, _normalised(file, people, vectors))
+    return StoredEmbeddings(people, sources, normalised(file, people, vectors))
 
 
 def _of_pickle(file: Path) -> tuple[list[str], list[str], Any]:
@@ -91,7 +98,8 @@ def _of_archive(file: Path) -> tuple[list[str], Any]:
         return [str(name) for name in archive[names]], archive[vectors]
 
 
-def _normalised(file: Path, people: list[str], vectors: Any) -> Floats:
+def normalised(file: Path, people: list[str], vectors: Any) -> Floats:
+    """Returns (n, dim) embeddings of length one. Raises SourceError."""
     array = np.asarray(vectors, np.float64)
     if array.ndim != 2 or len(array) != len(people) or not len(array):
         raise SourceError(f"{file} must have one embedding for each name; it has {len(people)} and {array.shape}")

@@ -3,24 +3,20 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from service.names import comparable
+from service.transfer.rest import Download, SourceError, System, get_json
 from service.vision.formats import SUFFIXES
 
 PAGE = 100
-MAX_PICTURE_BYTES = 64 * 1024**2
-"""A larger answer of another system is not read; the registry refuses smaller files already."""
-NOT_STORED = "CompreFace has not stored this picture (save_images_to_db); enrol the person with a new one"
-
-
+COMPREFACE = System(
+    "CompreFace",
+    "send the API key of a recognition service and its URL",
+    "CompreFace has not stored this picture (save_images_to_db); enrol the person with a new one",
+)
 SAME_NAME = "the folders {first} and {second} have the same name and may belong to two people; rename one"
-
-
-class SourceError(Exception):
-    """The other system cannot be read. The message says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +26,14 @@ class PersonPicture:
     Attributes:
         source: where it comes from, for the report.
         read: returns the bytes of the file; a text says why there are none.
+        label: the name to show; None: `person`.
     """
 
     person: str
     source: str
     suffix: str
     read: Callable[[], bytes | str]
+    label: str | None = None
 
 
 def in_folders(folder: Path) -> Iterator[PersonPicture]:
@@ -58,14 +56,15 @@ def in_compreface(client: httpx.Client) -> Iterator[PersonPicture]:
     """Yields the pictures of the face collection whose key the client sends. Raises SourceError."""
     page, pages = 0, 1
     while page < pages:
-        document = _json(client, "/api/v1/recognition/faces", {"page": page, "size": PAGE})
+        document = get_json(client, "/api/v1/recognition/faces", {"page": page, "size": PAGE}, COMPREFACE)
         try:
             pages = int(document["total_pages"])
             faces = [(str(face["subject"]), str(face["image_id"])) for face in document["faces"]]
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{client.base_url} does not answer like CompreFace: {error!r}") from None
         for subject, image_id in faces:
-            yield PersonPicture(subject, f"{subject}/{image_id}", ".jpg", _Download(client, image_id))
+            read = Download(client, f"/api/v1/recognition/faces/{image_id}/img", COMPREFACE)
+            yield PersonPicture(subject, f"{subject}/{image_id}", ".jpg", read)
         page += 1
 
 
@@ -79,36 +78,3 @@ class _File:
             return self.file.read_bytes() if self.reason is None else self.reason
         except OSError as error:
             return f"the file cannot be read: {error.strerror}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Download:
-    client: httpx.Client
-    image_id: str
-
-    def __call__(self) -> bytes | str:
-        try:
-            response = self.client.get(f"/api/v1/recognition/faces/{self.image_id}/img")
-        except httpx.HTTPError as error:
-            return f"the picture cannot be downloaded: {error}"
-        if response.status_code != 200:
-            return f"CompreFace answers {response.status_code}"
-        if len(response.content) > MAX_PICTURE_BYTES:
-            return "the picture is too large"
-        return response.content or NOT_STORED
-
-
-def _json(client: httpx.Client, path: str, query: dict[str, Any]) -> Any:
-    try:
-        response = client.get(path, params=query)
-    except httpx.HTTPError as error:
-        raise SourceError(f"{client.base_url} cannot be reached: {error}") from None
-    if response.status_code in (401, 403, 404):
-        raise SourceError(
-            f"CompreFace answers {response.status_code}; send the API key of a recognition service and its URL"
-        )
-    try:
-        response.raise_for_status()
-        return response.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise SourceError(f"{client.base_url} does not answer like CompreFace: {error}") from None

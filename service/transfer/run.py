@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,10 @@ class Transfer:
         """Enrols embeddings of the collection's model, which have no pictures and no quality."""
         with tempfile.TemporaryDirectory(prefix="identity-registry-import-") as folder:
             archive = Path(folder) / "embeddings.npz"
-            np.savez(archive, embeddings=stored.vectors, external_id=np.array(stored.people))
+            arrays: dict[str, Any] = {"embeddings": stored.vectors, "external_id": np.array(stored.people)}
+            if any(stored.labels):
+                arrays["label"] = np.array([label or "" for label in stored.labels])
+            np.savez(archive, **arrays)
             job = self.registry.enrol_embeddings(archive, model_id, collection=self.collection, force=self.force)
         pairs = zip(stored.sources, stored.people, strict=True)
         return self._outcomes(job.id, {f"embeddings[{number}]": pair for number, pair in enumerate(pairs)})
