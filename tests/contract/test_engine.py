@@ -122,7 +122,7 @@ def test_file_that_is_not_a_graph_is_refused(tmp_path: Path) -> None:
             open_graph(tmp_path / "model.onnx", 112, RuntimeOptions(backend))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bundle", ["embedder", "embedder-fairface", "embedder-slim"])
+@pytest.mark.parametrize("bundle", ["embedder", "embedder-fairface"])
 def test_shipped_embedders_separate_people_at_their_thresholds(bundle: str, settings: Settings) -> None:
     engine = build_pipeline(settings.model_copy(update={"embedder": EmbedderSettings(bundle=BUNDLES / bundle)}))
     photos = [COLLINS.read_bytes(), brighter(COLLINS, 0.7), HOPPER.read_bytes(), brighter(HOPPER, 1.2)]

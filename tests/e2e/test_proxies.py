@@ -1,7 +1,12 @@
-"""The registry behind nginx and Caddy, with the configurations of `deploy/proxy`."""
+"""The registry behind nginx, Caddy and Traefik, with the configurations of `deploy/proxy`.
+
+Debian has no package of Traefik: TRAEFIK= names the program.
+"""
 
 import contextlib
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +22,7 @@ from tests.server import RunningApi, create_key, free_port, running_api, wait_fo
 
 CONFIGURATIONS = Path("deploy/proxy")
 CLIENT = "203.0.113.9"
+TRAEFIK = os.environ.get("TRAEFIK", "")
 PATH = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
 
 
@@ -25,8 +31,10 @@ def program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, certificate: Path, log: Path) -> Iterator[httpx.Client]:
-    """Runs a proxy and yields a client that uses it over TLS."""
+def running(
+    command: list[str], port: int, certificate: Path, log: Path, stop: int = signal.SIGTERM
+) -> Iterator[httpx.Client]:
+    """Runs a proxy and yields a client that uses it over TLS. `stop`: the signal that ends it."""
     context = ssl.create_default_context(cafile=str(certificate))
     environment = {"PATH": PATH, "HOME": str(log.parent)}
     with log.open("wb") as output, httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context) as client:
@@ -42,7 +50,7 @@ def running(command: list[str], port: int, certificate: Path, log: Path) -> Iter
             wait_for(answers, 20)
             yield client
         finally:
-            process.terminate()
+            process.send_signal(stop)
             process.wait(20)
 
 
@@ -83,6 +91,28 @@ def caddy(upstream: str, certificate: tuple[Path, Path], folder: Path) -> Iterat
     (folder / "Caddyfile").write_text("{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + site)
     command = [program("caddy"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
     with running(command, port, certificate[0], folder / "caddy.log") as client:
+        yield client
+
+
+@contextlib.contextmanager
+def traefik(upstream: str, certificate: tuple[Path, Path], folder: Path) -> Iterator[httpx.Client]:
+    port = free_port()
+    site = (CONFIGURATIONS / "traefik.yaml").read_text()
+    for before, after in {
+        "registry.example.org": "127.0.0.1",
+        "http://127.0.0.1:8000": f"http://{upstream}",
+        "/etc/ssl/registry/cert.pem": str(certificate[0]),
+        "/etc/ssl/registry/key.pem": str(certificate[1]),
+    }.items():
+        assert before in site
+        site = site.replace(before, after)
+    (folder / "traefik.yaml").write_text(site)
+    arguments = [
+        f"--entryPoints.websecure.address=127.0.0.1:{port}",
+        f"--providers.file.filename={folder}/traefik.yaml",
+    ]
+    # Some versions of Traefik 2 do not end after SIGTERM while a connection is kept alive.
+    with running([TRAEFIK, *arguments], port, certificate[0], folder / "traefik.log", signal.SIGKILL) as client:
         yield client
 
 
@@ -128,3 +158,12 @@ def test_both_proxies(data_folder: Path, certificate: tuple[Path, Path], tmp_pat
         # nginx appends the client's address, a trusted one here, to what the client has sent. Caddy replaces it.
         found = clients_of(api, headers)
         assert found.count(CLIENT) == found.index(None) > 0
+
+
+@pytest.mark.skipif(not TRAEFIK, reason="TRAEFIK= names no program")
+def test_traefik(data_folder: Path, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    with running_api(data_folder, REGISTRY_SERVER__REQUIRE_KEYS="true") as api:
+        headers = {"x-api-key": create_key(data_folder, "enrol", "manage", "search", "audit")}
+        with traefik(f"127.0.0.1:{api.client.base_url.port}", certificate, tmp_path) as proxy:
+            use(proxy, headers | {"x-forwarded-for": CLIENT}, "traefik")
+        assert set(clients_of(api, headers)) == {None}  # Traefik replaces what the client has sent

@@ -40,16 +40,9 @@ def test_published_weights_produce_the_published_embeddings(tmp_path: Path) -> N
         load_initial(build_encoder("mobilefacenet", 64), published)
 
 
-@pytest.mark.parametrize(
-    ("name", "backbone"),
-    [
-        ("embedder", "mobilefacenet"),
-        ("embedder-fairface", "mobilefacenet"),
-        ("embedder-slim", "mobilenet_v1_slim"),
-    ],
-)
+@pytest.mark.parametrize("name", ["embedder", "embedder-fairface"])
 def test_bundle_graph_serves_as_teacher_and_as_initial_weights(
-    identity_folder: Path, tmp_path: Path, name: str, backbone: str
+    identity_folder: Path, tmp_path: Path, name: str
 ) -> None:
     bundle = BUNDLES / name
     crops = load_aligned_crops(identity_folder, None, tmp_path)
@@ -57,7 +50,7 @@ def test_bundle_graph_serves_as_teacher_and_as_initial_weights(
     embedder = FaceEmbedder(bundle, RuntimeOptions())
     served = embed_crops(embedder.uncorrected() or embedder, crops, list(range(len(crops))))[0]
     assert (targets * served).sum(axis=1).min() > 0.9  # the teacher's embedding is the mean with the mirror picture
-    encoder = build_encoder(backbone, 128).eval()
+    encoder = build_encoder("mobilefacenet", 128).eval()
     load_initial(encoder, bundle / "model.onnx")
     with torch.inference_mode():
         pixels = centre_tensor(torch.from_numpy(np.asarray(crops.pictures)))

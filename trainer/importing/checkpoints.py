@@ -55,9 +55,9 @@ def import_embedder(file: Path, output: Path, model_id: str, provenance: dict[st
     """Writes the bundle of FaceNet weights, with their own layer and scaling. Raises ConfigError."""
     from trainer.embedder.export import export_encoder
 
-    encoder = _facenet()
+    encoder, state = _facenet(), _facenet_state(file)
     try:
-        encoder.load_state_dict({name: _facenet_state(file)[name] for name in encoder.state_dict()})
+        encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
     except RuntimeError as error:
         raise ConfigError(f"{file} has weights of other shapes than InceptionResnetV1: {error}") from None
     return export_encoder(encoder.eval(), _facenet_config(), output, model_id, provenance)
