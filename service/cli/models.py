@@ -1,5 +1,7 @@
 """`models`: imports public models as bundles."""
 
+import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +17,7 @@ SCALINGS = {
     "0/255": "values from 0 to 1",
     "0/1": "unscaled values from 0 to 255",
 }
+CHECKPOINTS = (".pt", ".pth")
 UNKNOWN_TERMS = "those of the file's publisher; the import does not check them"
 
 
@@ -27,7 +30,10 @@ def _models() -> None:
 def import_command(
     paths: Annotated[
         list[Path],
-        typer.Argument(help="ONNX files of a detector (YuNet, SCRFD), an embedder, or both; a folder or zip archive."),
+        typer.Argument(
+            help="ONNX files of a detector (YuNet, SCRFD), an embedder, or both; a folder or zip archive. Checkpoints "
+            "(*.pt, *.pth) of FaceNet and Ultralytics, where the trainer is installed."
+        ),
     ],
     model_id: Annotated[str, typer.Option(help="Permanent name of the embedder; stored embeddings carry it.")],
     output: Annotated[Path, typer.Option(help="Folder for the bundles `detector` and `embedder`.")] = Path(
@@ -47,11 +53,16 @@ def import_command(
     data: Annotated[str, typer.Option(help="Training data of the weights, for the manifest.")] = "unknown",
     terms: Annotated[str, typer.Option(help="Terms of the weights, for the manifest.")] = UNKNOWN_TERMS,
 ) -> None:
-    """Make bundles of public models: YuNet, SCRFD, SFace, ArcFace, MobileFaceNet, and InsightFace's packs.
+    """Make bundles of public models: YuNet, SCRFD, SFace, ArcFace, MobileFaceNet, InsightFace's packs, FaceNet, YOLO.
 
     The structure of a file tells its kind; its name does not matter. The embedder has no calibration afterwards:
     measure one with `identity-trainer calibrate --everybody` on aligned faces of people who did not train it.
     """
+    checkpoints = [path for path in paths if path.suffix in CHECKPOINTS]
+    for checkpoint in checkpoints:
+        _import_checkpoint(checkpoint, model_id, output, data, terms)
+    if not (paths := [path for path in paths if path not in checkpoints]):
+        return
     try:
         from service.importing.bundles import Terms
         from service.importing.importer import ImportOptions, import_models
@@ -71,6 +82,20 @@ def import_command(
         typer.echo(f"calibrate: identity-trainer calibrate --identities … --everybody --bundle {embedder}")
     variables = " ".join(f"REGISTRY_{name.upper()}__BUNDLE={folder}" for name, folder in imported.bundles.items())
     typer.echo(f"serve: {variables} identity-registry serve")
+
+
+def _import_checkpoint(checkpoint: Path, model_id: str, output: Path, data: str, terms: str) -> None:
+    """Runs the trainer's command, since reading a checkpoint needs PyTorch, which the service's environment lacks."""
+    if importlib.util.find_spec("trainer") is None or importlib.util.find_spec("torch") is None:
+        raise StartupError(
+            f"{checkpoint} is a checkpoint of PyTorch, and the trainer is not installed: import it where `make setup` "
+            "has been run"
+        )
+    options = {"--model-id": model_id, "--output": str(output), "--data": data, "--terms": terms}
+    arguments = [word for option in options.items() for word in option]
+    command = [sys.executable, "-m", "trainer", "import-checkpoint", str(checkpoint), *arguments]
+    if status := subprocess.run(command, check=False).returncode:
+        sys.exit(status)
 
 
 def _ask(name: str) -> tuple[float, float]:

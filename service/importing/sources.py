@@ -56,10 +56,7 @@ def _read(path: Path) -> Iterator[SourceFile]:
     elif not path.exists():
         raise StartupError(f"{path} does not exist")
     else:
-        raise StartupError(
-            f"{path} is no {SUFFIX} file, folder or zip archive. Checkpoints of PyTorch (FaceNet, Ultralytics): "
-            f"identity-trainer import-checkpoint {path}"
-        )
+        raise StartupError(f"{path} is no {SUFFIX} file, checkpoint (*.pt, *.pth), folder or zip archive")
 
 
 def _unzip(path: Path) -> Iterator[SourceFile]:

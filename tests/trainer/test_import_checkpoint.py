@@ -1,6 +1,8 @@
 """Public PyTorch checkpoints as bundles: `identity-trainer import-checkpoint`."""
 
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from facenet_pytorch import InceptionResnetV1
 from PIL import Image
 from typer.testing import CliRunner
 
+from service.__main__ import app as service_app
 from service.inference.bundle import read_detector
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
@@ -114,3 +117,14 @@ def test_other_files_are_rejected_without_executing_them(facenet: InceptionResne
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "imported" / "embedder").exists()
     assert "use 3 to 64" in run(tmp_path / "linear.pt", "--model-id", "X")
+
+
+def test_the_service_imports_checkpoints_with_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pt")
+    arguments = ["models", "import", str(tmp_path / "linear.pt"), "--model-id", "other-1"]
+    command = [sys.executable, "-m", "service", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "weights are missing, such as" in done.stderr) == (1, True), done.stderr
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    result = CliRunner().invoke(service_app, arguments)
+    assert "the trainer is not installed" in str(result.exception)

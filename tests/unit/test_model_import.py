@@ -171,7 +171,7 @@ def test_quantised_weights_become_constants() -> None:
         (["missing.onnx"], "does not exist"),
         (["text.onnx"], "text.onnx is not an ONNX file"),
         (["other.onnx"], "neither YuNet, SCRFD nor an embedder"),
-        (["checkpoint.pt"], "identity-trainer export"),
+        (["notes.txt"], "is no .onnx file, checkpoint"),
         (["empty"], "there is no .onnx file in"),
         (["embedder.onnx"], "its structure does not tell the scaling; name it with --scaling"),
         (["embedder.onnx", "--scaling", "x"], "write two numbers, such as 127.5/128"),
@@ -186,7 +186,7 @@ def test_unusable_files_are_rejected_and_leave_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
-    (tmp_path / "checkpoint.pt").write_text("not a model")
+    (tmp_path / "notes.txt").write_text("not a model")
     (tmp_path / "empty").mkdir()
     other = model_of(
         [helper.make_node("Relu", ["input"], ["output"])],

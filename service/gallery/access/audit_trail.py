@@ -11,86 +11,61 @@ import hmac
 import json
 import logging
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    DateTime,
-    Integer,
-    LargeBinary,
-    Text,
-    Uuid,
-    bindparam,
-    cast,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.access import audit_log
-from service.gallery.access.audit_entries import SERVICE, Action, Entry, Event, Head
-from service.gallery.access.audit_messages import EventKind, kinds_of, message_of
+from service.gallery.access.audit_entries import SERVICE, Action, Actor, Entry, Event, Head
+from service.gallery.access.audit_statements import APPEND, APPEND_MANY, COLLECTION, LOCKED_HEAD, arrays_of
 from service.gallery.access.audit_verification import FIRST_MAC, ChainVerification
-from service.gallery.storage.tables import audit, audit_head, labelled
+from service.gallery.storage.tables import audit_head
 
 KEY_ID_BYTES = 8
 _COLUMNS = tuple(item.name for item in fields(Entry))
-_COLLECTION = bindparam("collection", type_=Uuid())
-# Built once: building a statement and computing its cache key take longer than executing it.
-_LOCKED_HEAD = select(*labelled(audit_head)).where(audit_head.c.collection_id == _COLLECTION).with_for_update()
-_MOVE_HEAD = (
-    update(audit_head)
-    .where(audit_head.c.collection_id == _COLLECTION)
-    .values({name: bindparam(f"head_{name}") for name in ("number", "mac", "head_mac", "mac_key_id")})
-)
-_APPEND = _MOVE_HEAD.add_cte(
-    insert(audit).values({column.key: bindparam(f"entry_{column.key}") for column in audit.c}).cte("appended")
-)
-
-
-def _append_many() -> Any:
-    """Returns the statement that appends entries: one array for each column, and what entries share only once."""
-    entry = func.unnest(
-        bindparam("kind", type_=ARRAY(Integer)),
-        bindparam("at", type_=ARRAY(DateTime(timezone=True))),
-        bindparam("identity", type_=ARRAY(Uuid())),
-        bindparam("entry_mac", type_=ARRAY(LargeBinary)),
-    ).table_valued("kind", "at", "identity_id", "mac", with_ordinality="position", name="entry")
-    kind = func.unnest(
-        bindparam("action", type_=ARRAY(Text)),
-        bindparam("key", type_=ARRAY(Uuid())),
-        bindparam("key_name", type_=ARRAY(Text)),
-        bindparam("request", type_=ARRAY(Text)),
-        bindparam("details", type_=ARRAY(Text)),
-    ).table_valued("action", "key_id", "key_name", "request_id", "details", with_ordinality="position", name="kind")
-    first, of_kind = entry.render_derived(), kind.render_derived()
-    values: dict[str, Any] = {
-        "collection_id": _COLLECTION,
-        "number": bindparam("first", type_=BigInteger) + first.c.position - 1,
-        "at": first.c.at,
-        "action": of_kind.c.action,
-        "key_id": of_kind.c.key_id,
-        "key_name": of_kind.c.key_name,
-        "request_id": of_kind.c.request_id,
-        "identity_id": first.c.identity_id,
-        "details": cast(of_kind.c.details, JSONB),
-        "mac": first.c.mac,
-    }
-    rows = select(*values.values()).join_from(first, of_kind, of_kind.c.position == first.c.kind)
-    return _MOVE_HEAD.add_cte(insert(audit).from_select(list(values), rows).cte("appended"))
-
-
-_APPEND_MANY = _append_many()
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+"""Encodes what the MAC of an entry covers."""
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _EventKind:
+    """What events of one kind by one actor have in common.
+
+    Attributes:
+        details: as JSON values.
+    """
+
+    action: str
+    key_id: uuid.UUID | None
+    key_name: str | None
+    request_id: str | None
+    details: dict[str, Any]
+    _actor: str
+    _details: str
+
+    @classmethod
+    def of(cls, action: str, actor: Actor, details: Mapping[str, Any]) -> "_EventKind":
+        """Encodes the values that an entry stores: the address of the client is one of its details."""
+        stored = json.loads(json.dumps(details))
+        if actor.client is not None:
+            stored["client"] = actor.client
+        key_id = None if actor.key_id is None else str(actor.key_id)
+        values = [action, key_id, actor.key_name, actor.request_id]
+        encoded = _CANONICAL.encode(values)[1:-1], _CANONICAL.encode(stored)
+        return cls(action, actor.key_id, actor.key_name, actor.request_id, stored, *encoded)
+
+    def message(self, collection_id: uuid.UUID, number: int, at: datetime, identity_id: uuid.UUID | None) -> bytes:
+        """Returns the JSON array of an entry's values, in the order of the table and without its MAC."""
+        identity = "null" if identity_id is None else f'"{identity_id}"'
+        when = at.astimezone(UTC).isoformat()
+        return f'["{collection_id}",{number},"{when}",{self._actor},{identity},{self._details}]'.encode()
 
 
 class AuditTrail:
@@ -122,23 +97,23 @@ class AuditTrail:
         """
         if self._key is None or not events:
             return []
-        kinds = kinds_of(events)  # before the lock, because it takes the most time
+        kinds = _kinds_of(events)  # before the lock, because it takes the most time
         head = await self._locked_head(connection, collection_id)
         if not hmac.compare_digest(head.head_mac, self._head_mac(collection_id, head.number, head.mac)):
             # A new head MAC without an entry would hide that the chain's end was cut off.
             log.error("the audit chain of collection %s was altered, or audit.key has changed", collection_id)
             events = [self._head_tampered(head), *events]
-            kinds = kinds_of(events)
+            kinds = _kinds_of(events)
         entries = self._entries(collection_id, head, events, kinds)
         number, mac = entries[-1].number, entries[-1].mac
         head_mac = self._head_mac(collection_id, number, mac)
         values = {"number": number, "mac": mac, "head_mac": head_mac, "mac_key_id": self._key_id}
-        head_values = {f"head_{name}": value for name, value in values.items()} | {_COLLECTION.key: collection_id}
+        head_values = {f"head_{name}": value for name, value in values.items()} | {COLLECTION.key: collection_id}
         if len(entries) == 1:
             entry_values = {f"entry_{name}": value for name, value in _values(entries[0]).items()}
-            await connection.execute(_APPEND, entry_values | head_values)
+            await connection.execute(APPEND, entry_values | head_values)
         else:
-            await connection.execute(_APPEND_MANY, _arrays(entries, kinds) | head_values)
+            await connection.execute(APPEND_MANY, arrays_of(entries) | head_values)
         return entries
 
     async def verify(self, connection: AsyncConnection, collection_id: uuid.UUID, exported: Sequence[Head] = ()) -> int:
@@ -153,7 +128,7 @@ class AuditTrail:
         """
         verification = ChainVerification(self._key_id, exported)
         async for entry in audit_log.read_all(connection, collection_id):
-            mac = self._entry_mac(message_of(entry), verification.mac)
+            mac = self._entry_mac(_message_of(entry), verification.mac)
             verification.add(entry, hmac.compare_digest(mac, entry.mac))
         head = await audit_log.find_head(connection, collection_id) or self._first_head(collection_id)
         head_mac = self._head_mac(collection_id, head.number, head.mac)
@@ -171,16 +146,16 @@ class AuditTrail:
         return Head(collection_id, 0, FIRST_MAC, self._head_mac(collection_id, 0, FIRST_MAC), self._key_id)
 
     async def _locked_head(self, connection: AsyncConnection, collection_id: uuid.UUID) -> Head:
-        parameters = {_COLLECTION.key: collection_id}
-        row = (await connection.execute(_LOCKED_HEAD, parameters)).one_or_none()
+        parameters = {COLLECTION.key: collection_id}
+        row = (await connection.execute(LOCKED_HEAD, parameters)).one_or_none()
         if row is None:  # the first entry of the collection
             first = upsert(audit_head).values(asdict(self._first_head(collection_id)))
             await connection.execute(first.on_conflict_do_nothing())
-            row = (await connection.execute(_LOCKED_HEAD, parameters)).one()
+            row = (await connection.execute(LOCKED_HEAD, parameters)).one()
         return Head(**row._mapping)
 
     def _entries(
-        self, collection_id: uuid.UUID, head: Head, events: Sequence[Event], kinds: Sequence[EventKind]
+        self, collection_id: uuid.UUID, head: Head, events: Sequence[Event], kinds: Sequence[_EventKind]
     ) -> list[Entry]:
         """Returns the entries of events that follow the head."""
         entries: list[Entry] = []
@@ -208,7 +183,7 @@ def audit_key_id(key: bytes) -> bytes:
     return HKDF(hashes.SHA256(), KEY_ID_BYTES, salt=None, info=b"identity-registry audit key id").derive(key)
 
 
-def _entry(collection_id: uuid.UUID, number: int, event: Event, kind: EventKind, mac: bytes) -> Entry:
+def _entry(collection_id: uuid.UUID, number: int, event: Event, kind: _EventKind, mac: bytes) -> Entry:
     return Entry(
         collection_id=collection_id,
         number=number,
@@ -223,27 +198,24 @@ def _entry(collection_id: uuid.UUID, number: int, event: Event, kind: EventKind,
     )
 
 
-def _arrays(entries: Sequence[Entry], kinds: Sequence[EventKind]) -> dict[str, Any]:
-    """Returns the parameters of `_APPEND_MANY`."""
-    positions: dict[int, int] = {}
-    distinct: list[EventKind] = []
-    for kind in kinds:
-        if id(kind) not in positions:
-            distinct.append(kind)
-            positions[id(kind)] = len(distinct)
-    return {
-        "first": entries[0].number,
-        "kind": [positions[id(kind)] for kind in kinds],
-        "at": [entry.at for entry in entries],
-        "identity": [entry.identity_id for entry in entries],
-        "entry_mac": [entry.mac for entry in entries],
-        "action": [kind.action for kind in distinct],
-        "key": [kind.key_id for kind in distinct],
-        "key_name": [kind.key_name for kind in distinct],
-        "request": [kind.request_id for kind in distinct],
-        "details": [json.dumps(kind.details) for kind in distinct],
-    }
-
-
 def _values(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in _COLUMNS}
+
+
+def _message_of(entry: Entry) -> bytes:
+    """Returns the message of a stored entry."""
+    actor = Actor(entry.key_id, entry.key_name, entry.request_id)
+    kind = _EventKind.of(entry.action, actor, entry.details)
+    return kind.message(entry.collection_id, entry.number, entry.at, entry.identity_id)
+
+
+def _kinds_of(events: Sequence[Event]) -> list[_EventKind]:
+    """Returns the kind of each event; events with the same actor and the same object of details share one."""
+    known: dict[tuple[str, Actor, int], _EventKind] = {}
+    kinds = []
+    for event in events:
+        key = event.action.value, event.actor, id(event.details)
+        if (kind := known.get(key)) is None:
+            kind = known[key] = _EventKind.of(event.action.value, event.actor, event.details)
+        kinds.append(kind)
+    return kinds
