@@ -137,6 +137,7 @@ def test_the_camera_names_people_and_unknown_faces_are_enrolled(page: Page, api:
     open_tab(page, "Live")
     camera = page.locator("#live-camera")
     camera.get_by_role("button", name="Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#live-camera video')?.videoWidth > 0")  # the first frame
     camera.get_by_role("button", name="capture photo").click()
     expect_text(page, "#live-status", "Eileen Collins")
     screenshot(page, "live")
