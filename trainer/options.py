@@ -1,6 +1,7 @@
 """Command-line options that several commands share."""
 
 import os
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName, FinderName, LandmarkFinderName, PhotoFace
+from trainer.configuration import ConfigError
 
 SHIPPED = Path(str(files("service"))) / "bundles"
 BUNDLE = SHIPPED / "embedder"
@@ -16,6 +18,15 @@ WORK = Path("runs/data")
 MODEL_ID = r"[a-z0-9][a-z0-9._-]{2,63}"
 CONFIGS = Path(os.path.relpath(SHIPPED.parents[1] / "configs"))
 """The configurations of the repository, relative to the current folder."""
+
+
+def require_model_id(model_id: str) -> None:
+    """Raises ConfigError if a model cannot have this name."""
+    if re.fullmatch(MODEL_ID, model_id) is None:
+        raise ConfigError(
+            f"--model-id {model_id!r}: use 3 to 64 lower-case letters, digits, dots, dashes and underscores"
+        )
+
 
 Identities = Annotated[
     list[Path],

@@ -52,8 +52,10 @@ def _pages(client: httpx.Client, path: str, key: str) -> Iterator[dict[str, Any]
             identified = all("id" in item for item in items)
         except (KeyError, TypeError, ValueError):
             identified = False
-        if not identified:
-            raise SourceError(f"{client.base_url} does not answer like {SYSTEM.name}: {path} has no list {key!r}")
+        if not identified or (cursor and (not items or cursor == query.get("cursor"))):  # it would never end
+            raise SourceError(
+                f"{client.base_url} does not answer like {SYSTEM.name}: {path} has no list {key!r} with an end"
+            )
         yield from items
         if not cursor:
             return
@@ -76,7 +78,7 @@ def read_insightface_database(file: Path, collection: str) -> StoredEmbeddings:
             f"{file} has no faces in the collection {collection!r}; its collections are {', '.join(known) or 'none'}"
         )
     people, names, faces, blobs = zip(*rows, strict=True)
-    if len({len(blob) for blob in blobs}) != 1:
+    if not all(isinstance(blob, bytes) and len(blob) % 4 == 0 for blob in blobs) or len(set(map(len, blobs))) != 1:
         raise SourceError(f"{file} has embeddings of different lengths in the collection {collection!r}")
     vectors = np.stack([np.frombuffer(blob, "<f4") for blob in blobs])
     sources = [f"{person}/{face}" for person, face in zip(people, faces, strict=True)]

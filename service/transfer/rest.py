@@ -1,13 +1,14 @@
 """Requests to the REST API of another system."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-MAX_PICTURE_BYTES = 64 * 1024**2
-"""A larger answer of another system is not read; the registry refuses smaller files already."""
+MAX_BYTES = 64 * 1024**2
+"""A larger answer of another system is not read to its end; the registry refuses smaller files already."""
 
 
 class SourceError(Exception):
@@ -26,16 +27,28 @@ class System:
 def get_json(client: httpx.Client, path: str, query: Mapping[str, Any], system: System) -> Any:
     """Returns the JSON document of a response. Raises SourceError."""
     try:
-        response = client.get(path, params=query)
+        status, content = _read(client, path, query)
     except httpx.HTTPError as error:
         raise SourceError(f"{client.base_url} cannot be reached: {error}") from None
-    if response.status_code in (401, 403, 404):
-        raise SourceError(f"{system.name} answers {response.status_code}; {system.refused}")
+    if status in (401, 403, 404):
+        raise SourceError(f"{system.name} answers {status}; {system.refused}")
     try:
-        response.raise_for_status()
-        return response.json()
-    except (httpx.HTTPError, ValueError) as error:
+        if status != 200 or len(content) > MAX_BYTES:
+            raise ValueError(f"status {status}, {len(content):,} bytes")
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{client.base_url} does not answer like {system.name}: {error}") from None
+
+
+def _read(client: httpx.Client, path: str, query: Mapping[str, Any]) -> tuple[int, bytes]:
+    """Returns the status and the first bytes of a response, one more than MAX_BYTES at least if it is larger."""
+    with client.stream("GET", path, params=query) as response:
+        content = bytearray()
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > MAX_BYTES:
+                break
+        return response.status_code, bytes(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +61,11 @@ class Download:
 
     def __call__(self) -> bytes | str:
         try:
-            response = self.client.get(self.path)
+            status, content = _read(self.client, self.path, {})
         except httpx.HTTPError as error:
             return f"the picture cannot be downloaded: {error}"
-        if response.status_code != 200:
-            return f"{self.system.name} answers {response.status_code}"
-        if len(response.content) > MAX_PICTURE_BYTES:
+        if status != 200:
+            return f"{self.system.name} answers {status}"
+        if len(content) > MAX_BYTES:
             return "the picture is too large"
-        return response.content or self.system.no_picture
+        return content or self.system.no_picture

@@ -1,6 +1,7 @@
 """`identity-registry import`: people of folders and of CompreFace's face collections."""
 
 import base64
+import contextlib
 import csv
 import json
 import pickle
@@ -22,23 +23,16 @@ from tests.server import RunningApi, running_api
 PHOTOS = {name: encoded(pixels(photo), "JPEG", quality=92) for name, photo in (("ada", COLLINS), ("grace/h", HOPPER))}
 
 
-class CompreFace(BaseHTTPRequestHandler):
-    """The two operations of CompreFace that the import uses, with one face on each page."""
-
-    FACES: ClassVar = {"1": ("ada", PHOTOS["ada"]), "2": ("grace/h", PHOTOS["grace/h"]), "3": ("gone", b"")}
+class Source(BaseHTTPRequestHandler):
+    """Another system; its subclasses answer."""
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        if self.headers["x-api-key"] != "secret":
-            return self._send(401, b'{"message": "no", "code": 0}')
-        if address.path == "/api/v1/recognition/faces":
-            number = int(parse_qs(address.query)["page"][0])
-            image_id = list(self.FACES)[number]
-            faces = [{"image_id": image_id, "subject": self.FACES[image_id][0]}]
-            return self._send(200, json.dumps({"faces": faces, "total_pages": len(self.FACES)}).encode())
-        return self._send(200, self.FACES[address.path.split("/")[-2]][1])
+        self.answer()
 
-    def _send(self, status: int, body: bytes) -> None:
+    def answer(self) -> None:
+        raise NotImplementedError
+
+    def send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -47,14 +41,38 @@ class CompreFace(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-@pytest.fixture
-def compreface() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), CompreFace) as server:
+@contextlib.contextmanager
+def serving(handler: type[Source]) -> Iterator[str]:
+    """Yields the URL of another system."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+class CompreFace(Source):
+    """The two operations of CompreFace that the import uses, with one face on each page."""
+
+    FACES: ClassVar = {"1": ("ada", PHOTOS["ada"]), "2": ("grace/h", PHOTOS["grace/h"]), "3": ("gone", b"")}
+
+    def answer(self) -> None:
+        address = urlsplit(self.path)
+        if self.headers["x-api-key"] != "secret":
+            return self.send(401, b'{"message": "no", "code": 0}')
+        if address.path == "/api/v1/recognition/faces":
+            number = int(parse_qs(address.query)["page"][0])
+            image_id = list(self.FACES)[number]
+            faces = [{"image_id": image_id, "subject": self.FACES[image_id][0]}]
+            return self.send(200, json.dumps({"faces": faces, "total_pages": len(self.FACES)}).encode())
+        return self.send(200, self.FACES[address.path.split("/")[-2]][1])
+
+
+@pytest.fixture
+def compreface() -> Iterator[str]:
+    with serving(CompreFace) as url:
+        yield url
 
 
 def imported(api: RunningApi, folder: Path, *arguments: str) -> tuple[int, str, list[dict[str, str]]]:

@@ -3,24 +3,26 @@
 import base64
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import httpx
 import numpy as np
 import pytest
 
-from tests.e2e.test_import import PHOTOS, enrolled, imported
+from service.transfer import rest
+from service.transfer.insightface_server import SYSTEM, in_insightface_server, read_insightface_database
+from service.transfer.rest import SourceError
+from tests.e2e.test_import import PHOTOS, Source, enrolled, imported, serving
 from tests.server import running_api
 
 KEY = "Bearer secret"
 PEOPLE = "/v1/collections/employees/persons"
 
 
-class InsightFaceServer(BaseHTTPRequestHandler):
+class InsightFaceServer(Source):
     """The operations that the import uses, with one person on each page."""
 
     PEOPLE: ClassVar = [
@@ -35,40 +37,28 @@ class InsightFaceServer(BaseHTTPRequestHandler):
     }
     PICTURES: ClassVar = {"f1": PHOTOS["ada"], "f2": PHOTOS["grace/h"]}
 
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         address = urlsplit(self.path)
         if self.headers["authorization"] != KEY:
-            return self._send(401, b'{"error": {"code": "unauthorized"}}')
+            return self.send(401, b'{"error": {"code": "unauthorized"}}')
         if not address.path.startswith(PEOPLE):
-            return self._send(404, b'{"error": {"code": "resource_not_found"}}')
+            return self.send(404, b'{"error": {"code": "resource_not_found"}}')
         parts = [unquote(part) for part in address.path.removeprefix(PEOPLE).split("/")[1:]]
         if len(parts) == 4:
             data = self.PICTURES.get(parts[2])
-            return self._send(200, data) if data else self._send(404, b"{}")
+            return self.send(200, data) if data else self.send(404, b"{}")
         if parts:
-            return self._send(200, json.dumps({"faces": self.FACES[parts[0]], "next_cursor": None}).encode())
+            return self.send(200, json.dumps({"faces": self.FACES[parts[0]], "next_cursor": None}).encode())
         number = int(parse_qs(address.query).get("cursor", ["0"])[0])
         following = str(number + 1) if number + 1 < len(self.PEOPLE) else None
         document = {"persons": [self.PEOPLE[number]], "next_cursor": following, "request_id": "x"}
-        return self._send(200, json.dumps(document).encode())
-
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
+        return self.send(200, json.dumps(document).encode())
 
 
 @pytest.fixture
 def source() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), InsightFaceServer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(InsightFaceServer) as url:
+        yield url
 
 
 def database(file: Path, rows: list[tuple[str, str | None, str | None, bytes]]) -> Path:
@@ -134,9 +124,6 @@ def test_embeddings_of_insightface_server_are_enrolled_for_the_same_model(data_f
 
 
 def test_other_files_and_collections_are_refused(tmp_path: Path) -> None:
-    from service.transfer.insightface_server import read_insightface_database
-    from service.transfer.rest import SourceError
-
     (tmp_path / "text.db").write_text("no database, but long enough to be read as one" * 20)
     for file in (tmp_path / "text.db", tmp_path / "absent.db"):
         with pytest.raises(SourceError, match="is not a database of InsightFace Server"):
@@ -147,5 +134,33 @@ def test_other_files_and_collections_are_refused(tmp_path: Path) -> None:
         read_insightface_database(file, "x")
     with pytest.raises(SourceError, match="different lengths"):
         read_insightface_database(file, "employees")
+    with pytest.raises(SourceError, match="different lengths"):
+        read_insightface_database(database(tmp_path / "odd.db", [("a", None, None, b"12345")]), "employees")
     with pytest.raises(SourceError, match="length 0"):
         read_insightface_database(database(tmp_path / "zero.db", [("a", None, None, bytes(16))]), "employees")
+
+
+@pytest.mark.parametrize("persons", ['[{"id": "a"}]', "[]"])
+def test_a_list_without_an_end_is_refused(persons: str) -> None:
+    class Endless(Source):
+        def answer(self) -> None:
+            if "/faces" in self.path:
+                return self.send(200, b'{"faces": [], "next_cursor": null}')
+            return self.send(200, f'{{"persons": {persons}, "next_cursor": "1"}}'.encode())
+
+    refused = pytest.raises(SourceError, match="no list 'persons' with an end")
+    with serving(Endless) as url, httpx.Client(base_url=url) as client, refused:
+        list(in_insightface_server(client, "employees"))
+
+
+def test_an_answer_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "MAX_BYTES", 1_000)
+
+    class Large(Source):
+        def answer(self) -> None:
+            self.send(200, b"[" + b" " * 2_000 + b"]")
+
+    with serving(Large) as url, httpx.Client(base_url=url) as client:
+        assert rest.Download(client, "/picture", SYSTEM)() == "the picture is too large"
+        with pytest.raises(SourceError, match="does not answer like InsightFace Server"):
+            rest.get_json(client, "/list", {}, SYSTEM)

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from service.inference.graph import RuntimeOptions
 from service.runtime.settings import BUNDLES
 from tests.photos import COLLINS, HOPPER, pixels
 from trainer.__main__ import app
-from trainer.importing.checkpoints import Kind, kind_of
+from trainer.importing.checkpoints import MAX_PICKLE_BYTES, Kind, kind_of
 
 SIDE = 320
 
@@ -104,7 +105,10 @@ def test_other_files_are_rejected_without_executing_them(facenet: InceptionResne
     torch.save([1], tmp_path / "list.pt")
     shapes = {name: value.reshape(-1)[:1] for name, value in facenet.state_dict().items()}
     torch.save(shapes, tmp_path / "shapes.pt")
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", bytes(MAX_PICKLE_BYTES + 1))
     for name, message in (
+        ("bomb.pt", "has more than"),
         ("text.pt", "is no state dict"),
         ("harmful.pt", "is no state dict"),
         ("harmful-archive.pt", "is no state dict"),

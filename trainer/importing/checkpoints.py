@@ -16,6 +16,8 @@ from trainer.embedder.backbones.libraries import FACENET_DIM, FACENET_OWN_LAYER
 from trainer.embedder.config import EmbedderConfig
 
 FACENET_SIZE = 160
+MAX_PICKLE_BYTES = 16 * 1024**2
+"""The structure of a checkpoint; its weights are in other files of the archive."""
 PARALLEL = "module."
 ULTRALYTICS = "ultralytics."
 GLOBALS = {"GLOBAL", "SHORT_BINUNICODE", "BINUNICODE", "UNICODE"}
@@ -108,8 +110,10 @@ def _named_modules(file: Path) -> list[str]:
     if not zipfile.is_zipfile(file):
         return []
     with zipfile.ZipFile(file) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        pickles = [item for item in archive.infolist() if item.filename.endswith("/data.pkl")]
         if not pickles:
             return []
+        if pickles[0].file_size > MAX_PICKLE_BYTES:
+            raise ConfigError(f"{file}: {pickles[0].filename} has more than {MAX_PICKLE_BYTES:,} bytes")
         operations = pickletools.genops(archive.read(pickles[0]))
         return [str(argument) for operation, argument, _ in operations if operation.name in GLOBALS]

@@ -67,17 +67,11 @@ def import_checkpoint(
     out as squares. A checkpoint of Ultralytics contains code, which this command executes: use only files that you
     trust. ONNX files: identity-registry models import.
     """
-    import re
-
     from service.inference.bundle import file_sha256
-    from trainer.configuration import ConfigError
     from trainer.importing import checkpoints
-    from trainer.options import MODEL_ID
+    from trainer.options import require_model_id
 
-    if re.fullmatch(MODEL_ID, model_id) is None:
-        raise ConfigError(
-            f"--model-id {model_id!r}: use 3 to 64 lower-case letters, digits, dots, dashes and underscores"
-        )
+    require_model_id(model_id)
     kind = checkpoints.kind_of(checkpoint)
     provenance: dict[str, object] = {
         "data": [data],

@@ -37,8 +37,6 @@ def cohort(
     The result is another model: calibrate it. Collections of the model without the cohort are still served, and
     POST /collections/{name}/model-migration converts their stored embeddings without pictures.
     """
-    import re
-
     from service.inference.embedder import FaceEmbedder
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
@@ -49,12 +47,9 @@ def cohort(
     from trainer.embedder.cohort_config import CohortConfig
     from trainer.embedder.embedding import embed_crops
     from trainer.embedder.training_people import recorded_split
-    from trainer.options import MODEL_ID
+    from trainer.options import require_model_id
 
-    if re.fullmatch(MODEL_ID, model_id) is None:
-        raise ConfigError(
-            f"--model-id {model_id!r}: use 3 to 64 lower-case letters, digits, dots, dashes and underscores"
-        )
+    require_model_id(model_id)
     chosen = CohortConfig.load(settings)
     source = FaceEmbedder(bundle or BUNDLE, RuntimeOptions())
     embedder = source.uncorrected() or source

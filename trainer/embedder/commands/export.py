@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import Format
-from trainer.options import BUNDLE, MODEL_ID, WORK, Provenance, Work
+from trainer.options import BUNDLE, WORK, Provenance, Work, require_model_id
 
 MAX_CHECKED_CROPS = 128
 
@@ -35,12 +35,9 @@ def export(
 
     Every format is compared with the PyTorch model; the export fails if the embeddings differ.
     """
-    import re
-
     import numpy as np
 
     from trainer.archives import unpack
-    from trainer.configuration import ConfigError
     from trainer.embedder import export as exporting
     from trainer.embedder import training_people
     from trainer.embedder.aligned_crops import load_aligned_crops
@@ -48,10 +45,7 @@ def export(
     from trainer.embedder.crop_landmarks import served_landmarks
     from trainer.provenance import load_provenance, of_checkpoint, of_initial
 
-    if re.fullmatch(MODEL_ID, model_id) is None:
-        raise ConfigError(
-            f"--model-id {model_id!r}: use 3 to 64 lower-case letters, digits, dots, dashes and underscores"
-        )
+    require_model_id(model_id)
     if provenance is not None:
         terms = load_provenance(provenance)
     else:
