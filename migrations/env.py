@@ -13,7 +13,7 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
-from service.gallery.storage import row_security
+from service.gallery.storage import distribution, row_security
 from service.gallery.storage.schema import is_at_head, serves_already
 from service.gallery.storage.server import database_url
 from service.gallery.storage.tables import metadata
@@ -92,6 +92,16 @@ def run_with_retries(connection: Connection) -> None:
             return
 
 
+def distribute_if_empty(connection: Connection) -> None:
+    """Distributes the tables among the nodes of a Citus cluster unless they contain identities on one server."""
+    if distribution.worker_nodes(connection) == 0:
+        return
+    if not distribution.is_distributed(connection) and distribution.has_identities(connection):
+        log.warning("this registry is on one node of a Citus cluster; `identity-registry db distribute` converts it")
+        return
+    distribution.distribute(connection, log.info)
+
+
 def run_online() -> None:
     with migrated_url() as url:
         engine = create_engine(url, poolclass=pool.NullPool, hide_parameters=True)
@@ -107,6 +117,8 @@ def run_online() -> None:
                 run_with_retries(connection)
                 if is_at_head(connection):
                     connection.commit()
+                    with connection.begin():
+                        distribute_if_empty(connection)
                     with connection.begin():
                         row_security.ensure_app_role(connection, app_password())
         engine.dispose()

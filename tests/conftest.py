@@ -26,6 +26,7 @@ from service.inference.pipeline import FacePipeline
 from service.runtime.api import create_app
 from service.runtime.engines import build_pipeline
 from service.runtime.settings import Settings, load_settings
+from tests import citus
 from tests.photos import COLLINS, HOPPER, pixels
 
 for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
@@ -49,6 +50,12 @@ def open_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
+    """The URL of an embedded server, or of a new database of the Citus cluster whose coordinator CITUS_URL names."""
+    if cluster := os.environ.get("CITUS_URL"):
+        with citus.new_database(cluster) as url:
+            schema.upgrade(url)
+            yield url
+        return
     folder = open_folder()
     with EmbeddedPostgres(folder / "postgres") as url:
         schema.upgrade(url)

@@ -81,3 +81,26 @@ def purge() -> None:
     with database_url(settings.owner_url, settings.postgres_folder) as url:
         for line in purge.purge(url):
             typer.echo(line)
+
+
+@app.command()
+def distribute() -> None:
+    """Distribute the tables among the nodes of a Citus cluster: each collection is on one node.
+
+    The database is that of the coordinator, with worker nodes added. Requests wait or answer 503 meanwhile. The
+    conversion is one transaction: after an interruption nothing has changed.
+    """
+    _convert(back=False)
+
+
+@app.command()
+def undistribute() -> None:
+    """Bring the tables back from the nodes of a Citus cluster to the coordinator, in one transaction."""
+    _convert(back=True)
+
+
+def _convert(back: bool) -> None:
+    from service.cli import database_operations
+
+    for line in database_operations.convert(back):
+        typer.echo(line)

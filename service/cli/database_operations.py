@@ -7,7 +7,7 @@ from service.cli import passphrase
 from service.errors import StartupError
 from service.gallery.maintenance import backup as dumps
 from service.gallery.maintenance import key_file, key_ids
-from service.gallery.storage import schema
+from service.gallery.storage import distribution, schema
 from service.gallery.storage.server import database_url
 from service.runtime import key_restore
 from service.runtime.secret_keys import stored_keys
@@ -44,6 +44,20 @@ def backup(output: Path, keys: Path | None, passphrase_file: Path | None) -> Ite
     yield from (f"WARNING: {problem}" for problem in key_restore.missing(needed, existing))
 
 
+def convert(back: bool) -> Iterator[str]:
+    """Distributes the tables among the nodes of a Citus cluster, or brings them back. Yields a line for each table.
+
+    Raises:
+        StartupError: the database has no Citus worker nodes, or the tables are in use.
+    """
+    settings = load_settings()
+    with database_url(settings.owner_url, settings.postgres_folder) as url:
+        schema.upgrade(url, app_password=settings.app_password)
+        yield from distribution.convert(url, distribution.undistribute if back else distribution.distribute)
+        schema.grant(url, settings.app_password)
+    yield "all tables are on the coordinator" if back else "all tables are distributed"
+
+
 def restore(
     dump: Path,
     replace: bool,
@@ -73,6 +87,8 @@ def restore(
         yield from (f"written: {write.file}" for write in writes)
         schema.after_restore(url)
         schema.upgrade(url, app_password=settings.app_password)
+        yield from distribution.convert(url, distribution.after_restore)
+        schema.grant(url, settings.app_password)
         needed = key_ids.read(url)
     yield f"restored; the schema is at revision {schema.this_release().wanted}"
     if secrets_folder is None:

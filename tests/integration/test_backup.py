@@ -14,7 +14,7 @@ from service.errors import StartupError
 from service.gallery.maintenance import backup
 from service.gallery.maintenance.backup import TABLES
 from service.gallery.people import collections
-from service.gallery.storage import schema
+from service.gallery.storage import row_security, schema
 from service.gallery.storage.database import Database
 from tests.gallery_rows import enrol, unit
 
@@ -113,6 +113,10 @@ async def test_the_command_line_backs_up_and_restores(filled: str, postgres_url:
     target = create_database(postgres_url, "restored")
     assert "restored" in run(target, "restore", file)
     assert content(target) == content(filled)
+    database = Database(row_security.app_role_url(target))
+    async with database.transaction(all_collections=True) as connection:  # calls a function that no dump contains
+        assert (await connection.execute(text("SELECT count(*) FROM template"))).scalar_one() > 0
+    await database.close()
 
 
 async def test_a_backup_of_an_older_release_replaces_a_newer_schema(postgres_url: str, tmp_path: Path) -> None:

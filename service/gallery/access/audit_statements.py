@@ -54,7 +54,7 @@ def _append_many() -> Any:
     ).table_valued("action", "key_id", "key_name", "request_id", "details", with_ordinality="position", name="kind")
     first, of_kind = entry.render_derived(), kind.render_derived()
     values: dict[str, Any] = {
-        "collection_id": COLLECTION,
+        "collection_id": audit_head.c.collection_id,  # Citus finds the node of the insertion by this column
         "number": bindparam("first", type_=BigInteger) + first.c.position - 1,
         "at": first.c.at,
         "action": of_kind.c.action,
@@ -65,7 +65,8 @@ def _append_many() -> Any:
         "details": cast(of_kind.c.details, JSONB),
         "mac": first.c.mac,
     }
-    rows = select(*values.values()).join_from(first, of_kind, of_kind.c.position == first.c.kind)
+    heads = audit_head.join(first, audit_head.c.collection_id == COLLECTION)
+    rows = select(*values.values()).select_from(heads.join(of_kind, of_kind.c.position == first.c.kind))
     return _MOVE_HEAD.add_cte(insert(audit).from_select(list(values), rows).cte("appended"))
 
 

@@ -12,7 +12,15 @@ from service.gallery.index.snapshots import Snapshot
 from service.gallery.search.nearest import SearchOptions, execute, parameters_of
 from service.gallery.search.results import Candidate, SearchPlan, SearchResult
 from service.gallery.search.search import search_gallery
-from service.gallery.search.statements import ALL_CHANGED, ANY_PLAN, GENERIC_PLAN, MAX_CHANGED, NEAR, VISIBLE, XMIN
+from service.gallery.search.statements import (
+    ALL_CHANGED,
+    MAX_CHANGED,
+    NEAR,
+    VISIBLE,
+    XMIN,
+    use_any_plans,
+    use_generic_plans,
+)
 
 Floats = npt.NDArray[np.float32]
 OPTIONS = SearchOptions(top_k=10, with_metadata=False)
@@ -48,9 +56,9 @@ async def find_changed(
     parameters = parameters_of(collection_id, model_id, probes, OPTIONS)
     parameters |= {XMIN.key: since.xmin, VISIBLE.key: since.visible, ALL_CHANGED.key: True}
     parameters[NEAR.key] = ["{}"] * len(probes)
-    await connection.execute(GENERIC_PLAN)
+    await use_generic_plans(connection, since.server)
     results, facts = await execute(connection, SearchPlan.IN_MEMORY, parameters, OPTIONS, None)
-    await connection.execute(ANY_PLAN)
+    await use_any_plans(connection)
     if facts is not None and facts[0] > MAX_CHANGED:
         return None
     return _duplicates(results, is_duplicate)

@@ -16,7 +16,6 @@ from service.errors import CollectionNotFound
 from service.gallery.enrolment.records import AddedTemplate, NewTemplate
 from service.gallery.index import centroids
 from service.gallery.index.centroids import Centroid
-from service.gallery.people.retention import IS_RETAINED
 from service.gallery.storage.tables import identity, shown_columns, template
 from service.names import as_sent, comparable
 
@@ -79,10 +78,12 @@ def _upsert(columns: frozenset[str], changed: frozenset[str]) -> Any:
     """Returns the statement that inserts an identity with these columns, or changes some of an existing one."""
     values = {name: sa.bindparam(f"new_{name}", type_=identity.c[name].type) for name in columns}
     insertion = insert(identity).values(values)
-    # The clock's time as for new rows: the time of the transaction may be before the identity's creation.
-    updated = {name: insertion.excluded[name] for name in changed} | {"updated_at": sa.func.clock_timestamp()}
+    # The clock's time as for new rows: the time of the transaction may be before the identity's creation. Citus permits
+    # no call of a function here; `excluded` has the column's default.
+    updated = {name: insertion.excluded[name] for name in changed} | {"updated_at": insertion.excluded.updated_at}
     key = ["collection_id", "external_id"]
-    insertion = insertion.on_conflict_do_update(index_elements=key, set_=updated, where=IS_RETAINED)
+    is_retained = identity.c.retain_until.is_(None) | (identity.c.retain_until > insertion.excluded.updated_at)
+    insertion = insertion.on_conflict_do_update(index_elements=key, set_=updated, where=is_retained)
     return insertion.returning(*shown_columns(identity), sa.literal_column("(xmax = 0)").label("created"))
 
 

@@ -149,7 +149,7 @@ class EnrolmentStore:
             return []
         size = await self.sizes.of(connection, collection.id, collection.model_id)
         scope = connection, collection.id, collection.model_id, check.probes, check.decide(size)
-        snapshot = await snapshots.current(connection)
+        snapshot = await snapshots.current(connection, collection.id)
         candidates = await duplicates.find(*scope, size.people, self.indexes)
         await collections.lock_enrolment(connection, collection.id)
         changed = await duplicates.find_changed(*scope, snapshot)

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import psycopg
 
 from service.gallery.index import centroid_stream
-from service.gallery.storage.row_security import COLLECTIONS_SETTING
 
 Floats = npt.NDArray[np.float32]
 
@@ -21,7 +20,7 @@ def read(
     Returns:
         The number of these identities instead if there are more than `limit`.
     """
-    connection.execute("SELECT set_config(%s, %s, true)", [COLLECTIONS_SETTING, str(collection_id)])
+    connection.execute("SELECT public.allow_collection(%s)", [collection_id])
     people, dim = centroid_stream.size_of(connection, collection_id, model_id)
     if people > limit:
         return people

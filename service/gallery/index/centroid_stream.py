@@ -38,9 +38,9 @@ HEADER_BYTES, TRAILER_BYTES, PREFIX_BYTES = 19, 2, 6
 _CHANGED = sql.SQL(
     "DECLARE centroids NO SCROLL CURSOR FOR SELECT changed.collection_id, changed.model_id, "
     "uuid_send(changed.identity_id), {value} FROM (SELECT DISTINCT collection_id, model_id, identity_id "
-    "FROM centroid_change WHERE collection_id = ANY({collections}) AND transaction_id >= {xmin} "
+    "FROM centroid_change WHERE {of_collections} AND transaction_id >= {xmin} "
     "AND NOT pg_visible_in_snapshot(transaction_id::text::xid8, {visible}::pg_snapshot)) changed "
-    "LEFT JOIN centroid c USING (collection_id, model_id, identity_id)"
+    "LEFT JOIN (SELECT * FROM centroid WHERE {of_collections}) c USING (collection_id, model_id, identity_id)"
 )
 
 
@@ -90,7 +90,7 @@ async def changed_since(
     """Yields the centroids of these collections that have changed since the snapshot, under every model."""
     statement = _CHANGED.format(
         value=_VALUE,
-        collections=sql.Literal(list(collection_ids)),
+        of_collections=_is_one_of(collection_ids),
         xmin=sql.Literal(snapshot.xmin),
         visible=sql.Literal(snapshot.visible),
     )
@@ -107,6 +107,13 @@ async def changed_since(
                 _parse(b"".join(present), _format(_dim_of(present))),
                 np.frombuffer(deleted, np.uint8).reshape(-1, ID_BYTES),
             )
+
+
+def _is_one_of(collection_ids: Collection[uuid.UUID]) -> sql.Composed:
+    """Returns a condition. Citus executes a statement with a cursor only if it names a single collection."""
+    if len(collection_ids) == 1:
+        return sql.SQL("collection_id = {}").format(sql.Literal(next(iter(collection_ids))))
+    return sql.SQL("collection_id = ANY({})").format(sql.Literal(list(collection_ids)))
 
 
 async def _batches(connection: AsyncConnection, statement: sql.Composed) -> AsyncIterator[list[Any]]:

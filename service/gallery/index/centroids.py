@@ -139,18 +139,25 @@ async def from_mean(
 async def fill_codes(connection: AsyncConnection) -> int:
     """Computes the binary codes of up to 500 centroids that have none (after a bulk load) and returns their number.
 
-    The transaction must be allowed to see all collections.
+    They are of one collection, because Citus locks rows of one node only. The transaction must be allowed to see all
+    collections.
     """
     key = centroid.c.collection_id, centroid.c.identity_id, centroid.c.model_id
-    statement = (
-        select(*key, centroid.c.embedding)
-        .where(centroid.c.binary_code.is_(None))
-        .limit(FILL_BATCH)
-        .with_for_update(skip_locked=True)
-    )
-    rows = (await connection.execute(statement)).all()
-    if not rows:
-        return 0
+    first = select(centroid.c.collection_id).where(centroid.c.binary_code.is_(None)).limit(FILL_BATCH).subquery()
+    for collection_id in (await connection.execute(select(first.c.collection_id).distinct())).scalars().all():
+        statement = (
+            select(*key, centroid.c.embedding)
+            .where(centroid.c.collection_id == collection_id, centroid.c.binary_code.is_(None))
+            .limit(FILL_BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        if rows := (await connection.execute(statement)).all():
+            return await _fill(connection, rows)
+    return 0
+
+
+async def _fill(connection: AsyncConnection, rows: Sequence[Row[Any, Any, Any, Any]]) -> int:
+    key = centroid.c.collection_id, centroid.c.identity_id, centroid.c.model_id
     of_row = [column == bindparam(f"of_{column.name}") for column in key]
     values = [
         {

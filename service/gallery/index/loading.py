@@ -42,8 +42,8 @@ class Loader:
 
 def _load(connection: "psycopg.Connection[Any]", collection_id: uuid.UUID, model_id: str) -> MemoryIndex:
     connection.execute(snapshots.BEGIN)
-    connection.execute("SET LOCAL registry.everything = 'on'")
-    snapshot = snapshots.read(connection)
+    connection.execute("SELECT public.allow_all_collections()")
+    snapshot = snapshots.read(connection, collection_id)
     count, dim = centroid_stream.size_of(connection, collection_id, model_id)
     index = MemoryIndex(dim, count, snapshot)
     for part in centroid_stream.read_all(connection, collection_id, model_id):

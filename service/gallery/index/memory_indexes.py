@@ -127,14 +127,27 @@ class MemoryIndexes:
 
     async def refresh(self) -> None:
         """Applies all changes that were committed before this call. Drops indexes that cannot follow the database."""
-        loaded = dict(self._loaded)
-        if not loaded:
-            return
+        for loaded in self._by_server():
+            await self._refresh(loaded)
+        while self._used_bytes() > self._max_bytes:  # indexes have grown
+            key = min(self._loaded, key=lambda key: self._loaded[key].used_at)
+            self._drop(key, "the memory for indexes is exhausted")
+            MEMORY_INDEX_EVICTIONS.inc()
+
+    def _by_server(self) -> list[dict[Key, _Loaded]]:
+        """Returns the indexes that can be refreshed together: all, but on Citus those of one collection."""
+        groups: dict[uuid.UUID | None, dict[Key, _Loaded]] = {}
+        for key, item in self._loaded.items():
+            is_node = item.index.state.snapshot.server.is_node
+            groups.setdefault(key[0] if is_node else None, {})[key] = item
+        return list(groups.values())
+
+    async def _refresh(self, loaded: dict[Key, _Loaded]) -> None:
         oldest = min((item.index.state.snapshot for item in loaded.values()), key=Snapshot.position)
         async with self._database.transaction(timeout_s=BACKGROUND_S) as connection:
             await connection.execute(text(snapshots.BEGIN))
             await row_security.allow_all_collections(connection)
-            current = await snapshots.current(connection)
+            current = await snapshots.current(connection, next(iter(loaded))[0])
             for key in [key for key, item in loaded.items() if not item.index.state.snapshot.precedes(current)]:
                 self._drop(key, "its snapshot is too old, or another database server responds")
                 del loaded[key]  # it must not get a later snapshot, because the changes before that are unknown
@@ -146,10 +159,6 @@ class MemoryIndexes:
                     await self._run(changed.index.remove, changes.deleted)
         for item in loaded.values():
             item.index.publish(current)
-        while self._used_bytes() > self._max_bytes:  # indexes have grown
-            key = min(self._loaded, key=lambda key: self._loaded[key].used_at)
-            self._drop(key, "the memory for indexes is exhausted")
-            MEMORY_INDEX_EVICTIONS.inc()
 
     async def load(self, collection_id: uuid.UUID, model_id: str) -> None:
         """Loads an index, or loads it again. Raises psycopg.OperationalError: the database does not respond."""

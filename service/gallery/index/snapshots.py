@@ -4,6 +4,7 @@ PostgreSQL's `pg_snapshot` lists the transactions whose changes a statement sees
 to a transaction with an id of at least the snapshot's `xmin`, and `pg_visible_in_snapshot` is false for it.
 """
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import psycopg
 from sqlalchemy import delete, func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.gallery.storage.nodes import on_node
 from service.gallery.storage.tables import centroid_change
 
 KEPT = timedelta(minutes=15)
@@ -29,10 +31,12 @@ class Server:
     Attributes:
         started_at: time at which the server process started.
         table: object id of the table of centroids. A restore creates the table again.
+        is_node: it is a node of a Citus cluster, which has some of the collections.
     """
 
     started_at: datetime
     table: int
+    is_node: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +70,35 @@ class Snapshot:
 
 SERVER_COLUMNS = (
     "pg_postmaster_start_time() AS started_at, CAST(CAST('public.centroid' AS regclass) AS oid)::bigint AS table_id, "
-    "clock_timestamp() AS taken_at"
+    "to_regclass('pg_catalog.pg_dist_node') IS NOT NULL AS is_node, clock_timestamp() AS taken_at"
 )
+"""The columns of `server_and_time`."""
 BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 """Makes all statements of a transaction see the same snapshot. It must precede the first query."""
-_CURRENT = f"SELECT CAST(pg_current_snapshot() AS text), {SERVER_COLUMNS}"
+_COLUMNS = f"CAST(pg_current_snapshot() AS text), {SERVER_COLUMNS}"
+_CURRENT, _READ = text(on_node(_COLUMNS, ":collection_id")), on_node(_COLUMNS, "%s")
 
 
-async def current(connection: AsyncConnection) -> Snapshot:
-    """Returns the snapshot of a transaction that began with `BEGIN`."""
-    return _snapshot(*(await connection.execute(text(_CURRENT))).one())
+async def current(connection: AsyncConnection, collection_id: uuid.UUID) -> Snapshot:
+    """Returns the current snapshot of the server that stores a collection.
+
+    In a transaction that began with `BEGIN` it is that of the following statements about the collection, or, on Citus,
+    an earlier one.
+    """
+    row = (await connection.execute(_CURRENT, {"collection_id": collection_id})).one()
+    return Snapshot(row[0], *server_and_time(*row[1:-1]))
 
 
-def read(connection: "psycopg.Connection[Any]") -> Snapshot:
+def read(connection: "psycopg.Connection[Any]", collection_id: uuid.UUID) -> Snapshot:
     """Returns the snapshot like `current`."""
-    return _snapshot(*(connection.execute(_CURRENT).fetchone() or ()))
+    row = connection.execute(_READ, [collection_id]).fetchone()
+    assert row is not None
+    return Snapshot(row[0], *server_and_time(*row[1:-1]))
 
 
-def _snapshot(visible: str, started_at: datetime, table: int, taken_at: datetime) -> Snapshot:
-    return Snapshot(visible, Server(started_at, table), taken_at)
+def server_and_time(started_at: datetime, table: int, is_node: bool, taken_at: datetime) -> tuple[Server, datetime]:
+    """Returns the server and its time from `SERVER_COLUMNS`."""
+    return Server(started_at, table, is_node), taken_at
 
 
 async def delete_old_changes(connection: AsyncConnection) -> None:

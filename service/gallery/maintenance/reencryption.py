@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import CropUnreadable
 from service.gallery.people.crop_cipher import KEY_ID_BYTES, CropCipher
 from service.gallery.storage.database import Database
-from service.gallery.storage.tables import crop
+from service.gallery.storage.tables import collection, crop
 
 BATCH = 100
 """Crops of some 20 KB."""
@@ -66,10 +66,19 @@ async def remaining(connection: AsyncConnection, cipher: CropCipher) -> dict[byt
 
 async def _pass(database: Database, cipher: CropCipher, report: Callable[[int], None]) -> tuple[int, int]:
     """Processes the table once, by its primary key; returns the numbers of changed and undecryptable crops."""
+    async with database.transaction(all_collections=True) as connection:
+        ids = (await connection.execute(select(collection.c.id))).scalars().all()
+    results = [await _pass_of_collection(database, cipher, report, collection_id) for collection_id in ids]
+    return sum(changed for changed, _ in results), sum(failed for _, failed in results)
+
+
+async def _pass_of_collection(
+    database: Database, cipher: CropCipher, report: Callable[[int], None], collection_id: uuid.UUID
+) -> tuple[int, int]:
     changed, failed, position = 0, 0, None
     while True:
-        async with database.transaction(all_collections=True) as connection:
-            rows = await _locked_batch(connection, cipher, position)
+        async with database.transaction(collection_id) as connection:
+            rows = await _locked_batch(connection, cipher, collection_id, position)
             encrypted = _reencrypted(cipher, rows)
             if encrypted:
                 await connection.execute(_UPDATE, encrypted)
@@ -81,11 +90,11 @@ async def _pass(database: Database, cipher: CropCipher, report: Callable[[int], 
 
 
 async def _locked_batch(
-    connection: AsyncConnection, cipher: CropCipher, position: Position | None
+    connection: AsyncConnection, cipher: CropCipher, collection_id: uuid.UUID, position: Position | None
 ) -> list[tuple[Position, bytes]]:
     """Returns and locks crops after a position that are not encrypted under the current key, with their positions."""
     statement = select(*_KEY, crop.c.encrypted.label("encrypted")).where(
-        _KEY_ID.is_distinct_from(cipher.current_key_id)
+        crop.c.collection_id == collection_id, _KEY_ID.is_distinct_from(cipher.current_key_id)
     )
     if position is not None:
         statement = statement.where(tuple_(*_KEY) > position)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, Select, bindparam, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionExists, CollectionNotFound, StartupError
@@ -67,14 +68,24 @@ async def add_model(
     Raises:
         StartupError: another bundle has the same id; embeddings of the two must not be compared.
     """
-    values = {"id": model_id, "dim": dim, "fingerprint": fingerprint}
-    await connection.execute(insert(model).values(values).on_conflict_do_nothing())
-    known = (await connection.execute(select(model).where(model.c.id == model_id))).one()
+    known = await _model(connection, model_id)
+    if known is None:
+        try:
+            async with connection.begin_nested():
+                await connection.execute(insert(model).values(id=model_id, dim=dim, fingerprint=fingerprint))
+            return
+        except IntegrityError:  # another process has registered it; Citus needs more rights for ON CONFLICT
+            known = await _model(connection, model_id)
+    assert known is not None
     if known.dim != dim or known.fingerprint not in {fingerprint, *supersedes}:
         raise StartupError(
             f"The database already has another model with the id {model_id!r}; its embeddings cannot be compared with "
             "those of this bundle. Export the bundle again with a new model id."
         )
+
+
+async def _model(connection: AsyncConnection, model_id: str) -> Row[Any] | None:
+    return (await connection.execute(select(model).where(model.c.id == model_id))).one_or_none()
 
 
 async def dim_of(connection: AsyncConnection, model_id: str) -> int:
@@ -165,13 +176,11 @@ async def page(
         statement = statement.where(collection.c.name == only)
     if prefix is not None:
         statement = statement.where(collection.c.name.startswith(prefix, autoescape=True))
-    rows = statement.subquery()
-    count = select(func.count()).where(identity.c.collection_id == rows.c.id).scalar_subquery()
-    counted = select(rows, count.label("people")).order_by(rows.c.name)
-    return [
-        (Collection(**{column.key: getattr(row, column.key) for column in _COLUMNS}), row.people)
-        for row in await connection.execute(counted)
-    ]
+    found = [Collection(**row._mapping) for row in await connection.execute(statement)]
+    ids = [item.id for item in found]
+    counted = select(identity.c.collection_id, func.count()).where(identity.c.collection_id.in_(ids))
+    counts = {row[0]: row[1] for row in await connection.execute(counted.group_by(identity.c.collection_id))}
+    return [(item, counts.get(item.id, 0)) for item in found]
 
 
 _COLUMNS = [collection.c[field.name].label(field.name) for field in fields(Collection)]

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.gallery.storage.tables import idempotency
 
 RETENTION_HOURS = 24
+_RETENTION = text(f"interval '{RETENTION_HOURS} hours'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,9 @@ async def store(
         idempotency.c[name]: statement.excluded[name]
         for name in ("request_sha256", "identity_id", "response", "created_at")
     }
+    age = statement.excluded.created_at - idempotency.c.created_at  # Citus permits only immutable functions here
     replacing_expired = statement.on_conflict_do_update(
-        index_elements=["collection_id", "key"], set_=changes, where=idempotency.c.created_at <= _oldest()
+        index_elements=["collection_id", "key"], set_=changes, where=age >= _RETENTION
     ).returning(idempotency.c.key)
     return (await connection.execute(replacing_expired)).one_or_none() is not None
 
@@ -68,4 +70,4 @@ async def purge(connection: AsyncConnection) -> int:
 
 
 def _oldest() -> Any:
-    return func.now() - text(f"interval '{RETENTION_HOURS} hours'")
+    return func.now() - _RETENTION

@@ -91,7 +91,7 @@ async def change(
     """Sets columns of an identity. No row with an embedding is rewritten. Raises IdentityNotFound."""
     if changes:
         statement = update(identity).where(identity.c.collection_id == collection_id, identity.c.id == identity_id)
-        await connection.execute(statement.where(IS_RETAINED).values(**changes, updated_at=func.clock_timestamp()))
+        await connection.execute(statement.where(IS_RETAINED).values(**changes, updated_at=func.statement_timestamp()))
     return await get(connection, collection_id, identity_id)
 
 
@@ -152,7 +152,7 @@ async def page(
         statement = statement.where(condition)
     statement = after_cursor(statement, identity, after, limit)
     rows = (await connection.execute(statement)).all()
-    if len(rows) == limit and await paging.await_earlier_rows(connection, rows[-1].created_at):
+    if len(rows) == limit and await paging.await_earlier_rows(connection, collection_id, rows[-1].created_at):
         rows = (await connection.execute(statement)).all()
     return [_identity(row) for row in rows]
 
@@ -185,7 +185,7 @@ async def _rename(
     names = {"external_id": comparable(external_id), "external_id_sent": as_sent(external_id), "label": external_id}
     statement = update(identity).where(identity.c.collection_id == collection_id, condition)
     try:
-        changed = await connection.execute(statement.values(**names, named=True, updated_at=func.clock_timestamp()))
+        changed = await connection.execute(statement.values(**names, named=True, updated_at=func.statement_timestamp()))
     except IntegrityError as error:
         raise IdentityExists(
             f"an identity with the external_id {external_id!r} exists; merge the two", pointer="/external_id"

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, literal, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -122,13 +122,15 @@ async def move(connection: AsyncConnection, source: Collection, target: Collecti
     models = [target.model_id, target.secondary_model_id]
     for table in (template, centroid, correction, *([crop] if target.store_crops else [])):
         names = [column.key for column in table.columns if column.key != "collection_id"]
-        rows = select(literal(target.id), *(table.c[name] for name in names)).where(
+        statement = select(*(table.c[name].label(name) for name in names)).where(
             table.c.collection_id == source.id, table.c.identity_id == identity_id
         )
         if table is not crop:
-            rows = rows.where(table.c.model_id.in_(models))
-        columns = [table.c[name] for name in ("collection_id", *names)]
-        await connection.execute(insert(table).from_select(columns, rows))
+            statement = statement.where(table.c.model_id.in_(models))
+        # Not INSERT ... SELECT: on Citus the two collections may be on different nodes.
+        rows = [{"collection_id": target.id, **row._mapping} for row in await connection.execute(statement)]
+        if rows:
+            await connection.execute(insert(table), rows)
     await identities.remove(connection, source.id, identity_id)
 
 
@@ -183,7 +185,7 @@ async def _insert(
 async def _recompute(connection: AsyncConnection, collection_id: uuid.UUID, identity_ids: Sequence[uuid.UUID]) -> None:
     """Updates locked identities and recomputes their centroids under every model for which they have a row."""
     of_identities = identity.c.collection_id == collection_id, identity.c.id.in_(identity_ids)
-    await connection.execute(update(identity).where(*of_identities).values(updated_at=func.clock_timestamp()))
+    await connection.execute(update(identity).where(*of_identities).values(updated_at=func.statement_timestamp()))
     models: set[str] = set()
     for table in (template, centroid):
         statement = select(table.c.model_id).where(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ClauseElement, Executable, Select
+from sqlalchemy.exc import InternalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 
@@ -45,8 +46,17 @@ def _compile(element: _Explained, compiler: Any, **options: Any) -> str:
 async def explain(
     connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any] | None = None
 ) -> list[PlanNode]:
-    """Executes a statement with EXPLAIN ANALYZE and returns its plan, depth first from the root."""
-    document = (await connection.execute(_Explained(statement), parameters)).scalar_one()
+    """Executes a statement with EXPLAIN ANALYZE and returns its plan, depth first from the root.
+
+    The plan is empty if Citus cannot explain the statement: after it has read a reference table in the transaction.
+    """
+    try:
+        async with connection.begin_nested():
+            document = (await connection.execute(_Explained(statement), parameters)).scalar_one()
+    except InternalError as error:
+        if "local execution" not in str(error.orig):
+            raise
+        return []
     return list(_nodes(document[0]["Plan"], 0))
 
 

@@ -28,7 +28,7 @@ from service.gallery.index.filter_shares import Shape
 from service.gallery.index.index_table import ID_BYTES, Bytes, Near, literal
 from service.gallery.index.memory_index import MemoryIndex, State
 from service.gallery.index.memory_indexes import MemoryIndexes
-from service.gallery.search.statements import ANY_PLAN, CHANGED, GENERIC_PLAN
+from service.gallery.search.statements import CHANGED, use_any_plans, use_generic_plans
 from service.gallery.storage.tables import identity
 
 Floats = npt.NDArray[np.float32]
@@ -124,9 +124,9 @@ class FilteredIndex:
         self, probes: Sequence[Floats], shortlist: int, changed: Bytes
     ) -> tuple[list[Near], Bytes] | None:
         limit = max(MIN_READ, int(self.index.people * READ_SHARE))
-        await self.connection.execute(ANY_PLAN)
+        await use_any_plans(self.connection)
         found = await self._read(_as_value(self._identities().limit(limit + 1)), {})
-        await self.connection.execute(GENERIC_PLAN)
+        await use_generic_plans(self.connection, self.state.snapshot.server)
         self.indexes.shares.observe(self.shape, max(len(found), 1) / max(self.index.people, 1))
         if len(found) > limit:
             return None

@@ -10,24 +10,25 @@ import numpy.typing as npt
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.gallery.index import snapshots
 from service.gallery.index.filter_shares import shape_of
 from service.gallery.index.index_table import ID_BYTES, Bytes, Near, literal
 from service.gallery.index.memory_index import MemoryIndex, State
 from service.gallery.index.memory_indexes import MemoryIndexes
-from service.gallery.index.snapshots import Server, Snapshot
+from service.gallery.index.snapshots import Snapshot
 from service.gallery.search.filtered import FilteredIndex
 from service.gallery.search.nearest import SHORTLIST_PER_RESULT, SearchOptions, execute, parameters_of
 from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.search.statements import (
     ALL_CHANGED,
-    ANY_PLAN,
     COLLECTION,
-    GENERIC_PLAN,
     MAX_CHANGED,
     MODEL,
     NEAR,
     VISIBLE,
     XMIN,
+    use_any_plans,
+    use_generic_plans,
 )
 
 Floats = npt.NDArray[np.float32]
@@ -58,10 +59,9 @@ class InMemorySearch:
         does not suffice if too many have changed, or if its snapshot is old or of another server.
         """
         state = self.index.state
-        # The plans do not depend on the parameters, and computing one takes longer than executing it.
-        await self.connection.execute(GENERIC_PLAN)
+        await use_generic_plans(self.connection, state.snapshot.server)
         results = await self._search(state, probes, options)
-        await self.connection.execute(ANY_PLAN)
+        await use_any_plans(self.connection)
         return results
 
     async def _search(
@@ -133,6 +133,6 @@ class InMemorySearch:
         return scope | {XMIN.key: state.snapshot.xmin, VISIBLE.key: state.snapshot.visible}
 
 
-def _suffices(snapshot: Snapshot, changed: int, started_at: Any, table: int, taken_at: Any) -> bool:
-    current = Snapshot(snapshot.visible, Server(started_at, table), taken_at)
+def _suffices(snapshot: Snapshot, changed: int, *server_and_time: Any) -> bool:
+    current = Snapshot(snapshot.visible, *snapshots.server_and_time(*server_and_time))
     return changed <= MAX_CHANGED and snapshot.precedes(current)

@@ -33,8 +33,9 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gallery.index.snapshots import SERVER_COLUMNS
+from service.gallery.index.snapshots import SERVER_COLUMNS, Server
 from service.gallery.people.retention import IS_RETAINED
 from service.gallery.search.results import SearchPlan
 from service.gallery.storage.tables import (
@@ -49,8 +50,8 @@ from service.gallery.storage.tables import (
 
 MAX_CHANGED = 2_000
 """Maximum number of identities that have changed since the snapshot of an index in memory, and are compared as well."""
-GENERIC_PLAN = text("SET LOCAL plan_cache_mode = force_generic_plan")
-ANY_PLAN = text("SET LOCAL plan_cache_mode = auto")
+_GENERIC_PLAN = text("SET LOCAL plan_cache_mode = force_generic_plan")
+_ANY_PLAN = text("SET LOCAL plan_cache_mode = auto")
 # Columns of the row of `probe` for which the LATERAL subquery is computed.
 PROBE: ColumnElement[Any] = literal_column("probe.vector", Vector())
 PROBE_CODE: ColumnElement[Any] = literal_column("probe.code", BIT(CODE_BITS))
@@ -79,6 +80,19 @@ CHANGED = (
     .cte("changed")
     .prefix_with("MATERIALIZED")
 )
+
+
+async def use_generic_plans(connection: AsyncConnection, server: Server) -> None:
+    """Makes the plans of the following statements independent of their parameters, until `use_any_plans`.
+
+    Computing a plan takes longer than executing it. Citus needs the parameters: they determine the node.
+    """
+    if not server.is_node:
+        await connection.execute(_GENERIC_PLAN)
+
+
+async def use_any_plans(connection: AsyncConnection) -> None:
+    await connection.execute(_ANY_PLAN)
 
 
 def statement_of(plan: SearchPlan, condition: ColumnElement[bool] | None, with_metadata: bool) -> Select[Any]:

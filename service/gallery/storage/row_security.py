@@ -8,15 +8,14 @@ import logging
 import uuid
 
 from psycopg import Connection as DriverConnection
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, make_url, text
+from sqlalchemy import ColumnElement, Connection, Text, func, make_url, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.storage.app_role import APP_ROLE
+from service.gallery.storage.distribution import is_distributed
 from service.gallery.storage.tables import metadata
 
-COLLECTIONS_SETTING, ALL_COLLECTIONS_SETTING = "registry.collections", "registry.everything"
-"""Settings of a transaction that the policies read: comma-separated collection ids; `on` for all collections."""
 RESTRICTED_GRANTS = {
     "audit": "SELECT, INSERT",
     "audit_head": "SELECT, INSERT, UPDATE",
@@ -51,12 +50,16 @@ def ensure_app_role(connection: Connection, password: str | None = None) -> bool
     if not _is_member(connection):
         return False
     _mark_jsonb_contains_leakproof(connection)
+    # Citus cannot change reference tables after it has changed distributed tables in parallel; PostgreSQL ignores this.
+    connection.exec_driver_sql("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
     connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public, procrastinate TO {APP_ROLE}")
     connection.exec_driver_sql(f"GRANT {DEFAULT_GRANT} ON ALL TABLES IN SCHEMA procrastinate TO {APP_ROLE}")
     connection.exec_driver_sql(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA procrastinate TO {APP_ROLE}")
     for table in (*metadata.tables, "alembic_version"):
         connection.exec_driver_sql(f"REVOKE ALL ON {table} FROM {APP_ROLE}")
         connection.exec_driver_sql(f"GRANT {RESTRICTED_GRANTS.get(table, DEFAULT_GRANT)} ON {table} TO {APP_ROLE}")
+    if is_distributed(connection):
+        connection.exec_driver_sql(f"GRANT UPDATE ON model TO {APP_ROLE}")  # its policies permit no update
     return True
 
 
@@ -125,19 +128,18 @@ def app_role_url(url: str) -> str:
 
 def allowing(collection_id: ColumnElement[uuid.UUID]) -> ColumnElement[str]:
     """Returns a SQL expression that, when selected, adds a collection to those that the transaction may see."""
-    current = func.nullif(func.current_setting(COLLECTIONS_SETTING, True), "")
-    return func.set_config(COLLECTIONS_SETTING, func.concat_ws(",", current, cast(collection_id, Text)), True)
+    return func.public.allow_collection(collection_id, type_=Text)
+
+
+_ALLOW_COLLECTION = text("SELECT public.allow_collection(:id)")
+_ALLOW_ALL = text("SELECT public.allow_all_collections()")
 
 
 async def allow_collection(connection: AsyncConnection, collection_id: uuid.UUID) -> None:
     """Adds a collection to those whose rows the transaction may see, until it ends."""
-    statement = text(
-        f"SELECT set_config('{COLLECTIONS_SETTING}', concat_ws(',', "
-        f"nullif(current_setting('{COLLECTIONS_SETTING}', true), ''), CAST(:id AS text)), true)"
-    )
-    await connection.execute(statement, {"id": str(collection_id)})
+    await connection.execute(_ALLOW_COLLECTION, {"id": collection_id})
 
 
 async def allow_all_collections(connection: AsyncConnection) -> None:
     """Shows the rows of all collections until the transaction ends, for lists of collections and maintenance."""
-    await connection.execute(text(f"SET LOCAL {ALL_COLLECTIONS_SETTING} = 'on'"))
+    await connection.execute(_ALLOW_ALL)

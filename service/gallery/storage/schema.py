@@ -13,7 +13,7 @@ from sqlalchemy import Connection, NullPool, create_engine, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import StartupError
-from service.gallery.storage import queue_schema
+from service.gallery.storage import queue_schema, row_security
 from service.gallery.storage.tables import schema_serves
 
 MIN_PGVECTOR = (0, 8, 0)
@@ -49,6 +49,13 @@ def after_restore(url: str) -> None:
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
         queue_schema.install(connection)
+
+
+def grant(url: str, app_password: str | None = None) -> None:
+    """Grants the rights of the service's role on the tables, which a conversion has created again."""
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        row_security.ensure_app_role(connection, app_password)
 
 
 @dataclass(frozen=True, slots=True)

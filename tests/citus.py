@@ -1,0 +1,56 @@
+"""Databases of a Citus cluster: CITUS_URL names its coordinator, as a role that may create databases on all nodes."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+from sqlalchemy import make_url
+
+
+@contextlib.contextmanager
+def new_database(cluster: str, distributed: bool = True) -> Iterator[str]:
+    """Creates a database on the coordinator and the workers, and drops it at the end of the block.
+
+    Args:
+        distributed: the workers are nodes of the new database.
+    """
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    coordinator = make_url(cluster)
+    with psycopg.connect(_conninfo(cluster), autocommit=True) as connection:
+        workers = connection.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes()").fetchall()
+    nodes = [coordinator, *(coordinator.set(host=host, port=port) for host, port in workers)]
+    for node in nodes:
+        _execute(str_of(node), f"CREATE DATABASE {name}")
+        _execute(str_of(node.set(database=name)), "CREATE EXTENSION citus")
+    url = str_of(coordinator.set(database=name))
+    if distributed:
+        add_nodes(url, cluster)
+    try:
+        yield url
+    finally:
+        for node in nodes:
+            _execute(str_of(node), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def add_nodes(url: str, cluster: str) -> None:
+    """Adds the workers of a cluster to a database of its coordinator."""
+    coordinator = make_url(cluster)
+    with psycopg.connect(_conninfo(cluster), autocommit=True) as connection:
+        workers = connection.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes()").fetchall()
+    _execute(url, f"SELECT citus_set_coordinator_host('{coordinator.host}', {coordinator.port})")
+    for host, port in workers:
+        _execute(url, f"SELECT citus_add_node('{host}', {port})")
+
+
+def str_of(url: "object") -> str:
+    return url.render_as_string(hide_password=False)  # type: ignore[attr-defined, no-any-return]
+
+
+def _execute(url: str, statement: str) -> None:
+    with psycopg.connect(_conninfo(url), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _conninfo(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
