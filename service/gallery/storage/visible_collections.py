@@ -41,19 +41,28 @@ def _set_on_nodes(statement: str) -> str:
     )
 
 
+def _once(expression: str) -> str:
+    """Returns a sub-select, which PostgreSQL computes once per statement."""
+    return f"(SELECT {expression})"
+
+
+def _condition(first: str, every: str, permitted: str) -> str:
+    is_permitted = f"collection_id = {first} OR {every} IS NOT DISTINCT FROM 'on'"
+    return f"{is_permitted} OR collection_id = ANY ({permitted})"
+
+
 _ONE, _EVERY = "allow_collection(id uuid)", "allow_all_collections()"
 SINGLE_SERVER = RowSecurity(
     (
         _create(_ONE, "sql", f"SELECT set_config('{COLLECTIONS_SETTING}', {_EXTENDED}, true)"),
         _create(_EVERY, "sql", f"SELECT set_config('{ALL_COLLECTIONS_SETTING}', 'on', true)"),
     ),
-    f"collection_id = (SELECT {_FIRST}) OR (SELECT {_ALL}) IS NOT DISTINCT FROM 'on' "
-    f"OR collection_id = ANY ((SELECT {_ANY})::uuid[])",
+    _condition(_once(_FIRST), _once(_ALL), f"{_once(_ANY)}::uuid[]"),
 )
 CITUS = RowSecurity(
     (
         _create(_ONE, "plpgsql", _set_on_nodes(f"format('SET LOCAL {COLLECTIONS_SETTING} = %L', {_EXTENDED})")),
         _create(_EVERY, "plpgsql", _set_on_nodes(f"'SET LOCAL {ALL_COLLECTIONS_SETTING} = ''on'''")),
     ),
-    f"collection_id = {_FIRST} OR {_ALL} IS NOT DISTINCT FROM 'on' OR collection_id = ANY ({_ANY})",
+    _condition(_FIRST, _ALL, _ANY),
 )
