@@ -99,7 +99,8 @@ def distribute_if_empty(connection: Connection) -> None:
     if not distribution.is_distributed(connection) and distribution.has_identities(connection):
         log.warning("this registry is on one node of a Citus cluster; `identity-registry db distribute` converts it")
         return
-    distribution.distribute(connection, log.info)
+    for line in distribution.distribute(connection):
+        log.info(line)
 
 
 def run_online() -> None:

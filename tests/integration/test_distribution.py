@@ -4,11 +4,13 @@ The tests of one server run in any case.
 """
 
 import os
+import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
 from sqlalchemy import NullPool, create_engine, func, select, text
+from sqlalchemy.exc import ProgrammingError
 from typer.testing import CliRunner
 
 from service.__main__ import app
@@ -21,6 +23,7 @@ from service.gallery.people.collections import Collection
 from service.gallery.storage import distribution, row_security, schema
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, identity, template
+from service.gallery.storage.visible_collections import CITUS, SINGLE_SERVER, RowSecurity
 from tests import citus
 from tests.gallery_rows import enrol, nearest_to, unit
 
@@ -58,11 +61,11 @@ async def filled_collections(database: Database, count: int) -> dict[str, tuple[
     for number in range(count):
         async with database.transaction() as connection:
             await collections.add_model(connection, "tiny", 16, "0" * 64)
-            created = await collections.create(connection, f"collection-{number}", "tiny")
+            created = await collections.create(connection, f"collection-{number}-{uuid.uuid4().hex[:8]}", "tiny")
         people = unit(random, 5)
         for position, embedding in enumerate(people):
-            await enrol(database, created, f"{created.name}-{position}", embedding[None])
-        found[created.name] = created, people
+            await enrol(database, created, f"collection-{number}-{position}", embedding[None])
+        found[f"collection-{number}"] = created, people
     return found
 
 
@@ -79,7 +82,37 @@ def test_without_citus_the_command_changes_nothing_and_says_what_is_missing(post
     with engine.begin() as connection:
         assert not distribution.is_distributed(connection)
         with pytest.raises(StartupError, match="citus_add_node"):
-            distribution.distribute(connection, print)
+            list(distribution.distribute(connection))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", [SINGLE_SERVER, CITUS], ids=["one server", "Citus"])
+async def test_both_forms_of_row_level_security_show_the_same_rows(
+    database: Database, collection: Collection, form: RowSecurity
+) -> None:
+    """The form of Citus works on one server too. The transaction that applies it is rolled back."""
+    others = [gallery for gallery, _ in (await filled_collections(database, 2)).values()]
+    await enrol(database, collection, "one", unit(np.random.default_rng(4), 1))
+    shown = text("SELECT collection_id, count(*) FROM identity GROUP BY collection_id")
+    async with database.engine.connect() as connection:
+        for statement in form.functions:
+            await connection.exec_driver_sql(statement.replace("%", "%%"))
+        await connection.execute(
+            text(f"ALTER POLICY one_collection ON identity USING ({form.condition}) WITH CHECK ({form.condition})")
+        )
+        await connection.execute(text("SET LOCAL ROLE registry_app"))
+        assert (await connection.execute(shown)).all() == []
+        await row_security.allow_collection(connection, collection.id)
+        assert (await connection.execute(shown)).all() == [(collection.id, 1)]
+        await row_security.allow_collection(connection, others[0].id)
+        assert set(await connection.execute(shown)) == {(collection.id, 1), (others[0].id, 5)}
+        refused = text("INSERT INTO identity (collection_id, id, external_id, label) VALUES (:id, :id, 'x', 'x')")
+        with pytest.raises(ProgrammingError, match="row-level security"):
+            async with connection.begin_nested():
+                await connection.execute(refused, {"id": others[1].id})
+        await row_security.allow_all_collections(connection)
+        assert {(collection.id, 1), (others[1].id, 5)} < set(await connection.execute(shown))
+        await connection.rollback()
 
 
 @needs_cluster

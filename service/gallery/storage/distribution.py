@@ -16,7 +16,6 @@ from service.gallery.storage import change_triggers
 from service.gallery.storage.tables import api_key, collection, identity, metadata, model
 from service.gallery.storage.visible_collections import CITUS, SINGLE_SERVER, RowSecurity
 
-Report = Callable[[str], None]
 LOCK_TIMEOUT = "60s"
 REFERENCE_TABLES = (model, collection)
 DISTRIBUTED_TABLES: Sequence[Table] = (
@@ -82,32 +81,30 @@ def has_identities(connection: Connection) -> bool:
     return bool(_value(connection, "SELECT count(*) FROM (SELECT 1 FROM identity LIMIT 1) rows"))
 
 
-def convert(url: str, action: Callable[[Connection, Report], None]) -> Iterator[str]:
-    """Executes `distribute` or `undistribute` in one transaction. Yields a line for each table when it is done.
+def convert(url: str, conversion: Callable[[Connection], Iterator[str]]) -> Iterator[str]:
+    """Executes `distribute`, `undistribute` or `after_restore` in one transaction. Yields a line for each table.
 
     Raises:
         StartupError: see `distribute`; or another transaction holds a lock on a table for `LOCK_TIMEOUT`.
     """
-    lines: list[str] = []
     engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            action(connection, lines.append)
+            yield from conversion(connection)
     except OperationalError as error:
         if not isinstance(error.orig, LockNotAvailable):
             raise
         raise StartupError("a long transaction uses the tables; nothing has changed, try again later") from error
-    yield from lines
 
 
-def distribute(connection: Connection, report: Report) -> None:
+def distribute(connection: Connection) -> Iterator[str]:
     """Distributes the tables that are not distributed yet, with their rows, in the caller's transaction.
 
     The tables are locked until it ends. Their local copies are deleted.
 
-    Args:
-        report: receives a line for each table.
+    Yields:
+        A line for each table that has been copied.
 
     Raises:
         StartupError: the database has no Citus or no worker node.
@@ -128,36 +125,41 @@ def distribute(connection: Connection, report: Report) -> None:
     _apply(connection, CITUS, change_triggers.CITUS_FUNCTION, distributed)
     for table in references:
         connection.exec_driver_sql(f"SELECT create_reference_table('{table}')")
+        yield f"{table}: copied to every node"
     for table in distributed:
         together = "" if table is identity else f", colocate_with => '{identity}'"
         connection.exec_driver_sql(f"SELECT create_distributed_table('{table}', 'collection_id'{together})")
+        yield f"{table}: distributed by collection"
     for table in (*references, *distributed):
         connection.exec_driver_sql(f"SELECT truncate_local_data_after_distributing_table('{table}')")
-        report(f"{table}: {'copied to every node' if table in references else 'distributed by collection'}")
     _add_foreign_keys(connection, foreign_keys)
     _execute(connection, (*change_triggers.TRIGGERS, *(_PROTECT_MODELS if model in references else ())))
 
 
-def undistribute(connection: Connection, report: Report) -> None:
-    """Brings the distributed tables back to the coordinator, with their rows, in the caller's transaction."""
+def undistribute(connection: Connection) -> Iterator[str]:
+    """Brings the distributed tables back to the coordinator, with their rows, in the caller's transaction.
+
+    Yields:
+        A line for each table that has been copied.
+    """
     _execute(connection, _SETTINGS)
     foreign_keys = _drop_foreign_keys(connection)
     _drop_triggers(connection)
     for name in _citus_tables(connection):
         connection.exec_driver_sql(f"SELECT undistribute_table('{name}')")
-        report(f"{name}: on the coordinator")
+        yield f"{name}: on the coordinator"
     _add_foreign_keys(connection, foreign_keys)
     use_single_server_form(connection)
 
 
-def after_restore(connection: Connection, report: Report) -> None:
+def after_restore(connection: Connection) -> Iterator[str]:
     """Completes restored tables, which are on one server: a backup contains no functions, and it may be of a cluster.
 
     If the database has Citus worker nodes, the tables are distributed.
     """
     use_single_server_form(connection)
     if worker_nodes(connection) > 0:
-        distribute(connection, report)
+        yield from distribute(connection)
 
 
 def use_single_server_form(connection: Connection) -> None:
