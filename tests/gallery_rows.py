@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, bindparam, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.enrolment import store as enrolment
@@ -13,6 +13,7 @@ from service.gallery.people.collections import Collection
 from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.storage.database import Database
+from service.gallery.storage.tables import identity
 
 DIM = 16
 BOX = (0.0, 0.0, 1.0, 1.0)
@@ -80,6 +81,14 @@ async def filled(database: Database, collection: Collection, count: int, seed: i
     for number, embedding in enumerate(people):
         await enrol(database, collection, f"p{number}", embedding[None])
     return people
+
+
+async def mark(database: Database, collection: Collection, count: int, field: str, modulus: int) -> None:
+    """Sets the metadata of the first `count` people to the remainder of their number."""
+    of_person = identity.c.collection_id == collection.id, identity.c.external_id == bindparam("person")
+    rows = [{"person": f"p{number}", "marked": {field: number % modulus}} for number in range(count)]
+    async with database.transaction(collection_id=collection.id) as connection:
+        await connection.execute(update(identity).where(*of_person).values(metadata=bindparam("marked")), rows)
 
 
 def _random_sources(count: int) -> list[bytes]:

@@ -19,6 +19,7 @@ from service.gallery.storage.database import Database
 from service.runtime.api import create_app
 from service.runtime.settings import Settings, load_settings
 from tests.conftest import serving
+from tests.databases import other_database
 from tools.fuzz import zip_bodies  # noqa: F401  registers their serializer
 
 EXAMPLES = 12
@@ -33,7 +34,7 @@ def fuzzed(settings: Settings) -> Iterator[httpx.Client]:
     url = str(settings.database_url)
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("CREATE DATABASE fuzzed")
-    own = url.replace("/registry?", "/fuzzed?")
+    own = other_database(url, "fuzzed")
     gallery_schema.upgrade(own)
     database = settings.database.model_copy(update={"url": SecretStr(own)})
     server = settings.server.model_copy(update={"require_keys": True})

@@ -13,6 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from tests.databases import other_database
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from tests.server import running_api, wait_for
 
@@ -50,7 +51,7 @@ def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, po
     libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("CREATE DATABASE killed")
-    url = postgres_url.replace("/registry?", "/killed?")
+    url = other_database(postgres_url, "killed")
     environment = {
         "REGISTRY_JOBS__IN_API": "false",
         "REGISTRY_DATABASE__URL": url,
@@ -87,7 +88,7 @@ def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, po
     log = (data_folder / "jobs.log").read_text()
     assert codes == [0], log
     assert job["counts"] == {"accepted": PEOPLE * PER_PERSON, "duplicate": 0, "rejected": 0, "failed": 0}, log
-    with psycopg.connect(libpq.replace("/registry?", "/killed?")) as connection:
+    with psycopg.connect(other_database(libpq, "killed")) as connection:
         query = (
             "SELECT count(*), count(DISTINCT t.id), count(DISTINCT t.identity_id), count(r.number) FROM template t "
             "LEFT JOIN job_row r ON r.template_id = t.id AND r.identity_id = t.identity_id"

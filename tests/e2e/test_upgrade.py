@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from service.gallery.storage import schema
+from tests.databases import other_database
 from tests.photos import COLLINS, HOPPER
 from tests.server import running_api
 
@@ -61,7 +62,7 @@ def test_the_api_serves_requests_while_the_next_release_migrates(
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS upgraded WITH (FORCE)")
         connection.execute("CREATE DATABASE upgraded")
-    url = postgres_url.replace("/registry?", "/upgraded?")
+    url = other_database(postgres_url, "upgraded")
     head = schema.this_release().wanted
     schema.upgrade(url)
     outcomes, stopped = Counter[tuple[str, int]](), threading.Event()

@@ -69,11 +69,11 @@ async def test_an_unchanged_chain_is_intact(database: Database) -> None:
     "change",
     [
         "SET action = 'verify'",
-        "SET at = at + interval '1 microsecond'",
+        "SET at = '2026-01-01'",
         "SET key_id = NULL",
         "SET key_name = 'another key'",
         "SET request_id = 'another'",
-        "SET identity_id = gen_random_uuid()",
+        "SET identity_id = '00000000-0000-0000-0000-000000000001'",
         "SET identity_id = NULL",
         "SET details = '{\"pictures\": 7}'",
         "SET code = decode(repeat('00', 32), 'hex')",

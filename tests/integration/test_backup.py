@@ -16,6 +16,7 @@ from service.gallery.maintenance.backup import TABLES
 from service.gallery.people import collections
 from service.gallery.storage import row_security, schema
 from service.gallery.storage.database import Database
+from tests.databases import other_database
 from tests.gallery_rows import enrol, unit
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +28,7 @@ def create_database(postgres_url: str, name: str) -> str:
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name}")
-    return postgres_url.replace("/registry?", f"/{name}?")
+    return other_database(postgres_url, name)
 
 
 def content(url: str) -> dict[str, tuple[int, str]]:
@@ -86,7 +87,7 @@ async def test_a_restore_replaces_all_tables_or_changes_nothing(filled: str, pos
 
 
 async def test_a_failed_backup_leaves_no_file(postgres_url: str, tmp_path: Path) -> None:
-    missing = postgres_url.replace("/registry?", "/nothing_here?")
+    missing = other_database(postgres_url, "nothing_here")
     with pytest.raises((StartupError, psycopg.OperationalError)):
         backup.backup(missing, tmp_path / "x.dump")
     empty = create_database(postgres_url, "restored")

@@ -17,7 +17,7 @@ from service.gallery.search.nearest import SearchOptions, nearest
 from service.gallery.search.results import SearchPlan
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, identity
-from tests.gallery_rows import enrol, nearest_to, unit
+from tests.gallery_rows import enrol, mark, nearest_to, unit
 
 pytestmark = pytest.mark.anyio
 
@@ -57,12 +57,7 @@ async def test_a_filtered_search_returns_every_matching_identity(
     people = unit(rng, 400)
     for number, embedding in enumerate(people):
         await enrol(database, collection, f"p{number}", embedding[None])
-    async with database.transaction() as connection:
-        rows = text(
-            "UPDATE identity SET metadata = jsonb_build_object('row', substr(external_id, 2)::int % 20) "
-            "WHERE collection_id = :collection"
-        )
-        await connection.execute(rows, {"collection": collection.id})
+    await mark(database, collection, 400, "row", 20)
     condition = condition_of({"row": 7})
     monkeypatch.setattr(planning, "CODES_FROM", 100)
     for compared_exactly, plan in ((20_000, SearchPlan.EXACT), (5, SearchPlan.BINARY_CODES)):

@@ -20,6 +20,7 @@ from service.gallery.storage.database import Database
 from service.jobs.batches import Jobs, RowWriter, Session, enqueue_preparation
 from service.jobs.deliveries import MAX_DELIVERIES, Deliveries
 from service.jobs.queue import Queue
+from tests.databases import other_database
 from tests.server import wait_for
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +70,7 @@ def url(postgres_url: str) -> Iterator[str]:
     libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("CREATE DATABASE deliveries")
-        url = postgres_url.replace("/registry?", "/deliveries?")
+        url = other_database(postgres_url, "deliveries")
         schema.upgrade(url)
         yield url
         connection.execute("DROP DATABASE deliveries WITH (FORCE)")

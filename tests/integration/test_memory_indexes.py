@@ -24,7 +24,7 @@ from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.search.search import GallerySizes, search_gallery
 from service.gallery.storage import row_security
 from service.gallery.storage.database import Database
-from tests.gallery_rows import add_templates, create_identity, enrol, filled, unit
+from tests.gallery_rows import add_templates, create_identity, enrol, filled, mark, unit
 
 pytestmark = pytest.mark.anyio
 LARGE = 100_000
@@ -221,12 +221,7 @@ async def test_a_filtered_search_loses_nobody(
     database: Database, restricted: Database, indexes: MemoryIndexes, collection: Collection, value: str, matching: int
 ) -> None:
     people = await filled(database, collection, 300, 9)
-    async with database.transaction(collection_id=collection.id) as connection:
-        rows = text(
-            "UPDATE identity SET metadata = jsonb_build_object(CAST(:value AS text), "
-            "substr(external_id, 2)::int % :matching) WHERE collection_id = :collection"
-        )
-        await connection.execute(rows, {"value": value, "matching": matching, "collection": collection.id})
+    await mark(database, collection, 300, value, matching)
     await indexes.load(collection.id, "tiny")
     await enrol(database, collection, "unmarked", people[:1])
     for number in range(0, 300, 37):

@@ -18,6 +18,7 @@ from service.errors import StartupError
 from service.gallery.storage import schema
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import metadata
+from tests.databases import other_database
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ def empty_database(postgres_url: str) -> str:
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS empty_one WITH (FORCE)")
         connection.execute("CREATE DATABASE empty_one")
-    return postgres_url.replace("/registry?", "/empty_one?")
+    return other_database(postgres_url, "empty_one")
 
 
 def tables(url: str) -> set[str]:

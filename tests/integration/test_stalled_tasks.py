@@ -12,6 +12,7 @@ from procrastinate.exceptions import ConnectorException
 from service.gallery.storage import schema
 from service.jobs import queue as queue_module
 from service.jobs.queue import BATCH, MAINTAIN, Queue
+from tests.databases import other_database
 
 FETCH = (
     "UPDATE procrastinate.procrastinate_jobs SET status = 'doing' WHERE task_name = %s AND status = 'todo' RETURNING id"
@@ -26,7 +27,7 @@ def queue_url(postgres_url: str) -> Iterator[str]:
     name = f"queue_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(_libpq(postgres_url), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        url = postgres_url.replace("/registry?", f"/{name}?")
+        url = other_database(postgres_url, name)
         schema.upgrade(url)
         yield url
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
