@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, any_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Select, any_, delete, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import WebhookNotFound
@@ -80,15 +80,20 @@ async def remove(connection: AsyncConnection, collection_id: uuid.UUID, webhook_
 
 
 async def due(connection: AsyncConnection) -> list[Webhook]:
-    """Returns webhooks of all collections that may have new events."""
-    new_entries = exists().where(
-        audit_head.c.collection_id == webhook.c.collection_id, audit_head.c.number > webhook.c.last_number
-    )
+    """Returns webhooks of all collections that may have new events.
+
+    Entries and jobs have a statement each: Citus permits no alternative of two tables.
+    """
+    existing = _webhooks().join(collection, collection.c.id == webhook.c.collection_id)
+    existing = existing.where(collection.c.deleted_at.is_(None)).limit(MAX_DUE)
+    same = audit_head.c.collection_id == webhook.c.collection_id
+    with_entries = existing.join(audit_head, same).where(audit_head.c.number > webhook.c.last_number)
     ended = _unreported(webhook.c.collection_id, webhook.c.id, webhook.c.created_at).correlate(webhook)
-    new_jobs = (literal(WebhookEvent.JOB_DONE.value) == any_(webhook.c.events)) & exists(ended)
-    exists_still = exists().where(collection.c.id == webhook.c.collection_id, collection.c.deleted_at.is_(None))
-    statement = _webhooks().where(or_(new_entries, new_jobs), exists_still).limit(MAX_DUE)
-    return [Webhook(**row._mapping) for row in await connection.execute(statement)]
+    with_jobs = existing.where(literal(WebhookEvent.JOB_DONE.value) == any_(webhook.c.events), exists(ended))
+    found: dict[uuid.UUID, Webhook] = {}
+    for statement in (with_entries, with_jobs):
+        found |= {row.id: Webhook(**row._mapping) for row in await connection.execute(statement)}
+    return list(found.values())[:MAX_DUE]
 
 
 async def unreported_jobs(connection: AsyncConnection, hook: Webhook) -> list[uuid.UUID]:
