@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Text,
     Uuid,
+    and_,
     bindparam,
     case,
     cast,
@@ -28,7 +29,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
-from service.gallery.storage.tables import identity, job_row, shown_columns
+from service.gallery.storage.tables import identity, job, job_row, shown_columns
 from service.names import as_sent, comparable, forms
 
 RATE_SECONDS = 60
@@ -61,9 +62,10 @@ def _insertion() -> Any:
     names = [*_NEW, "external_id_sent", "number"]
     new = _input(names)
     values = {name: cast(new.c[name], JSONB) if name in JSON else new.c[name] for name in names}
-    values |= {"collection_id": _COLLECTION, "job_id": _JOB}
+    values |= {"collection_id": job.c.collection_id, "job_id": job.c.id}  # Citus finds the node by these columns
     values["done_at"] = case((new.c.status.is_not(None), func.now()))
-    return insert(job_row).from_select(list(values), select(*values.values()))
+    of_job = job.join(new, and_(job.c.collection_id == _COLLECTION, job.c.id == _JOB))
+    return insert(job_row).from_select(list(values), select(*values.values()).select_from(of_job))
 
 
 def _finish() -> Any:
