@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator
 
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 
 @contextlib.contextmanager
@@ -17,9 +17,7 @@ def new_database(cluster: str, distributed: bool = True) -> Iterator[str]:
     """
     name = f"test_{uuid.uuid4().hex[:12]}"
     coordinator = make_url(cluster)
-    with psycopg.connect(_conninfo(cluster), autocommit=True) as connection:
-        workers = connection.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes()").fetchall()
-    nodes = [coordinator, *(coordinator.set(host=host, port=port) for host, port in workers)]
+    nodes = [coordinator, *(coordinator.set(host=host, port=port) for host, port in _workers(cluster))]
     for node in nodes:
         _execute(str_of(node), f"CREATE DATABASE {name}")
         _execute(str_of(node.set(database=name)), "CREATE EXTENSION citus")
@@ -36,15 +34,18 @@ def new_database(cluster: str, distributed: bool = True) -> Iterator[str]:
 def add_nodes(url: str, cluster: str) -> None:
     """Adds the workers of a cluster to a database of its coordinator."""
     coordinator = make_url(cluster)
-    with psycopg.connect(_conninfo(cluster), autocommit=True) as connection:
-        workers = connection.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes()").fetchall()
     _execute(url, f"SELECT citus_set_coordinator_host('{coordinator.host}', {coordinator.port})")
-    for host, port in workers:
+    for host, port in _workers(cluster):
         _execute(url, f"SELECT citus_add_node('{host}', {port})")
 
 
-def str_of(url: "object") -> str:
-    return url.render_as_string(hide_password=False)  # type: ignore[attr-defined, no-any-return]
+def _workers(cluster: str) -> list[tuple[str, int]]:
+    with psycopg.connect(_conninfo(cluster), autocommit=True) as connection:
+        return connection.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes()").fetchall()
+
+
+def str_of(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
 
 
 def _execute(url: str, statement: str) -> None:

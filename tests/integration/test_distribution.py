@@ -86,6 +86,7 @@ def test_without_citus_the_command_changes_nothing_and_says_what_is_missing(post
 
 
 @pytest.mark.anyio
+@pytest.mark.skipif(CLUSTER is not None, reason="Citus permits one of the forms only")
 @pytest.mark.parametrize("form", [SINGLE_SERVER, CITUS], ids=["one server", "Citus"])
 async def test_both_forms_of_row_level_security_show_the_same_rows(
     database: Database, collection: Collection, form: RowSecurity

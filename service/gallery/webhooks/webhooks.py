@@ -15,7 +15,7 @@ from service.gallery.storage.tables import audit_head, collection, job, webhook,
 from service.gallery.webhooks.events import WebhookEvent
 
 MAX_DUE, MAX_JOBS = 100, 100
-"""Webhooks that one round looks after, and ended jobs of each."""
+"""Webhooks with new entries and webhooks with ended jobs that one round looks after, and ended jobs of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ async def due(connection: AsyncConnection) -> list[Webhook]:
     found: dict[uuid.UUID, Webhook] = {}
     for statement in (with_entries, with_jobs):
         found |= {row.id: Webhook(**row._mapping) for row in await connection.execute(statement)}
-    return list(found.values())[:MAX_DUE]
+    return list(found.values())  # all, so that webhooks with many entries do not delay those of jobs
 
 
 async def unreported_jobs(connection: AsyncConnection, hook: Webhook) -> list[uuid.UUID]:
