@@ -88,8 +88,8 @@ async def due(connection: AsyncConnection) -> list[Webhook]:
     existing = existing.where(collection.c.deleted_at.is_(None)).limit(MAX_DUE)
     same = audit_head.c.collection_id == webhook.c.collection_id
     with_entries = existing.join(audit_head, same).where(audit_head.c.number > webhook.c.last_number)
-    ended = _unreported(webhook.c.collection_id, webhook.c.id, webhook.c.created_at).correlate(webhook)
-    with_jobs = existing.where(literal(WebhookEvent.JOB_DONE.value) == any_(webhook.c.events), exists(ended))
+    ended = _unreported(webhook.c.collection_id, webhook.c.id, webhook.c.created_at)
+    with_jobs = existing.where(literal(WebhookEvent.JOB_DONE.value) == any_(webhook.c.events), exists(ended.correlate(webhook)))
     found: dict[uuid.UUID, Webhook] = {}
     for statement in (with_entries, with_jobs):
         found |= {row.id: Webhook(**row._mapping) for row in await connection.execute(statement)}
@@ -121,7 +121,7 @@ def _unreported(collection_id: Any, webhook_id: Any, since: Any) -> Select[Any]:
         webhook_delivery.c.collection_id == job.c.collection_id,
         webhook_delivery.c.webhook_id == webhook_id,
         webhook_delivery.c.job_id == job.c.id,
-    )
+    ).correlate(job, webhook)
     return select(job.c.id).where(job.c.collection_id == collection_id, job.c.finished_at >= since, ~reported)
 
 
