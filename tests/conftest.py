@@ -27,6 +27,7 @@ from service.runtime.api import create_app
 from service.runtime.engines import build_pipeline
 from service.runtime.settings import Settings, load_settings
 from tests import citus
+from tests.databases import new_database
 from tests.photos import COLLINS, HOPPER, pixels
 
 for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
@@ -61,6 +62,13 @@ def postgres_url() -> Iterator[str]:
         schema.upgrade(url)
         yield url
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def empty_database(postgres_url: str) -> Iterator[str]:
+    """The URL of a database without tables that no other test uses, on the same server or cluster."""
+    with new_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture

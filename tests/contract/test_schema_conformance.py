@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 
 import httpx
-import psycopg
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
@@ -19,7 +18,7 @@ from service.gallery.storage.database import Database
 from service.runtime.api import create_app
 from service.runtime.settings import Settings, load_settings
 from tests.conftest import serving
-from tests.databases import other_database
+from tests.databases import new_database
 from tools.fuzz import zip_bodies  # noqa: F401  registers their serializer
 
 EXAMPLES = 12
@@ -31,17 +30,14 @@ which strings are pictures, or which fields exclude each other."""
 @pytest.fixture(scope="module")
 def fuzzed(settings: Settings) -> Iterator[httpx.Client]:
     """A service with a database of its own, because generated requests change and delete data."""
-    url = str(settings.database_url)
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE fuzzed")
-    own = other_database(url, "fuzzed")
-    gallery_schema.upgrade(own)
-    database = settings.database.model_copy(update={"url": SecretStr(own)})
-    server = settings.server.model_copy(update={"require_keys": True})
-    changed = settings.model_copy(update={"database": database, "server": server})
-    with serving(create_app(changed)) as client:
-        client.headers["x-api-key"] = asyncio.run(_key(own))
-        yield client
+    with new_database(str(settings.database_url)) as url:
+        gallery_schema.upgrade(url)
+        database = settings.database.model_copy(update={"url": SecretStr(url)})
+        server = settings.server.model_copy(update={"require_keys": True})
+        changed = settings.model_copy(update={"database": database, "server": server})
+        with serving(create_app(changed)) as client:
+            client.headers["x-api-key"] = asyncio.run(_key(url))
+            yield client
 
 
 async def _key(url: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from tests.databases import other_database
+from tests.databases import libpq
 from tests.photos import COLLINS, HOPPER, encoded, pixels
 from tests.server import running_api, wait_for
 
@@ -47,14 +47,10 @@ def worker(data: Path, url: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.timeout(300)
-def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, postgres_url: str) -> None:
-    libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE killed")
-    url = other_database(postgres_url, "killed")
+def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, empty_database: str) -> None:
     environment = {
         "REGISTRY_JOBS__IN_API": "false",
-        "REGISTRY_DATABASE__URL": url,
+        "REGISTRY_DATABASE__URL": empty_database,
         "REGISTRY_DATABASE__MIGRATE_ON_START": "true",
     }
     workers: list[subprocess.Popen[bytes]] = []
@@ -68,7 +64,7 @@ def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, po
             return int(api.client.get(path).json()["done"])
 
         try:
-            workers = [worker(data_folder, url), worker(data_folder, url)]
+            workers = [worker(data_folder, empty_database), worker(data_folder, empty_database)]
             wait_for(lambda: done() > 30, 60)
             for process in workers:
                 process.send_signal(signal.SIGKILL)
@@ -78,7 +74,7 @@ def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, po
             assert reached < PEOPLE * PER_PERSON, "the job finished before its workers were killed"
             time.sleep(0.5)
             assert done() == reached
-            workers = [worker(data_folder, url)]
+            workers = [worker(data_folder, empty_database)]
             wait_for(lambda: api.client.get(path).json()["state"] == "done", 120)
             job = api.client.get(path).json()
         finally:
@@ -88,7 +84,7 @@ def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, po
     log = (data_folder / "jobs.log").read_text()
     assert codes == [0], log
     assert job["counts"] == {"accepted": PEOPLE * PER_PERSON, "duplicate": 0, "rejected": 0, "failed": 0}, log
-    with psycopg.connect(other_database(libpq, "killed")) as connection:
+    with psycopg.connect(libpq(empty_database)) as connection:
         query = (
             "SELECT count(*), count(DISTINCT t.id), count(DISTINCT t.identity_id), count(r.number) FROM template t "
             "LEFT JOIN job_row r ON r.template_id = t.id AND r.identity_id = t.identity_id"

@@ -9,11 +9,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from service.gallery.storage import schema
-from tests.databases import other_database
 from tests.photos import COLLINS, HOPPER
 from tests.server import running_api
 
@@ -56,13 +54,9 @@ def upgrade(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_api_serves_requests_while_the_next_release_migrates(
-    postgres_url: str, next_release: Path, data_folder: Path
+    empty_database: str, next_release: Path, data_folder: Path
 ) -> None:
-    libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS upgraded WITH (FORCE)")
-        connection.execute("CREATE DATABASE upgraded")
-    url = other_database(postgres_url, "upgraded")
+    url = empty_database
     head = schema.this_release().wanted
     schema.upgrade(url)
     outcomes, stopped = Counter[tuple[str, int]](), threading.Event()

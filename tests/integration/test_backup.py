@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +17,16 @@ from service.gallery.maintenance.backup import TABLES
 from service.gallery.people import collections
 from service.gallery.storage import row_security, schema
 from service.gallery.storage.database import Database
-from tests.databases import other_database
+from tests.databases import libpq, new_database, other_database
 from tests.gallery_rows import enrol, unit
 
 pytestmark = pytest.mark.anyio
 
 
-def create_database(postgres_url: str, name: str) -> str:
-    """Creates an empty database and returns its URL."""
-    libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name}")
-    return other_database(postgres_url, name)
-
-
 def content(url: str) -> dict[str, tuple[int, str]]:
     """Returns the number of rows of each table and a digest of them, embeddings included."""
     digests = {}
-    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as connection:
+    with psycopg.connect(libpq(url)) as connection:
         for table in set(TABLES) - {"centroid_change"}:  # ids of transactions, which another database does not have
             query = f"SELECT count(*), md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t"
             digests[table] = connection.execute(query).fetchone()  # type: ignore[arg-type]
@@ -42,24 +34,29 @@ def content(url: str) -> dict[str, tuple[int, str]]:
 
 
 @pytest.fixture
-async def filled(postgres_url: str) -> str:
-    url = create_database(postgres_url, "backed_up")
-    schema.upgrade(url)
-    database = Database(url)
+async def filled(empty_database: str) -> str:
+    schema.upgrade(empty_database)
+    database = Database(empty_database)
     async with database.transaction() as connection:
         await collections.add_model(connection, "tiny", 16, "0" * 64)
         collection = await collections.create(connection, "people", "tiny")
     for number in range(30):
         await enrol(database, collection, f"p{number}", unit(np.random.default_rng(number), 2))
     await database.close()
-    return url
+    return empty_database
 
 
-async def test_a_restored_backup_has_the_same_rows(filled: str, postgres_url: str, tmp_path: Path) -> None:
+@pytest.fixture
+def target(postgres_url: str) -> Iterator[str]:
+    """The URL of a second database without tables."""
+    with new_database(postgres_url) as url:
+        yield url
+
+
+async def test_a_restored_backup_has_the_same_rows(filled: str, target: str, tmp_path: Path) -> None:
     file = tmp_path / "registry.dump"
     assert backup.backup(filled, file) == file.stat().st_size > 1000
     assert file.stat().st_mode & 0o077 == 0
-    target = create_database(postgres_url, "restored")
     backup.restore(target, file)
     assert content(target) == content(filled)
     with pytest.raises(StartupError, match="already contains a registry"):
@@ -68,7 +65,7 @@ async def test_a_restored_backup_has_the_same_rows(filled: str, postgres_url: st
         backup.backup(filled, file)
 
 
-async def test_a_restore_replaces_all_tables_or_changes_nothing(filled: str, postgres_url: str, tmp_path: Path) -> None:
+async def test_a_restore_replaces_all_tables_or_changes_nothing(filled: str, tmp_path: Path) -> None:
     file = tmp_path / "registry.dump"
     backup.backup(filled, file)
     before = content(filled)
@@ -86,19 +83,18 @@ async def test_a_restore_replaces_all_tables_or_changes_nothing(filled: str, pos
     assert content(filled) == before
 
 
-async def test_a_failed_backup_leaves_no_file(postgres_url: str, tmp_path: Path) -> None:
-    missing = other_database(postgres_url, "nothing_here")
+async def test_a_failed_backup_leaves_no_file(empty_database: str, tmp_path: Path) -> None:
+    missing = other_database(empty_database, "nothing_here")
     with pytest.raises((StartupError, psycopg.OperationalError)):
         backup.backup(missing, tmp_path / "x.dump")
-    empty = create_database(postgres_url, "restored")
     with pytest.raises(StartupError, match="contains no registry"):
-        backup.backup(empty, tmp_path / "x.dump")
+        backup.backup(empty_database, tmp_path / "x.dump")
     with pytest.raises(StartupError, match=r"backups does not exist; mount or create it"):
-        backup.backup(empty, tmp_path / "backups" / "x.dump")
+        backup.backup(empty_database, tmp_path / "backups" / "x.dump")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_command_line_backs_up_and_restores(filled: str, postgres_url: str, tmp_path: Path) -> None:
+async def test_the_command_line_backs_up_and_restores(filled: str, target: str, tmp_path: Path) -> None:
     def run(url: str, *command: str) -> str:
         process = subprocess.run(
             [sys.executable, "-m", "service", "db", *command],
@@ -111,7 +107,6 @@ async def test_the_command_line_backs_up_and_restores(filled: str, postgres_url:
 
     file = str(tmp_path / "registry.dump")
     assert "MB" in run(filled, "backup", file)
-    target = create_database(postgres_url, "restored")
     assert "restored" in run(target, "restore", file)
     assert content(target) == content(filled)
     database = Database(row_security.app_role_url(target))
@@ -120,23 +115,24 @@ async def test_the_command_line_backs_up_and_restores(filled: str, postgres_url:
     await database.close()
 
 
-async def test_a_backup_of_an_older_release_replaces_a_newer_schema(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_backup_of_an_older_release_replaces_a_newer_schema(
+    empty_database: str, target: str, tmp_path: Path
+) -> None:
     """The newer schema has tables and foreign keys that the backup lacks. Tables of others are not changed."""
-    old, target = create_database(postgres_url, "backed_up"), create_database(postgres_url, "restored")
-    schema.upgrade(old, "0005")
-    backup.backup(old, tmp_path / "old.dump")
+    schema.upgrade(empty_database, "0005")
+    backup.backup(empty_database, tmp_path / "old.dump")
     schema.upgrade(target)
-    with psycopg.connect(target.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with psycopg.connect(libpq(target), autocommit=True) as connection:
         connection.execute("CREATE TABLE unrelated AS SELECT 1 AS x")
     backup.restore(target, tmp_path / "old.dump", replace=True)
-    with psycopg.connect(target.replace("postgresql+psycopg", "postgresql")) as connection:
+    with psycopg.connect(libpq(target)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0005",)
         assert connection.execute("SELECT x FROM unrelated").fetchone() == (1,)
     schema.upgrade(target)
 
 
 async def test_a_backup_of_a_later_release_is_refused(filled: str, tmp_path: Path) -> None:
-    with psycopg.connect(filled.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with psycopg.connect(libpq(filled), autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'later'")
     backup.backup(filled, tmp_path / "later.dump")
     before = content(filled)

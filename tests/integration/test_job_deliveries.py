@@ -20,7 +20,7 @@ from service.gallery.storage.database import Database
 from service.jobs.batches import Jobs, RowWriter, Session, enqueue_preparation
 from service.jobs.deliveries import MAX_DELIVERIES, Deliveries
 from service.jobs.queue import Queue
-from tests.databases import other_database
+from tests.databases import new_database
 from tests.server import wait_for
 
 pytestmark = pytest.mark.anyio
@@ -67,13 +67,9 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def url(postgres_url: str) -> Iterator[str]:
     """A database of its own, so that no service of another test receives the tasks."""
-    libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE deliveries")
-        url = other_database(postgres_url, "deliveries")
+    with new_database(postgres_url) as url:
         schema.upgrade(url)
         yield url
-        connection.execute("DROP DATABASE deliveries WITH (FORCE)")
 
 
 @pytest.fixture

@@ -18,19 +18,9 @@ from service.errors import StartupError
 from service.gallery.storage import schema
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import metadata
-from tests.databases import other_database
+from tests.databases import libpq
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def empty_database(postgres_url: str) -> str:
-    """Creates a database without a schema and returns its URL."""
-    libpq = postgres_url.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS empty_one WITH (FORCE)")
-        connection.execute("CREATE DATABASE empty_one")
-    return other_database(postgres_url, "empty_one")
 
 
 def tables(url: str) -> set[str]:
@@ -54,7 +44,7 @@ def test_names_of_an_older_release_are_converted_and_collisions_stay(empty_datab
     schema.upgrade(empty_database, "0030")
     composed, decomposed = "Jos\u00e9", "Jose\u0301"
     names = [composed, decomposed, f" {decomposed}x", "plain"]  # the first two are two people
-    with psycopg.connect(empty_database.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+    with psycopg.connect(libpq(empty_database), autocommit=True) as connection:
         connection.execute("INSERT INTO model VALUES ('m', 1, '')")
         connection.execute("INSERT INTO collection (id, name, model_id) VALUES (gen_random_uuid(), 'c', 'm')")
         insertion = (
@@ -74,18 +64,17 @@ def test_names_of_an_older_release_are_converted_and_collisions_stay(empty_datab
 def test_no_migration_deadlocks_with_requests(empty_database: str) -> None:
     """Requests lock collection and identity in either order, so a migration must lock one table at a time."""
     schema.upgrade(empty_database, "0001")
-    libpq = empty_database.replace("postgresql+psycopg", "postgresql")
     insertion = "INSERT INTO identity (collection_id, id, external_id, label) SELECT id, gen_random_uuid(), "
     insertion += "gen_random_uuid()::text, 'x' FROM collection"
     orders = ([insertion], ["SELECT id FROM collection", "SELECT pg_sleep(0.002)", "UPDATE identity SET label = 'y'"])
-    with psycopg.connect(libpq, autocommit=True) as connection:
+    with psycopg.connect(libpq(empty_database), autocommit=True) as connection:
         connection.execute("INSERT INTO model VALUES ('m', 1, '')")
         connection.execute("INSERT INTO collection (id, name, model_id) VALUES (gen_random_uuid(), 'c', 'm')")
     stopped = threading.Event()
 
     def use(statements: list[str]) -> int:
         done = 0
-        with psycopg.connect(libpq) as connection:
+        with psycopg.connect(libpq(empty_database)) as connection:
             while not stopped.is_set():
                 for statement in statements:
                     connection.execute(statement)  # type: ignore[arg-type]
@@ -204,8 +193,7 @@ async def test_a_release_is_compatible_with_a_later_schema_that_serves_it(empty_
 def test_an_interrupted_index_build_is_repeated(empty_database: str) -> None:
     schema.upgrade(empty_database, "0003")
     name = "ix_identity_collection_id_created_at_id"
-    libpq = empty_database.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(libpq, autocommit=True) as connection:
+    with psycopg.connect(libpq(empty_database), autocommit=True) as connection:
         connection.execute(f"CREATE INDEX {name} ON identity (collection_id, created_at, id)")
         connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [name])
         schema.upgrade(empty_database)
@@ -216,8 +204,7 @@ def test_an_interrupted_index_build_is_repeated(empty_database: str) -> None:
 def test_a_migration_retries_while_a_table_is_in_use(empty_database: str, caplog: pytest.LogCaptureFixture) -> None:
     """A transaction reads `collection` for longer than the lock timeout of the migration."""
     schema.upgrade(empty_database, "0004")
-    libpq = empty_database.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(libpq) as reader, ThreadPoolExecutor(1) as pool:
+    with psycopg.connect(libpq(empty_database)) as reader, ThreadPoolExecutor(1) as pool:
         reader.execute("SELECT count(*) FROM collection")
         migration = pool.submit(schema.upgrade, empty_database)
         with pytest.raises(TimeoutError):

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import uuid
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -12,7 +10,7 @@ from procrastinate.exceptions import ConnectorException
 from service.gallery.storage import schema
 from service.jobs import queue as queue_module
 from service.jobs.queue import BATCH, MAINTAIN, Queue
-from tests.databases import other_database
+from tests.databases import libpq
 
 FETCH = (
     "UPDATE procrastinate.procrastinate_jobs SET status = 'doing' WHERE task_name = %s AND status = 'todo' RETURNING id"
@@ -22,23 +20,14 @@ TASKS = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status IN (
 
 
 @pytest.fixture
-def queue_url(postgres_url: str) -> Iterator[str]:
-    """Yields a migrated database that no other test uses."""
-    name = f"queue_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(_libpq(postgres_url), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        url = other_database(postgres_url, name)
-        schema.upgrade(url)
-        yield url
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _libpq(url: str) -> str:
-    return url.replace("postgresql+psycopg", "postgresql")
+def queue_url(empty_database: str) -> str:
+    """Returns a migrated database that no other test uses."""
+    schema.upgrade(empty_database)
+    return empty_database
 
 
 def _fetch(url: str, task: str) -> None:
-    with psycopg.connect(_libpq(url)) as connection:
+    with psycopg.connect(libpq(url)) as connection:
         connection.execute("SET search_path = procrastinate")
         assert connection.execute(FETCH, [task]).rowcount == 1
 
@@ -66,7 +55,7 @@ async def test_maintenance_runs_after_the_death_of_its_worker(queue_url: str) ->
         await queue.enqueue_maintenance()
         assert await queue.retry_stalled() == 1
         await _run_maintenance_until(executed, queue)
-    with psycopg.connect(_libpq(queue_url)) as connection:
+    with psycopg.connect(libpq(queue_url)) as connection:
         assert connection.execute(TASKS).fetchone() == (0,)
 
 
@@ -80,7 +69,7 @@ async def test_batch_of_a_dead_worker_is_delivered_again(queue_url: str) -> None
         _fetch(queue_url, BATCH)
         assert await queue.retry_stalled() == 1
         assert await queue.retry_stalled() == 0
-    with psycopg.connect(_libpq(queue_url)) as connection:
+    with psycopg.connect(libpq(queue_url)) as connection:
         assert connection.execute(TASKS).fetchone() == (1,)
 
 
@@ -102,7 +91,7 @@ async def test_a_failed_maintenance_does_not_block_the_next_one(queue_url: str) 
     async with queue.connected():
         await queue.enqueue_maintenance()
         await _run_maintenance_until(second, queue)
-    with psycopg.connect(_libpq(queue_url)) as connection:
+    with psycopg.connect(libpq(queue_url)) as connection:
         assert connection.execute("SELECT count(*) FROM procrastinate.procrastinate_jobs").fetchone() == (0,)
 
 
@@ -129,7 +118,7 @@ async def test_a_task_whose_end_was_not_stored_is_delivered_again(
     # Procrastinate leaves the error of the task that stores the end to the event loop.
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     queue = Queue(queue_url, work={BATCH: process})
-    with psycopg.connect(_libpq(queue_url), autocommit=True) as connection:
+    with psycopg.connect(libpq(queue_url), autocommit=True) as connection:
         async with queue.connected():
             await queue._app.configure_task(BATCH, queue="registry").defer_async()
             connection.execute(BROKEN)
