@@ -16,19 +16,17 @@ def new_database(cluster: str, distributed: bool = True) -> Iterator[str]:
         distributed: the workers are nodes of the new database.
     """
     name = f"test_{uuid.uuid4().hex[:12]}"
-    coordinator = make_url(cluster)
-    nodes = [coordinator, *(coordinator.set(host=host, port=port) for host, port in _workers(cluster))]
-    for node in nodes:
-        _execute(str_of(node), f"CREATE DATABASE {name}")
-        _execute(str_of(node.set(database=name)), "CREATE EXTENSION citus")
-    url = str_of(coordinator.set(database=name))
+    for node in nodes(cluster):
+        _execute(node, f"CREATE DATABASE {name}")
+        _execute(_database(node, name), "CREATE EXTENSION citus")
+    url = _database(cluster, name)
     if distributed:
         add_nodes(url, cluster)
     try:
         yield url
     finally:
-        for node in nodes:
-            _execute(str_of(node), f"DROP DATABASE {name} WITH (FORCE)")
+        for node in nodes(cluster):
+            _execute(node, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def add_nodes(url: str, cluster: str) -> None:
@@ -39,12 +37,22 @@ def add_nodes(url: str, cluster: str) -> None:
         _execute(url, f"SELECT citus_add_node('{host}', {port})")
 
 
+def nodes(url: str) -> list[str]:
+    """Returns the URLs of a database on the coordinator and on each worker."""
+    coordinator = make_url(url)
+    return [url, *(_str(coordinator.set(host=host, port=port)) for host, port in _workers(url))]
+
+
 def _workers(cluster: str) -> list[tuple[str, int]]:
     with psycopg.connect(_conninfo(cluster), autocommit=True) as connection:
         return connection.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes()").fetchall()
 
 
-def str_of(url: URL) -> str:
+def _database(url: str, name: str) -> str:
+    return _str(make_url(url).set(database=name))
+
+
+def _str(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 

@@ -3,21 +3,29 @@
 import time
 from collections.abc import Iterator
 
-import psycopg
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy.exc import ProgrammingError
 
 from service.errors import StartupError
+from service.gallery.storage.distribution import is_distributed
 
 TABLES = ("template", "centroid", "correction", "crop", "identity", "idempotency", "job_row", "group_member")
 """The tables with biometric data or references to it."""
-DELETE_STATISTICS = """
-    DELETE FROM pg_statistic WHERE starelid = ANY(%s::regclass[])
-    OR starelid IN (SELECT indexrelid FROM pg_index WHERE indrelid = ANY(%s::regclass[]))
-"""
+_RELATIONS = f"""
+    SELECT oid FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relname ~ '^({"|".join(TABLES)})(_[0-9]+)?$'
+"""  # noqa: S608 - constants of this module
+"""The tables and, on a node of Citus, their shards."""
+_DELETE_STATISTICS = f"""
+    DELETE FROM pg_statistic WHERE starelid IN ({_RELATIONS})
+    OR starelid IN (SELECT indexrelid FROM pg_index WHERE indrelid IN ({_RELATIONS}))
+"""  # noqa: S608 - constants of this module
 """Deletes the planner's statistics of the tables and of their index expressions."""
 
 
 def purge(url: str) -> Iterator[str]:
-    """Rewrites the tables with biometric data and their indexes without deleted rows.
+    """Rewrites the tables with biometric data and their indexes without deleted rows, on all nodes of a Citus cluster.
 
     PostgreSQL leaves the bytes of a deleted row in its page, and those of index entries in the index, until it reuses
     the space. `VACUUM FULL` writes new files with the current rows and deletes the old files. It locks each table
@@ -27,15 +35,16 @@ def purge(url: str) -> Iterator[str]:
         Lines for the operator: what was done, and where copies of deleted data may remain.
 
     Raises:
-        StartupError: the account does not own the tables.
+        StartupError: the account does not own the tables, or a node of the cluster refuses a statement.
     """
-    with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True) as connection:
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
+    with engine.connect() as connection:
         owner = "SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class WHERE oid = 'template'::regclass"
         if not _value(connection, owner):
             raise StartupError("Only the owner of the tables can rewrite them; set database.owner_url.")
         for table in TABLES:
             before, started = _size(connection, table), time.monotonic()
-            connection.execute(f"VACUUM (FULL) {table}")
+            connection.exec_driver_sql(f"VACUUM (FULL) {table}")
             seconds = time.monotonic() - started
             yield f"{table}: {before / 1e6:.1f} MB -> {_size(connection, table) / 1e6:.1f} MB in {seconds:.1f} s"
         yield _delete_statistics(connection)
@@ -44,54 +53,42 @@ def purge(url: str) -> Iterator[str]:
         yield from _remaining_copies(connection)
 
 
-def _delete_statistics(connection: "psycopg.Connection[tuple[int, ...]]") -> str:
-    try:
-        connection.execute(DELETE_STATISTICS, [list(TABLES), list(TABLES)])
-        connection.execute("VACUUM (FULL) pg_statistic")
-        message = "the planner's statistics of these tables were deleted and computed again"
-    except psycopg.errors.InsufficientPrivilege:
+def _delete_statistics(connection: Connection) -> str:
+    message = "the planner's statistics of these tables were deleted and computed again"
+    if not _permitted_on_every_node(connection, _DELETE_STATISTICS, "VACUUM (FULL) pg_statistic"):
         message = (
             "the planner's statistics (pg_statistic) may still contain external ids and metadata, because only a "
             "superuser can rewrite them; they never contain labels or embeddings"
         )
     for table in TABLES:
-        connection.execute(f"ANALYZE {table}")
+        connection.exec_driver_sql(f"ANALYZE {table}")
     return message
 
 
-def _checkpoint(connection: "psycopg.Connection[tuple[int, ...]]") -> str:
-    try:
-        connection.execute("SELECT pg_switch_wal()")
-        connection.execute("CHECKPOINT")
-    except psycopg.errors.InsufficientPrivilege:
-        return "the old files are deleted at the next checkpoint, which this account may not request"
-    return "the old files are deleted"
+def _checkpoint(connection: Connection) -> str:
+    if _permitted_on_every_node(connection, "SELECT pg_switch_wal()", "CHECKPOINT"):
+        return "the old files are deleted"
+    return "the old files are deleted at the next checkpoint, which this account may not request"
 
 
-def _size(connection: "psycopg.Connection[tuple[int, ...]]", table: str) -> int:
-    row = connection.execute("SELECT pg_total_relation_size(%s::regclass)", [table]).fetchone()
-    assert row is not None
-    return row[0]
-
-
-def _remaining_copies(connection: "psycopg.Connection[tuple[int, ...]]") -> Iterator[str]:
-    try:
-        row = connection.execute("SELECT count(*), coalesce(sum(size), 0)::bigint FROM pg_ls_waldir()").fetchone()
-        assert row is not None
-        extent = f"{row[0]} files, {row[1] / 1e6:.0f} MB"
-    except psycopg.errors.InsufficientPrivilege:
-        extent = "size not visible to this account"
-    limit, archive, slots = (
-        _value(connection, query)
-        for query in ("SHOW max_wal_size", "SHOW archive_mode", "SELECT count(*) FROM pg_replication_slots")
-    )
+def _remaining_copies(connection: Connection) -> Iterator[str]:
+    extent = "size not visible to this account"
+    if logs := _permitted_on_every_node(
+        connection, "SELECT count(*) || ' ' || coalesce(sum(size), 0) FROM pg_ls_waldir()"
+    ):
+        files, size = (sum(map(int, numbers)) for numbers in zip(*(log.split() for log in logs), strict=True))
+        extent = f"{files} files, {size / 1e6:.0f} MB"
+    limit = _value(connection, "SHOW max_wal_size")
     yield (
         f"copies may remain in the write-ahead log ({extent}) until its files are overwritten, after about {limit} of "
         "further changes"
     )
-    if archive != "off" or slots != 0:
+    archives = _on_every_node(connection, "SELECT current_setting('archive_mode')")
+    slots = sum(int(count) for count in _on_every_node(connection, "SELECT count(*) FROM pg_replication_slots"))
+    if set(archives) != {"off"} or slots != 0:
+        modes = ", ".join(sorted(set(archives)))
         yield (
-            f"copies may remain in WAL archives and on replicas (archive_mode {archive}, {slots} replication slots) "
+            f"copies may remain in WAL archives and on replicas (archive_mode {modes}, {slots} replication slots) "
             "until those expire"
         )
     yield "copies remain in existing backups until you delete the backups"
@@ -101,7 +98,42 @@ def _remaining_copies(connection: "psycopg.Connection[tuple[int, ...]]") -> Iter
     )
 
 
-def _value(connection: "psycopg.Connection[tuple[int, ...]]", query: str) -> object:
-    row = connection.execute(query).fetchone()
-    assert row is not None
-    return row[0]
+def _permitted_on_every_node(connection: Connection, *statements: str) -> list[str]:
+    """Returns the values of the last statement like `_on_every_node`, or [] if the account may not execute them."""
+    values: list[str] = []
+    try:
+        for statement in statements:
+            values = _on_every_node(connection, statement)
+    except ProgrammingError as error:
+        if isinstance(error.orig, InsufficientPrivilege):
+            return []
+        raise
+    return values
+
+
+def _on_every_node(connection: Connection, statement: str) -> list[str]:
+    """Executes a statement on the server, or on every node of its cluster.
+
+    Returns:
+        The first value of each node, or the name of a statement without a result.
+
+    Raises:
+        StartupError: the statement failed on a node.
+    """
+    if not is_distributed(connection):
+        result = connection.exec_driver_sql(statement)
+        return [str(result.scalar_one()) if result.returns_rows else statement]
+    nodes = connection.exec_driver_sql("SELECT success, result FROM run_command_on_all_nodes(%s)", (statement,)).all()
+    for success, answer in nodes:
+        if not success:
+            raise StartupError(f"a node of the cluster refused a statement of the purge: {answer}")
+    return [answer for _, answer in nodes]
+
+
+def _size(connection: Connection, table: str) -> int:
+    function = "citus_total_relation_size" if is_distributed(connection) else "pg_total_relation_size"
+    return int(str(_value(connection, f"SELECT {function}('{table}'::regclass)")))
+
+
+def _value(connection: Connection, query: str) -> object:
+    return connection.exec_driver_sql(query).scalar_one()
