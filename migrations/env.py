@@ -120,6 +120,7 @@ def run_online() -> None:
                     connection.commit()
                     with connection.begin():
                         distribute_if_empty(connection)
+                        distribution.create_local_view(connection)  # a restored database does not have it
                     with connection.begin():
                         row_security.ensure_app_role(connection, app_password())
         engine.dispose()

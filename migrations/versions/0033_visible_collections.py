@@ -7,9 +7,8 @@ Revision ID: 0033
 Revises: 0032
 """
 
-from alembic import context, op
+from alembic import op
 
-from service.gallery.storage import distribution
 from service.gallery.storage.visible_collections import SINGLE_SERVER
 
 revision = "0033"
@@ -24,8 +23,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Earlier migrations change triggers and policies, which Citus does not permit on distributed tables.
-    if not context.is_offline_mode() and distribution.is_distributed(op.get_bind()):
-        list(distribution.undistribute(op.get_bind()))
     op.execute("DROP FUNCTION allow_all_collections()")
     op.execute("DROP FUNCTION allow_collection(uuid)")

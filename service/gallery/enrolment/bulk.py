@@ -1,7 +1,7 @@
 """Stores many new identities with one embedding each, in a few statements.
 
-The rows of their job hold the external ids, labels and metadata. The embeddings are copied into a temporary table:
-COPY is the fastest way, and PostgreSQL refuses it for tables with row-level security.
+The rows of their job hold the external ids, labels and metadata. The embeddings are one array parameter: PostgreSQL
+refuses COPY for tables with row-level security, and the nodes of Citus have no temporary tables.
 """
 
 import os
@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psycopg
-from sqlalchemy import Text, bindparam, select, text
+from psycopg import pq
+from psycopg.adapt import Dumper
+from psycopg.postgres import types
+from sqlalchemy import Text, bindparam, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,39 +24,35 @@ from service.gallery.jobs.records import JobRef
 from service.gallery.storage.tables import CODE_BITS, identity
 
 Floats = npt.NDArray[np.float32]
-HASH_BYTES, CODE_BYTES = 32, CODE_BITS // 8
-_CREATE = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS new_identity "
-    f"(number int4, id uuid, template_id uuid, source bytea, embedding vector, code bit({CODE_BITS})) "
-    "ON COMMIT DELETE ROWS"
-)
-_COPY = "COPY new_identity FROM STDIN (FORMAT BINARY)"
-_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_END = b"\xff\xff"
-# `created_at` and `updated_at` of an identity have the clock's time as their default.
-_IDENTITIES = text(
-    "INSERT INTO identity (collection_id, id, external_id, external_id_sent, label, metadata) "
-    "SELECT r.collection_id, n.id, external_id, external_id_sent, coalesce(label, external_id_sent, external_id), "
-    "coalesce(metadata, '{}') "
-    "FROM new_identity n JOIN job_row r USING (number) "
-    "WHERE collection_id = :collection AND job_id = :job"
-)
-_TEMPLATES = text(
-    "INSERT INTO template "
-    "(collection_id, identity_id, model_id, dim, embedding, id, source_sha256, box, detection_score, quality) "
-    "SELECT CAST(:collection AS uuid), id, CAST(:model AS text), CAST(:dim AS int), embedding, template_id, source, "
-    "'{0,0,0,0}', 1, NULL FROM new_identity"
-)
-_CENTROIDS = text(
-    "INSERT INTO centroid (collection_id, identity_id, model_id, dim, embedding, template_count, code) "
-    "SELECT CAST(:collection AS uuid), id, CAST(:model AS text), CAST(:dim AS int), embedding, 1, code "
-    "FROM new_identity"
-)
-_FINISHED = text(
-    "UPDATE job_row r SET status = 'accepted', identity_id = n.id, template_id = n.template_id, done_at = now() "
-    "FROM new_identity n "
-    "WHERE collection_id = :collection AND job_id = :job AND r.number = n.number AND r.status IS NULL"
-)
+_OF_JOB = "collection_id = %(collection)s AND job_id = %(job)s"
+_IDENTITIES = f"""
+    INSERT INTO identity
+        (collection_id, id, external_id, external_id_sent, label, metadata, created_at, updated_at)
+    SELECT collection_id, n.id, external_id, external_id_sent, coalesce(label, external_id_sent, external_id),
+        coalesce(metadata, '{{}}'), statement_timestamp(), statement_timestamp()
+    FROM job_row JOIN unnest(%(numbers)s::int4[], %(ids)s::uuid[]) n (number, id) USING (number) WHERE {_OF_JOB}
+"""  # noqa: S608 - constants of this module
+_EMBEDDING = "(%(embeddings)s::float4[])[(n.position - 1) * %(dim)s + 1 : n.position * %(dim)s]::vector"
+# Citus finds the node of the new rows by the collection of the job.
+_TEMPLATES = f"""
+    INSERT INTO template
+        (collection_id, identity_id, model_id, dim, embedding, id, source_sha256, box, detection_score, quality)
+    SELECT j.collection_id, n.id, %(model)s, %(dim)s, {_EMBEDDING}, n.template_id, n.source, '{{0,0,0,0}}', 1, NULL
+    FROM job j, unnest(%(ids)s::uuid[], %(template_ids)s::uuid[], %(sources)s::bytea[])
+        WITH ORDINALITY n (id, template_id, source, position)
+    WHERE j.collection_id = %(collection)s AND j.id = %(job)s
+"""  # noqa: S608
+_CENTROIDS = f"""
+    INSERT INTO centroid (collection_id, identity_id, model_id, dim, embedding, template_count, code)
+    SELECT j.collection_id, n.id, %(model)s, %(dim)s, {_EMBEDDING}, 1, ('x' || n.code)::bit({CODE_BITS})
+    FROM job j, unnest(%(ids)s::uuid[], %(codes)s::text[]) WITH ORDINALITY n (id, code, position)
+    WHERE j.collection_id = %(collection)s AND j.id = %(job)s
+"""  # noqa: S608
+_FINISHED = f"""
+    UPDATE job_row r SET status = 'accepted', identity_id = n.id, template_id = n.template_id, done_at = now()
+    FROM unnest(%(numbers)s::int4[], %(ids)s::uuid[], %(template_ids)s::uuid[]) n (number, id, template_id)
+    WHERE {_OF_JOB} AND r.number = n.number AND r.status IS NULL
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -97,46 +96,48 @@ async def store(connection: AsyncConnection, job_ref: JobRef, model_id: str, new
     Raises:
         sqlalchemy.exc.IntegrityError: a concurrent transaction has created one of the identities.
     """
-    await _copy(connection, new)
-    job = {"collection": job_ref.collection_id, "job": job_ref.id}
-    of_model = {"collection": job_ref.collection_id, "model": model_id, "dim": new.embeddings.shape[1]}
-    await connection.execute(_IDENTITIES, job)
-    await connection.execute(_TEMPLATES, of_model)
-    await connection.execute(_CENTROIDS, of_model)
-    return (await connection.execute(_FINISHED, job)).rowcount
-
-
-async def _copy(connection: AsyncConnection, new: NewIdentities) -> None:
     raw = (await connection.get_raw_connection()).driver_connection
     assert isinstance(raw, psycopg.AsyncConnection)
-    async with raw.cursor() as cursor:
-        await cursor.execute(_CREATE)
-        async with cursor.copy(_COPY) as copy:
-            await copy.write(_SIGNATURE + _rows(new).tobytes() + _END)
-
-
-def _rows(new: NewIdentities) -> npt.NDArray[Any]:
-    """Returns the rows in COPY's binary format: number of fields, then length and value of each."""
-    count, dim = new.embeddings.shape
-    fields: dict[str, np.dtype[Any]] = {
-        "number": np.dtype(">i4"),
-        "id": np.dtype("V16"),
-        "template": np.dtype("V16"),
-        "source": np.dtype(f"V{HASH_BYTES}"),
-        "embedding": np.dtype([("dim", ">i2"), ("unused", ">i2"), ("values", ">f4", (dim,))]),
-        "code": np.dtype([("bits", ">i4"), ("bytes", np.uint8, (CODE_BYTES,))]),
+    template_ids = random_ids(len(new.ids))
+    parameters = {
+        "collection": job_ref.collection_id,
+        "job": job_ref.id,
+        "model": model_id,
+        "dim": new.embeddings.shape[1],
+        "numbers": _Array("int4", new.numbers.astype(">i4")),
+        "ids": _Array("uuid", _fixed_size([item.bytes for item in new.ids])),
+        "template_ids": _Array("uuid", _fixed_size([item.bytes for item in template_ids])),
+        "sources": _Array("bytea", _fixed_size(new.sources)),
+        "embeddings": _Array("float4", new.embeddings.ravel().astype(">f4")),
+        "codes": _Array("text", _fixed_size([code.tobytes().hex().encode() for code in codes_of(new.embeddings)])),
     }
-    layout: list[Any] = [("fields", ">i2")]
-    for name, kind in fields.items():
-        layout += [(f"{name}_bytes", ">i4"), (name, kind)]
-    rows = np.zeros(count, layout)
-    rows["fields"] = len(fields)
-    for name, kind in fields.items():
-        rows[f"{name}_bytes"] = kind.itemsize
-    rows["number"] = new.numbers
-    rows["id"] = np.frombuffer(b"".join(item.bytes for item in new.ids), "V16")
-    rows["template"] = np.frombuffer(b"".join(item.bytes for item in random_ids(count)), "V16")
-    rows["source"] = np.frombuffer(b"".join(new.sources), f"V{HASH_BYTES}")
-    rows["embedding"]["dim"], rows["embedding"]["values"] = dim, new.embeddings
-    rows["code"]["bits"], rows["code"]["bytes"] = CODE_BITS, codes_of(new.embeddings)
-    return rows
+    async with raw.cursor() as cursor:
+        cursor.adapters.register_dumper(_Array, _ArrayDumper)
+        for statement in (_IDENTITIES, _TEMPLATES, _CENTROIDS, _FINISHED):
+            await cursor.execute(statement, parameters)
+        return cursor.rowcount
+
+
+def _fixed_size(values: list[bytes]) -> npt.NDArray[np.void]:
+    return np.frombuffer(b"".join(values), f"V{len(values[0])}")
+
+
+@dataclass(frozen=True)
+class _Array:
+    """n values of a type of PostgreSQL, each as the bytes of its binary format. A list takes longer to send."""
+
+    type_name: str
+    values: npt.NDArray[Any]
+
+
+class _ArrayDumper(Dumper):
+    """Sends an `_Array` in PostgreSQL's binary format. The statement must cast the parameter to its type."""
+
+    format = pq.Format.BINARY
+
+    def dump(self, obj: _Array) -> bytes:
+        dimensions, nulls, first = 1, 0, 1
+        header = np.array([dimensions, nulls, types[obj.type_name].oid, len(obj.values), first], ">i4")
+        elements = np.empty(len(obj.values), [("bytes", ">i4"), ("value", obj.values.dtype)])
+        elements["bytes"], elements["value"] = obj.values.dtype.itemsize, obj.values
+        return header.tobytes() + elements.tobytes()

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import CollectionExists, CollectionNotFound, StartupError
 from service.gallery.storage import row_security
+from service.gallery.storage.local_collections import local_collection
 from service.gallery.storage.tables import collection, identity, model
 
 DEFAULT = "default"
@@ -196,9 +197,12 @@ def _with_locks(statement: Select[Any]) -> dict[Lock | None, Select[Any]]:
 
 
 # Built once: building a statement and computing its cache key take longer than executing it.
-_SELECTION = select(*_COLUMNS, row_security.allowing(collection.c.id))
-_BY_NAME = _with_locks(_SELECTION.where(collection.c.name == bindparam("key")))
-_BY_ID = _with_locks(_SELECTION.where(collection.c.id == bindparam("key"), collection.c.deleted_at.is_(None)))
+_LOCAL = local_collection.c
+_SELECTION = select(
+    *(_LOCAL[field.name].label(field.name) for field in fields(Collection)), row_security.allowing(_LOCAL.id)
+)
+_BY_NAME = _with_locks(_SELECTION.where(_LOCAL.name == bindparam("key")))
+_BY_ID = _with_locks(_SELECTION.where(_LOCAL.id == bindparam("key"), _LOCAL.deleted_at.is_(None)))
 
 
 async def _read(

@@ -1,5 +1,7 @@
 """Query plans of PostgreSQL (EXPLAIN ANALYZE)."""
 
+import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +10,11 @@ from sqlalchemy import ClauseElement, Executable, Select
 from sqlalchemy.exc import InternalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
+
+from service.gallery.storage.row_security import allow_collection
+
+_SHARD = re.compile(r"_\d{6,}$")
+"""The number at the end of the name of a shard and of its indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +51,22 @@ def _compile(element: _Explained, compiler: Any, **options: Any) -> str:
 
 
 async def explain(
-    connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any] | None = None
+    connection: AsyncConnection, collection_id: uuid.UUID, statement: Select[Any], parameters: Mapping[str, Any]
 ) -> list[PlanNode]:
-    """Executes a statement with EXPLAIN ANALYZE and returns its plan, depth first from the root.
+    """Executes a statement about one collection with EXPLAIN ANALYZE; returns its plan, depth first from the root.
 
-    The plan is empty if Citus cannot explain the statement: after it has read a reference table in the transaction.
+    Citus cannot explain a statement after it has read a table that every node has, so another transaction does it.
     """
+    explained = _Explained(statement)
     try:
         async with connection.begin_nested():
-            document = (await connection.execute(_Explained(statement), parameters)).scalar_one()
+            document = (await connection.execute(explained, parameters)).scalar_one()
     except InternalError as error:
         if "local execution" not in str(error.orig):
             raise
-        return []
+        async with connection.engine.connect() as other:
+            await allow_collection(other, collection_id)
+            document = (await other.execute(explained, parameters)).scalar_one()
     return list(_nodes(document[0]["Plan"], 0))
 
 
@@ -64,6 +74,16 @@ def _nodes(node: dict[str, Any], depth: int) -> Iterator[PlanNode]:
     loops = node["Actual Loops"]
     rows, milliseconds = node["Actual Rows"] * loops, node["Actual Total Time"] * loops
     index, on = node.get("Index Name"), node.get("Relation Name") or node.get("CTE Name")
-    yield PlanNode(node["Node Type"], on, index, round(rows), round(milliseconds, 3), depth)
-    for child in node.get("Plans", []):
+    yield PlanNode(node["Node Type"], _name(on), _name(index), round(rows), round(milliseconds, 3), depth)
+    for child in [*node.get("Plans", []), *_on_nodes(node)]:
         yield from _nodes(child, depth + 1)
+
+
+def _name(relation: str | None) -> str | None:
+    return None if relation is None else _SHARD.sub("", relation)
+
+
+def _on_nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the plans of the nodes of a Citus cluster to which a node of the coordinator's plan sends statements."""
+    tasks = node.get("Distributed Query", {}).get("Job", {}).get("Tasks", [])
+    return [plan["Plan"] for task in tasks for plans in task["Remote Plan"] for plan in plans]

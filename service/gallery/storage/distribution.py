@@ -12,7 +12,7 @@ from sqlalchemy import Connection, NullPool, Table, create_engine
 from sqlalchemy.exc import OperationalError
 
 from service.errors import StartupError
-from service.gallery.storage import change_triggers
+from service.gallery.storage import change_triggers, local_collections
 from service.gallery.storage.tables import api_key, collection, identity, metadata, model
 from service.gallery.storage.visible_collections import CITUS, SINGLE_SERVER, RowSecurity
 
@@ -107,19 +107,21 @@ def distribute(connection: Connection) -> Iterator[str]:
         A line for each table that has been copied.
 
     Raises:
-        StartupError: the database has no Citus or no worker node.
+        StartupError: the database has no Citus or no worker node, or the coordinator is not a node of its cluster.
     """
     if worker_nodes(connection) == 0:
         raise StartupError(
             "the database has no Citus worker nodes; install the extension on all nodes, then call citus_add_node "
             "on the coordinator for each worker"
         )
+    if not _value(connection, "SELECT count(*) FROM pg_dist_node WHERE groupid = 0"):
+        raise StartupError("the coordinator is not a node of its cluster; call citus_set_coordinator_host on it")
     converted = _citus_tables(connection)
     references = [table for table in REFERENCE_TABLES if table.name not in converted]
     distributed = [table for table in DISTRIBUTED_TABLES if table.name not in converted]
     if not references and not distributed:
         return
-    _execute(connection, _SETTINGS)
+    _execute(connection, (*_SETTINGS, local_collections.DROP))
     foreign_keys = _drop_foreign_keys(connection)
     _drop_triggers(connection)
     _apply(connection, CITUS, change_triggers.CITUS_FUNCTION, distributed)
@@ -134,6 +136,7 @@ def distribute(connection: Connection) -> Iterator[str]:
         connection.exec_driver_sql(f"SELECT truncate_local_data_after_distributing_table('{table}')")
     _add_foreign_keys(connection, foreign_keys)
     _execute(connection, (*change_triggers.TRIGGERS, *(_PROTECT_MODELS if model in references else ())))
+    local_collections.create(connection, is_distributed=True)
 
 
 def undistribute(connection: Connection) -> Iterator[str]:
@@ -142,7 +145,7 @@ def undistribute(connection: Connection) -> Iterator[str]:
     Yields:
         A line for each table that has been copied.
     """
-    _execute(connection, _SETTINGS)
+    _execute(connection, (*_SETTINGS, local_collections.DROP))
     foreign_keys = _drop_foreign_keys(connection)
     _drop_triggers(connection)
     for name in _citus_tables(connection):
@@ -150,6 +153,12 @@ def undistribute(connection: Connection) -> Iterator[str]:
         yield f"{name}: on the coordinator"
     _add_foreign_keys(connection, foreign_keys)
     use_single_server_form(connection)
+
+
+def create_local_view(connection: Connection) -> None:
+    """Creates the view `local_collection` if the database does not have it."""
+    if not local_collections.exists(connection):
+        local_collections.create(connection, is_distributed(connection))
 
 
 def after_restore(connection: Connection) -> Iterator[str]:
@@ -165,7 +174,8 @@ def after_restore(connection: Connection) -> Iterator[str]:
 def use_single_server_form(connection: Connection) -> None:
     """Gives tables on one server the functions, policies and triggers of one server."""
     _drop_triggers(connection)
-    _execute(connection, _UNPROTECT_MODELS)
+    _execute(connection, (*_UNPROTECT_MODELS, local_collections.DROP))
+    local_collections.create(connection, is_distributed=False)
     _apply(connection, SINGLE_SERVER, change_triggers.FUNCTION, DISTRIBUTED_TABLES)
     _execute(connection, change_triggers.TRIGGERS)
 

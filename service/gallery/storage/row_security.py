@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.storage.app_role import APP_ROLE
 from service.gallery.storage.distribution import is_distributed
+from service.gallery.storage.local_collections import VIEW
 from service.gallery.storage.tables import metadata
 
 RESTRICTED_GRANTS = {
@@ -23,8 +24,10 @@ RESTRICTED_GRANTS = {
     "model": "SELECT, INSERT",
     "schema_serves": "SELECT",
     "alembic_version": "SELECT",
+    VIEW: "SELECT, UPDATE",
 }
-"""Tables on which the service's role has fewer rights than `DEFAULT_GRANT`. The audit trail is append-only."""
+"""Tables on which the service's role has fewer rights than `DEFAULT_GRANT`. The audit trail is append-only.
+Row locks require the right to update."""
 DEFAULT_GRANT = "SELECT, INSERT, UPDATE, DELETE"
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ def ensure_app_role(connection: Connection, password: str | None = None) -> bool
     connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public, procrastinate TO {APP_ROLE}")
     connection.exec_driver_sql(f"GRANT {DEFAULT_GRANT} ON ALL TABLES IN SCHEMA procrastinate TO {APP_ROLE}")
     connection.exec_driver_sql(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA procrastinate TO {APP_ROLE}")
-    for table in (*metadata.tables, "alembic_version"):
+    for table in (*metadata.tables, "alembic_version", VIEW):
         connection.exec_driver_sql(f"REVOKE ALL ON {table} FROM {APP_ROLE}")
         connection.exec_driver_sql(f"GRANT {RESTRICTED_GRANTS.get(table, DEFAULT_GRANT)} ON {table} TO {APP_ROLE}")
     if is_distributed(connection):

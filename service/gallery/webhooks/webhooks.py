@@ -38,13 +38,14 @@ async def add(
     connection: AsyncConnection, collection_id: uuid.UUID, url: str, events: Sequence[WebhookEvent]
 ) -> Webhook:
     """Stores a webhook, which reports what happens from now on."""
-    number = select(audit_head.c.number).where(audit_head.c.collection_id == collection_id).scalar_subquery()
+    last = select(audit_head.c.number).where(audit_head.c.collection_id == collection_id)
+    number = (await connection.execute(last)).scalar_one_or_none()  # Citus permits no sub-select in an INSERT
     values = {
         "collection_id": collection_id,
         "id": uuid.uuid4(),
         "url": url,
         "events": sorted(set(events)),
-        "last_number": func.coalesce(number, 0),
+        "last_number": number or 0,
     }
     row = (await connection.execute(insert(webhook).values(values).returning(*webhook.c))).one()
     return Webhook(**row._mapping)
@@ -89,7 +90,9 @@ async def due(connection: AsyncConnection) -> list[Webhook]:
     same = audit_head.c.collection_id == webhook.c.collection_id
     with_entries = existing.join(audit_head, same).where(audit_head.c.number > webhook.c.last_number)
     ended = _unreported(webhook.c.collection_id, webhook.c.id, webhook.c.created_at)
-    with_jobs = existing.where(literal(WebhookEvent.JOB_DONE.value) == any_(webhook.c.events), exists(ended.correlate(webhook)))
+    with_jobs = existing.where(
+        literal(WebhookEvent.JOB_DONE.value) == any_(webhook.c.events), exists(ended.correlate(webhook))
+    )
     found: dict[uuid.UUID, Webhook] = {}
     for statement in (with_entries, with_jobs):
         found |= {row.id: Webhook(**row._mapping) for row in await connection.execute(statement)}
@@ -117,11 +120,15 @@ async def advance(connection: AsyncConnection, hook: Webhook, number: int) -> No
 
 def _unreported(collection_id: Any, webhook_id: Any, since: Any) -> Select[Any]:
     """Returns the query of `unreported_jobs`. The arguments are values or columns."""
-    reported = exists().where(
-        webhook_delivery.c.collection_id == job.c.collection_id,
-        webhook_delivery.c.webhook_id == webhook_id,
-        webhook_delivery.c.job_id == job.c.id,
-    ).correlate(job, webhook)
+    reported = (
+        exists()
+        .where(
+            webhook_delivery.c.collection_id == job.c.collection_id,
+            webhook_delivery.c.webhook_id == webhook_id,
+            webhook_delivery.c.job_id == job.c.id,
+        )
+        .correlate(job, webhook)
+    )
     return select(job.c.id).where(job.c.collection_id == collection_id, job.c.finished_at >= since, ~reported)
 
 
