@@ -108,6 +108,8 @@ class Maintenance:
             collection = await collections.get(connection, name)
             if not await self._is_ready(connection, collection):
                 return
+        # Citus permits no change of a collection in a transaction that has read several of them.
+        async with self.database.transaction(collection_id=collection.id, timeout_s=BACKGROUND_S) as connection:
             locked = await collections.get(connection, name, lock="update")
             if not locked.auto_activate or locked.models != collection.models:
                 return  # a request has changed the models since

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import insert, select, text
 
 from service.gallery.access import audit_log
 from service.gallery.access.audit_entries import Action, Actor, ChainBrokenError, Event, Head
 from service.gallery.access.audit_trail import AuditTrail
 from service.gallery.storage.database import Database
+from service.gallery.storage.tables import audit
 
 pytestmark = pytest.mark.anyio
 # The columns `code` and `seal` of the tables hold the `mac` of entries and heads and the `head_mac` of heads.
@@ -105,12 +106,15 @@ async def test_a_removed_entry_is_detected_after_renumbering(database: Database)
 
 async def test_an_entry_of_another_chain_is_detected(database: Database) -> None:
     chain, other = await new_chain(database, 3), await new_chain(database, 3)
-    await tamper(
-        database,
-        chain,
-        "DELETE FROM audit WHERE collection_id = :chain AND number = 1",
-        f"UPDATE audit SET collection_id = :chain WHERE collection_id = '{other}' AND number = 1",
-    )
+    async with database.transaction() as connection:
+        entry = select(*(column.label(column.key) for column in audit.c)).where(
+            audit.c.collection_id == other, audit.c.number == 1
+        )
+        foreign = dict((await connection.execute(entry)).one()._mapping)
+    for emptied in (chain, other):
+        await tamper(database, emptied, "DELETE FROM audit WHERE collection_id = :chain AND number = 1")
+    async with database.transaction() as connection:
+        await connection.execute(insert(audit).values(**foreign | {"collection_id": chain}))
     assert await verification_error(database, chain) == "entry 1 or an earlier entry was altered"
     assert await verification_error(database, other) == "entry 1 is missing"
 

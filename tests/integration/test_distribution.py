@@ -3,7 +3,6 @@
 The tests of one server run in any case.
 """
 
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
@@ -25,9 +24,9 @@ from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, identity, template
 from service.gallery.storage.visible_collections import CITUS, SINGLE_SERVER, RowSecurity
 from tests import citus
+from tests.databases import CLUSTER
 from tests.gallery_rows import enrol, nearest_to, unit
 
-CLUSTER = os.environ.get("CITUS_URL")
 needs_cluster = pytest.mark.skipif(CLUSTER is None, reason="CITUS_URL does not name the coordinator of a cluster")
 KEY = b"the audit key of the tests, long enough"
 NODES = "SELECT count(DISTINCT nodename || ':' || nodeport) FROM citus_shards WHERE table_name = 'identity'::regclass"

@@ -141,7 +141,7 @@ async def test_a_search_by_binary_codes_reads_the_codes_from_the_index_only(
         await enrol(database, collection, f"p{number}", embedding[None])
     async with database.autocommit() as connection:
         await connection.execute(text("VACUUM ANALYZE centroid"))
-    async with database.transaction() as connection:
+    async with database.transaction(collection_id=collection.id) as connection:
         for setting in ("enable_seqscan", "enable_bitmapscan"):
             await connection.execute(text(f"SET LOCAL {setting} = off"))
         scope = connection, collection.id, "tiny", list(unit(rng, 2)), SearchOptions(10, explained=True)

@@ -19,7 +19,7 @@ async def backend(database: Database) -> int:
 async def end(database: Database, pid: int) -> None:
     """Ends another connection, as a restart of the server does."""
     async with database.transaction() as connection:
-        await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        await connection.execute(text("SELECT pg_terminate_backend(CAST(:pid AS int))"), {"pid": pid})
 
 
 async def test_a_connection_that_broke_while_idle_is_replaced(

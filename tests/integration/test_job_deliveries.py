@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from service.errors import DatabaseUnavailable, EngineUnavailable
 from service.gallery.jobs import jobs
@@ -20,7 +21,7 @@ from service.gallery.storage.database import Database
 from service.jobs.batches import Jobs, RowWriter, Session, enqueue_preparation
 from service.jobs.deliveries import MAX_DELIVERIES, Deliveries
 from service.jobs.queue import Queue
-from tests.databases import new_database
+from tests.databases import libpq, new_database, other_database
 from tests.server import wait_for
 
 pytestmark = pytest.mark.anyio
@@ -170,17 +171,16 @@ async def test_job_survives_a_long_outage_of_the_workers(gallery: Database) -> N
     assert (await current(gallery, job_ref)).state is JobState.WAITING
 
 
-async def test_deliveries_that_end_during_an_outage_of_the_database_are_not_counted(
-    gallery: Database, postgres_url: str
-) -> None:
+async def test_deliveries_that_end_during_an_outage_of_the_database_are_not_counted(gallery: Database) -> None:
     job_ref = await started(gallery)
     deliveries = Deliveries(gallery)
 
     def allow(connections: bool) -> None:
-        with psycopg.connect(postgres_url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
-            connection.execute(f"ALTER DATABASE deliveries ALLOW_CONNECTIONS {connections}")
+        name = make_url(gallery.url).database
+        with psycopg.connect(libpq(other_database(gallery.url, "postgres")), autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {connections}")
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'deliveries'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
             ).fetchall()
 
     async def interrupted() -> None:

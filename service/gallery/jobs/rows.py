@@ -20,9 +20,9 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -102,7 +102,7 @@ async def insert_selected_rows(
         selection: yields (number from 0, source, external_id, external_id_sent).
     """
     row = selection.subquery()
-    values = select(literal(job_ref.collection_id), literal(job_ref.id), *row.c)
+    values = select(job.c.collection_id, job.c.id, *row.c).join(row, true()).where(job_ref.of_job)
     named = job_row.c.external_id, job_row.c.external_id_sent
     columns = [job_row.c.collection_id, job_row.c.job_id, job_row.c.number, job_row.c.source, *named]
     statement = insert(job_row).from_select(columns, values).execution_options(preserve_rowcount=True)

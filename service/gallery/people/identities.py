@@ -205,7 +205,7 @@ def _with_count(collection_id: uuid.UUID) -> Select[Any]:
         select(func.count())
         .select_from(template)
         .where(
-            template.c.collection_id == identity.c.collection_id,
+            template.c.collection_id == collection_id,
             template.c.identity_id == identity.c.id,
             template.c.model_id == model_id,
         )

@@ -90,7 +90,7 @@ async def people_missing(
 ) -> list[Identity]:
     """Returns up to `limit` identities without a template of the secondary model, in the order of their creation."""
     await disable_nested_loops(connection)
-    condition = _has_centroid(collection, collection.model_id) & ~_has_centroid(collection, required(collection))
+    condition = _has_centroid(collection.model_id) & ~_has_centroid(required(collection))
     return await identities.page(connection, collection.id, limit, after, condition=condition)
 
 
@@ -188,9 +188,9 @@ def _not_reembedded(collection: Collection, table: Table) -> ColumnElement[bool]
     return (table.c.collection_id == collection.id) & (table.c.model_id == collection.model_id) & ~is_stored
 
 
-def _has_centroid(collection: Collection, model_id: str) -> ColumnElement[Any]:
+def _has_centroid(model_id: str) -> ColumnElement[Any]:
     return exists().where(
-        centroid.c.collection_id == collection.id,
+        centroid.c.collection_id == identity.c.collection_id,
         centroid.c.identity_id == identity.c.id,
         centroid.c.model_id == model_id,
     )

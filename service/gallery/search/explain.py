@@ -1,17 +1,13 @@
 """Query plans of PostgreSQL (EXPLAIN ANALYZE)."""
 
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ClauseElement, Executable, Select
-from sqlalchemy.exc import InternalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
-
-from service.gallery.storage.row_security import allow_collection
 
 _SHARD = re.compile(r"_\d{6,}$")
 """The number at the end of the name of a shard and of its indexes."""
@@ -51,22 +47,10 @@ def _compile(element: _Explained, compiler: Any, **options: Any) -> str:
 
 
 async def explain(
-    connection: AsyncConnection, collection_id: uuid.UUID, statement: Select[Any], parameters: Mapping[str, Any]
+    connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any] | None = None
 ) -> list[PlanNode]:
-    """Executes a statement about one collection with EXPLAIN ANALYZE; returns its plan, depth first from the root.
-
-    Citus cannot explain a statement after it has read a table that every node has, so another transaction does it.
-    """
-    explained = _Explained(statement)
-    try:
-        async with connection.begin_nested():
-            document = (await connection.execute(explained, parameters)).scalar_one()
-    except InternalError as error:
-        if "local execution" not in str(error.orig):
-            raise
-        async with connection.engine.connect() as other:
-            await allow_collection(other, collection_id)
-            document = (await other.execute(explained, parameters)).scalar_one()
+    """Executes a statement with EXPLAIN ANALYZE and returns its plan, depth first from the root."""
+    document = (await connection.execute(_Explained(statement), parameters)).scalar_one()
     return list(_nodes(document[0]["Plan"], 0))
 
 

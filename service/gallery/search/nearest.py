@@ -113,8 +113,6 @@ async def execute(
     rows = (await connection.execute(statement, parameters)).all()
     for row in rows:
         candidates[row[0] - 1].append(Candidate(*row[1 : COLUMNS + 1]))
-    nodes = None
-    if options.explained:
-        nodes = await explain(connection, parameters[COLLECTION.key], statement, parameters)
+    nodes = await explain(connection, statement, parameters) if options.explained else None
     results = [SearchResult(items, plan, options.shortlist, nodes) for items in candidates]
     return results, tuple(rows[0][COLUMNS + 1 :]) if rows else None
