@@ -29,21 +29,22 @@ def new_database(cluster: str, distributed: bool = True) -> Iterator[str]:
             _execute(node, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def add_nodes(url: str, cluster: str) -> None:
-    """Adds the workers of a cluster to a database of its coordinator."""
+def add_nodes(url: str, cluster: str, limit: int | None = None) -> None:
+    """Adds the workers of a cluster, or the first `limit` of them, to a database of its coordinator."""
     coordinator = make_url(cluster)
     _execute(url, f"SELECT citus_set_coordinator_host('{coordinator.host}', {coordinator.port})")
-    for host, port in _workers(cluster):
+    for host, port in workers(cluster)[:limit]:
         _execute(url, f"SELECT citus_add_node('{host}', {port})")
 
 
 def nodes(url: str) -> list[str]:
     """Returns the URLs of a database on the coordinator and on each worker."""
     coordinator = make_url(url)
-    return [url, *(_str(coordinator.set(host=host, port=port)) for host, port in _workers(url))]
+    return [url, *(_str(coordinator.set(host=host, port=port)) for host, port in workers(url))]
 
 
-def _workers(cluster: str) -> list[tuple[str, int]]:
+def workers(cluster: str) -> list[tuple[str, int]]:
+    """Returns host and port of each worker."""
     with psycopg.connect(_conninfo(cluster), autocommit=True) as connection:
         return connection.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes()").fetchall()
 

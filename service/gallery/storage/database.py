@@ -28,6 +28,8 @@ BACKGROUND_S = 6 * 3600.0
 """Time limit of transactions that no request waits for."""
 OUTAGE_CLASSES = {"08", "40", "53", "55", "57"}
 """SQLSTATE classes: connection exception, rollback, insufficient resources, lock, operator intervention."""
+MOVED_SHARD = "could not find valid entry for shard"
+"""Citus's message if a shard was divided after it had planned a statement."""
 
 
 class Database:
@@ -155,4 +157,4 @@ def _is_outage(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
-    return state[:2] in OUTAGE_CLASSES
+    return state[:2] in OUTAGE_CLASSES or MOVED_SHARD in str(error.orig)

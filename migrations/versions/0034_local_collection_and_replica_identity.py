@@ -1,4 +1,6 @@
-"""Adds the view through which the service reads and locks collections.
+"""Adds the view through which the service reads and locks collections, and a replica identity to `centroid_change`.
+
+Logical replication refuses to delete rows of a table without one. Citus moves shards by logical replication.
 
 Revision ID: 0034
 Revises: 0033
@@ -15,6 +17,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE centroid_change REPLICA IDENTITY FULL")
     if context.is_offline_mode():
         op.execute(local_collections.create_of("collection"))
         return
@@ -26,3 +29,4 @@ def downgrade() -> None:
     if not context.is_offline_mode() and distribution.is_distributed(op.get_bind()):
         list(distribution.undistribute(op.get_bind()))
     op.execute(local_collections.DROP)
+    op.execute("ALTER TABLE centroid_change REPLICA IDENTITY DEFAULT")
