@@ -127,4 +127,4 @@ def _collections_by_port(api: RunningApi, url: str) -> dict[int, str]:
 
 def _stored(api: RunningApi, collection: str) -> set[str]:
     page = api.client.get("/identities", params={"collection": collection, "limit": 1000}).json()
-    return {identity["identity_id"] for identity in page["identities"]}
+    return {identity["id"] for identity in page["identities"]}

@@ -90,68 +90,75 @@ def _upsert(columns: frozenset[str], changed: frozenset[str]) -> Any:
 async def add_templates(
     connection: AsyncConnection, collection_id: uuid.UUID, identity_id: uuid.UUID, templates: Sequence[NewTemplate]
 ) -> list[AddedTemplate]:
-    """Stores templates of a locked identity and its centroids, in two statements.
+    """Stores templates of a locked identity and its centroids, in three statements.
 
-    The first statement inserts the templates that are not stored yet, compares each with the stored ones, and computes
-    the normalised mean of all templates of each model. The second stores the means with their binary codes.
+    The first inserts the templates that are not stored yet. The second compares each with those that were stored
+    before, and computes the normalised mean of all templates of each model. The third stores the means with their
+    binary codes. Citus executes each of them on the node of the collection.
     """
     if not templates:
         return []
     parameters = {_COLLECTION.key: collection_id, _IDENTITY.key: identity_id, _ROWS.key: _rows(templates)}
-    rows = (await connection.execute(_INSERTION, parameters)).all()
+    inserted = set((await connection.execute(_INSERTION, parameters)).scalars())
+    rows = (await connection.execute(_COMPARISON, parameters)).all()
     means: dict[str, Centroid] = {}
     for row, new in zip(rows, templates, strict=True):
-        if row.id is not None and new.model_id not in means:
+        if row.id in inserted and new.model_id not in means:
             means[new.model_id] = await centroids.from_mean(connection, collection_id, identity_id, row)
     await centroids.store(connection, collection_id, list(means.values()))
     return [
-        AddedTemplate(row.id, _highest(row.stored_similarity, templates, index), row.template_count)
+        AddedTemplate(
+            row.id if row.id in inserted else None,
+            _highest(row.stored_similarity, templates, index),
+            row.template_count,
+        )
         for index, row in enumerate(rows)
     ]
 
 
-def _insertion() -> Any:
-    """Returns the first statement of `add_templates`; its rows are in the order of the templates.
-
-    The templates are a table from one JSON parameter: SQLAlchemy cannot cache a VALUES of several rows.
-    """
+def _input() -> Any:
+    """Returns the new templates as a table of one JSON parameter. SQLAlchemy cannot cache a VALUES of several rows."""
     columns = [sa.column(name, kind) for name, kind in _INPUT.items()]
-    table = sa.func.jsonb_to_recordset(_ROWS).table_valued(*columns, name="input")
-    new = sa.select(table.render_derived(with_types=True)).cte("new")
+    return sa.func.jsonb_to_recordset(_ROWS).table_valued(*columns, name="new").render_derived(with_types=True)
+
+
+def _insertion() -> Any:
+    new = _input()
     embedding = sa.cast(new.c.vector, Vector())
     target: dict[str, Any] = {
-        "collection_id": _COLLECTION,
-        "identity_id": _IDENTITY,
+        "collection_id": identity.c.collection_id,  # Citus finds the node by the identity
+        "identity_id": identity.c.id,
         "dim": sa.func.vector_dims(embedding),
         "embedding": embedding,
         **{name: new.c[name] for name in _INPUT if name not in {"position", "vector"}},
     }
-    inserted = (
-        insert(template)
-        .from_select(list(target), sa.select(*target.values()))
-        .on_conflict_do_nothing()
-        .returning(template.c.id, template.c.model_id, template.c.embedding)
-        .cte("inserted")
-    )
+    of_identity = identity.c.collection_id == _COLLECTION, identity.c.id == _IDENTITY
+    selection = sa.select(*target.values()).select_from(identity.join(new, sa.true())).where(*of_identity)
+    return insert(template).from_select(list(target), selection).on_conflict_do_nothing().returning(template.c.id)
+
+
+def _comparison() -> Any:
+    """Returns the second statement of `add_templates`; its rows are in the order of the templates."""
+    new = sa.select(_input()).cte("new").prefix_with("MATERIALIZED")
     stored = (
-        sa.select(template.c.model_id, template.c.embedding)
+        sa.select(template.c.id, template.c.model_id, template.c.embedding)
         .where(template.c.collection_id == _COLLECTION, template.c.identity_id == _IDENTITY)
         .where(template.c.model_id.in_(sa.select(new.c.model_id)))
         .cte("stored")
     )
-    both = sa.union_all(sa.select(stored), sa.select(inserted.c.model_id, inserted.c.embedding)).subquery("both")
-    means = centroids.means_of(both).cte("means")
-    cosine = -stored.c.embedding.max_inner_product(embedding)
-    similarity = sa.select(sa.func.max(cosine)).where(stored.c.model_id == new.c.model_id)
+    means = centroids.means_of(stored).cte("means")
+    cosine = -stored.c.embedding.max_inner_product(sa.cast(new.c.vector, Vector()))
+    others = stored.c.model_id == new.c.model_id, stored.c.id.not_in(sa.select(new.c.id))
+    similarity = sa.select(sa.func.max(cosine)).where(*others)
     return (
-        sa.select(inserted.c.id, similarity.scalar_subquery().label("stored_similarity"), means)
-        .select_from(new.outerjoin(inserted, inserted.c.id == new.c.id).join(means, means.c.model_id == new.c.model_id))
+        sa.select(new.c.id, similarity.scalar_subquery().label("stored_similarity"), means)
+        .select_from(new.join(means, means.c.model_id == new.c.model_id))
         .order_by(new.c.position)
     )
 
 
 # Built once: building a statement and computing its cache key take longer than executing it.
-_INSERTION = _insertion()
+_INSERTION, _COMPARISON = _insertion(), _comparison()
 
 
 def _rows(templates: Sequence[NewTemplate]) -> list[dict[str, Any]]:

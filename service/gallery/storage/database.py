@@ -28,8 +28,12 @@ BACKGROUND_S = 6 * 3600.0
 """Time limit of transactions that no request waits for."""
 OUTAGE_CLASSES = {"08", "40", "53", "55", "57"}
 """SQLSTATE classes: connection exception, rollback, insufficient resources, lock, operator intervention."""
-MOVED_SHARD = "could not find valid entry for shard"
-"""Citus's message if a shard was divided after it had planned a statement."""
+CITUS_OUTAGES = (
+    "server closed the connection unexpectedly",
+    "failure on connection marked as essential",
+    "could not find valid entry for shard",
+)
+"""Messages of Citus's internal errors (XX000): a node has failed, or a shard was divided during a statement."""
 
 
 class Database:
@@ -101,6 +105,9 @@ class Database:
                 if committing
                 else "changed nothing"
             )
+            import sys
+
+            print("DBG", repr(error)[60:240], "SQL", " ".join(str(error.statement).split())[:150], file=sys.stderr)
             raise DatabaseUnavailable(f"the database is unreachable or overloaded; the request {outcome}") from error
 
     @asynccontextmanager
@@ -157,4 +164,5 @@ def _is_outage(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
-    return state[:2] in OUTAGE_CLASSES or MOVED_SHARD in str(error.orig)
+    is_outage_of_node = state == "XX000" and any(message in str(error.orig) for message in CITUS_OUTAGES)
+    return state[:2] in OUTAGE_CLASSES or is_outage_of_node
