@@ -26,9 +26,9 @@ from service.inference.pipeline import FacePipeline
 from service.runtime.api import create_app
 from service.runtime.engines import build_pipeline
 from service.runtime.settings import Settings, load_settings
-from tests import citus
 from tests.databases import new_database
 from tests.photos import COLLINS, HOPPER, pixels
+from tools import citus
 
 for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
     del os.environ[name]

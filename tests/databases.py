@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 from sqlalchemy import make_url
 
-from tests import citus
+from tools import citus
 
 CLUSTER = os.environ.get("CITUS_URL")
 

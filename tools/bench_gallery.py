@@ -38,13 +38,9 @@ from tools.synthetic_gallery import Gallery, make_gallery
 
 IN_DATABASE = 50
 """Searches without an index in memory, which are slow."""
-METADATA = """
-    UPDATE identity SET metadata = jsonb_build_object(
-        'one_of_1000', number % 1000, 'one_of_100', number % 100, 'one_of_10', number % 10, 'one_of_2', number % 2)
-    FROM (SELECT id AS numbered, ('x' || right(id::text, 12))::bit(48)::bigint AS number FROM identity) numbers
-    WHERE id = numbered
-"""
-"""The last digits of an id are the number of the person."""
+_NUMBER = "('x' || right(id::text, 12))::bit(48)::bigint"  # the last digits of an id are the number of the person
+_SHARES = " || ',' || ".join(f"""'"one_of_{share}" ' || ':' || ({_NUMBER} % {share})::text""" for share in SHARES)
+METADATA = f"UPDATE identity SET metadata = ('{{' || {_SHARES} || '}}')::jsonb"  # noqa: S608 - constants of this module
 
 
 async def one_collection(url: str, gallery: Gallery, truth: Truth, say: Callable[[str], None]) -> list[SearchFigures]:

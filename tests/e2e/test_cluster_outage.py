@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from service.gallery.storage import schema
-from tests import citus
 from tests.databases import CLUSTER, libpq, other_database
 from tests.photos import COLLINS
 from tests.server import RunningApi, running_api, wait_for
+from tools import citus
 
 pytestmark = pytest.mark.skipif(CLUSTER is None, reason="CITUS_URL does not name the coordinator of a cluster")
 PORT_OF = """

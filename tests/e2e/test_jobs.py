@@ -87,7 +87,8 @@ def test_killed_workers_lose_no_row_and_enrol_no_row_twice(data_folder: Path, em
     with psycopg.connect(libpq(empty_database)) as connection:
         query = (
             "SELECT count(*), count(DISTINCT t.id), count(DISTINCT t.identity_id), count(r.number) FROM template t "
-            "LEFT JOIN job_row r ON r.collection_id = t.collection_id AND r.template_id = t.id AND r.identity_id = t.identity_id"
+            "LEFT JOIN job_row r ON r.collection_id = t.collection_id AND r.template_id = t.id "
+            "AND r.identity_id = t.identity_id"
         )
         total = PEOPLE * PER_PERSON
         assert connection.execute(query).fetchone() == (total, total, PEOPLE, total)

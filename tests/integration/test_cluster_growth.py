@@ -14,9 +14,9 @@ from service.gallery.people import collections
 from service.gallery.people.collections import Collection
 from service.gallery.storage import row_security, schema
 from service.gallery.storage.database import Database
-from tests import citus
 from tests.databases import CLUSTER, libpq
 from tests.gallery_rows import enrol, nearest_to, unit
+from tools import citus
 
 pytestmark = [
     pytest.mark.anyio,

@@ -10,9 +10,9 @@ from service.gallery.maintenance import purge
 from service.gallery.people import collections, erasure
 from service.gallery.storage import schema
 from service.gallery.storage.database import Database
-from tests import citus
 from tests.databases import CLUSTER, libpq
 from tests.gallery_rows import enrol, unit
+from tools import citus
 
 pytestmark = pytest.mark.anyio
 FILES_CONTAINING = """

@@ -23,9 +23,9 @@ from service.gallery.storage import distribution, row_security, schema
 from service.gallery.storage.database import Database
 from service.gallery.storage.tables import centroid, identity, template
 from service.gallery.storage.visible_collections import CITUS, SINGLE_SERVER, RowSecurity
-from tests import citus
 from tests.databases import CLUSTER
 from tests.gallery_rows import enrol, nearest_to, unit
+from tools import citus
 
 needs_cluster = pytest.mark.skipif(CLUSTER is None, reason="CITUS_URL does not name the coordinator of a cluster")
 KEY = b"the audit key of the tests, long enough"
