@@ -56,6 +56,8 @@ def main() -> None:
     files = {
         # PostgreSQL reads it under its own account; only the database's container mounts this folder.
         STORED / "db" / "password": (password, 0o444),
+        # For clusters, whose nodes log in on each other under both accounts.
+        STORED / "db" / "app-password": (app_password, 0o444),
         STORED / "worker" / "registry_inference__worker_token": (token, 0o400),
         **{STORED / "api" / name: (text, 0o400) for name, text in api.items()},
         **{STORED / "owner" / name: (text, 0o400) for name, text in owner.items()},

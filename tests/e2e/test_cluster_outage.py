@@ -97,6 +97,9 @@ def test_only_the_collections_of_a_failed_node_answer_503_and_nothing_is_lost(
         time.sleep(2)
         node.fail()
         time.sleep(OUTAGE_S)
+        assert api.client.get("/readyz").status_code == 200
+        assert api.client.get("/collections").status_code == 503  # counts the identities of all nodes
+        assert api.client.post("/collections", json={"name": "new"}).status_code == 503  # every node has a copy
         node.recover()
         time.sleep(3)
         recovered = time.monotonic()

@@ -9,7 +9,7 @@ import shutil
 import signal
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -55,11 +55,15 @@ def running(
 
 
 @contextlib.contextmanager
-def nginx(upstream: str, certificate: tuple[Path, Path], folder: Path) -> Iterator[httpx.Client]:
+def nginx(
+    upstream: str, certificate: tuple[Path, Path], folder: Path, replicas: Sequence[str] = ()
+) -> Iterator[httpx.Client]:
+    """Runs nginx in front of one API, or of replicas that divide the collections."""
     port = free_port()
     site = (CONFIGURATIONS / "nginx.conf").read_text()
     changes = {
-        "server 127.0.0.1:8000": f"server {upstream}",
+        "# hash": "hash" if replicas else "#",
+        "server 127.0.0.1:8000": "; ".join(f"server {address}" for address in replicas or [upstream]),
         "listen 443": f"listen 127.0.0.1:{port}",
         "    listen [::]:443 ssl http2;\n": "",
         "/etc/ssl/registry/cert.pem": str(certificate[0]),

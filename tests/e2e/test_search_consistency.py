@@ -44,6 +44,7 @@ def origins(postgres_url: str, tmp_path: Path) -> Iterator[list[str]]:
         environment = {
             "REGISTRY_DATA_DIR": str(tmp_path / f"data-{number}"),
             "REGISTRY_DATABASE__URL": postgres_url,
+            "REGISTRY_SERVER__ALLOW_UNAUTHENTICATED": "true",  # behind a proxy too
             "REGISTRY_INFERENCE__THREADS": "1",
             "REGISTRY_INFERENCE__DECODERS": "1",
             "REGISTRY_EMBEDDER__ADDITIONAL_BUNDLES": json.dumps([str(second)]),

@@ -18,9 +18,11 @@ from service.telemetry import metrics  # noqa: F401 - registers the metrics
 
 REPOSITORY = Path(__file__).parents[2]
 KUBERNETES = sorted((REPOSITORY / "deploy" / "kubernetes").glob("*.yaml"))
+CITUS = REPOSITORY / "deploy" / "citus"
 LOCKS = sorted((REPOSITORY / "requirements").glob("*.lock"))
+COMPOSE = REPOSITORY / "docker-compose.yml"
 DEPLOYMENT = [
-    REPOSITORY / "docker-compose.yml",
+    COMPOSE,
     REPOSITORY / "Dockerfile",
     *(file for file in (REPOSITORY / "deploy").rglob("*") if file.is_file()),
 ]
@@ -56,7 +58,7 @@ def test_dashboard_and_alerts_use_existing_metrics(name: str) -> None:
     assert used <= known
 
 
-@pytest.mark.parametrize("file", KUBERNETES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*KUBERNETES, CITUS / "kubernetes.yaml"], ids=lambda file: file.name)
 def test_manifests_are_valid(file: Path) -> None:
     if file.name == "kustomization.yaml":
         listed = yaml.safe_load(file.read_text())["resources"]
@@ -70,6 +72,16 @@ def test_manifests_are_valid(file: Path) -> None:
     command = [str(Path(sys.executable).with_name("kubernetes-validate")), "--strict", str(file)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_compose_file_of_a_cluster_names_its_nodes_and_migrates_after_they_are_added() -> None:
+    cluster = yaml.safe_load((CITUS / "compose.yaml").read_text())["services"]
+    nodes = {name for name, service in cluster.items() if service.get("image") == "identity-registry-citus"} - {
+        "cluster"
+    }
+    assert set(cluster["cluster"]["command"]) == nodes == set(cluster["cluster"]["depends_on"])
+    assert cluster["migrate"]["depends_on"] == {"cluster": {"condition": "service_completed_successfully"}}
+    assert set(cluster) - nodes - {"cluster"} <= set(yaml.safe_load(COMPOSE.read_text())["services"])
 
 
 @pytest.mark.parametrize("file", DEPLOYMENT, ids=lambda file: file.name)
