@@ -29,6 +29,10 @@ from tools import citus
 
 needs_cluster = pytest.mark.skipif(CLUSTER is None, reason="CITUS_URL does not name the coordinator of a cluster")
 KEY = b"the audit key of the tests, long enough"
+LEAKPROOF = """
+    SELECT result FROM run_command_on_all_nodes(
+        'SELECT proleakproof FROM pg_proc WHERE oid = ''jsonb_contains''::regproc')
+"""
 NODES = "SELECT count(DISTINCT nodename || ':' || nodeport) FROM citus_shards WHERE table_name = 'identity'::regclass"
 
 
@@ -139,6 +143,7 @@ async def test_a_filled_registry_is_distributed_served_and_brought_back(url: str
 async def _check_cluster(url: str, service: Database, galleries: dict[str, tuple[Collection, np.ndarray]]) -> None:
     with create_engine(url, poolclass=NullPool).connect() as connection:
         assert connection.execute(text(NODES)).scalar_one() >= 2
+        assert set(connection.execute(text(LEAKPROOF)).scalars()) == {"t"}  # filters need it on the nodes
     await _check_answers(service, galleries, erased=None)
     async with service.transaction() as connection:  # no collection is allowed
         assert (await connection.execute(select(func.count()).select_from(identity))).scalar_one() == 0

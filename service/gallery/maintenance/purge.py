@@ -9,6 +9,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from service.errors import StartupError
 from service.gallery.storage.distribution import is_distributed
+from service.gallery.storage.nodes import on_every_node
 
 TABLES = ("template", "centroid", "correction", "crop", "identity", "idempotency", "job_row", "group_member")
 """The tables with biometric data or references to it."""
@@ -55,7 +56,7 @@ def purge(url: str) -> Iterator[str]:
 
 def _delete_statistics(connection: Connection) -> str:
     message = "the planner's statistics of these tables were deleted and computed again"
-    if not _permitted_on_every_node(connection, _DELETE_STATISTICS, "VACUUM (FULL) pg_statistic"):
+    if not _permitted(connection, _DELETE_STATISTICS, "VACUUM (FULL) pg_statistic"):
         message = (
             "the planner's statistics (pg_statistic) may still contain external ids and metadata, because only a "
             "superuser can rewrite them; they never contain labels or embeddings"
@@ -66,16 +67,14 @@ def _delete_statistics(connection: Connection) -> str:
 
 
 def _checkpoint(connection: Connection) -> str:
-    if _permitted_on_every_node(connection, "SELECT pg_switch_wal()", "CHECKPOINT"):
+    if _permitted(connection, "SELECT pg_switch_wal()", "CHECKPOINT"):
         return "the old files are deleted"
     return "the old files are deleted at the next checkpoint, which this account may not request"
 
 
 def _remaining_copies(connection: Connection) -> Iterator[str]:
     extent = "size not visible to this account"
-    if logs := _permitted_on_every_node(
-        connection, "SELECT count(*) || ' ' || coalesce(sum(size), 0) FROM pg_ls_waldir()"
-    ):
+    if logs := _permitted(connection, "SELECT count(*) || ' ' || coalesce(sum(size), 0) FROM pg_ls_waldir()"):
         files, size = (sum(map(int, numbers)) for numbers in zip(*(log.split() for log in logs), strict=True))
         extent = f"{files} files, {size / 1e6:.0f} MB"
     limit = _value(connection, "SHOW max_wal_size")
@@ -83,8 +82,8 @@ def _remaining_copies(connection: Connection) -> Iterator[str]:
         f"copies may remain in the write-ahead log ({extent}) until its files are overwritten, after about {limit} of "
         "further changes"
     )
-    archives = _on_every_node(connection, "SELECT current_setting('archive_mode')")
-    slots = sum(int(count) for count in _on_every_node(connection, "SELECT count(*) FROM pg_replication_slots"))
+    archives = on_every_node(connection, "SELECT current_setting('archive_mode')")
+    slots = sum(int(count) for count in on_every_node(connection, "SELECT count(*) FROM pg_replication_slots"))
     if set(archives) != {"off"} or slots != 0:
         modes = ", ".join(sorted(set(archives)))
         yield (
@@ -98,36 +97,17 @@ def _remaining_copies(connection: Connection) -> Iterator[str]:
     )
 
 
-def _permitted_on_every_node(connection: Connection, *statements: str) -> list[str]:
-    """Returns the values of the last statement like `_on_every_node`, or [] if the account may not execute them."""
+def _permitted(connection: Connection, *statements: str) -> list[str]:
+    """Returns the values of the last statement like `on_every_node`, or [] if the account may not execute them."""
     values: list[str] = []
     try:
         for statement in statements:
-            values = _on_every_node(connection, statement)
+            values = on_every_node(connection, statement)
     except ProgrammingError as error:
         if isinstance(error.orig, InsufficientPrivilege):
             return []
         raise
     return values
-
-
-def _on_every_node(connection: Connection, statement: str) -> list[str]:
-    """Executes a statement on the server, or on every node of its cluster.
-
-    Returns:
-        The first value of each node, or the name of a statement without a result.
-
-    Raises:
-        StartupError: the statement failed on a node.
-    """
-    if not is_distributed(connection):
-        result = connection.exec_driver_sql(statement)
-        return [str(result.scalar_one()) if result.returns_rows else statement]
-    nodes = connection.exec_driver_sql("SELECT success, result FROM run_command_on_all_nodes(%s)", (statement,)).all()
-    for success, answer in nodes:
-        if not success:
-            raise StartupError(f"a node of the cluster refused a statement of the purge: {answer}")
-    return [answer for _, answer in nodes]
 
 
 def _size(connection: Connection, table: str) -> int:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.gallery.storage.app_role import APP_ROLE
 from service.gallery.storage.distribution import is_distributed
 from service.gallery.storage.local_collections import VIEW
+from service.gallery.storage.nodes import on_every_node
 from service.gallery.storage.tables import metadata
 
 RESTRICTED_GRANTS = {
@@ -84,11 +85,11 @@ def _mark_jsonb_contains_leakproof(connection: Connection) -> None:
     that one of 1,000 identities fulfils takes ten times as long (tools.bench_row_level_security). Only a superuser may
     declare it.
     """
-    _try_privileged(
-        connection,
-        "ALTER FUNCTION pg_catalog.jsonb_contains(jsonb, jsonb) LEAKPROOF",
-        "metadata filters cannot use their index under row-level security",
-    )
+    statement = "ALTER FUNCTION pg_catalog.jsonb_contains(jsonb, jsonb) LEAKPROOF"
+    if is_distributed(connection):
+        on_every_node(connection, statement)
+    else:
+        _try_privileged(connection, statement, "metadata filters cannot use their index under row-level security")
 
 
 def _create_role(connection: Connection) -> bool:
