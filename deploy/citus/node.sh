@@ -7,5 +7,6 @@ install -m 600 /dev/null "$passwords"
 printf '*:*:*:registry:%s\n*:*:*:registry_app:%s\n' "$(cat "$PASSWORD_FILE")" "$(cat "$APP_PASSWORD_FILE")" > "$passwords"
 if [ "$(id -u)" = 0 ]; then chown postgres "$passwords"; fi
 export PGPASSFILE="$passwords" POSTGRES_PASSWORD_FILE="$PASSWORD_FILE"
+export HOME=/var/lib/postgresql # libpq looks for certificates there
 exec docker-entrypoint.sh "$@" \
   -cshared_preload_libraries=citus -cwal_level=logical -cmax_prepared_transactions=200 -cmax_connections=200
