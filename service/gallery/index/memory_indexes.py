@@ -126,13 +126,23 @@ class MemoryIndexes:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def refresh(self) -> None:
-        """Applies all changes that were committed before this call. Drops indexes that cannot follow the database."""
+        """Applies all changes that were committed before this call. Drops indexes that cannot follow the database.
+
+        Raises:
+            DatabaseUnavailable: a server does not respond. The indexes of the other servers are refreshed.
+        """
+        unavailable: DatabaseUnavailable | None = None
         for loaded in self._by_server():
-            await self._refresh(loaded)
+            try:
+                await self._refresh(loaded)
+            except DatabaseUnavailable as error:
+                unavailable = error
         while self._used_bytes() > self._max_bytes:  # indexes have grown
             key = min(self._loaded, key=lambda key: self._loaded[key].used_at)
             self._drop(key, "the memory for indexes is exhausted")
             MEMORY_INDEX_EVICTIONS.inc()
+        if unavailable is not None:
+            raise unavailable
 
     def _by_server(self) -> list[dict[Key, _Loaded]]:
         """Returns the indexes that can be refreshed together: all, but on Citus those of one collection."""
