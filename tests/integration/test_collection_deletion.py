@@ -44,6 +44,7 @@ async def test_a_deleted_collection_disappears_at_once_and_its_rows_in_batches(
         assert collection.id in await collection_deletion.pending(connection)
         listed = await collections.page(connection, 1000)
         assert collection.id not in {item.id for item, _ in listed}
+    async with database.transaction() as connection:
         again = await collections.create(connection, collection.name, "tiny")  # the name is free
     assert await collection_deletion.delete_rows(database, collection.id, time.monotonic()) == 0
     assert await rows(database, collection) == [10, 10, 10, 1]
