@@ -9,4 +9,5 @@ if [ "$(id -u)" = 0 ]; then chown postgres "$passwords"; fi
 export PGPASSFILE="$passwords" POSTGRES_PASSWORD_FILE="$PASSWORD_FILE"
 export HOME=/var/lib/postgresql # libpq looks for certificates there
 exec docker-entrypoint.sh "$@" \
-  -cshared_preload_libraries=citus -cwal_level=logical -cmax_prepared_transactions=200 -cmax_connections=200
+  -cshared_preload_libraries=citus -cwal_level=logical -cmax_prepared_transactions=200 -cmax_connections=200 \
+  -ccitus.node_connection_timeout=2000 # ms
