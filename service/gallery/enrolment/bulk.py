@@ -1,7 +1,7 @@
 """Stores many new identities with one embedding each, in a few statements.
 
-The rows of their job hold the external ids, labels and metadata. The embeddings are one array parameter: PostgreSQL
-refuses COPY for tables with row-level security, and the nodes of Citus have no temporary tables.
+The rows of their job hold the external ids, labels and metadata. Everything else is sent as arrays: PostgreSQL refuses
+COPY for tables with row-level security, and the nodes of Citus have no temporary tables.
 """
 
 import os
@@ -15,7 +15,7 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import Dumper
 from psycopg.postgres import types
-from sqlalchemy import Text, bindparam, select
+from sqlalchemy import Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,8 @@ from service.gallery.jobs.records import JobRef
 from service.gallery.storage.tables import CODE_BITS, identity
 
 Floats = npt.NDArray[np.float32]
+_VECTOR_OID = text("SELECT CAST(CAST('vector' AS regtype) AS oid)")
+"""The id of pgvector's type, which differs between databases."""
 _OF_JOB = "collection_id = %(collection)s AND job_id = %(job)s"
 _IDENTITIES = f"""
     INSERT INTO identity
@@ -32,20 +34,19 @@ _IDENTITIES = f"""
         coalesce(metadata, '{{}}'), statement_timestamp(), statement_timestamp()
     FROM job_row JOIN unnest(%(numbers)s::int4[], %(ids)s::uuid[]) n (number, id) USING (number) WHERE {_OF_JOB}
 """  # noqa: S608 - constants of this module
-_EMBEDDING = "(%(embeddings)s::float4[])[(n.position - 1) * %(dim)s + 1 : n.position * %(dim)s]::vector"
 # Citus finds the node of the new rows by the collection of the job.
-_TEMPLATES = f"""
+_TEMPLATES = """
     INSERT INTO template
         (collection_id, identity_id, model_id, dim, embedding, id, source_sha256, box, detection_score, quality)
-    SELECT j.collection_id, n.id, %(model)s, %(dim)s, {_EMBEDDING}, n.template_id, n.source, '{{0,0,0,0}}', 1, NULL
-    FROM job j, unnest(%(ids)s::uuid[], %(template_ids)s::uuid[], %(sources)s::bytea[])
-        WITH ORDINALITY n (id, template_id, source, position)
+    SELECT j.collection_id, n.id, %(model)s, %(dim)s, n.embedding, n.template_id, n.source, '{0,0,0,0}', 1, NULL
+    FROM job j, unnest(%(ids)s::uuid[], %(template_ids)s::uuid[], %(sources)s::bytea[], %(embeddings)s::vector[])
+        n (id, template_id, source, embedding)
     WHERE j.collection_id = %(collection)s AND j.id = %(job)s
-"""  # noqa: S608
+"""
 _CENTROIDS = f"""
     INSERT INTO centroid (collection_id, identity_id, model_id, dim, embedding, template_count, code)
-    SELECT j.collection_id, n.id, %(model)s, %(dim)s, {_EMBEDDING}, 1, ('x' || n.code)::bit({CODE_BITS})
-    FROM job j, unnest(%(ids)s::uuid[], %(codes)s::text[]) WITH ORDINALITY n (id, code, position)
+    SELECT j.collection_id, n.id, %(model)s, %(dim)s, n.embedding, 1, n.code::bit({CODE_BITS})
+    FROM job j, unnest(%(ids)s::uuid[], %(embeddings)s::vector[], %(codes)s::varbit[]) n (id, embedding, code)
     WHERE j.collection_id = %(collection)s AND j.id = %(job)s
 """  # noqa: S608
 _FINISHED = f"""
@@ -98,35 +99,54 @@ async def store(connection: AsyncConnection, job_ref: JobRef, model_id: str, new
     """
     raw = (await connection.get_raw_connection()).driver_connection
     assert isinstance(raw, psycopg.AsyncConnection)
+    raw.adapters.register_dumper(_Array, _ArrayDumper)
+    vector_oid = int((await connection.execute(_VECTOR_OID)).scalar_one())
+    parameters = _parameters(job_ref, model_id, new, vector_oid)
+    for statement in (_IDENTITIES, _TEMPLATES, _CENTROIDS):
+        await connection.exec_driver_sql(statement, parameters)
+    return (await connection.exec_driver_sql(_FINISHED, parameters)).rowcount
+
+
+def _parameters(job_ref: JobRef, model_id: str, new: NewIdentities, vector_oid: int) -> dict[str, Any]:
     template_ids = random_ids(len(new.ids))
-    parameters = {
+    return {
         "collection": job_ref.collection_id,
         "job": job_ref.id,
         "model": model_id,
         "dim": new.embeddings.shape[1],
-        "numbers": _Array("int4", new.numbers.astype(">i4")),
-        "ids": _Array("uuid", _fixed_size([item.bytes for item in new.ids])),
-        "template_ids": _Array("uuid", _fixed_size([item.bytes for item in template_ids])),
-        "sources": _Array("bytea", _fixed_size(new.sources)),
-        "embeddings": _Array("float4", new.embeddings.ravel().astype(">f4")),
-        "codes": _Array("text", _fixed_size([code.tobytes().hex().encode() for code in codes_of(new.embeddings)])),
+        "numbers": _Array(types["int4"].oid, new.numbers.astype(">i4")),
+        "ids": _Array(types["uuid"].oid, _fixed_size([item.bytes for item in new.ids])),
+        "template_ids": _Array(types["uuid"].oid, _fixed_size([item.bytes for item in template_ids])),
+        "sources": _Array(types["bytea"].oid, _fixed_size(new.sources)),
+        "embeddings": _Array(vector_oid, _vectors(new.embeddings)),
+        "codes": _Array(types["varbit"].oid, _codes(new.embeddings)),
     }
-    async with raw.cursor() as cursor:
-        cursor.adapters.register_dumper(_Array, _ArrayDumper)
-        for statement in (_IDENTITIES, _TEMPLATES, _CENTROIDS, _FINISHED):
-            await cursor.execute(statement, parameters)
-        return cursor.rowcount
 
 
 def _fixed_size(values: list[bytes]) -> npt.NDArray[np.void]:
     return np.frombuffer(b"".join(values), f"V{len(values[0])}")
 
 
+def _vectors(embeddings: Floats) -> npt.NDArray[np.void]:
+    """Returns (n, dim) embeddings in the binary format of pgvector: dimensions, an unused field, and the numbers."""
+    count, dim = embeddings.shape
+    rows = np.zeros(count, [("dim", ">i2"), ("unused", ">i2"), ("values", ">f4", (dim,))])
+    rows["dim"], rows["values"] = dim, embeddings
+    return rows
+
+
+def _codes(embeddings: Floats) -> npt.NDArray[np.void]:
+    """Returns the binary codes of embeddings in PostgreSQL's binary format of bit strings: length and bits."""
+    rows = np.zeros(len(embeddings), [("bits", ">i4"), ("bytes", np.uint8, (CODE_BITS // 8,))])
+    rows["bits"], rows["bytes"] = CODE_BITS, codes_of(embeddings)
+    return rows
+
+
 @dataclass(frozen=True)
 class _Array:
     """n values of a type of PostgreSQL, each as the bytes of its binary format. A list takes longer to send."""
 
-    type_name: str
+    type_oid: int
     values: npt.NDArray[Any]
 
 
@@ -137,7 +157,7 @@ class _ArrayDumper(Dumper):
 
     def dump(self, obj: _Array) -> bytes:
         dimensions, nulls, first = 1, 0, 1
-        header = np.array([dimensions, nulls, types[obj.type_name].oid, len(obj.values), first], ">i4")
+        header = np.array([dimensions, nulls, obj.type_oid, len(obj.values), first], ">i4")
         elements = np.empty(len(obj.values), [("bytes", ">i4"), ("value", obj.values.dtype)])
         elements["bytes"], elements["value"] = obj.values.dtype.itemsize, obj.values
         return header.tobytes() + elements.tobytes()
