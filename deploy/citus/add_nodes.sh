@@ -5,7 +5,12 @@ PGPASSWORD="$(cat "$PASSWORD_FILE")"
 export PGPASSWORD PGUSER=registry PGDATABASE=registry
 coordinator="$1"
 for node in "$@"; do
-  until pg_isready --quiet --host "$node"; do sleep 1; done
+  seconds=0
+  until pg_isready --quiet --host "$node"; do
+    seconds=$((seconds + 1))
+    if [ "$seconds" -gt 120 ]; then echo "$node does not accept connections after 120 s" >&2; exit 1; fi
+    sleep 1
+  done
   psql --host "$node" --quiet --command 'CREATE EXTENSION IF NOT EXISTS citus'
 done
 shift

@@ -3,8 +3,9 @@
 # passwords of these files.
 set -eu
 passwords=/tmp/passwords
+escaped() { sed 's/[\\:]/\\&/g' "$1"; } # in a file of passwords a backslash precedes these characters
 install -m 600 /dev/null "$passwords"
-printf '*:*:*:registry:%s\n*:*:*:registry_app:%s\n' "$(cat "$PASSWORD_FILE")" "$(cat "$APP_PASSWORD_FILE")" > "$passwords"
+printf '*:*:*:registry:%s\n*:*:*:registry_app:%s\n' "$(escaped "$PASSWORD_FILE")" "$(escaped "$APP_PASSWORD_FILE")" > "$passwords"
 if [ "$(id -u)" = 0 ]; then chown postgres "$passwords"; fi
 export PGPASSFILE="$passwords" POSTGRES_PASSWORD_FILE="$PASSWORD_FILE"
 export HOME=/var/lib/postgresql # libpq looks for certificates there

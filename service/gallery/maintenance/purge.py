@@ -112,7 +112,7 @@ def _permitted(connection: Connection, *statements: str) -> list[str]:
 
 def _size(connection: Connection, table: str) -> int:
     function = "citus_total_relation_size" if is_distributed(connection) else "pg_total_relation_size"
-    return int(str(_value(connection, f"SELECT {function}('{table}'::regclass)")))
+    return int(connection.exec_driver_sql(f"SELECT {function}('{table}'::regclass)").scalar_one())
 
 
 def _value(connection: Connection, query: str) -> object:

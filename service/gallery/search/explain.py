@@ -70,4 +70,4 @@ def _name(relation: str | None) -> str | None:
 def _on_nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the plans of the nodes of a Citus cluster to which a node of the coordinator's plan sends statements."""
     tasks = node.get("Distributed Query", {}).get("Job", {}).get("Tasks", [])
-    return [plan["Plan"] for task in tasks for plans in task["Remote Plan"] for plan in plans]
+    return [plan["Plan"] for task in tasks for plans in task.get("Remote Plan", []) for plan in plans]
