@@ -20,13 +20,14 @@ MINUTES ?=
 IDENTITIES ?=
 UNLABELLED ?=
 UNLABELLED_FOLDER ?= .
-WEIGHTS ?= service/bundles/embedder/model.onnx
+WEIGHTS ?= service/bundles/embedder
+TEACHERS ?= $(filter-out random,$(WEIGHTS))
 ENROLLED ?= 100000
 BUNDLES ?=
 COLLECTIONS ?= 100
 KILLS ?= 100
 DATABASE ?= both
-MODEL ?= mobilefacenet-mine
+MODEL ?= my-embedder
 CONFIG ?= configs/train.yaml
 PROVENANCE ?= configs/provenance-own.yaml
 SOURCES = $(foreach source,$(IDENTITIES),--identities $(source))
@@ -38,7 +39,7 @@ help: ## list the commands
 	@echo 'identity registry'; echo
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  make demo PHOTOS=folder    use your own pictures: folder/<name>/*.jpg"
-	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=mobilefacenet.onnx] [UNLABELLED=c.zip] [MODEL=name]'
+	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=bundle|random] [TEACHERS=bundles] [UNLABELLED=c.zip] [MODEL=name]'
 	@echo "  make test LFW=folder       test also with different photos of each person (layout of LFW)"
 	@echo "  make test MODELS=folder    test also imported models: yunet.onnx and sface-int8.onnx"
 
@@ -100,12 +101,13 @@ check: setup ## check format, lint, types, imports, spelling, dead code, depende
 docs: setup ## build the documentation into site/; warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
-train: setup ## fine-tune the shipped embedder with IDENTITIES= (folders or zips of <identity>/<crop>)
+train: setup ## train an embedder with IDENTITIES= (folders or zips of <identity>/<crop>), from WEIGHTS=
 	@test -n "$(IDENTITIES)" || { echo 'make train IDENTITIES="a.zip b.zip"'; exit 2; }
-	@$(TRAINER) train $(SOURCES) --teacher $(WEIGHTS) --initial $(WEIGHTS) --config $(CONFIG) \
+	@$(TRAINER) train $(SOURCES) $(foreach teacher,$(TEACHERS),--teacher $(teacher)) --config $(CONFIG) \
+		$(if $(filter-out random,$(WEIGHTS)),--initial $(WEIGHTS)) \
 		--output runs/$(MODEL)/run --work runs/$(MODEL)/data \
 		$(if $(UNLABELLED),--unlabelled $(UNLABELLED) --unlabelled-folder $(UNLABELLED_FOLDER))
-	@$(TRAINER) export --checkpoint runs/$(MODEL)/run/2-batch-hard/best.ckpt --model-id $(MODEL) \
+	@$(TRAINER) export --checkpoint runs/$(MODEL)/run --model-id $(MODEL) \
 		--output runs/$(MODEL)/bundle --provenance $(PROVENANCE)
 	@$(TRAINER) calibrate $(SOURCES) --bundle runs/$(MODEL)/bundle --work runs/$(MODEL)/data
 

@@ -118,7 +118,7 @@ def _run(config: EmbedderConfig, crops: AlignedCrops, teacher: Path, cache: Path
     result = folder / "result.json"
     if not result.exists():
         started = time.monotonic()
-        best = train(config, crops, teacher, cache, folder)
+        best = train(config, crops, [teacher], cache, folder)
         minutes = (time.monotonic() - started) / 60
         result.write_text(json.dumps({"tar": _true_accept_rate(best, config, crops), "minutes": minutes}))
     return dict(json.loads(result.read_text()))

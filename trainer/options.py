@@ -56,13 +56,19 @@ ModelFile = Annotated[
     Path | None,
     typer.Option(help="Bundle of yolo (unset: the shipped one), or model file of yunet or mediapipe."),
 ]
-Teacher = Annotated[
-    Path | None, typer.Option(help="ONNX embedder; required if the configuration distils from a teacher.")
+Teachers = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--teacher",
+        help="Embedder bundle, or ONNX embedder with (x - 127.5) / 128 as its input, to distil from; several are "
+        "concatenated; repeatable.",
+    ),
 ]
 Provenance = Annotated[
     Path | None,
     typer.Option(
-        help="YAML file with data, terms and initialised_from. Unset: own pictures, and the weights of the run."
+        help="YAML file with the origin and the terms of the pictures. Unset: own pictures, terms not stated. The "
+        "terms of initial weights and teachers are those of their bundles."
     ),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Processor of the training.")]

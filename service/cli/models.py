@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from service.errors import StartupError
+from service.inference.provenance import StatedTerms, Use
 
 app = typer.Typer(no_args_is_help=True, help="Import public face models as bundles.")
 SCALINGS = {
@@ -52,19 +53,26 @@ def import_command(
     ] = False,
     data: Annotated[str, typer.Option(help="Training data of the weights, for the manifest.")] = "unknown",
     terms: Annotated[str, typer.Option(help="Terms of the weights, for the manifest.")] = UNKNOWN_TERMS,
+    use: Annotated[
+        Use,
+        typer.Option(
+            help="What these terms permit; models trained from the weights inherit it. copyleft: any use, with "
+            "published source code."
+        ),
+    ] = Use.UNKNOWN,
 ) -> None:
     """Make bundles of public models: YuNet, SCRFD, SFace, ArcFace, MobileFaceNet, InsightFace's packs, FaceNet, YOLO.
 
     The structure of a file tells its kind; its name does not matter. The embedder has no calibration afterwards:
     measure one with `identity-trainer calibrate --everybody` on aligned faces of people who did not train it.
     """
+    stated = StatedTerms(data, terms, use)
     checkpoints = [path for path in paths if path.suffix in CHECKPOINTS]
     for checkpoint in checkpoints:
-        _import_checkpoint(checkpoint, model_id, output, data, terms)
+        _import_checkpoint(checkpoint, model_id, output, stated)
     if not (paths := [path for path in paths if path not in checkpoints]):
         return
     try:
-        from service.importing.bundles import Terms
         from service.importing.importer import ImportOptions, import_models
     except ImportError as error:
         raise StartupError(
@@ -72,7 +80,7 @@ def import_command(
             "repository"
         ) from None
     chosen = None if scaling is None else _parsed(scaling)
-    options = ImportOptions(model_id, Terms(data, terms), chosen, _ask, bgr, mirror_average)
+    options = ImportOptions(model_id, stated, chosen, _ask, bgr, mirror_average)
     imported = import_models(paths, output, options)
     for name in imported.others:
         typer.echo(f"not imported: {name} is neither a face detector nor an embedder")
@@ -84,14 +92,15 @@ def import_command(
     typer.echo(f"serve: {variables} identity-registry serve")
 
 
-def _import_checkpoint(checkpoint: Path, model_id: str, output: Path, data: str, terms: str) -> None:
+def _import_checkpoint(checkpoint: Path, model_id: str, output: Path, stated: StatedTerms) -> None:
     """Runs the trainer's command, since reading a checkpoint needs PyTorch, which the service's environment lacks."""
     if importlib.util.find_spec("trainer") is None or importlib.util.find_spec("torch") is None:
         raise StartupError(
             f"{checkpoint} is a checkpoint of PyTorch, and the trainer is not installed: import it where `make setup` "
             "has been run"
         )
-    options = {"--model-id": model_id, "--output": str(output), "--data": data, "--terms": terms}
+    options = {"--model-id": model_id, "--output": str(output)}
+    options |= {"--data": stated.data, "--terms": stated.terms, "--use": stated.use}
     arguments = [word for option in options.items() for word in option]
     command = [sys.executable, "-m", "trainer", "import-checkpoint", str(checkpoint), *arguments]
     if status := subprocess.run(command, check=False).returncode:

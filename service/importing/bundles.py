@@ -15,7 +15,8 @@ from service.inference.bundle import file_sha256, write_manifest
 from service.inference.detector import YoloFaceDetector
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
-from service.inference.manifest import DetectorManifest, EmbedderManifest, PixelScaling, Provenance
+from service.inference.manifest import DetectorManifest, EmbedderManifest, PixelScaling
+from service.inference.provenance import Origin, Provenance, StatedTerms
 
 GRAPH = "model.onnx"
 SIZES = [320, 640]
@@ -37,14 +38,6 @@ class Recognised:
     source: SourceFile
     model: onnx.ModelProto
     kind: ImportedDetector | ImportedEmbedder
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the user knows about the origin of the weights."""
-
-    data: str
-    terms: str
 
 
 def recognise_file(source: SourceFile) -> Recognised | None:
@@ -71,7 +64,7 @@ def recognise_file(source: SourceFile) -> Recognised | None:
     return Recognised(source, model, kind)
 
 
-def write_detector(item: Recognised, folder: Path, model_id: str, terms: Terms) -> DetectorManifest:
+def write_detector(item: Recognised, folder: Path, model_id: str, terms: StatedTerms) -> DetectorManifest:
     """Writes a detector bundle. Raises StartupError."""
     assert isinstance(item.kind, ImportedDetector)
     constants.fold(item.model)
@@ -96,7 +89,7 @@ def write_detector(item: Recognised, folder: Path, model_id: str, terms: Terms) 
 
 
 def write_embedder(
-    item: Recognised, folder: Path, model_id: str, terms: Terms, scaling: PixelScaling, mirror_average: bool
+    item: Recognised, folder: Path, model_id: str, terms: StatedTerms, scaling: PixelScaling, mirror_average: bool
 ) -> EmbedderManifest:
     """Writes an embedder bundle, without a calibration. Raises StartupError."""
     assert isinstance(item.kind, ImportedEmbedder)
@@ -130,12 +123,14 @@ def _save(model: onnx.ModelProto, folder: Path) -> dict[str, str]:
     return {GRAPH: file_sha256(folder / GRAPH)}
 
 
-def _provenance(source: SourceFile, terms: Terms, family: str) -> Provenance:
+def _provenance(source: SourceFile, terms: StatedTerms, family: str) -> Provenance:
     digest = hashlib.sha256(source.content).hexdigest()
     return Provenance(
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         data=[terms.data],
         terms=terms.terms,
+        use=terms.use,
+        origins=[Origin(name=f"{source.name} ({family})", terms=terms.terms, use=terms.use)],
         config_sha256=digest,
         initialised_from=f"{source.name} ({family}), imported without training; SHA-256 of the file: {digest}",
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from service.errors import StartupError
-from service.importing.bundles import Recognised, Terms, recognise_file, write_detector, write_embedder
+from service.importing.bundles import Recognised, recognise_file, write_detector, write_embedder
 from service.importing.graph_kinds import ImportedDetector, ImportedEmbedder
 from service.importing.sources import read_sources
 from service.inference.manifest import MODEL_ID, PixelScaling
+from service.inference.provenance import StatedTerms
 
 ITSELF = (0.0, 1.0)
 """Mean and deviation of graphs that scale their input themselves."""
@@ -27,7 +28,7 @@ class ImportOptions:
     """
 
     model_id: str
-    terms: Terms
+    terms: StatedTerms
     scaling: tuple[float, float] | None
     ask_scaling: Callable[[str], tuple[float, float]]
     is_bgr: bool = False

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from service.inference.calibration import Calibration
+from service.inference.provenance import Provenance
 from service.strict_model import Strict
 from service.vision.filters import Filters
 from service.vision.heatmaps import LandmarkChannels
@@ -33,16 +34,6 @@ class HeldOut(Strict):
 
     validation: float = Field(ge=0, le=1)
     calibration: float = Field(ge=0, le=1)
-
-
-class Provenance(Strict):
-    """Origin of the weights and the terms of their use."""
-
-    created: str
-    data: list[str]
-    terms: str
-    config_sha256: str
-    initialised_from: str
 
 
 class _Manifest(Strict):

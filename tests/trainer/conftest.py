@@ -38,7 +38,7 @@ def trained(identity_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         crops = load_aligned_crops(identity_folder, None, folder / "cache")
-        return training.train(CONFIG, crops, None, folder / "cache", folder / "run")
+        return training.train(CONFIG, crops, (), folder / "cache", folder / "run")
 
 
 @pytest.fixture(scope="module")

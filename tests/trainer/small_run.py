@@ -42,7 +42,7 @@ class Run:
     """Trains, and gives access to weights, folder and log of the run."""
 
     def __init__(self, folder: Path, config: EmbedderConfig, crops: AlignedCrops, **options: Any) -> None:
-        self.best = training.train(config, crops, None, folder / "cache", folder / "run", **options)
+        self.best = training.train(config, crops, (), folder / "cache", folder / "run", **options)
         self.folder = self.best.parent
 
     @property

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's hints on loader
 def test_finished_run_is_not_trained_again(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
     before = trained.stat().st_mtime_ns
     crops = load_aligned_crops(identity_folder, None, tmp_path)
-    assert training.train(CONFIG, crops, None, tmp_path, trained.parents[1]) == trained
+    assert training.train(CONFIG, crops, (), tmp_path, trained.parents[1]) == trained
     assert trained.stat().st_mtime_ns == before
 
 
@@ -100,16 +100,14 @@ def test_run_accepts_a_copy_of_its_pictures_and_rejects_others(
 ) -> None:
     shutil.copytree(identity_folder, tmp_path / "again", copy_function=shutil.copyfile)
     crops = load_aligned_crops(tmp_path / "again", None, tmp_path)
-    assert training.train(CONFIG, crops, None, tmp_path, trained.parents[1]) == trained
+    assert training.train(CONFIG, crops, (), tmp_path, trained.parents[1]) == trained
     next((tmp_path / "again").glob("*/*")).write_bytes(next(identity_folder.glob("*/*")).read_bytes()[:-1] + b"!")
     with pytest.raises(ConfigError, match="contains a run with other pictures"):
-        training.train(
-            CONFIG, load_aligned_crops(tmp_path / "again", None, tmp_path), None, tmp_path, trained.parents[1]
-        )
+        training.train(CONFIG, load_aligned_crops(tmp_path / "again", None, tmp_path), (), tmp_path, trained.parents[1])
 
 
 def test_folder_of_another_run_is_rejected(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
     crops = load_aligned_crops(identity_folder, None, tmp_path)
     config = CONFIG.model_copy(update={"seed": 1})
     with pytest.raises(ConfigError, match="contains a run with other config"):
-        training.train(config, crops, None, tmp_path, trained.parents[1])
+        training.train(config, crops, (), tmp_path, trained.parents[1])

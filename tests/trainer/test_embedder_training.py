@@ -31,7 +31,7 @@ def test_batch_hard_training_separates_two_people(trained: Path, identity_folder
 
 def test_same_seed_produces_same_weights(trained: Path, identity_folder: Path, tmp_path: Path) -> None:
     crops = load_aligned_crops(identity_folder, None, tmp_path / "cache")
-    again = training.train(CONFIG, crops, None, tmp_path / "cache", tmp_path / "run")
+    again = training.train(CONFIG, crops, (), tmp_path / "cache", tmp_path / "run")
     for one, other in zip(load_encoder(trained)[0].parameters(), load_encoder(again)[0].parameters(), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -40,7 +40,7 @@ def test_frozen_batch_norms_keep_their_statistics(identity_folder: Path, tmp_pat
     stage = CONFIG.stages[0].model_copy(update={"epochs": 1, "freeze_batch_norm": True})
     config = CONFIG.model_copy(update={"stages": [stage]})
     crops = load_aligned_crops(identity_folder, None, tmp_path)
-    encoder, _ = load_encoder(training.train(config, crops, None, tmp_path, tmp_path / "run"))
+    encoder, _ = load_encoder(training.train(config, crops, (), tmp_path, tmp_path / "run"))
     norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert all((norm.running_var == 1).all() for norm in norms)
     assert any((norm.weight != 1).any() for norm in norms)
@@ -51,7 +51,7 @@ def test_margin_softmax_separates_two_people(identity_folder: Path, tmp_path: Pa
     stage = StageConfig.model_validate({**CONFIG.stages[0].model_dump(), "losses": losses})
     config = CONFIG.model_copy(update={"stages": [stage]})
     crops = load_aligned_crops(identity_folder, None, tmp_path)
-    best = training.train(config, crops, None, tmp_path, tmp_path / "run")
+    best = training.train(config, crops, (), tmp_path, tmp_path / "run")
     embeddings, names = embed(best, identity_folder, tmp_path)
     scores = embeddings @ embeddings.T
     same = np.equal.outer(names, names)
@@ -62,7 +62,7 @@ def test_distillation_without_a_teacher_is_rejected(identity_folder: Path, tmp_p
     stage = CONFIG.stages[0].model_copy(update={"losses": LossesConfig(embedding=LossTerm())})
     config = EmbedderConfig.model_validate({**CONFIG.model_dump(), "stages": [stage.model_dump()]})
     with pytest.raises(ValueError, match="--teacher"):
-        training.train(config, load_aligned_crops(identity_folder, None, tmp_path), None, tmp_path, tmp_path / "run")
+        training.train(config, load_aligned_crops(identity_folder, None, tmp_path), (), tmp_path, tmp_path / "run")
 
 
 def test_held_out_people_do_not_train(identity_folder: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_too_few_people_for_a_batch_are_rejected(identity_folder: Path, tmp_path
     ):
         config = CONFIG.model_copy(update={"stages": [CONFIG.stages[0].model_copy(update=change)]})
         with pytest.raises(ConfigError, match=message):
-            training.train(config, crops, None, tmp_path, tmp_path / f"run-{change['batch_size']}")
+            training.train(config, crops, (), tmp_path, tmp_path / f"run-{change['batch_size']}")
 
 
 def test_train_and_val_folders_are_parts(ten_people: Path, tmp_path: Path) -> None:

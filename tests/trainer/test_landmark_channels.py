@@ -158,9 +158,9 @@ def test_a_model_with_68_landmark_channels_is_trained_and_not_packed(identity_fo
     crops = load_aligned_crops(identity_folder, None, tmp_path)
     settings = {"landmark_channels": {"layout": "dlib-68"}, "split": {"validation": 0, "calibration": 0}}
     config = small_run_config(settings)
-    best = training.train(config, crops, None, tmp_path, tmp_path / "run", landmarks=many_points(68, len(crops)))
+    best = training.train(config, crops, (), tmp_path, tmp_path / "run", landmarks=many_points(68, len(crops)))
     provenance = {"data": ["x"], "terms": "test", "initialised_from": "random"}
     with pytest.raises(ConfigError, match="cannot be served"):
         export.export(best, tmp_path / "bundle", "dlib-channels", provenance)
     with pytest.raises(ConfigError, match="need --landmarks dlib and its model file"):
-        training.train(config, crops, None, tmp_path, tmp_path / "other")
+        training.train(config, crops, (), tmp_path, tmp_path / "other")

@@ -43,7 +43,7 @@ def test_service_serves_a_model_with_landmark_channels(
     config = run_config(VARIANTS[name])
     points = served_landmarks(crops)
     assert (points[:, :, 2] > 0).all(axis=1).mean() > 0.8
-    best = training.train(config, crops, None, tmp_path / "cache", tmp_path / "run")
+    best = training.train(config, crops, (), tmp_path / "cache", tmp_path / "run")
     provenance = {"data": ["x"], "terms": "test", "initialised_from": "random"}
     manifest = export.export(best, tmp_path / "bundle", "landmarks-test", provenance)
     assert manifest.landmark_channels == VARIANTS[name]

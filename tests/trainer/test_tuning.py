@@ -56,7 +56,7 @@ def test_interrupted_study_resumes(ten_people: Path, tmp_path: Path, monkeypatch
         trained.append(config)
         if len(trained) == 2:
             raise KeyboardInterrupt  # interrupts the second trial
-        return training.train(config, crops, None, tmp_path / "cache", folder, callbacks=callbacks)
+        return training.train(config, crops, (), tmp_path / "cache", folder, callbacks=callbacks)
 
     without_pruning = {**TUNE, "patience": 9}
     with pytest.raises(KeyboardInterrupt):
@@ -139,7 +139,7 @@ def test_tuning_without_validation_people_is_rejected(ten_people: Path, tmp_path
     train = {**TUNE["train"], "split": {"validation": 0, "calibration": 0}}
 
     def run(config: EmbedderConfig, folder: Path, callbacks: list) -> Path:
-        return training.train(config, crops, None, tmp_path / "cache", folder, callbacks=callbacks)
+        return training.train(config, crops, (), tmp_path / "cache", folder, callbacks=callbacks)
 
     with pytest.raises(ConfigError, match=r"raise train\.split\.validation"):
         run_study(TuneConfig.model_validate({**TUNE, "train": train}), tmp_path / "study", run)

@@ -72,7 +72,7 @@ def train(
         ConfigError: The configuration trains no classifier of pictures, or the data is insufficient.
     """
     require_closed_set(config)
-    training.train(config, crops, None, cache, output / "run", initial, device)
+    training.train(config, crops, (), cache, output / "run", initial, device)
     stage, best = _best_stage(config, output / "run")
     data = FaceData(crops, None, config, stage)
     bundle, folder = output / "bundle", output / "classifier"

@@ -92,21 +92,20 @@ def train(
     The log and the report show loss and accuracy of the held-out pictures by epoch; the epoch with the best accuracy
     is kept. The command writes an embedder bundle and a classifier that the service serves together.
     """
-    from service.inference.bundle import file_sha256
     from trainer.archives import unpack
     from trainer.classifier import closed_set
     from trainer.classifier.report import write_training_report
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import EmbedderConfig
-    from trainer.provenance import load_provenance, of_initial
+    from trainer.provenance import complete, load_stated, origins_of
 
     settings = EmbedderConfig.load(config)
     closed_set.require_closed_set(settings)
     if initial is None and settings.backbone == "mobilefacenet":
         initial = BUNDLE / "model.onnx"
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
-    hashed = None if initial is None else file_sha256(initial)
-    terms = of_initial(hashed, BUNDLE) if provenance is None else load_provenance(provenance)
+    stated = None if provenance is None else load_stated(provenance)
+    terms = complete(stated, origins_of(initial))
     trained = closed_set.train(settings, crops, name, terms, output, work / "cache", initial, device)
     typer.echo(write_training_report(trained.classifier, trained.centroids, output / "run", output / "report"))
     if trained.centroids.accuracy > trained.classifier.accuracy:

@@ -13,7 +13,8 @@ from ultralytics.models import YOLO
 from ultralytics.nn.tasks import DetectionModel, PoseModel
 
 from service.inference.bundle import file_sha256, read_detector, write_manifest
-from service.inference.manifest import DetectorManifest, FirstLook, PixelScaling, Provenance
+from service.inference.manifest import DetectorManifest, FirstLook, PixelScaling
+from service.inference.provenance import Provenance
 from trainer.configuration import ConfigError
 from trainer.detector.bundle_stages import add_stage
 from trainer.onnx_graph import prepare_for_bundle

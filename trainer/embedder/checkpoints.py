@@ -9,17 +9,23 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from service.inference.bundle import read_embedder
 from trainer.configuration import ConfigError
 from trainer.embedder.backbones import build_encoder
+from trainer.embedder.backbones.building import BUILT_IN
 from trainer.embedder.backbones.channels import widened
+from trainer.embedder.backbones.graph_weights import GraphWeights
 from trainer.embedder.backbones.libraries import FACENET_OWN_LAYER
 from trainer.embedder.backbones.mobilefacenet import load_published
 from trainer.embedder.backbones.mobilenet_v1 import MobileNetV1
+from trainer.embedder.backbones.residual import ResidualSmall, load_residual
 from trainer.embedder.backbones.sface import load_exported
 from trainer.embedder.config import EmbedderConfig
 
 ENCODER = "encoder."
 LOSS = "_loss."
+OF_INITIAL = "initial"
+"""`backbone` of a configuration that takes the architecture of the initial weights."""
 SCALING = "scaling.factor", "scaling.offset"
 COLOURS = 3
 MIN_MATCHING = 0.5
@@ -88,7 +94,7 @@ def open_encoder(
 
 
 def load_initial(encoder: nn.Module, initial: Path) -> None:
-    """Loads initial weights: a checkpoint, MobileFaceNet's or a bundle's weights as ONNX, or a state dict.
+    """Loads initial weights: a bundle, a checkpoint, published MobileFaceNet's graph, or a state dict.
 
     A head with another embedding dimension keeps its random weights. A state dict (`.pt`, `.pth`, `.safetensors`) may
     match the backbone partly: parameters with other names or shapes are ignored.
@@ -96,11 +102,9 @@ def load_initial(encoder: nn.Module, initial: Path) -> None:
     Raises:
         ConfigError: The weights match less than half of the encoder.
     """
+    initial = graph_of(initial)
     if initial.suffix == ".onnx":
-        if isinstance(encoder, MobileNetV1):
-            load_exported(encoder, initial)
-        else:
-            load_published(encoder, initial)
+        _load_graph(encoder, initial)
         return
     saved = _read(initial)
     is_checkpoint = "hyper_parameters" in saved
@@ -114,6 +118,47 @@ def load_initial(encoder: nn.Module, initial: Path) -> None:
             f"{initial} has the weights of another architecture: it matches {fraction:.0%} of the encoder's parameters"
         )
     encoder.load_state_dict(matching, strict=False)
+
+
+def graph_of(weights: Path) -> Path:
+    """Returns the graph of a bundle; other weights unchanged. Raises StartupError for an invalid bundle."""
+    return weights / read_embedder(weights).graph if weights.is_dir() else weights
+
+
+def with_backbone_of(config: EmbedderConfig, initial: Path | None) -> EmbedderConfig:
+    """Returns the configuration with the backbone of the initial weights in place of `backbone: initial`.
+
+    Raises:
+        ConfigError: There are no initial weights, or they are of no backbone of the trainer.
+    """
+    if config.backbone != OF_INITIAL:
+        return config
+    if initial is None:
+        raise ConfigError("backbone: initial needs initial weights; name them with --initial, or name a backbone")
+    return config.model_copy(update={"backbone": _architecture(initial, config.embedding_dim)})
+
+
+def _architecture(initial: Path, embedding_dim: int) -> str:
+    if initial.suffix == ".ckpt":
+        return load_encoder(initial)[1].backbone
+    shapes = [weights[0].shape for weights in GraphWeights(initial).of("Conv")]
+    for name in BUILT_IN:
+        layers = build_encoder(name, embedding_dim).modules()
+        if [layer.weight.shape for layer in layers if isinstance(layer, nn.Conv2d)] == shapes:
+            return name
+    raise ConfigError(
+        f"{initial} has the architecture of none of {', '.join(BUILT_IN)} with embeddings of {embedding_dim} numbers; "
+        "training can distil from it with --teacher"
+    )
+
+
+def _load_graph(encoder: nn.Module, graph: Path) -> None:
+    if isinstance(encoder, MobileNetV1):
+        load_exported(encoder, graph)
+    elif isinstance(encoder, ResidualSmall):
+        load_residual(encoder, graph)
+    else:
+        load_published(encoder, graph)
 
 
 def load_loss(loss: nn.Module, checkpoint: Path) -> None:

@@ -34,7 +34,8 @@ class EmbedderConfig(Configuration):
     """A training run: encoder, split of identities, augmentation, and the stages in order.
 
     Attributes:
-        backbone: Name of the backbone; see `trainer.embedder.backbones.build_encoder`.
+        backbone: Name of the backbone; see `trainer.embedder.backbones.build_encoder`. `initial`: that of the initial
+            weights, if it is one of the trainer's own.
         embedding_dim: Length of the embedding vector.
         input_size: Side in pixels to which the central 112 pixels of an aligned crop are scaled.
         filters: Applied to every crop, in training and, recorded in the bundle, in the service.
@@ -66,6 +67,8 @@ class EmbedderConfig(Configuration):
             often the most similar other picture is of the same person.
         mode: `max` if a higher value of `monitor` is better, else `min`.
         split: Fractions of the identities that do not train.
+        blends: Number of further training pictures for distillation, each a blend of two of the others (77 kB of disk
+            space each). They help if there are few pictures.
         augmentation: Random changes of the training pictures in every stage without an `augmentation` of its own.
         stages: The stages in the order of training; each one starts with the weights of the stage before it.
     """
@@ -97,6 +100,7 @@ class EmbedderConfig(Configuration):
     monitor: str = "tar"
     mode: Literal["max", "min"] = "max"
     split: SplitConfig = SplitConfig()
+    blends: int = Field(0, ge=0)
     augmentation: AugmentationConfig = AugmentationConfig()
     stages: list[StageConfig] = Field(min_length=1)
 
@@ -106,6 +110,12 @@ class EmbedderConfig(Configuration):
             similar = difflib.get_close_matches(self.monitor, logged, 1)
             hint = f"; did you mean {similar[0]}?" if similar else ""
             raise ValueError(f"monitor {self.monitor!r} is not logged in every stage; use {', '.join(logged)}{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _blends_have_no_landmarks(self) -> Self:
+        if self.blends and self.landmark_channels is not None:
+            raise ValueError("blends of two faces have no landmarks; remove blends or landmark_channels")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,8 @@ from torch import nn
 
 from service.inference.bundle import file_sha256, write_manifest
 from service.inference.graph import RuntimeOptions, open_graph
-from service.inference.manifest import EmbedderManifest, HeldOut, PixelScaling, Provenance
+from service.inference.manifest import EmbedderManifest, HeldOut, PixelScaling
+from service.inference.provenance import Provenance
 from trainer.choices import Format
 from trainer.configuration import ConfigError
 from trainer.embedder import training_people

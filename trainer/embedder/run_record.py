@@ -1,6 +1,7 @@
 """The record of a training run, by which the same command resumes it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,32 @@ from trainer.cache import atomic_file, content_key
 from trainer.configuration import ConfigError
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.config import EmbedderConfig
+from trainer.embedder.teacher import Teacher
 
+FILE = "run.json"
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def best_of_run(path: Path) -> Path:
+    """Returns the best checkpoint of the last stage of a run's folder; a checkpoint unchanged.
+
+    Raises:
+        ConfigError: A stage of the run is not finished.
+    """
+    if not path.is_dir():
+        return path
+    stages = json.loads((path / FILE).read_text())["config"]["stages"] if (path / FILE).is_file() else []
+    folders = [path / f"{number}-{stage['name']}" for number, stage in enumerate(stages, start=1)]
+    if not folders or not all((folder / "finished.json").is_file() for folder in folders):
+        raise ConfigError(f"{path} is not the folder of a finished training run; name a checkpoint, or finish the run")
+    return folders[-1] / "best.ckpt"
 
 
 def require_same_run(
     output: Path,
     config: EmbedderConfig,
     crops: AlignedCrops,
-    teacher: Path | None,
+    teachers: Sequence[Path],
     initial: Path | None,
     landmarks: Floats | None,
 ) -> None:
@@ -31,11 +49,11 @@ def require_same_run(
     current = {
         "config": config.model_dump(mode="json"),
         "pictures": crops.key,
-        "teacher": None if teacher is None else file_sha256(teacher),
+        "teachers": [file_sha256(Teacher.of(teacher).graph) for teacher in teachers],
         "initial": None if initial is None else file_sha256(initial),
         "landmarks": None if landmarks is None else content_key(landmarks.tobytes()),
     }
-    file = output / "run.json"
+    file = output / FILE
     if not file.exists():
         with atomic_file(file) as unfinished:
             unfinished.write_text(json.dumps(current, indent=2) + "\n")

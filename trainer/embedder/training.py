@@ -24,8 +24,9 @@ from trainer.choices import LandmarkFinderName
 from trainer.configuration import ConfigError
 from trainer.embedder import training_people
 from trainer.embedder.aligned_crops import AlignedCrops
+from trainer.embedder.blends import with_blends
 from trainer.embedder.callbacks import LAST, quiet_lightning, stage_callbacks, stage_folder
-from trainer.embedder.checkpoints import load_initial, load_loss
+from trainer.embedder.checkpoints import graph_of, load_initial, load_loss, with_backbone_of
 from trainer.embedder.classification import centroids_of, imprint
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.crop_landmarks import configured_landmarks
@@ -34,6 +35,7 @@ from trainer.embedder.filtered_crops import filtered_crops
 from trainer.embedder.landmark_heatmaps import mirror_order
 from trainer.embedder.module import EmbedderModule
 from trainer.embedder.run_record import require_same_run
+from trainer.embedder.split import Part, picture_parts
 from trainer.embedder.stage_config import StageConfig
 from trainer.embedder.teacher import teacher_embeddings
 from trainer.embedder.training_people import TrainingPeople
@@ -62,7 +64,7 @@ class _Run:
 def train(
     config: EmbedderConfig,
     crops: AlignedCrops,
-    teacher: Path | None,
+    teachers: Sequence[Path],
     cache: Path,
     output: Path,
     initial: Path | None = None,
@@ -78,7 +80,7 @@ def train(
     stages and continues an interrupted one with its last checkpoint.
 
     Args:
-        teacher: ONNX embedder to distil from.
+        teachers: Embedders to distil from: ONNX graphs or bundles.
         initial: Initial weights; see `load_initial`.
         processes: Number of processes that share each batch, one per GPU or several on a CPU. More than one starts
             this program again for each further process.
@@ -91,15 +93,20 @@ def train(
         ConfigError: A stage distils and there is no teacher, the folder contains another run, the data is
             insufficient, or the machine does not support the settings.
     """
-    if teacher is None and any(stage.losses.needs_teacher for stage in config.stages):
+    initial = None if initial is None else graph_of(initial)
+    config = with_backbone_of(config, initial)
+    if not teachers and any(stage.losses.needs_teacher for stage in config.stages):
         raise ConfigError("a stage of this configuration distils; name a teacher with --teacher")
     if config.landmark_channels is not None and landmarks is None:
         landmarks = configured_landmarks(crops, config.landmark_channels, LandmarkFinderName.YOLO, None)
-    require_same_run(output, config, crops, teacher, initial, landmarks)
+    require_same_run(output, config, crops, teachers, initial, landmarks)
     if not (output / training_people.FILE).exists():
         training_people.write(TrainingPeople.of(crops.identities, config.split, before), output)
     quiet_lightning()
-    targets = None if teacher is None else teacher_embeddings(teacher, crops, cache)
+    parts = np.array(picture_parts(crops, config.split))
+    crops = with_blends(crops, np.flatnonzero(parts == Part.TRAIN), config.blends, config.seed, cache)
+    used = np.append(parts == Part.TRAIN, np.ones(config.blends, bool))
+    targets = teacher_embeddings(teachers, crops, cache, used) if teachers else None
     run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)
     filtered = filtered_crops(crops, config.filters, cache)
     stages = [FaceData(crops, targets, config, index, landmarks, filtered) for index in range(len(config.stages))]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from service.inference.provenance import Origin, Use
+
 
 def import_parquet(
     source: Annotated[
@@ -60,6 +62,7 @@ def import_checkpoint(
     terms: Annotated[
         str, typer.Option(help="Terms of the weights, for the manifest.")
     ] = "those of the file's publisher; the import does not check them",
+    use: Annotated[Use, typer.Option(help="What these terms permit; derived models inherit it.")] = Use.UNKNOWN,
 ) -> None:
     """Make a bundle of a public PyTorch checkpoint: FaceNet (InceptionResnetV1), or a face detector of Ultralytics.
 
@@ -76,6 +79,8 @@ def import_checkpoint(
     provenance: dict[str, object] = {
         "data": [data],
         "terms": terms,
+        "use": use,
+        "origins": [Origin(name=checkpoint.name, terms=terms, use=use)],
         "initialised_from": f"{checkpoint.name}, SHA-256 {file_sha256(checkpoint)}",
     }
     if kind is checkpoints.Kind.DETECTOR:

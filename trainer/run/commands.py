@@ -32,7 +32,7 @@ def run(
     provenance: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with data, terms and initialised_from. Unset: your photos, and the shipped terms."
+            help="YAML file with the origin and the terms of your photos. Unset: your photos, terms not stated."
         ),
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and exit.")] = False,
@@ -50,7 +50,7 @@ def run(
     from trainer.datasets.photos import without_copies
     from trainer.datasets.reading import read_photos
     from trainer.finders import Finder
-    from trainer.provenance import load_provenance
+    from trainer.provenance import load_stated
     from trainer.run.decisions import describe
     from trainer.run.execution import Request, execute
 
@@ -59,7 +59,7 @@ def run(
     folder = output or Path("runs") / name
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output {folder} is a file; name a folder")
-    terms = None if provenance is None else load_provenance(provenance)
+    terms = None if provenance is None else load_stated(provenance)
     every = read_photos(photos, folder / "photos")
     listed = without_copies(every)
     if len(listed) < len(every):

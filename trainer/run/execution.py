@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from trainer.choices import Training as Choice
 from trainer.configuration import ConfigError
@@ -16,6 +15,7 @@ from trainer.embedder.preparation import Preparation, prepare
 from trainer.embedder.sources import assign_targets
 from trainer.finders import Finder
 from trainer.options import BUNDLE
+from trainer.provenance import Stated
 from trainer.run import steps
 from trainer.run.comparison import compare
 from trainer.run.plan import Plan, divided, plan
@@ -32,7 +32,7 @@ class Request:
 
     Attributes:
         sources: files and folders that the photos come from; the bundle's provenance names them.
-        provenance: values of `Provenance`; None: the user's photos, and the terms of the initial weights.
+        provenance: origin and terms of the photos; None: the terms are not stated.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Request:
     folder: Path
     finder: Finder
     training: Choice
-    provenance: dict[str, Any] | None
+    provenance: Stated | None
     device: str
 
     @property
@@ -128,7 +128,7 @@ def _train(
     headings.next("train, starting from the shipped model")
     folder, best = steps.train(config, crops, request.folder, request.device)
     headings.next("compare with the shipped model on the same held-out people")
-    terms = request.provenance or steps.default_provenance(planned, request.sources)
+    terms = steps.provenance(planned, request.sources, request.provenance)
     # Other photos give other weights, and stored embeddings carry the model id.
     trained = steps.export_trained(best, request.folder, f"{request.name}-{folder.name[:6]}", terms)
     after = steps.measure(trained, crops, config.split)

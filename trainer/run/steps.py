@@ -10,6 +10,7 @@ import yaml
 from service.inference.bundle import read_embedder
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
+from service.inference.provenance import NOT_STATED, Origin
 from trainer.cache import content_key
 from trainer.embedder import export, training, training_people
 from trainer.embedder.aligned_crops import AlignedCrops
@@ -20,7 +21,7 @@ from trainer.embedder.split import EVERYBODY, Part
 from trainer.embedder.split_config import SplitConfig
 from trainer.explore.label_errors import duplicate_identities, suspected_errors
 from trainer.options import BUNDLE
-from trainer.provenance import from_shipped, shipped_people
+from trainer.provenance import Stated, complete, origins_of, trained_people
 from trainer.run.calibrating import calibrate_shipped, calibrate_trained
 from trainer.run.plan import Plan
 from trainer.run.result import Candidate, DataProblems, Measured
@@ -55,8 +56,8 @@ def train(config: EmbedderConfig, crops: AlignedCrops, output: Path, device: str
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "training.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     weights = BUNDLE / read_embedder(BUNDLE).graph
-    cache, before = output / "cache", shipped_people(weights)
-    return folder, training.train(config, crops, weights, cache, folder, weights, device, before=before)
+    cache, before = output / "cache", trained_people(weights)
+    return folder, training.train(config, crops, [weights], cache, folder, weights, device, before=before)
 
 
 def export_trained(best: Path, output: Path, model_id: str, provenance: dict[str, Any]) -> Path:
@@ -102,10 +103,11 @@ def choose(candidate: Candidate, bundle: Path) -> None:
     shutil.copytree(candidate.bundle, bundle)
 
 
-def default_provenance(plan: Plan, sources: Sequence[Path]) -> dict[str, Any]:
-    """Describes the run's own data. The terms of the initial weights remain."""
+def provenance(plan: Plan, sources: Sequence[Path], stated: Stated | None) -> dict[str, Any]:
+    """Describes a model that was trained from the shipped one, whose terms remain, with the run's own data."""
     names = ", ".join(source.name for source in sources)
-    return from_shipped([f"own photos ({names}): {plan.photos} photos of {len(plan.counts)} people"], BUNDLE)
+    own = f"own photos ({names}): {plan.photos} photos of {len(plan.counts)} people"
+    return complete(stated, origins_of(BUNDLE), [Origin(name=own, terms=NOT_STATED)])
 
 
 def _describe(sample: Sample, people: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName, PartName
-from trainer.options import BUNDLE, CONFIGS, DETECTOR_BUNDLE, WORK, Device, Identities, Provenance, Teacher, Work
+from trainer.options import CONFIGS, DETECTOR_BUNDLE, WORK, Device, Identities, Provenance, Teachers, Work
 
 
 def sweep(
@@ -14,7 +14,7 @@ def sweep(
     config: Annotated[
         Path, typer.Option(help="YAML file with backbones, embedding dimensions and the training recipe.")
     ] = CONFIGS / "sweep.yaml",
-    teacher: Teacher = None,
+    teacher: Teachers = None,
     query_image: Annotated[
         Path | None, typer.Option(help="Photo or aligned crop to search; unset: pictures of the gallery.")
     ] = None,
@@ -44,7 +44,7 @@ def sweep(
     from service.inference.graph import RuntimeOptions
     from trainer.archives import unpack
     from trainer.embedder.aligned_crops import load_aligned_crops
-    from trainer.provenance import load_provenance, of_initial
+    from trainer.provenance import complete, load_stated, origins_of
     from trainer.sweep.config import SweepConfig
     from trainer.sweep.gallery import Gallery, photo_query
     from trainer.sweep.report import write_report
@@ -59,9 +59,10 @@ def sweep(
     split = next(iter(settings.configurations().values())).split
     people = Gallery(crops, split, PartName(settings.gallery), settings.inference_batch_size)
     queries = [photo_query(query_image, detector)] if query_image else people.queries(settings.queries)
-    terms = of_initial(None, BUNDLE) if provenance is None else load_provenance(provenance)
+    stated = None if provenance is None else load_stated(provenance)
+    terms = complete(stated, origins_of(None, teacher or ()))
     measured = []
-    for result in run_all(settings, crops, people, terms, output, teacher, work / "cache", device):
+    for result in run_all(settings, crops, people, terms, output, teacher or (), work / "cache", device):
         embedder = FaceEmbedder(output / result.name / "bundle", RuntimeOptions(device=settings.evaluation_device))
         measured.append((result, [people.search(query, embedder, settings.top_k) for query in queries]))
         typer.echo(

@@ -4,7 +4,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from trainer.embedder import export, training
 from trainer.embedder.aligned_crops import AlignedCrops
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.scores import all_pairs, balanced_accuracy, top_k_rate
+from trainer.embedder.teacher import Teacher
 from trainer.sweep.config import RunConfig, SweepConfig
 from trainer.sweep.gallery import Gallery
 from trainer.sweep.result import RunResult
@@ -33,7 +34,7 @@ def run_all(
     gallery: Gallery,
     provenance: dict[str, Any],
     output: Path,
-    teacher: Path | None,
+    teachers: Sequence[Path],
     cache: Path,
     device: str,
 ) -> Iterator[RunResult]:
@@ -44,7 +45,7 @@ def run_all(
     """
     for run, config in sweep.configurations().items():
         folder = output / run.name
-        result, recipe = RunResult.read(folder), _recipe_key(config, crops, teacher)
+        result, recipe = RunResult.read(folder), _recipe_key(config, crops, teachers)
         if result is not None and result.recipe != recipe:
             raise ConfigError(
                 f"{folder} contains a run with another configuration, other pictures or another teacher; name another "
@@ -52,7 +53,7 @@ def run_all(
             )
         if result is None:
             started = time.monotonic()
-            best = training.train(config, crops, teacher, cache, folder / "run", device=device)
+            best = training.train(config, crops, teachers, cache, folder / "run", device=device)
             minutes = (time.monotonic() - started) / 60
             export.export(best, folder / "bundle", run.name, provenance)
             result = _measure(run, sweep, gallery, folder / "bundle", recipe, minutes)
@@ -68,8 +69,8 @@ def delete_runs(sweep: SweepConfig, output: Path) -> None:
         shutil.rmtree(output / run.name, ignore_errors=True)
 
 
-def _recipe_key(config: EmbedderConfig, crops: AlignedCrops, teacher: Path | None) -> str:
-    return content_key(config.model_dump_json(), crops.key, "" if teacher is None else teacher)
+def _recipe_key(config: EmbedderConfig, crops: AlignedCrops, teachers: Sequence[Path]) -> str:
+    return content_key(config.model_dump_json(), crops.key, *(Teacher.of(path).graph for path in teachers))
 
 
 def _measure(

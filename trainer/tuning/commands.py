@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName
-from trainer.options import CONFIGS, WORK, Device, Identities, Teacher, Work
+from trainer.options import CONFIGS, WORK, Device, Identities, Teachers, Work
 
 
 def tune(
     identities: Identities,
     config: Annotated[Path, typer.Option(help="YAML file with the search space and the training recipe.")] = CONFIGS
     / "tune.yaml",
-    teacher: Teacher = None,
+    teacher: Teachers = None,
     initial: Annotated[Path | None, typer.Option(help="Initial weights of every trial.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for study, trials and report; the same command resumes.")] = Path(
         "runs/tune"
@@ -40,7 +40,7 @@ def tune(
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
 
     def train(run: EmbedderConfig, folder: Path, callbacks: list[Callback]) -> Path:
-        return training.train(run, crops, teacher, work / "cache", folder, initial, device, callbacks=callbacks)
+        return training.train(run, crops, teacher or (), work / "cache", folder, initial, device, callbacks=callbacks)
 
     study = run_study(settings, output, train)
     write_report(study, settings, output)

@@ -98,8 +98,9 @@ def export(
     `detector evaluate` reports the score with the highest F1 on `val`, which is a good --min-score.
     """
     from trainer.detector import export as exporting
-    from trainer.provenance import load_provenance, of_checkpoint
+    from trainer.provenance import complete, load_stated, of_checkpoint
 
-    terms = of_checkpoint(checkpoint, DETECTOR_BUNDLE) if provenance is None else load_provenance(provenance)
+    stated = None if provenance is None else load_stated(provenance)
+    terms = complete(stated, of_checkpoint(checkpoint))
     manifest = exporting.export(checkpoint, output, model_id, config, min_score, terms)
     typer.echo(f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB")

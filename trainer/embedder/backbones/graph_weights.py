@@ -64,12 +64,20 @@ def _dequantised(node: onnx.NodeProto, inputs: list[Array]) -> npt.NDArray[np.fl
     return (values - zero) * scale
 
 
-def set_folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d, weight: Tensor, bias: Tensor) -> None:
-    """Sets a convolution whose batch norm is folded into it: the norm becomes the identity plus the bias."""
+def set_folded(
+    layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | nn.BatchNorm1d, weight: Tensor, bias: Tensor
+) -> None:
+    """Sets a layer whose batch norm is folded into it: the norm becomes the identity plus the bias.
+
+    Raises:
+        ValueError: The weights have another shape than those of the layer.
+    """
+    if layer.weight.shape != weight.shape:
+        raise ValueError(f"a weight has the shape {tuple(weight.shape)} instead of {tuple(layer.weight.shape)}")
     assert norm.running_mean is not None
     assert norm.running_var is not None
     with torch.no_grad():
-        convolution.weight.copy_(weight)
+        layer.weight.copy_(weight)
         norm.weight.fill_(1)
         norm.bias.copy_(bias)
         norm.running_mean.zero_()

@@ -1,8 +1,12 @@
 """A small residual network of dense convolutions."""
 
+from pathlib import Path
 from typing import cast
 
+import torch
 from torch import Tensor, nn
+
+from trainer.embedder.backbones.graph_weights import GraphWeights, require_same_output, set_folded
 
 
 class ResidualBlock(nn.Module):
@@ -50,3 +54,28 @@ class ResidualSmall(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return cast("Tensor", self.head(self.dropout(self.features(x))))
+
+
+def load_residual(network: ResidualSmall, graph: Path) -> None:
+    """Loads the graph of a bundle. Its batch norms are folded into the convolutions and the linear layer.
+
+    Raises:
+        ValueError: The file has other weights than the network, or computes something else.
+    """
+    weights = GraphWeights(graph)
+    layers = list(network.modules())
+    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    activations = [layer for layer in layers if isinstance(layer, nn.PReLU)]
+    linear, last_norm = cast("nn.Linear", network.head[1]), cast("nn.BatchNorm1d", network.head[2])
+    try:
+        for convolution, norm, (weight, *bias) in zip(convolutions, norms, weights.of("Conv"), strict=True):
+            set_folded(convolution, norm, weight, bias[0] if bias else torch.zeros(len(weight)))
+        with torch.no_grad():
+            for activation, (slope,) in zip(activations, weights.of("PRelu"), strict=True):
+                activation.weight.copy_(slope.flatten())
+        [[weight, *bias]] = weights.of("Gemm")
+        set_folded(linear, last_norm, weight, bias[0] if bias else torch.zeros(len(weight)))
+    except (ValueError, RuntimeError):
+        raise ValueError(f"{graph} does not have the backbone's architecture with folded batch norms") from None
+    require_same_output(network, graph)

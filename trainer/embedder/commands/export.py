@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import Format
-from trainer.options import BUNDLE, WORK, Provenance, Work, require_model_id
+from trainer.options import WORK, Provenance, Work, require_model_id
 
 MAX_CHECKED_CROPS = 128
 
@@ -14,7 +14,9 @@ MAX_CHECKED_CROPS = 128
 def export(
     model_id: Annotated[str, typer.Option(help="Permanent name of this model; stored embeddings carry it.")],
     output: Annotated[Path, typer.Option(help="Bundle folder to write.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of a training run.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Checkpoint of a training run, or the run's folder: the best of the last stage.")
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="YAML file of an encoder to pack without training: its published weights, or --initial."),
@@ -43,13 +45,13 @@ def export(
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.checkpoints import open_encoder
     from trainer.embedder.crop_landmarks import served_landmarks
-    from trainer.provenance import load_provenance, of_checkpoint, of_initial
+    from trainer.embedder.run_record import best_of_run
+    from trainer.provenance import complete, load_stated, of_checkpoint, origins_of
 
     require_model_id(model_id)
-    if provenance is not None:
-        terms = load_provenance(provenance)
-    else:
-        terms = of_initial(None, BUNDLE) if checkpoint is None else of_checkpoint(checkpoint, BUNDLE)
+    checkpoint = None if checkpoint is None else best_of_run(checkpoint)
+    stated = None if provenance is None else load_stated(provenance)
+    terms = complete(stated, origins_of(initial) if checkpoint is None else of_checkpoint(checkpoint))
     formats = also or []
     encoder, settings = open_encoder(checkpoint, config, initial)
     pictures = points = None
@@ -66,4 +68,5 @@ def export(
     typer.echo(
         f"{output}: {manifest.model_id}, {(output / manifest.graph).stat().st_size / 1e6:.1f} MB, without a calibration"
     )
+    typer.echo(f"terms: {manifest.provenance.terms}")
     typer.echo(f"next: identity-trainer calibrate --identities … --bundle {output}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trainer.choices import DeviceName, LandmarkFinderName
-from trainer.options import CONFIGS, WORK, Device, Identities, LandmarksFile, LandmarksOption, Work
+from trainer.options import CONFIGS, WORK, Device, Identities, LandmarksFile, LandmarksOption, Teachers, Work
 
 
 def train(
@@ -16,10 +16,11 @@ def train(
         typer.Option(help="Folder or zip archive of aligned crops of unknown people, for distillation only."),
     ] = None,
     unlabelled_folder: Annotated[str, typer.Option(help="Subfolder of --unlabelled to use.")] = ".",
-    teacher: Annotated[Path | None, typer.Option(help="ONNX embedder to distil from.")] = None,
+    teacher: Teachers = None,
     config: Annotated[Path, typer.Option(help="YAML file with the settings of the run.")] = CONFIGS / "train.yaml",
     initial: Annotated[
-        Path | None, typer.Option(help="Initial weights: a checkpoint, or published MobileFaceNet weights as ONNX.")
+        Path | None,
+        typer.Option(help="Initial weights: a bundle, a checkpoint, or published MobileFaceNet weights as ONNX."),
     ] = None,
     output: Annotated[Path, typer.Option(help="Run folder; the same command resumes the run.")] = Path("runs/embedder"),
     device: Device = DeviceName.AUTO,
@@ -40,7 +41,7 @@ def train(
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import EmbedderConfig
     from trainer.embedder.crop_landmarks import configured_landmarks
-    from trainer.provenance import shipped_people
+    from trainer.provenance import origins_of, trained_people, write
 
     settings = EmbedderConfig.load(config)  # before hours of work, so that an invalid key fails at once
     labelled_folder = unpack(identities, work / "identities")
@@ -51,16 +52,17 @@ def train(
     points = None
     if settings.landmark_channels is not None:
         points = configured_landmarks(crops, settings.landmark_channels, landmarks, landmarks_file)
+    write(origins_of(initial, teacher or ()), output)
     best = training.train(
         settings,
         crops,
-        teacher,
+        teacher or (),
         work / "cache",
         output,
         initial,
         device,
         processes,
         landmarks=points,
-        before=None if initial is None else shipped_people(initial),
+        before=None if initial is None else trained_people(initial),
     )
     typer.echo(f"best checkpoint: {best}")
