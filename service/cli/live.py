@@ -113,4 +113,4 @@ def _report(url: str | None, camera: str, topic: str, discovery: str) -> Iterato
 
 
 def _print(event: "Event") -> None:
-    print(event.line(), flush=True)
+    typer.echo(event.line())  # which also flushes

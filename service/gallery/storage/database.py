@@ -105,9 +105,6 @@ class Database:
                 if committing
                 else "changed nothing"
             )
-            import sys
-
-            print("DBG", repr(error)[60:240], "SQL", " ".join(str(error.statement).split())[:150], file=sys.stderr)
             raise DatabaseUnavailable(f"the database is unreachable or overloaded; the request {outcome}") from error
 
     @asynccontextmanager
