@@ -1,4 +1,4 @@
-"""`python -m tools.bench_bulk`: measures bulk enrolment of embeddings beside a bare COPY of the same rows.
+"""`python -m tools.bench_bulk`: measures bulk enrolment of embeddings beside a bare COPY of the same number of rows.
 
 The job includes upload, planning, audit entries and results; COPY only writes the three tables. With `--pictures` it
 also enrols an archive of `<person>/<picture>.jpg`. The memory is that of the process that serves the API and runs jobs.
@@ -8,6 +8,7 @@ import asyncio
 import io
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,32 +20,29 @@ import typer
 from service.demo.server import running_registry
 from service.embedded_postgres.lease import EmbeddedPostgres
 from service.gallery.people import collections
-from service.gallery.storage import schema
 from service.gallery.storage.database import Database
-from tools.bulk_load import MODEL, copy_people
-from tools.folders import database_folder
+from tools.bulk_load import copy_people
 from tools.synthetic_gallery import Floats, make_gallery
 from trainer.tables import table
 
-COLLECTION = "bulk"
+EMBEDDINGS, PICTURES = "/jobs/embedding-enrolments", "/jobs/enrolments"
+FOLDER = "postgres"
+"""Folder of the embedded database below the folder of data."""
 ZIP = {"content-type": "application/zip"}
+Row = tuple[str, str, str, str, str]
 
 
-def bare_copy(people: Floats) -> float:
-    """Returns the seconds of a COPY into the tables of identities, templates and centroids."""
-    with database_folder() as folder, EmbeddedPostgres(folder / "postgres") as url:
-        schema.upgrade(url)
+def bare_copy(url: str, name: str, people: Floats, model_id: str) -> float:
+    """Returns the seconds of a COPY into the tables of identities, templates and centroids of a collection."""
 
-        async def prepare() -> collections.Collection:
-            database = Database(url)
-            async with database.transaction() as connection:
-                await collections.add_model(connection, MODEL, people.shape[1], "0" * 64)
-                created = await collections.create(connection, COLLECTION, MODEL)
-            await database.close()
-            return created
+    async def collection() -> collections.Collection:
+        database = Database(url)
+        async with database.transaction() as connection:
+            found = await collections.get(connection, name)
+        await database.close()
+        return found
 
-        collection = asyncio.run(prepare())
-        return copy_people(url, collection, [uuid.uuid4() for _ in people], people, "COPY")
+    return copy_people(url, asyncio.run(collection()), [uuid.uuid4() for _ in people], people, "COPY", model_id)
 
 
 def archive_of(people: Floats) -> bytes:
@@ -53,38 +51,49 @@ def archive_of(people: Floats) -> bytes:
     return file.getvalue()
 
 
-def run_job(client: httpx.Client, path: str, body: bytes, query: dict[str, Any]) -> tuple[float, dict[str, Any], float]:
-    """Returns the seconds until the job is done, the job, and the growth of the service's memory in MB."""
-    service = next(child for child in psutil.Process().children() if "serve" in child.cmdline())
+def served() -> psutil.Process:
+    """Returns the process of the registry that this process started."""
+    return next(child for child in psutil.Process().children() if "serve" in child.cmdline())
+
+
+def run_job(client: httpx.Client, collection: str, path: str, body: bytes, query: dict[str, Any]) -> Row:
+    """Enrols an archive. The time ends when the job is done, by the clock of the same machine."""
+    service = served()
     before = highest = service.memory_info().rss
-    started = time.perf_counter()
-    response = client.post(path, params={"collection": COLLECTION} | query, content=body, headers=ZIP)
+    started = datetime.now(UTC)
+    response = client.post(path, params={"collection": collection} | query, content=body, headers=ZIP)
     response.raise_for_status()
     while (job := client.get(response.headers["location"]).json())["state"] in ("waiting", "running"):
         highest = max(highest, service.memory_info().rss)
         time.sleep(1)
-    return time.perf_counter() - started, job, (highest - before) / 1e6
+    seconds = (datetime.fromisoformat(job["finished_at"]) - started).total_seconds()
+    accepted = f"{job['counts']['accepted']:,} of {job['total']:,}"
+    rate = f"{job['total'] / seconds:,.0f}"
+    return f"job, {path.rpartition('/')[2]}", accepted, f"{seconds:.1f}", rate, f"{(highest - before) / 1e6:.0f}"
 
 
 def main(
     people: Annotated[int, typer.Option(min=1_000, help="Number of embeddings.")] = 100_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of times that COPY and job take turns.")] = 2,
     pictures: Annotated[Path | None, typer.Option(help="Zip archive of <person>/<picture>.jpg.")] = None,
 ) -> None:
-    """Print the rates of a bare COPY and of bulk enrolments."""
+    """Print the rates of a bare COPY and of bulk enrolments, into collections of the same database."""
     embeddings = make_gallery(people, 128, 2, 0).people
-    copy_s = bare_copy(embeddings)
-    rows = [("COPY, three tables", f"{people:,}", f"{copy_s:.1f}", f"{people / copy_s:,.0f}", "")]
-    with running_registry() as client:
-        model = client.get("/models").json()["models"][0]
-        client.post("/collections", json={"name": COLLECTION, "quality": "off"}).raise_for_status()
-        jobs = [("embeddings", "/jobs/embedding-enrolments", archive_of(embeddings), {"model_id": model["id"]})]
+    rows = []
+    with running_registry() as client, EmbeddedPostgres(Path(served().environ()["REGISTRY_DATA_DIR"], FOLDER)) as url:
+        model = client.get("/models").json()["models"][0]["id"]
+
+        def create(name: str) -> str:
+            client.post("/collections", json={"name": name, "quality": "off"}).raise_for_status()
+            return name
+
+        for number in range(rounds):
+            seconds = bare_copy(url, create(f"copied-{number}"), embeddings, model)
+            rows.append(("COPY, three tables", f"{people:,}", f"{seconds:.1f}", f"{people / seconds:,.0f}", ""))
+            archive = archive_of(embeddings)
+            rows.append(run_job(client, create(f"job-{number}"), EMBEDDINGS, archive, {"model_id": model}))
         if pictures is not None:
-            jobs.append(("pictures", "/jobs/enrolments", pictures.read_bytes(), {"face": "strongest"}))
-        for name, path, body, query in jobs:
-            seconds, job, growth = run_job(client, path, body, query)
-            accepted = job["counts"]["accepted"]
-            rate = f"{job['total'] / seconds:,.0f}"
-            rows.append((f"job, {name}", f"{accepted:,} of {job['total']:,}", f"{seconds:.1f}", rate, f"{growth:.0f}"))
+            rows.append(run_job(client, create("pictures"), PICTURES, pictures.read_bytes(), {"face": "strongest"}))
     typer.echo(table(("enrolment", "accepted", "seconds", "rows/s", "memory growth MB"), rows))
 
 

@@ -22,7 +22,7 @@ from trainer.embedder.training_people import TrainingPeople
 from trainer.options import SHIPPED
 
 FILE = "origins.json"
-EMBEDDERS = (SHIPPED / "embedder", SHIPPED / "embedder-fairface")
+EMBEDDERS = tuple(SHIPPED / name for name in ("embedder", "embedder-fairface", "embedder-permissive"))
 MANIFEST = "manifest.json"
 RANDOM = "random weights"
 OWN = (Origin(name="own pictures", terms=NOT_STATED),)

@@ -30,7 +30,10 @@ from service.recognition.policies import DuplicatePolicy, QualityMode
 from service.recognition.supplied_embeddings import MAX_LENGTH_ERROR
 
 KIND = "embedding-enrolment"
-ROWS_AT_ONCE, ROWS_PER_TRANSACTION = 2_000, 1_000
+MAX_ROWS_PER_TRANSACTION, MAX_BYTES_PER_TRANSACTION = 2_500, 4 * 1024**2
+"""Maximum number of rows, and size of their embeddings, that one transaction stores."""
+TRANSACTIONS = 2
+"""Number of transactions of one task at the same time."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,20 @@ class EmbeddingEnrolment:
 
     pictures: BulkEnrolment
     open_archive: Callable[[uuid.UUID], EmbeddingArchive]
-    rows_per_task: int = 5_000
+    rows_per_task: int = 10_000
 
     async def plan_rows(self, job: Job) -> RowWriter:
         archive = await asyncio.to_thread(self.open_archive, job.id)
 
         async def write_rows(connection: AsyncConnection, job_ref: JobRef) -> int:
+            read = _read_ahead(archive, 0)
             try:
                 for first in range(0, archive.rows, archive.part_rows):
-                    last = min(first + archive.part_rows, archive.rows)
-                    rows = await asyncio.to_thread(_new_rows, archive, first, last)
+                    rows, read = await read, _read_ahead(archive, first + archive.part_rows)
                     await job_rows.insert_rows(connection, job_ref, rows, first)
                 return archive.rows
             finally:
+                await asyncio.wait([read])  # a thread that reads must not find the file closed
                 archive.close()
 
         return write_rows
@@ -77,19 +81,25 @@ class EmbeddingSession:
 
     @property
     def rows_at_once(self) -> int:
-        return ROWS_AT_ONCE
+        return TRANSACTIONS * self._rows_per_transaction
 
     def close(self) -> None:
         self.archive.close()
 
     async def work(self, rows: Sequence[JobRow]) -> bool:
         """Enrols rows, in several transactions at the same time. Returns False if some must be tried again later."""
-        parts = [rows[start : start + ROWS_PER_TRANSACTION] for start in range(0, len(rows), ROWS_PER_TRANSACTION)]
+        size = self._rows_per_transaction
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         outcomes = await asyncio.gather(*map(self._work, parts), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         return all(outcomes)
+
+    @property
+    def _rows_per_transaction(self) -> int:
+        row_bytes = self.archive.dim * np.dtype(np.float32).itemsize
+        return max(1, min(MAX_ROWS_PER_TRANSACTION, MAX_BYTES_PER_TRANSACTION // row_bytes))
 
     async def _work(self, rows: Sequence[JobRow]) -> bool:
         try:
@@ -173,7 +183,14 @@ class EmbeddingSession:
         await finish(self.kind.database, self.job.kind, self.job_ref, results)
 
 
-def _new_rows(archive: EmbeddingArchive, first: int, last: int) -> list[NewRow]:
+def _read_ahead(archive: EmbeddingArchive, first: int) -> "asyncio.Task[list[NewRow]]":
+    """Reads the part of the rows from `first` while the database stores the part before it."""
+    return asyncio.create_task(asyncio.to_thread(_new_rows, archive, first))
+
+
+def _new_rows(archive: EmbeddingArchive, first: int) -> list[NewRow]:
+    """Returns the part of the rows from `first`; [] after the last row."""
+    last = max(first, min(first + archive.part_rows, archive.rows))
     names = archive.texts("external_id", first, last)
     labels, metadata = archive.texts("label", first, last), archive.texts("metadata", first, last)
     return [

@@ -56,7 +56,7 @@ def test_bundle_graph_serves_as_teacher_and_as_initial_weights(
 ) -> None:
     bundle = BUNDLES / name
     crops = load_aligned_crops(identity_folder, None, tmp_path)
-    targets = teacher_embeddings([bundle / "model.onnx"], crops, tmp_path)
+    targets = teacher_embeddings([bundle / "model.onnx"], crops, tmp_path, 128)
     embedder = FaceEmbedder(bundle, RuntimeOptions())
     served = embed_crops(embedder.uncorrected() or embedder, crops, list(range(len(crops))))[0]
     assert (targets * served).sum(axis=1).min() > 0.9  # the teacher's embedding is the mean with the mirror picture
@@ -71,18 +71,27 @@ def test_bundle_graph_serves_as_teacher_and_as_initial_weights(
 def test_teacher_with_another_input_is_rejected(identity_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not accept \(1, 3, 112, 112\) input"):
         teacher_embeddings(
-            [BUNDLES / "detector" / "landmarks.onnx"], load_aligned_crops(identity_folder, None, tmp_path), tmp_path
+            [BUNDLES / "detector" / "landmarks.onnx"],
+            load_aligned_crops(identity_folder, None, tmp_path),
+            tmp_path,
+            128,
         )
 
 
-def test_several_teachers_are_concatenated(identity_folder: Path, tmp_path: Path) -> None:
+def test_cosines_of_several_teachers_are_averaged(identity_folder: Path, tmp_path: Path) -> None:
     crops = load_aligned_crops(identity_folder, None, tmp_path)
     first, second = BUNDLES / "embedder", BUNDLES / "embedder-fairface"
-    both = teacher_embeddings([first, second], crops, tmp_path)
-    alone = [teacher_embeddings([path], crops, tmp_path) for path in (first, second)]
-    np.testing.assert_allclose(both @ both.T, sum(part @ part.T for part in alone) / 2, atol=1e-5)
+    both = teacher_embeddings([first, second], crops, tmp_path, 128)
+    alone = [teacher_embeddings([path], crops, tmp_path, 128) for path in (first, second)]
+    assert both.shape == (len(crops), 128)
+    mean = sum(part @ part.T for part in alone) / 2
+    assert len(crops) < 128  # so that 128 axes keep the cosines exactly
+    np.testing.assert_allclose(both @ both.T, mean, atol=1e-5)
+    few = teacher_embeddings([first, second], crops, tmp_path, 4)
+    np.testing.assert_allclose(np.linalg.norm(few, axis=1), 1, atol=1e-5)
+    assert np.corrcoef((few @ few.T).ravel(), mean.ravel())[0, 1] > 0.9
     used = np.arange(len(crops)) % 2 == 0
-    some = teacher_embeddings([first], crops, tmp_path, used)
+    some = teacher_embeddings([first], crops, tmp_path, 128, used)
     np.testing.assert_allclose(some[used], alone[0][used], atol=1e-5)
     assert not some[~used].any()
 

@@ -45,14 +45,16 @@ class Teacher:
 
 
 def teacher_embeddings(
-    teachers: Sequence[Path], crops: AlignedCrops, cache: Path, used: npt.NDArray[np.bool_] | None = None
+    teachers: Sequence[Path], crops: AlignedCrops, cache: Path, dim: int, used: npt.NDArray[np.bool_] | None = None
 ) -> Floats:
     """Returns (N, D) normalised embeddings; each is the mean of the embeddings of a picture and of its mirror picture.
 
-    The embeddings of several teachers are concatenated, so that a cosine is the mean of the teachers' cosines.
+    The embeddings of several teachers are concatenated, so that a cosine is the mean of the teachers' cosines, and
+    projected on their `dim` principal axes, which keep the cosines best.
 
     Args:
         teachers: ONNX graphs or embedder bundles.
+        dim: Largest D of several teachers; one teacher keeps its own dimension.
         used: (N,) the pictures whose embeddings are needed; those of the others are 0. None: all.
 
     Raises:
@@ -61,9 +63,22 @@ def teacher_embeddings(
     """
     rows = np.arange(len(crops)) if used is None else np.flatnonzero(used)
     parts = [_cached(Teacher.of(path), crops, rows, cache) for path in teachers]
-    embeddings = np.zeros((len(crops), sum(part.shape[1] for part in parts)), np.float32)
-    embeddings[rows] = np.concatenate(parts, axis=1) / np.sqrt(len(parts))
+    combined = parts[0] if len(parts) == 1 else _principal(np.concatenate(parts, axis=1), dim)
+    embeddings = np.zeros((len(crops), combined.shape[1]), np.float32)
+    embeddings[rows] = combined
     return embeddings
+
+
+def _principal(embeddings: Floats, dim: int) -> Floats:
+    """Returns (N, at most dim) normalised projections on the axes with the largest second moments.
+
+    A random rotation then gives all numbers about the same variance, as the last batch norm of a new encoder does.
+    """
+    _, axes = np.linalg.eigh(embeddings.T.astype(np.float64) @ embeddings)
+    kept = axes[:, -dim:]
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((kept.shape[1], kept.shape[1])))
+    projected = embeddings @ (kept @ rotation)
+    return np.asarray(projected / np.linalg.norm(projected, axis=1, keepdims=True), np.float32)
 
 
 def _cached(teacher: Teacher, crops: AlignedCrops, rows: npt.NDArray[np.int64], cache: Path) -> Floats:

@@ -22,9 +22,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.gallery.access.audit_entries import Entry
+from service.gallery.storage.binary_arrays import array_of, array_parameter
 from service.gallery.storage.tables import audit, audit_head, labelled
 
 COLLECTION = bindparam("collection", type_=Uuid())
+_AT = DateTime(timezone=True)
 # Built once: building a statement and computing its cache key take longer than executing it.
 LOCKED_HEAD = select(*labelled(audit_head)).where(audit_head.c.collection_id == COLLECTION).with_for_update()
 _MOVE_HEAD = (
@@ -40,10 +42,10 @@ APPEND = _MOVE_HEAD.add_cte(
 def _append_many() -> Any:
     """Returns the statement that appends entries: one array for each column, and what entries share only once."""
     entry = func.unnest(
-        bindparam("kind", type_=ARRAY(Integer)),
-        bindparam("at", type_=ARRAY(DateTime(timezone=True))),
-        bindparam("identity", type_=ARRAY(Uuid())),
-        bindparam("entry_mac", type_=ARRAY(LargeBinary)),
+        array_parameter("kind", Integer()),
+        array_parameter("at", _AT),
+        array_parameter("identity", Uuid()),
+        array_parameter("entry_mac", LargeBinary()),
     ).table_valued("kind", "at", "identity_id", "mac", with_ordinality="position", name="entry")
     kind = func.unnest(
         bindparam("action", type_=ARRAY(Text)),
@@ -83,10 +85,10 @@ def arrays_of(entries: Sequence[Entry]) -> dict[str, Any]:
             positions[id(entry.details)] = len(kinds)
     return {
         "first": entries[0].number,
-        "kind": [positions[id(entry.details)] for entry in entries],
-        "at": [entry.at for entry in entries],
-        "identity": [entry.identity_id for entry in entries],
-        "entry_mac": [entry.mac for entry in entries],
+        "kind": array_of(Integer(), [positions[id(entry.details)] for entry in entries]),
+        "at": array_of(_AT, [entry.at for entry in entries]),
+        "identity": array_of(Uuid(), [entry.identity_id for entry in entries]),
+        "entry_mac": array_of(LargeBinary(), [entry.mac for entry in entries]),
         "action": [kind.action for kind in kinds],
         "key": [kind.key_id for kind in kinds],
         "key_name": [kind.key_name for kind in kinds],

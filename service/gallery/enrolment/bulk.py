@@ -11,28 +11,31 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
-from psycopg import pq
-from psycopg.adapt import Dumper
 from psycopg.postgres import types
-from sqlalchemy import Text, bindparam, select, text
+from sqlalchemy import LargeBinary, Text, Uuid, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.index.centroids import codes_of
 from service.gallery.jobs.records import JobRef
+from service.gallery.storage.binary_arrays import array_of, array_of_records
 from service.gallery.storage.tables import CODE_BITS, identity
 
 Floats = npt.NDArray[np.float32]
 _VECTOR_OID = text("SELECT CAST(CAST('vector' AS regtype) AS oid)")
 """The id of pgvector's type, which differs between databases."""
-_OF_JOB = "collection_id = %(collection)s AND job_id = %(job)s"
+# Without statistics of a new job, PostgreSQL would read all its rows for every part, so the range is part of the
+# condition.
+_OF_PART = """
+    collection_id = %(collection)s AND job_id = %(job)s AND r.number BETWEEN %(first)s AND %(last)s
+"""
 _IDENTITIES = f"""
     INSERT INTO identity
         (collection_id, id, external_id, external_id_sent, label, metadata, created_at, updated_at)
     SELECT collection_id, n.id, external_id, external_id_sent, coalesce(label, external_id_sent, external_id),
         coalesce(metadata, '{{}}'), statement_timestamp(), statement_timestamp()
-    FROM job_row JOIN unnest(%(numbers)s::int4[], %(ids)s::uuid[]) n (number, id) USING (number) WHERE {_OF_JOB}
+    FROM job_row r JOIN unnest(%(numbers)s::int4[], %(ids)s::uuid[]) n (number, id) ON r.number = n.number
+    WHERE {_OF_PART}
 """  # noqa: S608 - constants of this module
 # Citus finds the node of the new rows by the collection of the job.
 _TEMPLATES = """
@@ -52,7 +55,7 @@ _CENTROIDS = f"""
 _FINISHED = f"""
     UPDATE job_row r SET status = 'accepted', identity_id = n.id, template_id = n.template_id, done_at = now()
     FROM unnest(%(numbers)s::int4[], %(ids)s::uuid[], %(template_ids)s::uuid[]) n (number, id, template_id)
-    WHERE {_OF_JOB} AND r.number = n.number AND r.status IS NULL
+    WHERE {_OF_PART} AND r.number = n.number AND r.status IS NULL
 """  # noqa: S608
 
 
@@ -97,9 +100,6 @@ async def store(connection: AsyncConnection, job_ref: JobRef, model_id: str, new
     Raises:
         sqlalchemy.exc.IntegrityError: a concurrent transaction has created one of the identities.
     """
-    raw = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(raw, psycopg.AsyncConnection)
-    raw.adapters.register_dumper(_Array, _ArrayDumper)
     vector_oid = int((await connection.execute(_VECTOR_OID)).scalar_one())
     parameters = _parameters(job_ref, model_id, new, vector_oid)
     for statement in (_IDENTITIES, _TEMPLATES, _CENTROIDS):
@@ -114,17 +114,15 @@ def _parameters(job_ref: JobRef, model_id: str, new: NewIdentities, vector_oid: 
         "job": job_ref.id,
         "model": model_id,
         "dim": new.embeddings.shape[1],
-        "numbers": _Array(types["int4"].oid, new.numbers.astype(">i4")),
-        "ids": _Array(types["uuid"].oid, _fixed_size([item.bytes for item in new.ids])),
-        "template_ids": _Array(types["uuid"].oid, _fixed_size([item.bytes for item in template_ids])),
-        "sources": _Array(types["bytea"].oid, _fixed_size(new.sources)),
-        "embeddings": _Array(vector_oid, _vectors(new.embeddings)),
-        "codes": _Array(types["varbit"].oid, _codes(new.embeddings)),
+        "first": int(new.numbers.min()),
+        "last": int(new.numbers.max()),
+        "numbers": array_of_records(types["int4"].oid, new.numbers.astype(">i4")),
+        "ids": array_of(Uuid(), new.ids),
+        "template_ids": array_of(Uuid(), template_ids),
+        "sources": array_of(LargeBinary(), new.sources),
+        "embeddings": array_of_records(vector_oid, _vectors(new.embeddings)),
+        "codes": array_of_records(types["varbit"].oid, _codes(new.embeddings)),
     }
-
-
-def _fixed_size(values: list[bytes]) -> npt.NDArray[np.void]:
-    return np.frombuffer(b"".join(values), f"V{len(values[0])}")
 
 
 def _vectors(embeddings: Floats) -> npt.NDArray[np.void]:
@@ -140,24 +138,3 @@ def _codes(embeddings: Floats) -> npt.NDArray[np.void]:
     rows = np.zeros(len(embeddings), [("bits", ">i4"), ("bytes", np.uint8, (CODE_BITS // 8,))])
     rows["bits"], rows["bytes"] = CODE_BITS, codes_of(embeddings)
     return rows
-
-
-@dataclass(frozen=True)
-class _Array:
-    """n values of a type of PostgreSQL, each as the bytes of its binary format. A list takes longer to send."""
-
-    type_oid: int
-    values: npt.NDArray[Any]
-
-
-class _ArrayDumper(Dumper):
-    """Sends an `_Array` in PostgreSQL's binary format. The statement must cast the parameter to its type."""
-
-    format = pq.Format.BINARY
-
-    def dump(self, obj: _Array) -> bytes:
-        dimensions, nulls, first = 1, 0, 1
-        header = np.array([dimensions, nulls, obj.type_oid, len(obj.values), first], ">i4")
-        elements = np.empty(len(obj.values), [("bytes", ">i4"), ("value", obj.values.dtype)])
-        elements["bytes"], elements["value"] = obj.values.dtype.itemsize, obj.values
-        return header.tobytes() + elements.tobytes()

@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     Row,
     Select,
     Text,
@@ -29,6 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.jobs.records import JobRef, JobRow, NewRow, Progress, RowResult, RowsTakenError, RowStatus
+from service.gallery.storage.binary_arrays import array_of, array_parameter
 from service.gallery.storage.tables import identity, job, job_row, shown_columns
 from service.names import as_sent, comparable, forms
 
@@ -44,17 +44,17 @@ _RESULT = [field.name for field in fields(RowResult)]
 _STORED = {field.name for field in fields(JobRow)}
 _COLUMNS = [column for column in shown_columns(job_row) if column.key in _STORED]
 _NAMES = [str(column.key) for column in _COLUMNS]
+_KINDS: dict[str, Any] = {str(column.key): Text() if column.key in JSON else column.type for column in job_row.c}
 
 
 def _input(columns: Sequence[str]) -> Any:
     """Returns a table whose rows are the elements of one array parameter for each column."""
-    kinds: dict[str, Any] = {column.key: Text() if column.key in JSON else column.type for column in job_row.c}
-    arrays = [bindparam(f"{PARAMETER}{name}", type_=ARRAY(kinds[name])) for name in columns]
+    arrays = [array_parameter(f"{PARAMETER}{name}", _KINDS[name]) for name in columns]
     return func.unnest(*arrays).table_valued(*columns, name="input").render_derived()
 
 
 def _parameters(job_ref: JobRef, columns: Mapping[str, list[Any]]) -> dict[str, Any]:
-    named = {f"{PARAMETER}{name}": values for name, values in columns.items()}
+    named = {f"{PARAMETER}{name}": array_of(_KINDS[name], values) for name, values in columns.items()}
     return named | {_COLLECTION.key: job_ref.collection_id, _JOB.key: job_ref.id}
 
 
