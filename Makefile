@@ -41,7 +41,7 @@ help: ## list the commands
 	@echo; echo "  make demo PHOTOS=folder    use your own pictures: folder/<name>/*.jpg"
 	@echo '  make train IDENTITIES="a.zip b.zip" [WEIGHTS=bundle|random] [TEACHERS=bundles] [UNLABELLED=c.zip] [MODEL=name]'
 	@echo "  make test LFW=folder       test also with different photos of each person (layout of LFW)"
-	@echo "  make test MODELS=folder    test also imported models: yunet.onnx and sface-int8.onnx"
+	@echo "  make test MODELS=folder    test also imported models: YuNet, SFace, SCRFD, MobileFaceNet"
 
 $(SERVE_VENV)/.ready: requirements/serve.lock requirements/pictures.lock $(INSTALLED_FROM)
 	@bash tools/environment.sh $(PYTHON) $(SERVE_VENV) serve pictures

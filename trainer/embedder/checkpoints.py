@@ -135,7 +135,7 @@ def with_backbone_of(config: EmbedderConfig, initial: Path | None) -> EmbedderCo
         return config
     if initial is None:
         raise ConfigError("backbone: initial needs initial weights; name them with --initial, or name a backbone")
-    return config.model_copy(update={"backbone": _architecture(initial, config.embedding_dim)})
+    return config.model_copy(update={"backbone": _architecture(graph_of(initial), config.embedding_dim)})
 
 
 def _architecture(initial: Path, embedding_dim: int) -> str:
