@@ -8,8 +8,9 @@ import logging
 import uuid
 
 from psycopg import Connection as DriverConnection
+from psycopg.errors import DuplicateObject, UniqueViolation
 from sqlalchemy import ColumnElement, Connection, Text, func, make_url, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.storage.app_role import APP_ROLE
@@ -30,6 +31,8 @@ RESTRICTED_GRANTS = {
 """Tables on which the service's role has fewer rights than `DEFAULT_GRANT`. The audit trail is append-only.
 Row locks require the right to update."""
 DEFAULT_GRANT = "SELECT, INSERT, UPDATE, DELETE"
+ROLE_ATTEMPTS = 10
+CONCURRENT_CHANGE = "tuple concurrently updated"
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +53,7 @@ def ensure_app_role(connection: Connection, password: str | None = None) -> bool
     if password is not None:
         raw: DriverConnection[object] = connection.connection.driver_connection  # type: ignore[assignment]
         hashed = raw.pgconn.encrypt_password(password.encode(), APP_ROLE.encode(), b"scram-sha-256").decode()
-        connection.exec_driver_sql(f"ALTER ROLE {APP_ROLE} PASSWORD '{hashed}'")
+        _execute_retried(connection, f"ALTER ROLE {APP_ROLE} PASSWORD '{hashed}'")
     if not _is_member(connection):
         return False
     _mark_jsonb_contains_leakproof(connection)
@@ -99,11 +102,29 @@ def _create_role(connection: Connection) -> bool:
     return _try_privileged(connection, statement, f"row-level security is off: the role {APP_ROLE} cannot be created")
 
 
+def _execute_retried(connection: Connection, statement: str) -> None:
+    """Executes a statement, again if a concurrent transaction has changed the same role.
+
+    Roles belong to the server, and another database may migrate at this moment. PostgreSQL then fails with an internal
+    error after the other transaction has ended, or says that the role exists.
+    """
+    for attempt in range(1, ROLE_ATTEMPTS + 1):
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(statement)
+        except DBAPIError as error:
+            if statement.startswith("CREATE") and isinstance(error.orig, DuplicateObject | UniqueViolation):
+                return
+            if CONCURRENT_CHANGE not in str(error.orig) or attempt == ROLE_ATTEMPTS:
+                raise
+        else:
+            return
+
+
 def _try_privileged(connection: Connection, statement: str, consequence: str) -> bool:
     """Executes a statement; logs `consequence` and returns False if the migrating role may not execute it."""
     try:
-        with connection.begin_nested():
-            connection.exec_driver_sql(statement)
+        _execute_retried(connection, statement)
     except ProgrammingError as error:
         log.warning("%s: %s", consequence, error.orig)
         return False
