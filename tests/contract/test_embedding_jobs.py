@@ -7,12 +7,19 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import numpy as np
 import pytest
 
 from service.gallery.access.scopes import Scope
+from service.jobs.embedding_enrolment import (
+    MAX_BYTES_PER_TRANSACTION,
+    MAX_ROWS_PER_TRANSACTION,
+    TRANSACTIONS,
+    EmbeddingSession,
+)
 from service.jobs.sources.embeddings import MAX_PART_BYTES, EmbeddingArchive
 from tests.contract.api_keys import new_key
 from tests.contract.test_jobs import ZIP, finished_job, rows
@@ -108,6 +115,18 @@ def test_large_texts_are_read_in_small_parts(tmp_path: Path) -> None:
     assert 0 < archive.part_rows * 2 * 4 * length <= MAX_PART_BYTES
     assert archive.texts("external_id", 598, 600) == ["598", "599"]
     archive.close()
+
+
+@pytest.mark.parametrize("dim", [64, 512, 4_000])
+def test_one_transaction_stores_a_bounded_size(dim: int, tmp_path: Path) -> None:
+    file = tmp_path / "embeddings.npz"
+    np.savez(file, embeddings=np.zeros((1, dim), np.float32), external_id=np.arange(1))
+    archive = EmbeddingArchive(file, 1)
+    session = EmbeddingSession(Mock(), Mock(), archive)
+    size = session.rows_at_once // TRANSACTIONS
+    assert 0 < size <= MAX_ROWS_PER_TRANSACTION
+    assert size * dim * 4 <= MAX_BYTES_PER_TRANSACTION
+    session.close()
 
 
 def test_a_key_that_may_only_enrol_adds_matching_embeddings_only(

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -61,11 +62,16 @@ class _EventKind:
         encoded = _CANONICAL.encode(values)[1:-1], _CANONICAL.encode(stored)
         return cls(action, actor.key_id, actor.key_name, actor.request_id, stored, *encoded)
 
-    def message(self, collection_id: uuid.UUID, number: int, at: datetime, identity_id: uuid.UUID | None) -> bytes:
+    def message(self, collection_id: str, number: int, at: datetime, identity_id: uuid.UUID | None) -> bytes:
         """Returns the JSON array of an entry's values, in the order of the table and without its MAC."""
         identity = "null" if identity_id is None else f'"{identity_id}"'
-        when = at.astimezone(UTC).isoformat()
-        return f'["{collection_id}",{number},"{when}",{self._actor},{identity},{self._details}]'.encode()
+        return f'["{collection_id}",{number},"{_in_utc(at)}",{self._actor},{identity},{self._details}]'.encode()
+
+
+@lru_cache(maxsize=16)
+def _in_utc(at: datetime) -> str:
+    """Returns a time in ISO 8601. The events of a transaction share it."""
+    return at.astimezone(UTC).isoformat()
 
 
 class AuditTrail:
@@ -159,9 +165,9 @@ class AuditTrail:
     ) -> list[Entry]:
         """Returns the entries of events that follow the head."""
         entries: list[Entry] = []
-        mac = head.mac
+        mac, name = head.mac, str(collection_id)
         for number, (event, kind) in enumerate(zip(events, kinds, strict=True), head.number + 1):
-            mac = self._entry_mac(kind.message(collection_id, number, event.at, event.identity_id), mac)
+            mac = self._entry_mac(kind.message(name, number, event.at, event.identity_id), mac)
             entries.append(_entry(collection_id, number, event, kind, mac))
         return entries
 
@@ -206,7 +212,7 @@ def _message_of(entry: Entry) -> bytes:
     """Returns the message of a stored entry."""
     actor = Actor(entry.key_id, entry.key_name, entry.request_id)
     kind = _EventKind.of(entry.action, actor, entry.details)
-    return kind.message(entry.collection_id, entry.number, entry.at, entry.identity_id)
+    return kind.message(str(entry.collection_id), entry.number, entry.at, entry.identity_id)
 
 
 def _kinds_of(events: Sequence[Event]) -> list[_EventKind]:
