@@ -11,7 +11,7 @@ import typer
 from service.errors import StartupError
 from service.inference.provenance import StatedTerms, Use
 
-app = typer.Typer(no_args_is_help=True, help="Import public face models as bundles.")
+app = typer.Typer(no_args_is_help=True, help="Import public face models as bundles, and show the terms of bundles.")
 SCALINGS = {
     "127.5/127.5": "ArcFace models of InsightFace's packs",
     "127.5/128": "MobileFaceNet and FaceNet",
@@ -22,9 +22,27 @@ CHECKPOINTS = (".pt", ".pth")
 UNKNOWN_TERMS = "those of the file's publisher; the import does not check them"
 
 
-@app.callback()
-def _models() -> None:
-    """Keeps `import` a subcommand although it is the only one."""
+@app.command()
+def show(
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Bundle folders.", show_default="the shipped bundles")
+    ] = None,
+) -> None:
+    """Show what models were made of, and what the terms of these origins permit.
+
+    The use is `research` (no commercial use), `unknown`, `copyleft` (any use, with published source code) or `any`.
+    These are statements of publishers, as the manifests contain them, and no legal advice.
+    """
+    from service.inference.bundle import read_manifest
+    from service.runtime.settings import BUNDLES
+
+    for folder in bundles or sorted(path.parent for path in BUNDLES.glob("*/manifest.json")):
+        manifest = read_manifest(folder)
+        provenance = manifest.provenance
+        typer.secho(f"{manifest.model_id} ({manifest.kind}, {folder}): {provenance.use}", bold=True)
+        typer.echo(f"  {provenance.terms}")
+        for origin in provenance.origins:
+            typer.echo(f"  - {origin}: {origin.use}")
 
 
 @app.command("import")

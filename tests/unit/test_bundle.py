@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from service.__main__ import app
 from service.errors import StartupError
 from service.inference.bundle import (
     embedding_fingerprint,
@@ -19,6 +21,7 @@ from service.inference.bundle import (
 from service.inference.classifier import ClassifierManifest
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
+from service.inference.provenance import combined_terms, combined_use
 from service.runtime.settings import BUNDLES
 from tests.bundles import machine_metadata
 
@@ -33,12 +36,17 @@ def change(bundle: Path, **values: Any) -> None:
     (bundle / "manifest.json").write_text(json.dumps({**manifest, **values}))
 
 
-@pytest.mark.parametrize("name", ["detector", "embedder"])
-def test_shipped_bundles_have_kind_and_provenance(name: str) -> None:
-    manifest = read_manifest(BUNDLES / name)
-    assert manifest.kind == name
-    assert manifest.provenance.data
-    assert "research" in manifest.provenance.terms
+@pytest.mark.parametrize("bundle", sorted(BUNDLES.glob("*/manifest.json")), ids=lambda path: path.parent.name)
+def test_terms_of_shipped_bundles_follow_from_their_origins(bundle: Path) -> None:
+    manifest = read_manifest(bundle.parent)
+    provenance = manifest.provenance
+    assert manifest.kind == bundle.parent.name.partition("-")[0]
+    assert provenance.data
+    assert provenance.use is combined_use(provenance.origins)
+    assert provenance.terms == combined_terms(provenance.origins)
+    shown = CliRunner().invoke(app, ["models", "show", str(bundle.parent)]).output
+    assert f"): {provenance.use}\n" in shown
+    assert all(str(origin) in shown for origin in provenance.origins)
 
 
 @pytest.mark.parametrize("graph", sorted(BUNDLES.rglob("*.onnx")), ids=lambda path: f"{path.parent.name}/{path.name}")
