@@ -91,8 +91,12 @@ def complete(stated: Stated | None, run: RunOrigins, own: Sequence[Origin] = OWN
     }
 
 
-def origins_of(initial: Path | None, teachers: Sequence[Path] = ()) -> RunOrigins:
-    """Describes the weights that a training starts from (None: random ones) and distils from.
+def origins_of(initial: Path | None, teachers: Sequence[Path] = (), published: str | None = None) -> RunOrigins:
+    """Describes the weights that a training starts from and distils from.
+
+    Args:
+        initial: None: random weights, or those that a library publishes.
+        published: backbone of a library whose published weights are the initial ones.
 
     Raises:
         StartupError: A bundle is invalid.
@@ -105,7 +109,11 @@ def origins_of(initial: Path | None, teachers: Sequence[Path] = ()) -> RunOrigin
         names[path], stated = _of_weights(path)
         origins += stated
         files += [] if stated else [names[path]]
-    started = RANDOM if initial is None else f"{names[initial]}, changed by further training"
+    library = None if published is None else f"published weights of {published}"
+    if library is not None and initial is None:
+        files.append(library)
+    before = library if initial is None else names[initial]
+    started = RANDOM if before is None else f"{before}, changed by further training"
     distilled = [names[path] for path in teachers if initial is None or names[path] != names[initial]]
     text = f"{started}; distilled from {' and '.join(distilled)}" if distilled else started
     return RunOrigins(initialised_from=text, origins=tuple(dict.fromkeys(origins)), files=tuple(dict.fromkeys(files)))

@@ -15,6 +15,7 @@ from service.runtime.settings import BUNDLES
 from tests.trainer.small_embedder import CONFIG
 from trainer.__main__ import app
 from trainer.configuration import ConfigError
+from trainer.embedder.config import EmbedderConfig
 from trainer.provenance import RunOrigins, complete, load_stated, of_checkpoint, origins_of, write
 
 ORIGINS = st.lists(
@@ -57,6 +58,14 @@ def test_weights_of_a_bundle_pass_on_its_origins(tmp_path: Path) -> None:
         assert run.initialised_from == "mobilefacenet-128-1, changed by further training"
         assert complete(None, run)["use"] is Use.RESEARCH
     assert origins_of(None).initialised_from == "random weights"
+
+
+def test_published_weights_of_a_library_are_unknown_until_their_terms_are_stated() -> None:
+    config = EmbedderConfig.model_validate({**CONFIG.model_dump(), "backbone": "resnet18", "pretrained": True})
+    run = origins_of(None, published=config.published_weights)
+    assert run.initialised_from == "published weights of resnet18, changed by further training"
+    assert "published weights of resnet18 (not stated)" in complete(None, run)["terms"]
+    assert CONFIG.published_weights is None
 
 
 def test_bundle_of_an_earlier_release_has_unknown_use(tmp_path: Path) -> None:

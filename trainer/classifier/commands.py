@@ -105,7 +105,7 @@ def train(
         initial = BUNDLE / "model.onnx"
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache")
     stated = None if provenance is None else load_stated(provenance)
-    terms = complete(stated, origins_of(initial))
+    terms = complete(stated, origins_of(initial, published=settings.published_weights))
     trained = closed_set.train(settings, crops, name, terms, output, work / "cache", initial, device)
     typer.echo(write_training_report(trained.classifier, trained.centroids, output / "run", output / "report"))
     if trained.centroids.accuracy > trained.classifier.accuracy:

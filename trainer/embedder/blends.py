@@ -24,14 +24,14 @@ Rows = npt.NDArray[np.int64]
 
 
 def with_blends(crops: AlignedCrops, rows: Rows, count: int, seed: int, cache: Path) -> AlignedCrops:
-    """Returns the crops and `count` blends without labels after them; the same crops if `count` is 0.
+    """Returns the crops and `count` blends without labels after them; the same crops if there are none.
 
     The pictures are copied, 77 kB each, into a file of the cache.
 
     Args:
         rows: The pictures that are blended: those of the training part, so that no held-out face is in a blend.
     """
-    if not count:
+    if not count or not len(rows):
         return crops
     array = cache / f"blends-{content_key(crops.key, rows.tobytes(), f'{count} {seed}')}.npy"
     if not array.exists():

@@ -141,6 +141,13 @@ class EmbedderConfig(Configuration):
         return ["tar", "rank_1", *closed_set, *losses]
 
     @property
+    def published_weights(self) -> str | None:
+        """The backbone whose published weights are the initial ones; None: they are random, or of a file."""
+        if not self.pretrained:
+            return None
+        return self.backbone if self.pretrained is True else f"{self.backbone}, {self.pretrained}"
+
+    @property
     def pixel_statistics(self) -> tuple[Colours, Colours] | None:
         """Mean and deviation of `scaling`."""
         return None if self.scaling is None else (self.scaling.mean, self.scaling.deviation)

@@ -105,7 +105,7 @@ def train(
     quiet_lightning()
     parts = np.array(picture_parts(crops, config.split))
     crops = with_blends(crops, np.flatnonzero(parts == Part.TRAIN), config.blends, config.seed, cache)
-    used = np.append(parts == Part.TRAIN, np.ones(config.blends, bool))
+    used = np.append(parts == Part.TRAIN, np.ones(len(crops) - len(parts), bool))
     targets = teacher_embeddings(teachers, crops, cache, config.embedding_dim, used) if teachers else None
     run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)
     filtered = filtered_crops(crops, config.filters, cache)

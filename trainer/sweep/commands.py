@@ -60,7 +60,8 @@ def sweep(
     people = Gallery(crops, split, PartName(settings.gallery), settings.inference_batch_size)
     queries = [photo_query(query_image, detector)] if query_image else people.queries(settings.queries)
     stated = None if provenance is None else load_stated(provenance)
-    terms = complete(stated, origins_of(None, teacher or ()))
+    published = {found for run in settings.configurations().values() if (found := run.published_weights)}
+    terms = complete(stated, origins_of(None, teacher or (), ", ".join(sorted(published)) or None))
     measured = []
     for result in run_all(settings, crops, people, terms, output, teacher or (), work / "cache", device):
         embedder = FaceEmbedder(output / result.name / "bundle", RuntimeOptions(device=settings.evaluation_device))

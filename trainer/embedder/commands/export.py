@@ -51,9 +51,10 @@ def export(
     require_model_id(model_id)
     checkpoint = None if checkpoint is None else best_of_run(checkpoint)
     stated = None if provenance is None else load_stated(provenance)
-    terms = complete(stated, origins_of(initial) if checkpoint is None else of_checkpoint(checkpoint))
     formats = also or []
     encoder, settings = open_encoder(checkpoint, config, initial)
+    packed = origins_of(initial, published=settings.published_weights)
+    terms = complete(stated, packed if checkpoint is None else of_checkpoint(checkpoint))
     pictures = points = None
     if crops:
         known = load_aligned_crops(unpack(crops, work / "identities"), None, work / "cache")

@@ -52,7 +52,7 @@ def train(
     points = None
     if settings.landmark_channels is not None:
         points = configured_landmarks(crops, settings.landmark_channels, landmarks, landmarks_file)
-    write(origins_of(initial, teacher or ()), output)
+    write(origins_of(initial, teacher or (), settings.published_weights), output)
     best = training.train(
         settings,
         crops,
