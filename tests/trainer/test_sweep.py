@@ -136,7 +136,7 @@ def test_folder_of_another_recipe_is_rejected(ten_people: Path, tmp_path: Path) 
     RunResult.model_validate(fields).write(tmp_path / "shufflenet_v2_x0_5-8")
     gallery = Gallery(crops, next(iter(sweep.configurations().values())).split, PartName.CALIBRATION)
     with pytest.raises(ConfigError, match="another configuration, other pictures or another teacher"):
-        next(run_all(sweep, crops, gallery, {}, tmp_path, None, tmp_path / "cache", "cpu"))
+        next(run_all(sweep, crops, gallery, {}, tmp_path, (), tmp_path / "cache", "cpu"))
 
 
 def test_empty_gallery_is_rejected(ten_people: Path, tmp_path: Path) -> None:
