@@ -102,7 +102,7 @@ def test_trial_below_the_median_is_pruned(ten_people: Path, tmp_path: Path, monk
     )
 
     def train(run: EmbedderConfig, folder: Path, callbacks: list) -> Path:
-        return training.train(run, crops, None, tmp_path / "cache", folder, callbacks=callbacks)
+        return training.train(run, crops, (), tmp_path / "cache", folder, callbacks=callbacks)
 
     study = run_study(config, tmp_path, train)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED"]
