@@ -45,6 +45,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "backbone": ({"backbone": "resnet18"}, {}),
     "embedding_dim": ({"embedding_dim": 16}, {}),
     "input_size": ({"input_size": 96}, {}),
+    "blends": ({"blends": 40}, {"images_per_identity": None, "losses": {"softmax": 1.0}}),
     "filters": ({"filters": {"clahe": {"clip_limit": 3}, "bilateral": {}}}, {}),
     "dropout": ({"dropout": 0.5}, {}),
     "scaling": ({"scaling": {"mean": [0.5, 0.4, 0.3], "deviation": [0.2, 0.2, 0.3]}}, {}),
