@@ -4,6 +4,7 @@ The manifests of the initial weights and of the teachers state their terms. A YA
 and of weights that are files without a manifest.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from service.errors import StartupError
 from service.inference.bundle import file_sha256, read_embedder
 from service.inference.provenance import NOT_STATED, Origin, Use, combined_terms, combined_use
 from service.strict_model import Strict
@@ -23,7 +25,6 @@ from trainer.options import SHIPPED
 
 FILE = "origins.json"
 EMBEDDERS = tuple(SHIPPED / name for name in ("embedder", "embedder-fairface", "embedder-permissive"))
-MANIFEST = "manifest.json"
 RANDOM = "random weights"
 OWN = (Origin(name="own pictures", terms=NOT_STATED),)
 
@@ -83,7 +84,7 @@ def complete(stated: Stated | None, run: RunOrigins, own: Sequence[Origin] = OWN
     unknown = [] if weights else [Origin(name=name, terms=NOT_STATED) for name in run.files]
     origins = list(dict.fromkeys([*pictures, *weights, *unknown, *run.origins]))
     return {
-        "data": [str(origin) for origin in pictures] if stated is not None else [origin.name for origin in pictures],
+        "data": [origin.name for origin in pictures],
         "terms": combined_terms(origins),
         "use": combined_use(origins),
         "origins": origins,
@@ -120,9 +121,11 @@ def origins_of(initial: Path | None, teachers: Sequence[Path] = (), published: s
 
 
 def write(run: RunOrigins, folder: Path) -> None:
-    """Writes the origins into the folder of a run."""
-    with atomic_file(folder / FILE) as unfinished:
-        unfinished.write_text(json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
+    """Writes the origins into the folder of a run, unless it contains them: its processes all call this."""
+    file, text = folder / FILE, json.dumps(run.model_dump(mode="json"), indent=2) + "\n"
+    if not file.is_file() or file.read_text() != text:
+        with atomic_file(file) as unfinished:
+            unfinished.write_text(text)
 
 
 def of_checkpoint(checkpoint: Path) -> RunOrigins:
@@ -141,8 +144,9 @@ def bundle_of(weights: Path) -> Path | None:
         return None
     digest = file_sha256(weights)
     for folder in (weights.parent, *EMBEDDERS):
-        if (folder / MANIFEST).is_file() and (manifest := read_embedder(folder)).files.get(manifest.graph) == digest:
-            return folder
+        with contextlib.suppress(StartupError):  # no bundle, or none of an embedder
+            if (manifest := read_embedder(folder)).files.get(manifest.graph) == digest:
+                return folder
     return None
 
 

@@ -113,6 +113,16 @@ def test_teacher_of_a_bundle_receives_the_pixels_of_its_manifest(identity_folder
     np.testing.assert_allclose(usual, (crop.transpose(2, 0, 1) - 127.5) / 128, atol=1e-6)
 
 
+@pytest.mark.parametrize("change", [{"filters": {"clahe": {"clip_limit": 3}}}, {"input_size": 160}])
+def test_bundle_that_needs_other_crops_is_no_teacher(change: dict, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(BUNDLES / "embedder-fairface", bundle, copy_function=shutil.copyfile)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(ConfigError, match="cannot be a teacher"):
+        Teacher.of(bundle)
+
+
 @pytest.mark.parametrize("name", ["mobilefacenet", "residual_small"])
 def test_graph_of_a_bundle_initialises_its_own_architecture(name: str, tmp_path: Path) -> None:
     original = with_statistics(build_encoder(name, 32))

@@ -15,6 +15,8 @@ from service.runtime.settings import BUNDLES
 from tests.trainer.small_embedder import CONFIG
 from trainer.__main__ import app
 from trainer.configuration import ConfigError
+from trainer.embedder import training
+from trainer.embedder.aligned_crops import load_aligned_crops
 from trainer.embedder.config import EmbedderConfig
 from trainer.provenance import RunOrigins, complete, load_stated, of_checkpoint, origins_of, write
 
@@ -92,7 +94,7 @@ def test_a_file_without_a_manifest_is_unknown_unless_the_user_states_its_terms(t
     )
     values = complete(load_stated(stated), run)
     assert values["terms"] == "any use under the terms of FairFace (CC BY 4.0); SFace (Apache-2.0)"
-    assert values["data"] == ["FairFace (CC BY 4.0)"]
+    assert values["data"] == ["FairFace"]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,8 @@ def test_incomplete_statement_is_rejected(text: str, tmp_path: Path) -> None:
 def test_export_writes_the_terms_of_the_run(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.parents[1], run)
+    assert of_checkpoint(run / "1-batch-hard" / "best.ckpt").initialised_from == "random weights"
+    (run / "origins.json").unlink()
     assert of_checkpoint(run / "1-batch-hard" / "best.ckpt").files == ("unknown weights",)
     write(RunOrigins(initialised_from="random weights", origins=(FAIRFACE,)), run)
     (tmp_path / "own.yaml").write_text("data: [{name: staff photos, terms: consent, use: any}]")
@@ -119,6 +123,25 @@ def test_export_writes_the_terms_of_the_run(trained: Path, tmp_path: Path) -> No
     assert f"terms: {expected}" in result.output
     provenance = read_embedder(tmp_path / "bundle").provenance
     assert (provenance.terms, provenance.use, provenance.initialised_from) == (expected, Use.ANY, "random weights")
+
+
+def test_another_run_in_the_folder_does_not_change_the_origins(
+    trained: Path, identity_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.parents[1], run)
+    before = (run / "origins.json").read_text()
+    crops = load_aligned_crops(identity_folder, None, tmp_path)
+    config = CONFIG.model_copy(update={"embedding_dim": 128})
+    with pytest.raises(ConfigError, match="contains a run with other"):
+        training.train(config, crops, (), tmp_path, run, BUNDLES / "embedder-permissive")
+    assert (run / "origins.json").read_text() == before
+
+
+def test_folder_with_a_manifest_of_something_else_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "weights.onnx").write_bytes(b"weights")
+    (tmp_path / "manifest.json").write_text('{"name": "a web application"}')
+    assert origins_of(tmp_path / "weights.onnx").origins == ()
 
 
 def test_folder_of_an_unfinished_run_is_not_exported(trained: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Blends of two faces as further pictures for distillation.
 
-A network that distils from few pictures learns these by heart and generalises badly. A blend shows a face that exists
+A network that distils from few pictures overfits them. A blend shows a face that exists
 in no picture, and the teacher says what its embedding is: mixed pictures with the teacher's answer for the mixed
 picture (Beyer et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022). The weights of
 the two faces vary smoothly over the picture, so that a blend has parts of both.

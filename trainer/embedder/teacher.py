@@ -34,8 +34,21 @@ class Teacher:
 
     @classmethod
     def of(cls, path: Path) -> "Teacher":
-        """Opens an ONNX graph or an embedder bundle. Raises StartupError for an invalid bundle."""
-        return cls(graph_of(path), read_embedder(path).scaling) if path.is_dir() else cls(path)
+        """Opens an ONNX graph or an embedder bundle.
+
+        Raises:
+            ConfigError: The bundle's model does not receive plain aligned crops of 112 x 112 pixels.
+            StartupError: The bundle is invalid.
+        """
+        if not path.is_dir():
+            return cls(path)
+        manifest = read_embedder(path)
+        if manifest.input_size != CENTRE_SIZE or manifest.filters.any or manifest.landmark_channels is not None:
+            raise ConfigError(
+                f"{path} cannot be a teacher: its model needs filters, landmark channels or crops of another size than "
+                f"{CENTRE_SIZE} pixels"
+            )
+        return cls(graph_of(path), manifest.scaling)
 
     def input_of(self, crop: npt.NDArray[np.uint8]) -> Floats:
         """Returns the (1, 3, 112, 112) input of an RGB crop."""

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from service.vision.heatmaps import MIRRORED
+from trainer import provenance
 from trainer.cache import atomic_file
 from trainer.choices import LandmarkFinderName
 from trainer.configuration import ConfigError
@@ -100,6 +101,7 @@ def train(
     if config.landmark_channels is not None and landmarks is None:
         landmarks = configured_landmarks(crops, config.landmark_channels, LandmarkFinderName.YOLO, None)
     require_same_run(output, config, crops, teachers, initial, landmarks)
+    provenance.write(provenance.origins_of(initial, teachers, config.published_weights), output)
     if not (output / training_people.FILE).exists():
         training_people.write(TrainingPeople.of(crops.identities, config.split, before), output)
     quiet_lightning()

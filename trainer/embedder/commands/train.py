@@ -41,7 +41,7 @@ def train(
     from trainer.embedder.aligned_crops import load_aligned_crops
     from trainer.embedder.config import EmbedderConfig
     from trainer.embedder.crop_landmarks import configured_landmarks
-    from trainer.provenance import origins_of, trained_people, write
+    from trainer.provenance import trained_people
 
     settings = EmbedderConfig.load(config)  # before hours of work, so that an invalid key fails at once
     labelled_folder = unpack(identities, work / "identities")
@@ -52,7 +52,6 @@ def train(
     points = None
     if settings.landmark_channels is not None:
         points = configured_landmarks(crops, settings.landmark_channels, landmarks, landmarks_file)
-    write(origins_of(initial, teacher or (), settings.published_weights), output)
     best = training.train(
         settings,
         crops,
