@@ -67,10 +67,12 @@ async def one_collection(url: str, gallery: Gallery, truth: Truth, say: Callable
     second, memory_plan = await bench.figures("registry, index in memory", truth, len(gallery.probes))
     second = replace(second, build_s=index_s, size_mb=index.size / 1e6)
     say(f"plans: {plan}, {memory_plan}; index of {index.size / 1e6:,.0f} MB loaded in {index_s:.1f} s")
+    refreshes = asyncio.create_task(indexes.run())
     say(await bench.concurrent())
     say(await bench.several_faces())
     for share in SHARES:
         say(await bench.filtered(share))
+    refreshes.cancel()
     await owner.close()
     await database.close()
     return [first, second]

@@ -10,7 +10,7 @@ Revises: 0026
 import sqlalchemy as sa
 from alembic import op
 
-from service.gallery.storage.change_triggers import FUNCTION, TRIGGERS
+from service.gallery.storage.change_triggers import CENTROID_FUNCTION, CENTROID_TRIGGERS
 
 revision = "0027"
 down_revision = "0026"
@@ -49,8 +49,8 @@ def upgrade() -> None:
     )
     op.execute(f"CREATE POLICY one_collection ON centroid_change USING ({ROW}) WITH CHECK ({ROW})")
     op.execute("ALTER TABLE centroid_change ENABLE ROW LEVEL SECURITY")
-    op.execute(FUNCTION)
-    for statement in TRIGGERS:
+    op.execute(CENTROID_FUNCTION)
+    for statement in CENTROID_TRIGGERS:
         op.execute(statement)
     op.execute(DROP_HNSW)
 

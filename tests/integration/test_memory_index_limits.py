@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from service.gallery.index import memory_indexes
+from service.gallery.index import loaded_indexes
 from service.gallery.index.loading import Loader
 from service.gallery.index.memory_index import MemoryIndex
 from service.gallery.index.memory_indexes import MemoryIndexes
@@ -47,7 +47,7 @@ async def test_memory_is_bounded(database: Database, monkeypatch: pytest.MonkeyP
     await use(2, loads=[True, True, False])
     await asyncio.sleep(1)
     assert loaded() == [True, True, False]
-    monkeypatch.setattr(memory_indexes, "MIN_UNUSED_S", 0)
+    monkeypatch.setattr(loaded_indexes, "MIN_UNUSED_S", 0)
     await use(1, 2, loads=[False, True, True])
     running.cancel()
 

@@ -33,7 +33,8 @@ async def test_the_other_indexes_are_refreshed(
             raise DatabaseUnavailable("the server does not respond")
         await refresh(loaded)
 
-    monkeypatch.setattr(indexes, "_by_server", lambda: [{key: item} for key, item in indexes._loaded.items()])
+    by_server = [{key: item} for key, item in indexes._loaded.items()]
+    monkeypatch.setattr(indexes._loaded, "by_server", lambda: by_server)
     monkeypatch.setattr(indexes, "_refresh", refresh_unless_first)
     with pytest.raises(DatabaseUnavailable):
         await indexes.refresh()

@@ -36,7 +36,8 @@ def entries(people: dict[int, Floats], templates: int = 1) -> Entries:
 
 
 def nearest(index: MemoryIndex, probe: Floats, count: int) -> list[int]:
-    return [int.from_bytes(row[:8].tobytes(), "big") for row in index.nearest(index.state, probe, count).ids]
+    [near] = index.nearest(index.state, [probe], count)
+    return [int.from_bytes(row[:8].tobytes(), "big") for row in near.ids]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 40), max_size=12)), max_size=12), st.integers(0, 99))
@@ -59,7 +60,8 @@ def test_the_index_follows_any_changes(changes: list[tuple[bool, set[int]]], see
     for number, embedding in stored.items():
         assert nearest(index, embedding, 1) == [number]
     ids = np.array([id_of(number) for number in range(50)], np.uint8)
-    within = index.nearest_of(index.state, ids, unit(random, dim=DIM), 100)
+    rows = index.find(index.state, ids)
+    [within] = index.nearest(index.state, [unit(random, dim=DIM)], 100, within=rows)
     assert {int.from_bytes(row[:8].tobytes(), "big") for row in within.ids} == stored.keys()
 
 
@@ -109,7 +111,7 @@ def test_a_search_that_began_before_a_change_keeps_its_state() -> None:
         index.remove(np.array([id_of(number) for number in range(100, 300)], np.uint8))
     ids = np.array([id_of(number) for number in range(300)], np.uint8)
     for number, embedding in people.items():
-        found: Any = index.nearest_of(state, ids, embedding, 1)
+        [found] = index.nearest(state, [embedding], 1, within=index.find(state, ids))
         assert int.from_bytes(found.ids[0, :8].tobytes(), "big") == number
 
 
@@ -133,9 +135,10 @@ def test_contenders_are_the_first_ones_and_those_with_several_templates() -> Non
     index = MemoryIndex(DIM, len(people), SNAPSHOT)
     index.put(entries({number: people[number] for number in range(20)}))
     index.put(entries({number: people[number] for number in range(20, 40)}, 3))
-    near = index.nearest(index.state, unit(random, dim=DIM), 30)
+    [near] = index.nearest(index.state, [unit(random, dim=DIM)], 30)
     numbers = [int.from_bytes(row[:8].tobytes(), "big") for row in near.ids]
-    expected = [number for rank, number in enumerate(numbers) if rank < 4 or number >= 20]
+    lowest = near.scores[3] - near.margin
+    expected = [number for number, score in zip(numbers, near.scores, strict=True) if score >= lowest or number >= 20]
     assert [int.from_bytes(row[:8].tobytes(), "big") for row in near.contenders(4)] == expected
     assert index.has_several_templates
 

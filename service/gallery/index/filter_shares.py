@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-Shape = tuple[uuid.UUID, bytes]
-"""A collection, and the SHA-256 of the filter without its values: a filter may name 64 fields of 512 characters."""
+Shape = tuple[uuid.UUID, bytes, bool]
+"""A collection, the SHA-256 of the filter without its values (a filter may name 64 fields of 512 characters), and
+whether the share is that of the identities that the fields in memory do not exclude."""
 MAX_SHAPES = 1_000
 WEIGHT = 0.3
 """Weight of the newest share in the mean."""
@@ -35,9 +36,10 @@ class FilterShares:
             self._shares.popitem(last=False)
 
 
-def shape_of(collection_id: uuid.UUID, metadata_filter: Mapping[str, Any] | None) -> Shape:
+def shape_of(collection_id: uuid.UUID, metadata_filter: Mapping[str, Any] | None, is_restricted: bool = False) -> Shape:
     """Returns the shape of a filter. Its values, which can be personal data, are not kept."""
-    return collection_id, hashlib.sha256(repr(_without_values(metadata_filter)).encode()).digest()
+    digest = hashlib.sha256(repr(_without_values(metadata_filter)).encode()).digest()
+    return collection_id, digest, is_restricted
 
 
 def _without_values(part: Any) -> Any:

@@ -1,12 +1,13 @@
 """Rows of an index in memory, and how the rows of ids are found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from service.gallery.index.fields import Field, Path
 from service.gallery.storage.tables import CODE_BITS
 
 Floats = npt.NDArray[np.float32]
@@ -26,11 +27,20 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldValues:
+    """A field of n identities with these (n, 16) ids."""
+
+    ids: Bytes
+    values: Field
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of the index. A row without templates is empty: all of its values are zero.
 
     Attributes:
         quantised: (rows, dim) embeddings in steps of `steps`, (rows,).
+        fields: of the identities' metadata, as far as filters need them.
     """
 
     ids: Bytes
@@ -38,23 +48,32 @@ class Table:
     quantised: npt.NDArray[np.int8]
     steps: Floats
     template_counts: npt.NDArray[np.int32]
+    fields: Mapping[Path, Field] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, rows: int, dim: int) -> "Table":
+    def empty(cls, rows: int, dim: int, fields: Iterable[Path] = ()) -> "Table":
         return cls(
             np.zeros((rows, ID_BYTES), np.uint8),
             np.zeros((rows, CODE_BYTES), np.uint8),
             np.zeros((rows, dim), np.int8),
             np.zeros(rows, np.float32),
             np.zeros(rows, np.int32),
+            {path: Field.empty(rows) for path in fields},
         )
 
     @property
-    def columns(self) -> Sequence[npt.NDArray[Any]]:
+    def centroids(self) -> Sequence[npt.NDArray[Any]]:
+        """The columns of centroids."""
         return self.ids, self.codes, self.quantised, self.steps, self.template_counts
 
+    @property
+    def columns(self) -> Sequence[npt.NDArray[Any]]:
+        """All columns."""
+        of_fields = [column for item in self.fields.values() for column in (item.hashes, item.numbers)]
+        return *self.centroids, *of_fields
+
     def enlarged(self, rows: int) -> "Table":
-        larger = self.empty(rows, self.quantised.shape[1])
+        larger = self.empty(rows, self.quantised.shape[1], self.fields)
         for old, new in zip(self.columns, larger.columns, strict=True):
             new[: len(old)] = old
         return larger
@@ -67,22 +86,30 @@ class Near:
     Attributes:
         ids: (n, 16).
         several: (n,), True for an identity with several templates, of which one can be nearer than the centroid.
+        scores: (n,) cosines of the 8-bit embeddings to the probe.
+        margin: two identities whose scores differ by more are in the order of their exact cosines.
     """
 
     ids: Bytes
     several: npt.NDArray[np.bool_]
+    scores: Floats
+    margin: float
+
+    @classmethod
+    def nobody(cls) -> "Near":
+        return cls(np.empty((0, ID_BYTES), np.uint8), np.empty(0, np.bool_), np.empty(0, np.float32), 0.0)
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> "Near":
-        return Near(self.ids[chosen], self.several[chosen])
+        return Near(self.ids[chosen], self.several[chosen], self.scores[chosen], self.margin)
 
     def first(self, count: int) -> "Near":
-        return Near(self.ids[:count], self.several[:count])
+        return Near(self.ids[:count], self.several[:count], self.scores[:count], self.margin)
 
     def contenders(self, count: int) -> Bytes:
-        """Returns the ids of those that can be among the best `count`: the first, and all with several templates."""
-        several = self.several.copy()
-        several[:count] = True
-        return self.ids[several]
+        """Returns the ids of those that can be among the best `count`, by their scores or templates."""
+        if len(self.ids) <= count:
+            return self.ids
+        return self.ids[self.several | (self.scores >= self.scores[count - 1] - self.margin)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,16 @@ import contextlib
 import os
 import socket
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
-from service.gallery.index import centroid_stream, snapshots
+from service.gallery.index import centroid_stream, field_stream, snapshots
+from service.gallery.index.fields import Path
+from service.gallery.index.index_table import FieldValues
 from service.gallery.index.memory_index import MemoryIndex
+from service.gallery.index.snapshots import Snapshot
 from service.gallery.storage.database import Database
 
 
@@ -26,10 +30,28 @@ class Loader:
         Raises:
             psycopg.OperationalError: the database does not respond or cancels the statement, or `stop` was called.
         """
+        with self._snapshot(collection_id) as (connection, snapshot):
+            count, dim = centroid_stream.size_of(connection, collection_id, model_id)
+            index = MemoryIndex(dim, count, snapshot)
+            for part in centroid_stream.read_all(connection, collection_id, model_id):
+                index.fill(centroid_stream.parse_part(part, dim))
+        index.sort()
+        return index
+
+    def load_field(self, collection_id: uuid.UUID, path: Path) -> tuple[FieldValues, Snapshot]:
+        """Returns a field of the metadata of the identities of a collection. Raises psycopg.OperationalError."""
+        with self._snapshot(collection_id) as (connection, snapshot):
+            return field_stream.read_all(connection, collection_id, path), snapshot
+
+    @contextlib.contextmanager
+    def _snapshot(self, collection_id: uuid.UUID) -> "Iterator[tuple[psycopg.Connection[Any], Snapshot]]":
+        """Opens a transaction that reads a collection in one snapshot."""
         with self._database.connect() as connection:
             self._connection = connection
             try:
-                return _load(connection, collection_id, model_id)
+                connection.execute(snapshots.BEGIN)
+                connection.execute("SELECT public.allow_all_collections()")
+                yield connection, snapshots.read(connection, collection_id)
             finally:
                 self._connection = None
 
@@ -38,15 +60,3 @@ class Loader:
         if (connection := self._connection) is not None:
             with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
                 duplicate.shutdown(socket.SHUT_RDWR)
-
-
-def _load(connection: "psycopg.Connection[Any]", collection_id: uuid.UUID, model_id: str) -> MemoryIndex:
-    connection.execute(snapshots.BEGIN)
-    connection.execute("SELECT public.allow_all_collections()")
-    snapshot = snapshots.read(connection, collection_id)
-    count, dim = centroid_stream.size_of(connection, collection_id, model_id)
-    index = MemoryIndex(dim, count, snapshot)
-    for part in centroid_stream.read_all(connection, collection_id, model_id):
-        index.fill(centroid_stream.parse_part(part, dim))
-    index.sort()
-    return index

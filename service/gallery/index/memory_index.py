@@ -5,17 +5,30 @@ result is a shortlist of ids. The database compares their current embeddings, so
 cost time, but cannot become a candidate.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import faiss
 import numpy as np
 
-from service.gallery.index.centroids import codes_of
-from service.gallery.index.index_table import CODE_BYTES, ID_BYTES, Bytes, Entries, Floats, Lookup, Near, Rows, Table
+from service.gallery.index import comparison
+from service.gallery.index.fields import BYTES_PER_ROW, Field, Path, mask_of
+from service.gallery.index.index_table import (
+    CODE_BYTES,
+    ID_BYTES,
+    Bytes,
+    Entries,
+    FieldValues,
+    Floats,
+    Lookup,
+    Near,
+    Rows,
+    Table,
+)
 from service.gallery.index.snapshots import Snapshot
 
-NEAREST_BY_CODE, PER_RESULT = 2_000, 2
-"""Centroids whose 8-bit embeddings are compared after the comparison of all binary codes: at least, and per result."""
+MAX_SHARE = 1 / 4
+"""A field that fits more of the rows saves no time: copying the codes of these rows takes as long as comparing all."""
 SPARE = 1.5
 """Ratio of allocated to stored rows. The operating system provides memory for rows only when they are written."""
 MIN_SPARE_ROWS = 16_384
@@ -53,15 +66,21 @@ class MemoryIndex:
         self._empty_rows: list[int] = []
 
     @staticmethod
-    def bytes_of(people: int, dim: int) -> int:
+    def bytes_of(people: int, dim: int, fields: int = 0) -> int:
         """Returns the memory in bytes that an index of this size takes."""
         key_and_row = 16
-        return people * (ID_BYTES + CODE_BYTES + dim + 8 + key_and_row)
+        return people * (ID_BYTES + CODE_BYTES + dim + 8 + key_and_row + BYTES_PER_ROW * fields)
 
     @property
     def size(self) -> int:
         """Its memory in bytes."""
-        return self.bytes_of(self.state.used, self.state.table.quantised.shape[1])
+        table = self.state.table
+        return self.bytes_of(self.state.used, table.quantised.shape[1], len(table.fields))
+
+    @property
+    def bytes_of_field(self) -> int:
+        """The memory in bytes that a field of the metadata takes."""
+        return BYTES_PER_ROW * self.state.used
 
     @property
     def has_several_templates(self) -> bool:
@@ -112,24 +131,55 @@ class MemoryIndex:
         """States that the index contains every change that is visible in the snapshot."""
         self.state = replace(self.state, snapshot=snapshot)
 
-    def nearest(self, state: State, probe: Floats, count: int, by_code: int = 0) -> Near:
-        """Returns up to `count` identities whose centroids are nearest to the (dim,) probe.
+    def add_field(self, path: Path, field: FieldValues, snapshot: Snapshot) -> None:
+        """Adds a field of the metadata of all identities.
+
+        The index then contains every change that is visible in its older snapshot and in this one. A refresh applies
+        the changes since the older one again.
+        """
+        state = self.state
+        table = replace(state.table, fields={**state.table.fields, path: Field.empty(len(state.table.ids))})
+        _write_field(replace(state, table=table), path, field)
+        older = min(state.snapshot, snapshot, key=Snapshot.position)
+        self.state = replace(state, table=table, snapshot=older)
+
+    def drop_field(self, path: Path) -> None:
+        """Removes a field."""
+        fields = {name: field for name, field in self.state.table.fields.items() if name != path}
+        self.state = replace(self.state, table=replace(self.state.table, fields=fields))
+
+    def put_field(self, path: Path, field: FieldValues) -> None:
+        """Replaces a field of identities that the index contains."""
+        _write_field(self.state, path, field)
+
+    def rows_of(self, state: State, metadata_filter: Mapping[str, Any], hashes: Mapping[str, int]) -> Rows | None:
+        """Returns the rows of the identities that can fulfil a filter; None: they are too many, or a field is missing.
+
+        Args:
+            hashes: see `mask_of`.
+        """
+        fields = {path: field.first(state.used) for path, field in state.table.fields.items()}
+        mask = mask_of(metadata_filter, fields, hashes)
+        if mask is None or np.count_nonzero(mask) > MAX_SHARE * state.used:
+            return None
+        return np.flatnonzero(mask)
+
+    def find(self, state: State, ids: Bytes) -> Rows:
+        """Returns the rows of those of the identities with these (n, 16) ids that the index contains."""
+        rows = state.lookup.find(state.table, ids)
+        return rows[rows >= 0]
+
+    def nearest(
+        self, state: State, probes: Sequence[Floats], count: int, by_code: int = 0, within: Rows | None = None
+    ) -> list[Near]:
+        """Returns up to `count` identities whose centroids are nearest to each (dim,) probe.
 
         Args:
             by_code: minimum number of those that the codes select.
+            within: the rows to compare; None: all.
         """
-        empty = min(len(self._empty_rows), NEAREST_BY_CODE)
-        compared = min(state.used, max(NEAREST_BY_CODE, PER_RESULT * count, by_code) + empty)
-        if compared == 0:
-            return Near(np.empty((0, ID_BYTES), np.uint8), np.empty(0, np.bool_))
-        # "mc" counts codes by distance, which is faster than a heap for this number of results.
-        _, found = faiss.knn_hamming(codes_of(probe[None]), state.table.codes[: state.used], compared, "mc")
-        return _best(state.table, found[0], probe, count)
-
-    def nearest_of(self, state: State, ids: Bytes, probe: Floats, count: int) -> Near:
-        """Returns the nearest of the identities with these (n, 16) ids, like `nearest`."""
-        rows = state.lookup.find(state.table, ids)
-        return _best(state.table, rows[rows >= 0], probe, count)
+        empty = len(self._empty_rows)
+        return comparison.nearest(state.table, state.used, empty, probes, count, by_code, within)
 
     def _write(self, rows: Rows, entries: Entries) -> None:
         table = self.state.table
@@ -138,7 +188,7 @@ class MemoryIndex:
         steps = np.where(largest > 0, largest / 127, 1).astype(np.float32)
         quantised = np.rint(entries.embeddings / steps[:, None]).astype(np.int8)
         written = entries.ids, entries.codes, quantised, steps, entries.template_counts
-        for column, values in zip(table.columns, written, strict=True):
+        for column, values in zip(table.centroids, written, strict=True):
             column[rows] = values
 
     def _allocate(self, count: int) -> Rows:
@@ -158,7 +208,7 @@ class MemoryIndex:
         """Copies the table without its empty rows."""
         table, used = self.state.table, self.state.used
         kept = np.flatnonzero(table.template_counts[:used])
-        smaller = Table.empty(_with_spare(len(kept)), table.quantised.shape[1])
+        smaller = Table.empty(_with_spare(len(kept)), table.quantised.shape[1], table.fields)
         for old, new in zip(table.columns, smaller.columns, strict=True):
             new[: len(kept)] = old[kept]
         self._empty_rows = []
@@ -166,16 +216,12 @@ class MemoryIndex:
         self.state = State(smaller, len(kept), lookup, self.state.snapshot)
 
 
-def _best(table: Table, rows: Rows, probe: Floats, count: int) -> Near:
-    """Returns the identities of the rows that are nearest to the probe by their 8-bit embeddings."""
-    rows = rows[table.template_counts[rows] > 0]
-    # `take` is four times as fast as an index.
-    scores = (np.take(table.quantised, rows, axis=0).astype(np.float32) @ probe) * table.steps[rows]
-    if len(rows) > count:
-        nearest = np.argpartition(-scores, count)[:count]
-        rows, scores = rows[nearest], scores[nearest]
-    best = rows[np.argsort(-scores)]
-    return Near(table.ids[best], table.template_counts[best] > 1)
+def _write_field(state: State, path: Path, field: FieldValues) -> None:
+    rows = state.lookup.find(state.table, field.ids)
+    is_stored = rows >= 0
+    column = state.table.fields[path]
+    column.hashes[rows[is_stored]] = field.values.hashes[is_stored]
+    column.numbers[rows[is_stored]] = field.values.numbers[is_stored]
 
 
 def _with_spare(rows: int) -> int:

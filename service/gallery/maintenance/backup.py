@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from service.errors import StartupError
-from service.gallery.storage.change_triggers import FUNCTION
+from service.gallery.storage.change_triggers import FUNCTIONS
 from service.gallery.storage.schema import this_release
 from service.gallery.storage.tables import metadata
 
@@ -91,7 +91,7 @@ def restore(url: str, dump: Path, replace: bool = False) -> None:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "restore.sql"
         with script.open("w", encoding="utf-8") as file:
-            file.write(f"CREATE EXTENSION IF NOT EXISTS vector;\n{FUNCTION};\n")
+            file.writelines(f"{statement};\n" for statement in ("CREATE EXTENSION IF NOT EXISTS vector", *FUNCTIONS))
             file.writelines(f"DROP TABLE IF EXISTS public.{table} CASCADE;\n" for table in existing)
         with script.open("ab") as file:
             file.writelines(_script(dump))

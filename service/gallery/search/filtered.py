@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.gallery.index.filter_shares import Shape
-from service.gallery.index.index_table import ID_BYTES, Bytes, Near, literal
+from service.gallery.index.index_table import ID_BYTES, Bytes, Near, Rows, literal
 from service.gallery.index.memory_index import MemoryIndex, State
 from service.gallery.index.memory_indexes import MemoryIndexes
 from service.gallery.search.statements import CHANGED, use_any_plans, use_generic_plans
@@ -52,6 +52,7 @@ class FilteredIndex:
     Attributes:
         shape: key of the condition's share.
         since: parameters of the statement `CHANGED`.
+        rows: rows of the identities that can fulfil the condition; None: those of all.
     """
 
     connection: AsyncConnection
@@ -62,6 +63,7 @@ class FilteredIndex:
     condition: ColumnElement[bool]
     shape: Shape
     since: dict[str, Any]
+    rows: Rows | None
 
     async def nearest(self, probes: Sequence[Floats], needed: int, shortlist: int) -> tuple[list[Near], Bytes] | None:
         """Returns up to `shortlist` identities of each probe, and ids of changed ones, that fulfil the condition.
@@ -78,7 +80,8 @@ class FilteredIndex:
         changed = None
         while self._is_cheap(count * len(probes)):
             found, changed = await self._check(probes, count)
-            if min(len(near.ids) for near in found) >= needed:
+            all_checked = self.rows is not None and count >= len(self.rows)
+            if all_checked or min(len(near.ids) for near in found) >= needed:
                 return [near.first(shortlist) for near in found], changed
             count = max(self._first_count(needed, len(probes)), GROWTH * count)
         return await self._nearest_of_all(probes, shortlist, await self._changed() if changed is None else changed)
@@ -90,16 +93,18 @@ class FilteredIndex:
 
     def _is_cheap(self, checked: int) -> bool:
         """Returns False if reading all identities that fulfil the condition costs less than checking this many."""
+        if checked > MAX_CHECKED or self.rows is not None:
+            return checked <= MAX_CHECKED
         share = self.indexes.shares.expected(self.shape)
-        return checked <= MAX_CHECKED and (share is None or checked * CHECK_COST < self.index.people * share)
+        return share is None or checked * CHECK_COST < self.index.people * share
 
     async def _check(self, probes: Sequence[Floats], count: int) -> tuple[list[Near], Bytes]:
         """Returns those of the `count` nearest identities of each probe that fulfil the condition, in the same order.
 
         Also returns the ids of identities that fulfil it and have changed since the snapshot of the index.
         """
-        by_code = self.index.people // PEOPLE_PER_CODE
-        nearest = await self.indexes.nearest(self.index, self.state, probes, count, by_code=by_code)
+        by_code = 0 if self.rows is not None else self.index.people // PEOPLE_PER_CODE
+        nearest = await self.indexes.nearest(self.index, self.state, probes, count, by_code, self.rows)
         known = np.concatenate([near.ids for near in nearest])
         found = await self._fulfilling(known)
         chosen = [np.isin(_as_values(near.ids), _as_values(found)) for near in nearest]
@@ -130,7 +135,8 @@ class FilteredIndex:
         self.indexes.shares.observe(self.shape, max(len(found), 1) / max(self.index.people, 1))
         if len(found) > limit:
             return None
-        return await self.indexes.nearest(self.index, self.state, probes, shortlist, found), changed
+        rows = await self.indexes.find_rows(self.index, self.state, found)
+        return await self.indexes.nearest(self.index, self.state, probes, shortlist, within=rows), changed
 
     def _identities(self) -> Select[Any]:
         """Returns the statement that selects the ids of the identities that fulfil the condition."""

@@ -71,7 +71,7 @@ class InMemorySearch:
         if found is None:
             return None
         near, changed = found
-        contenders = [item.contenders(SHORTLIST_PER_RESULT * options.top_k) for item in near]
+        contenders = [item.contenders(options.top_k) for item in near]
         results = await self._compare(state, probes, options, contenders, changed)
         if self._may_miss(results, contenders, near, options.top_k):
             return await self._compare(state, probes, options, [item.ids for item in near], changed)
@@ -99,6 +99,10 @@ class InMemorySearch:
         """
         if self.condition is None:
             return await self.indexes.nearest(self.index, state, probes, options.shortlist), _NOBODY
+        rows = None
+        if options.metadata_filter is not None:
+            key = self.collection_id, self.model_id
+            rows = await self.indexes.rows_of(self.connection, key, state, options.metadata_filter)
         per_result = SHORTLIST_PER_RESULT if self.index.has_several_templates else SUFFICIENT_PER_RESULT
         filtered = FilteredIndex(
             self.connection,
@@ -107,8 +111,9 @@ class InMemorySearch:
             state,
             self.collection_id,
             self.condition,
-            shape_of(self.collection_id, options.metadata_filter),
+            shape_of(self.collection_id, options.metadata_filter, rows is not None),
             self._since(state),
+            rows,
         )
         return await filtered.nearest(probes, per_result * options.top_k, options.shortlist)
 

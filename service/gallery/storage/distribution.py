@@ -124,7 +124,7 @@ def distribute(connection: Connection) -> Iterator[str]:
     _execute(connection, (*_SETTINGS, local_collections.DROP))
     foreign_keys = _drop_foreign_keys(connection)
     _drop_triggers(connection)
-    _apply(connection, CITUS, change_triggers.CITUS_FUNCTION, distributed)
+    _apply(connection, CITUS, change_triggers.CITUS_FUNCTIONS, distributed)
     for table in references:
         connection.exec_driver_sql(f"SELECT create_reference_table('{table}')")
         yield f"{table}: copied to every node"
@@ -161,6 +161,15 @@ def create_local_view(connection: Connection) -> None:
         local_collections.create(connection, is_distributed(connection))
 
 
+def create_metadata_trigger(connection: Connection) -> None:
+    """Creates the trigger that records changes of metadata, which a restored database may have already."""
+    distributed = is_distributed(connection)
+    functions = change_triggers.CITUS_FUNCTIONS if distributed else change_triggers.FUNCTIONS
+    settings = _SETTINGS if distributed else ()
+    drop, create = change_triggers.DROP_METADATA_TRIGGER, change_triggers.METADATA_TRIGGER
+    _execute(connection, (*settings, *functions, drop, create))
+
+
 def after_restore(connection: Connection) -> Iterator[str]:
     """Completes restored tables, which are on one server: a backup contains no functions, and it may be of a cluster.
 
@@ -176,12 +185,12 @@ def use_single_server_form(connection: Connection) -> None:
     _drop_triggers(connection)
     _execute(connection, (*_UNPROTECT_MODELS, local_collections.DROP))
     local_collections.create(connection, is_distributed=False)
-    _apply(connection, SINGLE_SERVER, change_triggers.FUNCTION, DISTRIBUTED_TABLES)
+    _apply(connection, SINGLE_SERVER, change_triggers.FUNCTIONS, DISTRIBUTED_TABLES)
     _execute(connection, change_triggers.TRIGGERS)
 
 
-def _apply(connection: Connection, form: RowSecurity, trigger_function: str, tables: Iterable[Table]) -> None:
-    _execute(connection, (*form.functions, trigger_function))
+def _apply(connection: Connection, form: RowSecurity, functions: Iterable[str], tables: Iterable[Table]) -> None:
+    _execute(connection, (*form.functions, *functions))
     for table in tables:
         change = f"USING ({form.condition}) WITH CHECK ({form.condition})"
         connection.exec_driver_sql(f"ALTER POLICY one_collection ON {table} {change}")
