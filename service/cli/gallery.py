@@ -34,7 +34,9 @@ def report(
     default = OperatingPoint("fmr", settings.recognition.fmr)
     manifests = [manifest for folder in settings.embedder.bundles for manifest in read_embedder(folder).models]
     precision = settings.inference.precision
-    policies = {item.model_id: DecisionPolicy(item.calibration, precision, default) for item in manifests}
+    policies = {
+        item.model_id: DecisionPolicy(item.calibration_for(precision), precision, default) for item in manifests
+    }
     requested = OperatingPoint.from_request(threshold=threshold)
     with database_url(settings.owner_url, settings.postgres_folder) as url:
         typer.echo(f"written: {run.report(url, policies, collection, output, requested)}")

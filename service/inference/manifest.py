@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from service.inference.calibration import Calibration
+from service.inference.calibration import Calibration, Precision
 from service.inference.provenance import Provenance
 from service.strict_model import Strict
 from service.vision.filters import Filters
@@ -127,6 +127,7 @@ class UncorrectedModel(Strict):
 
     model_id: str = Field(pattern=MODEL_ID)
     calibration: Calibration | None = None
+    further_calibrations: list[Calibration] = Field(default_factory=list)
     supersedes: list[str] = Field(default_factory=list)
 
 
@@ -166,6 +167,7 @@ class EmbedderManifest(_Manifest):
         "the training data",
     )
     calibration: Calibration | None = None
+    further_calibrations: list[Calibration] = Field([], description="in other number formats")
     split: HeldOut | None = Field(None, description="null: the identities were listed by name, or are unknown")
     supersedes: list[str] = Field(default_factory=list)
     cohort: CohortNormalisation | None = None
@@ -178,8 +180,17 @@ class EmbedderManifest(_Manifest):
     @property
     def other_files(self) -> list[str]:
         files = [] if self.cohort is None else [self.cohort.file]
-        calibrations = [item.calibration for item in (self, self.uncorrected) if item is not None]
-        return files + [item.picture for item in calibrations if item is not None and item.picture is not None]
+        calibrations = [calibration for model in self.models for calibration in model.calibrations]
+        return files + [item.picture for item in calibrations if item.picture is not None]
+
+    @property
+    def calibrations(self) -> list[Calibration]:
+        """The calibrations, in one number format each."""
+        return [*([] if self.calibration is None else [self.calibration]), *self.further_calibrations]
+
+    def calibration_for(self, precision: Precision) -> Calibration | None:
+        """Returns the calibration in a number format; without one that in another format, whose thresholds differ."""
+        return next((item for item in self.calibrations if item.precision == precision), self.calibration)
 
     @property
     def uncorrected(self) -> "EmbedderManifest | None":
@@ -187,7 +198,8 @@ class EmbedderManifest(_Manifest):
         if self.cohort is None or self.cohort.uncorrected is None:
             return None
         model = self.cohort.uncorrected
-        changes = {"model_id": model.model_id, "calibration": model.calibration, "supersedes": model.supersedes}
+        names = ("model_id", "calibration", "further_calibrations", "supersedes")
+        changes = {name: getattr(model, name) for name in names}
         return self.model_copy(update=changes | {"cohort": None, "evaluation": {}})
 
     @property

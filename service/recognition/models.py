@@ -58,8 +58,13 @@ class ModelCatalogue:
         ]
 
     def calibration(self, model_id: str) -> Calibration:
-        """Returns the calibration of a model. Raises ModelNotFound, CalibrationNotFound."""
-        calibration = self._bundle(model_id).manifest.calibration
+        """Returns the calibration of a model, in the number format in use if there is one.
+
+        Raises:
+            ModelNotFound
+            CalibrationNotFound
+        """
+        calibration = self._bundle(model_id).manifest.calibration_for(self.precision)
         if calibration is None:
             raise CalibrationNotFound(
                 f"the bundle of the model {model_id!r} has no calibration; send a `threshold`, or measure a "

@@ -171,7 +171,7 @@ def quality_limits(recognition: RecognitionSettings) -> dict[QualityMode, Qualit
 def _policies(manifests: Sequence[EmbedderManifest], precision: Precision, fmr: float) -> dict[str, DecisionPolicy]:
     policies = {}
     for manifest in manifests:
-        policy = DecisionPolicy(manifest.calibration, precision, OperatingPoint("fmr", fmr))
+        policy = DecisionPolicy(manifest.calibration_for(precision), precision, OperatingPoint("fmr", fmr))
         if (problem := default_problem(policy)) is not None:
             log.warning(
                 "requests for the model %s must name a rate or a threshold, because the default is not calibrated: %s",

@@ -9,13 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from service.inference.bundle import read_embedder
+from service.inference.cohort import Cohort
 from service.inference.embedder import FaceEmbedder
 from service.inference.graph import RuntimeOptions
 from service.runtime.settings import BUNDLES
 from trainer.__main__ import app
 from trainer.configuration import ConfigError
+from trainer.embedder import calibration_record, cohort_record
 from trainer.embedder.bootstrap import count_pairs, interval, mean_interval, rate_intervals
 from trainer.embedder.calibration import Sample, calibrate, reference_lengths
+from trainer.embedder.cohort_config import CohortConfig
 from trainer.embedder.discard import error_versus_discard
 from trainer.embedder.evaluation import several_templates
 from trainer.embedder.identification import (
@@ -26,6 +30,7 @@ from trainer.embedder.identification import (
     search_galleries,
 )
 from trainer.embedder.scores import all_pairs
+from trainer.options import CONFIGS
 
 
 def people(count: int, each: int, noise: float, seed: int = 0, dim: int = 32) -> tuple[np.ndarray, list[str]]:
@@ -37,6 +42,7 @@ def people(count: int, each: int, noise: float, seed: int = 0, dim: int = 32) ->
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), names
 
 
+CONFIG = CohortConfig.load(CONFIGS / "cohort.yaml")
 NOBODY = np.zeros((0, 32), np.float32)
 
 
@@ -187,6 +193,29 @@ def test_calibrate_measures_a_shipped_bundle_on_other_people(ten_people: Path, t
     assert table.data.startswith("10 people, stated not to be in the training data")
     again = CliRunner().invoke(app, [*arguments, "--bundle", str(copy)])  # the new table covers the same rates
     assert again.exit_code == 0, again.exception
+
+
+def test_a_table_in_another_number_format_is_added(tmp_path: Path) -> None:
+    embeddings, names = people(12, 6, 0.5)
+    sample = Sample(embeddings, np.ones(len(names)), names)
+    copy = tmp_path / "copy"
+    calibration_record.record(BUNDLES / "embedder-fairface", copy, calibrate(sample, NOBODY, "bf16", "first"), sample)
+    calibration_record.record(copy, copy, calibrate(sample, NOBODY, "bf16", "second"), sample)
+    before, manifest = read_embedder(BUNDLES / "embedder-fairface"), read_embedder(copy)
+    assert (manifest.calibration, manifest.reference_lengths) == (before.calibration, before.reference_lengths)
+    [added] = manifest.further_calibrations
+    assert (added.precision, added.data, added.picture) == ("bf16", "second", "det-bf16.svg")
+    assert manifest.calibration_for("bf16") == added
+    assert manifest.calibration_for("f32") == manifest.calibration
+    assert before.calibration_for("bf16") == before.calibration
+    assert manifest.files.keys() - before.files.keys() == {"det-bf16.svg"}
+
+    cohort = Cohort(np.eye(8, 128, dtype=np.float32), np.zeros((8, 128), np.float32), 10.0)
+    output = tmp_path / "with-cohort"
+    cohort_record.record(copy, output, manifest, cohort, "with-cohort", CONFIG, "test")
+    corrected, uncorrected = read_embedder(output).models
+    assert corrected.calibrations == []
+    assert [item.picture for item in uncorrected.calibrations] == ["det-uncorrected.svg", "det-bf16-uncorrected.svg"]
 
 
 def test_unrelated_faces_calibrate_false_matches_only(ten_people: Path, tmp_path: Path) -> None:

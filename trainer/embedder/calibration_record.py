@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from service.inference.bundle import file_sha256, read_embedder, write_manifest
-from service.inference.calibration import Calibration
+from service.inference.calibration import Calibration, Precision
+from service.inference.manifest import EmbedderManifest
 from trainer.configuration import ConfigError
 from trainer.embedder.calibration import Sample, reference_lengths
 from trainer.embedder.plots import det_curve
@@ -18,7 +19,7 @@ def require_not_shorter(bundle: Path, table: Calibration) -> None:
     Raises:
         ConfigError: The bundle's table covers lower rates.
     """
-    present = read_embedder(bundle).calibration
+    present = _in_format(read_embedder(bundle), table.precision)
     if present is None or table.points[-1].fmr <= present.points[-1].fmr:
         return
     raise ConfigError(
@@ -31,20 +32,27 @@ def require_not_shorter(bundle: Path, table: Calibration) -> None:
 def record(bundle: Path, output: Path, table: Calibration, sample: Sample) -> None:
     """Writes table, DET plot and embedding lengths into `output`, which becomes a copy of the bundle if it differs.
 
-    A table without genuine pairs has no plot.
+    A table without genuine pairs has no plot. A table in another number format than the bundle's is added to it, and
+    the embedding lengths stay those of the first.
     """
     copy_bundle(bundle, output)
     manifest = read_embedder(output)
-    files = {name: digest for name, digest in manifest.files.items() if name != PLOT}
+    is_further = manifest.calibration is not None and manifest.calibration.precision != table.precision
+    plot = f"det-{table.precision}.svg" if is_further else PLOT
+    files = {name: digest for name, digest in manifest.files.items() if name != plot}
     if table.genuine_pairs:
-        det_curve(sample, table, output / PLOT)
-        files[PLOT] = file_sha256(output / PLOT)
-    changes = {
-        "calibration": table.model_copy(update={"picture": PLOT if table.genuine_pairs else None}),
-        "reference_lengths": reference_lengths(sample),
-        "files": files,
-    }
-    write_manifest(output, manifest.model_copy(update=changes))
+        det_curve(sample, table, output / plot)
+        files[plot] = file_sha256(output / plot)
+    table = table.model_copy(update={"picture": plot if table.genuine_pairs else None})
+    changes: dict[str, object] = {"calibration": table, "reference_lengths": reference_lengths(sample)}
+    if is_further:
+        others = [item for item in manifest.further_calibrations if item.precision != table.precision]
+        changes = {"further_calibrations": [*others, table]}
+    write_manifest(output, manifest.model_copy(update=changes | {"files": files}))
+
+
+def _in_format(manifest: EmbedderManifest, precision: Precision) -> Calibration | None:
+    return next((item for item in manifest.calibrations if item.precision == precision), None)
 
 
 def copy_bundle(bundle: Path, output: Path) -> None:

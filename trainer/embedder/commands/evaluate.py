@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.choices import FinderName, LandmarkFinderName, PartName, PhotoFace
+from trainer.choices import FinderName, LandmarkFinderName, PartName, PhotoFace, PrecisionName
 from trainer.options import (
     BUNDLE,
     WORK,
@@ -19,8 +19,10 @@ from trainer.options import (
 )
 
 if TYPE_CHECKING:
+    from service.inference.calibration import Precision
     from service.inference.embedder import FaceEmbedder
     from service.inference.engine import FaceFinder
+    from service.inference.manifest import EmbedderManifest
     from trainer.embedder.report import HeldOutFigures
 
 
@@ -54,6 +56,9 @@ def evaluate(
         typer.Option(help="For --identities: YAML file that trained a model whose bundle does not record its split."),
     ] = None,
     face: FaceOption = PhotoFace.STRONGEST,
+    precision: Annotated[
+        PrecisionName | None, typer.Option(help="Number format. Unset: that of the bundle's first calibration.")
+    ] = None,
     record: Annotated[bool, typer.Option(help="Write the figures into the embedder's manifest.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for report and plots.")] = Path("runs/evaluation/embedder"),
     work: Unpacked = WORK,
@@ -91,9 +96,10 @@ def evaluate(
     if record and bundle is None:
         raise ConfigError("--record changes a bundle; name it with --bundle")
     bundle = bundle or BUNDLE
-    calibration = read_embedder(bundle).calibration
-    options = RuntimeOptions() if calibration is None else RuntimeOptions(precision=calibration.precision)
-    embedder = FaceEmbedder(bundle, options)
+    manifest = read_embedder(bundle)
+    number_format = _number_format(manifest, precision, record)
+    calibration = manifest.calibration_for(number_format)
+    embedder = FaceEmbedder(bundle, RuntimeOptions(precision=number_format))
     detector = Finder(finder, model_file, min_score, "auto")()
     pair_list = next(unpack([pairs], work / "pairs").rglob("pairs.csv"), None)
     if pair_list is None:
@@ -114,6 +120,18 @@ def evaluate(
         write_manifest(bundle, embedder.manifest.model_copy(update={"evaluation": figures.summary()}))
     typer.echo(text)
     typer.echo(f"report and plots: {output / 'report.md'}")
+
+
+def _number_format(manifest: "EmbedderManifest", chosen: PrecisionName | None, record: bool) -> "Precision":
+    """Returns the chosen number format, or that of the first calibration, whose figures the manifest contains."""
+    from trainer.configuration import ConfigError
+
+    first: Precision = "f32" if manifest.calibration is None else manifest.calibration.precision
+    if chosen is None:
+        return first
+    if record and chosen.value != first:
+        raise ConfigError(f"--record needs {first}, the number format of the bundle's first calibration")
+    return chosen.value
 
 
 def _evaluate_checkpoint(
