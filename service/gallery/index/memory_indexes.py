@@ -239,7 +239,8 @@ class MemoryIndexes:
 def _update_fields(item: LoadedIndex) -> None:
     """Adds the fields that have been read since the last refresh, and drops those that filters do not use any more."""
     for path, (field, snapshot) in list(item.read_fields.items()):
-        if snapshot.server == item.index.state.snapshot.server:
+        present = item.index.state.snapshot
+        if snapshot.precedes(present) or present.precedes(snapshot):  # the changes between them are recorded
             item.index.add_field(path, field, snapshot)
         del item.read_fields[path]
     for path in item.index.state.table.fields.keys() - item.requests.wanted:
