@@ -12,29 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trainer.slim_networks import WIDE, network, slim_of
 from trainer.configuration import ConfigError
 from trainer.embedder.backbones.mobilenet_v1 import PUBLISHED, MobileNetV1, Widths
 from trainer.embedder.backbones.sface import load_exported, load_sface
+from trainer.embedder.map_distillation import MapDistillation
 from trainer.embedder.slimming import Moments, slim
 from trainer.onnx_graph import write_graph
-
-WIDE = Widths((8,) * 14, None)
-SEED = 0
-
-
-def network(widths: Widths = WIDE, dim: int = 16, batches: int = 40) -> MobileNetV1:
-    """Returns a network with random weights and random batch norm statistics."""
-    torch.manual_seed(SEED)
-    result = MobileNetV1(dim, widths=widths).eval()
-    for module in result.modules():
-        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
-            torch.nn.init.normal_(module.bias, std=0.2)
-            torch.nn.init.uniform_(module.weight, 0.8, 1.2)
-    with torch.inference_mode():
-        result.train()
-        for _ in range(batches):
-            result(torch.rand(8, 3, 112, 112) * 2 - 1)
-    return result.eval()
 
 
 def twins(original: MobileNetV1) -> MobileNetV1:
@@ -60,16 +44,19 @@ def test_channels_that_exist_twice_are_removed_without_a_change() -> None:
     wide = twins(original)
     pictures = [torch.rand(16, 3, 112, 112) * 2 - 1 for _ in range(2)]
     torch.testing.assert_close(wide(pictures[0]), original(pictures[0]), atol=1e-4, rtol=1e-3)
-    result = slim(wide, Widths(WIDE.convolutions, 8), pictures)
+    slimmed = slim(wide, Widths(WIDE.convolutions, 8), pictures)
+    result = slimmed.network
     unseen = torch.rand(4, 3, 112, 112) * 2 - 1
     with torch.inference_mode():
         cosines = torch.nn.functional.cosine_similarity(result(unseen), original(unseen))
     assert cosines.min() > 0.999
+    maps = MapDistillation(wide, slimmed.predictors)
+    assert maps(result, unseen, maps.projections(unseen)).error < 1e-4
 
 
 def test_fewer_channels_than_necessary_approximate_the_network() -> None:
     original = network()
-    result = slim(original, Widths((7,) * 14, 6), [torch.rand(32, 3, 112, 112) * 2 - 1])
+    result = slim_of(original).network
     unseen = torch.rand(4, 3, 112, 112) * 2 - 1
     with torch.inference_mode():
         expected = original(unseen)

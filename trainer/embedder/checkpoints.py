@@ -38,7 +38,7 @@ def load_encoder(checkpoint: Path) -> tuple[nn.Module, EmbedderConfig]:
     Raises:
         ConfigError: The file is not a checkpoint of a run, or another release wrote it with other settings.
     """
-    saved = _read(checkpoint)
+    saved = read_mapping(checkpoint)
     try:
         config = EmbedderConfig.model_validate(saved["hyper_parameters"]["config"])
     except KeyError:
@@ -106,7 +106,7 @@ def load_initial(encoder: nn.Module, initial: Path) -> None:
     if initial.suffix == ".onnx":
         _load_graph(encoder, initial)
         return
-    saved = _read(initial)
+    saved = read_mapping(initial)
     is_checkpoint = "hyper_parameters" in saved
     weights = _encoder_weights(saved) if is_checkpoint else _library_weights(saved.get("state_dict", saved))
     own = encoder.state_dict()
@@ -164,7 +164,7 @@ def _load_graph(encoder: nn.Module, graph: Path) -> None:
 def load_loss(loss: nn.Module, checkpoint: Path) -> None:
     """Loads what the losses have learned, such as the centres of people; losses that the checkpoint lacks stay new."""
     own = loss.state_dict()
-    states = _read(checkpoint)["state_dict"].items()
+    states = read_mapping(checkpoint)["state_dict"].items()
     known = {name.removeprefix(LOSS): value for name, value in states if name.startswith(LOSS)}
     matching = {name: value for name, value in known.items() if name in own and value.shape == own[name].shape}
     loss.load_state_dict(matching, strict=False)
@@ -177,7 +177,8 @@ def _for_channels(weight: Tensor, own: Tensor) -> Tensor:
     return widened(weight, own.shape[1]) if has_more_inputs and same and weight.shape[1] == COLOURS else weight
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def read_mapping(file: Path) -> Mapping[str, Any]:
+    """Returns the contents of a checkpoint or a state dict. Raises ConfigError: the file is neither."""
     if not file.is_file():
         raise ConfigError(f"{file}: no such file")
     if file.suffix == ".safetensors":

@@ -150,6 +150,8 @@ class LossesConfig(Configuration):
         adaface: Softmax over the training people with a quality-dependent margin (Kim et al., CVPR 2022).
         softmax: Linear classifier of the training people.
         metric_learning: Any loss of pytorch-metric-learning, by its name; the labelled pictures of a batch.
+        maps: Squared error of feature maps to those of the network of which `identity-trainer slim` made the initial
+            weights; that network then also gives the teacher's embeddings, of the changed pictures.
     """
 
     embedding: Annotated[LossTerm | None, Abbreviated] = None
@@ -160,6 +162,7 @@ class LossesConfig(Configuration):
     adaface: Annotated[AdaFaceTerm | None, Abbreviated] = None
     softmax: Annotated[SoftmaxTerm | None, Abbreviated] = None
     metric_learning: Annotated[MetricLearningTerm | None, BeforeValidator(_from_name)] = None
+    maps: Annotated[LossTerm | None, Abbreviated] = None
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
@@ -168,5 +171,11 @@ class LossesConfig(Configuration):
         return self
 
     @property
-    def needs_teacher(self) -> bool:
+    def distils(self) -> bool:
+        """The losses compare embeddings with those of another network."""
         return self.embedding is not None or self.similarity is not None
+
+    @property
+    def needs_teacher(self) -> bool:
+        """These embeddings are a teacher's, and not those of the network whose maps are compared."""
+        return self.distils and self.maps is None

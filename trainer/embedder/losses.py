@@ -138,7 +138,12 @@ class StageLoss(nn.Module):
             self.terms["metric_learning"] = build_metric_loss(losses.metric_learning, people, embedding_dim)
 
     def forward(
-        self, student: Tensor, teacher: Tensor | None, labels: Tensor, progress: float = 0.0
+        self,
+        student: Tensor,
+        teacher: Tensor | None,
+        labels: Tensor,
+        progress: float = 0.0,
+        map_error: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Returns the weighted losses by name.
 
@@ -147,8 +152,11 @@ class StageLoss(nn.Module):
             teacher: (N, T) embeddings of the same pictures.
             labels: (N,) numbers of people; -1 for unlabelled pictures.
             progress: Completed fraction of the stage, 0 to 1.
+            map_error: Error of feature maps; None: the stage does not compare maps.
         """
         losses = self._distillation(student, teacher)
+        if map_error is not None:
+            losses["maps"] = map_error
         for name, term in self.terms.items():
             rows = labels >= 0 if name in LABELLED else slice(None)
             # A batch without labelled pictures has no such loss, but distributed training needs every gradient.
@@ -159,7 +167,7 @@ class StageLoss(nn.Module):
         return student.sum() * 0 + sum(parameter.sum() * 0 for parameter in self.parameters())
 
     def _distillation(self, student: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
-        if not self._config.needs_teacher:
+        if not self._config.distils:
             return {}
         if teacher is None:
             raise ValueError("a distillation loss needs teacher embeddings; name a teacher with --teacher")

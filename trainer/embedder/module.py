@@ -18,6 +18,7 @@ from trainer.embedder.classification import LinearClassifier, classifier_of
 from trainer.embedder.config import EmbedderConfig
 from trainer.embedder.data import Batch, epoch_seed
 from trainer.embedder.losses import StageLoss
+from trainer.embedder.map_distillation import MapDistillation, MapTargets
 from trainer.embedder.optimisation import build_optimizer, build_schedule
 from trainer.embedder.scores import MIN_PAIRS_ABOVE, all_pairs, top_k_rate
 from trainer.embedder.stage_config import StageConfig
@@ -36,6 +37,7 @@ class EmbedderModule(lightning.LightningModule):
         people: Number of training people.
         steps: Number of optimiser steps in this stage.
         teacher_dim: Dimension of the teacher's embeddings; None without a teacher.
+        maps: Compares the feature maps of the encoder, a slim network, with those of another one.
         mirror_order: Order of the landmarks in a mirror image.
     """
 
@@ -47,6 +49,7 @@ class EmbedderModule(lightning.LightningModule):
         steps: int,
         teacher_dim: int | None = None,
         mirror_order: Sequence[int] = MIRRORED,
+        maps: MapDistillation | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config.model_dump(mode="json"), "stage_index": stage_index})
@@ -68,7 +71,9 @@ class EmbedderModule(lightning.LightningModule):
         augmentation = self.stage.augmentation or config.augmentation
         self._augment = Augmentation(augmentation, config.input_size, config.landmark_channels, mirror_order)
         self._loss = StageLoss(self.stage.losses, people, config.embedding_dim, teacher_dim)
+        self._maps = maps
         self._embed: list[Callable[[Tensor], Tensor]] = [self.encoder]
+        self._compare: list[Callable[..., MapTargets]] = [] if maps is None else [maps]
         self._validation: list[tuple[Tensor, Tensor]] = []
         self._freeze()
 
@@ -88,7 +93,10 @@ class EmbedderModule(lightning.LightningModule):
         if shutil.which("g++") is None:
             _warn("torch.compile needs g++, which is not installed; training continues without it, slower")
             return
-        self._embed = [torch.compile(self.encoder)]
+        if self._maps is None:
+            self._embed = [torch.compile(self.encoder)]
+        else:
+            self._compare = [torch.compile(self._maps)]
 
     def on_train_epoch_start(self) -> None:
         self._freeze()
@@ -105,23 +113,33 @@ class EmbedderModule(lightning.LightningModule):
             # the epoch's loader draws a random number, at another moment in a resumed run.
             torch.manual_seed(epoch_seed(self._seed, self.current_epoch) + self.global_rank)
         pixels = self._augment(batch.crops, batch.landmarks).contiguous(memory_format=torch.channels_last)
-        student, teacher, labels = self._gather_batch(self._embed[0](pixels).float(), batch)
-        losses = self._loss(student, teacher, labels, min(self.global_step / self._steps, 1.0))
+        embeddings, targets, map_error = self._compared(pixels, batch.teacher)
+        student, teacher, labels = self._gather_batch(embeddings, targets, batch.labels)
+        losses = self._loss(student, teacher, labels, min(self.global_step / self._steps, 1.0), map_error)
         total = torch.stack(list(losses.values())).sum()
         self.log("loss", total, prog_bar=True)
         self.log_dict({f"loss_{name}": value for name, value in losses.items()})
         return total
 
-    def _gather_batch(self, student: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _compared(self, pixels: Tensor, teacher: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Returns embeddings, those of the teacher and the error of feature maps, as far as the stage compares them."""
+        if self._maps is None:
+            return self._embed[0](pixels).float(), teacher, None
+        compared = self._compare[0](self.encoder, pixels, self._maps.projections(pixels))
+        return compared.embeddings.float(), compared.published.float(), compared.error
+
+    def _gather_batch(
+        self, student: Tensor, teacher: Tensor | None, labels: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Returns the batch of all processes, since the hardest triplet may extend over several processes.
 
         Each process computes the whole loss. Its embeddings receive the gradient once from every process; the mean
         over processes, which DDP computes, is then the gradient of a single process.
         """
         if self.trainer.world_size == 1:
-            return student, batch.teacher, batch.labels
-        teacher = None if batch.teacher is None else self._gather(batch.teacher)
-        return self._gather(student, with_gradient=True), teacher, self._gather(batch.labels)
+            return student, teacher, labels
+        gathered = None if teacher is None else self._gather(teacher)
+        return self._gather(student, with_gradient=True), gathered, self._gather(labels)
 
     def _gather(self, rows: Tensor, with_gradient: bool = False) -> Tensor:
         return cast("Tensor", self.all_gather(rows, sync_grads=with_gradient)).flatten(0, 1)

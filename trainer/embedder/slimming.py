@@ -18,6 +18,8 @@ from trainer.progress import track
 
 POSITIONS_PER_PICTURE = 24
 """Positions of a layer's map that count, drawn at random for each picture."""
+PREDICTED = (7, 9, 11, 12, 13)
+"""Numbers of the pointwise convolutions, from 1, whose maps can be compared in training: at 14 and 7 pixels."""
 RIDGE = 1e-4
 """Added to the variances, as a fraction of their mean."""
 
@@ -70,9 +72,22 @@ class Moments:
         return weights, self.output_mean - weights @ self.input_mean[chosen]
 
 
+@dataclass(frozen=True)
+class Slimmed:
+    """A slim network, and how it predicts the network of which it was made.
+
+    Attributes:
+        predictors: by the numbers `PREDICTED`: the linear map from the input of a pointwise convolution of the slim
+            network to the normalised output of that of the published network.
+    """
+
+    network: MobileNetV1
+    predictors: dict[int, nn.Conv2d]
+
+
 @torch.no_grad()
-def slim(published: MobileNetV1, widths: Widths, pictures: Sequence[Tensor], seed: int = 0) -> MobileNetV1:
-    """Returns a network of these widths that approximates `published` on the pictures.
+def slim(published: MobileNetV1, widths: Widths, pictures: Sequence[Tensor], seed: int = 0) -> Slimmed:
+    """Makes a network of these widths that approximates `published` on the pictures.
 
     Args:
         widths: At most the widths of `published`, with a code.
@@ -85,6 +100,7 @@ def slim(published: MobileNetV1, widths: Widths, pictures: Sequence[Tensor], see
     wide = units[0]  # the last unit whose outputs have not been selected
     full_maps = [wide(batch) for batch in pictures]
     slim_maps = [batch.clone() for batch in full_maps]
+    predictors = {}
     for block in track(range(1, len(units) // 2 + 1), description="removing channels"):
         depthwise, pointwise = units[2 * block - 1], units[2 * block]
         deviation = cast("Tensor", pointwise.norm.running_var).add(pointwise.norm.eps).sqrt().double()
@@ -100,10 +116,12 @@ def slim(published: MobileNetV1, widths: Widths, pictures: Sequence[Tensor], see
         _copy_outputs(depthwise, slim_units[2 * block - 1], chosen)
         weights, offset = moments.fit(chosen)
         wide = _pointwise(pointwise, weights * deviation[:, None], offset * deviation)
+        if block in PREDICTED:
+            predictors[block] = _with_norm(wide)
         for index, slim_map in enumerate(slim_maps):
             slim_maps[index] = wide(slim_map[:, chosen])
     _fill_head(published, result, wide, (full_maps, slim_maps))
-    return result
+    return Slimmed(result, predictors)
 
 
 def _sample(inputs: Tensor, outputs: Tensor, scale: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -142,6 +160,16 @@ def _pointwise(original: ConvolutionUnit, weights: Tensor, offset: Tensor) -> Co
     cast("Tensor", unit.norm.running_mean).sub_(offset.to(torch.float32))
     unit.activation.weight.copy_(original.activation.weight)
     return unit
+
+
+def _with_norm(unit: ConvolutionUnit) -> nn.Conv2d:
+    """Returns the convolution and the norm of a unit as one convolution."""
+    scale = unit.norm.weight / (cast("Tensor", unit.norm.running_var) + unit.norm.eps).sqrt()
+    result = nn.Conv2d(unit.convolution.in_channels, unit.convolution.out_channels, 1)
+    result.weight.copy_(unit.convolution.weight * scale[:, None, None, None])
+    assert result.bias is not None
+    result.bias.copy_(unit.norm.bias - cast("Tensor", unit.norm.running_mean) * scale)
+    return result
 
 
 def _fill_head(

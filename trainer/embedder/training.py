@@ -34,6 +34,7 @@ from trainer.embedder.crop_landmarks import configured_landmarks
 from trainer.embedder.data import FaceData
 from trainer.embedder.filtered_crops import filtered_crops
 from trainer.embedder.landmark_heatmaps import mirror_order
+from trainer.embedder.map_distillation import MapDistillation
 from trainer.embedder.module import EmbedderModule
 from trainer.embedder.run_record import require_same_run
 from trainer.embedder.split import Part, picture_parts
@@ -60,6 +61,7 @@ class _Run:
     device: str
     processes: int
     callbacks: Sequence[Callback]
+    initial: Path | None
 
 
 def train(
@@ -109,7 +111,7 @@ def train(
     crops = with_blends(crops, np.flatnonzero(parts == Part.TRAIN), config.blends, config.seed, cache)
     used = np.append(parts == Part.TRAIN, np.ones(len(crops) - len(parts), bool))
     targets = teacher_embeddings(teachers, crops, cache, config.embedding_dim, used) if teachers else None
-    run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks)
+    run = _Run(config, crops, targets, landmarks, output, device, processes, callbacks, initial)
     filtered = filtered_crops(crops, config.filters, cache)
     stages = [FaceData(crops, targets, config, index, landmarks, filtered) for index in range(len(config.stages))]
     for index, data in enumerate(stages):
@@ -135,6 +137,7 @@ def _require_trainable(run: _Run, index: int, data: FaceData) -> None:
             "batch_size a multiple of the number of processes"
         )
     data.require_enough()
+    _maps(run, stage)
     if not config.training_batches(data.steps_per_epoch):
         raise ConfigError(f"limit_train_batches: {config.limit_train_batches} of {data.steps_per_epoch} is no batch")
     if data.can_validate and config.monitor in PAIR_METRICS and not data.has_pairs:
@@ -167,7 +170,7 @@ def _module(run: _Run, index: int, initial: Path | None, data: FaceData) -> Embe
     steps = stage.epochs * -(-config.training_batches(data.steps_per_epoch) // stage.accumulate)
     teacher_dim = None if run.targets is None else run.targets.shape[1]
     order = MIRRORED if run.landmarks is None else mirror_order(run.landmarks)
-    module = EmbedderModule(config, index, data.people, steps, teacher_dim, order)
+    module = EmbedderModule(config, index, data.people, steps, teacher_dim, order, _maps(run, stage))
     if initial is not None:
         load_initial(module.encoder, initial)
     if initial is not None and index > 0:
@@ -177,6 +180,15 @@ def _module(run: _Run, index: int, initial: Path | None, data: FaceData) -> Embe
     if not (stage.train_backbone or initial or config.pretrained):
         log.warning("stage %r freezes a backbone with random weights; name initial weights with --initial", stage.name)
     return module
+
+
+def _maps(run: _Run, stage: StageConfig) -> MapDistillation | None:
+    """Returns what compares feature maps. Raises ConfigError: `slim` has not made the initial weights."""
+    if stage.losses.maps is None:
+        return None
+    if run.initial is None:
+        raise ConfigError(f"stage {stage.name!r}: a loss of maps needs weights of `identity-trainer slim` as --initial")
+    return MapDistillation.load(run.initial)
 
 
 def _lightning_trainer(

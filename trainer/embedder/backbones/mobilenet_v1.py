@@ -89,4 +89,8 @@ class MobileNetV1(nn.Module):
         return cast("nn.BatchNorm1d", self.head[2])
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast("Tensor", self.head(self.dropout(self.reduction(self.norm(self.features(x))))))
+        return self.embedding_of(self.features(x))
+
+    def embedding_of(self, x: Tensor) -> Tensor:
+        """Returns the embeddings of (N, C, 7, 7) outputs of the last convolution."""
+        return cast("Tensor", self.head(self.dropout(self.reduction(self.norm(x)))))

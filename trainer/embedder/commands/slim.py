@@ -41,10 +41,13 @@ def slim(
     batches = [
         centre_tensor(torch.from_numpy(crops.pictures[rows])) for rows in np.array_split(chosen, -(-len(chosen) // 64))
     ]
-    network = slimming.slim(published, SLIM, batches, seed)
+    slimmed = slimming.slim(published, SLIM, batches, seed)
+    network = slimmed.network
     output.mkdir(parents=True, exist_ok=True)
     state = {f"encoder.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "hyper_parameters": {}}, output / "slim.ckpt")
+    predictors = {number: (item.weight.data, item.bias) for number, item in slimmed.predictors.items()}
+    features = {"published": published.state_dict(), "predictors": predictors}
+    torch.save({"state_dict": state, "hyper_parameters": {}} | features, output / "slim.ckpt")
     write_graph(published, batches[0][:2], output / "teacher.onnx", "embeddings")
     before, after = (sum(value.numel() for value in net.parameters()) / 1e6 for net in (published, network))
     typer.echo(f"{before:.1f} M parameters became {after:.1f} M")
