@@ -104,7 +104,7 @@ class Gallery:
 
     async def hashes(self, value: str) -> dict[str, int]:
         async with self.database.transaction() as connection:
-            return await field_stream.hashes_of(connection, [json.dumps(value)])
+            return await field_stream.ValueHashes().of(connection, [json.dumps(value)])
 
     async def load(self, *paths: str) -> None:
         """Loads the index and, after a search with a filter on these fields, the fields."""

@@ -1,6 +1,9 @@
 """Reads a field of the metadata of identities for an index in memory: of a whole collection, or of some identities."""
 
+import hashlib
 import uuid
+from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.gallery.index.fields import LARGEST, SMALLEST, Field, Path
 from service.gallery.index.index_table import ID_BYTES, Bytes, FieldValues, literal
 
+MAX_VALUES = 1_000
 _LAYOUT = np.dtype([("id", np.uint8, (ID_BYTES,)), ("hash", ">i4"), ("number", ">f4")])
 # The cast to a smaller type fails outside its range, hence the limits. Zeros: the identity does not have the field.
 _VALUE = f"""uuid_send(id) || int4send(coalesce(jsonb_hash(value), 0)) || float4send(CASE
@@ -47,12 +51,25 @@ async def read(connection: AsyncConnection, collection_id: uuid.UUID, path: Path
     return _parse((await connection.execute(_SOME, parameters)).scalar_one())
 
 
-async def hashes_of(connection: AsyncConnection, values: list[str]) -> dict[str, int]:
-    """Returns PostgreSQL's hash of each of these values, which are in JSON."""
-    if not values:
-        return {}
-    hashes = (await connection.execute(_HASHES, {"values": values})).scalar_one()
-    return dict(zip(values, hashes, strict=True))
+class ValueHashes:
+    """Remembers PostgreSQL's hashes of the most recently used values, by the SHA-256 of each value."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, int] = OrderedDict()
+
+    async def of(self, connection: AsyncConnection, values: Iterable[str]) -> dict[str, int]:
+        """Returns the hash of each of these values, which are in JSON."""
+        digests = {value: hashlib.sha256(value.encode()).digest() for value in values}
+        unknown = [value for value, digest in digests.items() if digest not in self._known]
+        if unknown:
+            hashes = (await connection.execute(_HASHES, {"values": unknown})).scalar_one()
+            self._known.update(zip((digests[value] for value in unknown), hashes, strict=True))
+        result = {value: self._known[digest] for value, digest in digests.items()}
+        for digest in digests.values():
+            self._known.move_to_end(digest)
+        while len(self._known) > MAX_VALUES:
+            self._known.popitem(last=False)
+        return result
 
 
 def _parse(data: bytes | None) -> FieldValues:

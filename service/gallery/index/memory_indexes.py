@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import DatabaseUnavailable
 from service.gallery.index import centroid_stream, field_stream, snapshots
 from service.gallery.index.centroid_stream import Changes
+from service.gallery.index.field_stream import ValueHashes
 from service.gallery.index.fields import OneOf, conditions_of
 from service.gallery.index.filter_shares import FilterShares
 from service.gallery.index.index_table import Bytes, Near, Rows
@@ -54,6 +55,7 @@ class MemoryIndexes:
 
     def __init__(self, database: Database, max_bytes: int) -> None:
         self.shares = FilterShares()
+        self._hashes = ValueHashes()
         self._database = database
         self._loaded = LoadedIndexes(max_bytes)
         self._wanted: dict[Key, int] = {}
@@ -98,7 +100,7 @@ class MemoryIndexes:
         if paths.isdisjoint(state.table.fields):
             return None
         values = {value for condition in conditions if isinstance(condition, OneOf) for value in condition.values}
-        hashes = await field_stream.hashes_of(connection, sorted(values))
+        hashes = await self._hashes.of(connection, values)
         rows: Rows | None = await self._run(loaded.index.rows_of, state, metadata_filter, hashes)
         return rows
 

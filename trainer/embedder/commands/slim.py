@@ -11,7 +11,7 @@ from trainer.options import WORK, Identities, Work
 def slim(
     identities: Identities,
     weights: Annotated[Path, typer.Option(help="Published SFace as ONNX (OpenCV Zoo), float or 8-bit weights.")],
-    output: Annotated[Path, typer.Option(help="Folder for slim.ckpt and teacher.onnx.")] = Path("runs/slim"),
+    output: Annotated[Path, typer.Option(help="Folder for slim.ckpt.")] = Path("runs/slim"),
     pictures: Annotated[
         int, typer.Option(min=100, help="Pictures on which the networks are compared; 7 MB of memory each.")
     ] = 1000,
@@ -21,8 +21,8 @@ def slim(
     """Make a faster network of published SFace weights, as initial weights for training.
 
     Removes the channels that the others predict best, and adapts the weights of the rest. The result is less accurate
-    until it has been trained: `identity-trainer train --config configs/train-slim.yaml --initial slim.ckpt
-    --teacher teacher.onnx`. Takes two minutes on two cores.
+    until it has been trained: `identity-trainer train --config configs/train-slim.yaml --initial slim.ckpt`. It
+    contains the whole network too, whose feature maps the training compares. Takes two minutes on two cores.
     """
     import numpy as np
     import torch
@@ -33,7 +33,6 @@ def slim(
     from trainer.embedder.augmentation import centre_tensor
     from trainer.embedder.backbones.mobilenet_v1 import SLIM
     from trainer.embedder.backbones.sface import load_sface
-    from trainer.onnx_graph import write_graph
 
     published = load_sface(weights)
     crops = load_aligned_crops(unpack(identities, work / "identities"), None, work / "cache", labelled=False)
@@ -48,7 +47,6 @@ def slim(
     predictors = {number: (item.weight.data, item.bias) for number, item in slimmed.predictors.items()}
     features = {"published": published.state_dict(), "predictors": predictors}
     torch.save({"state_dict": state, "hyper_parameters": {}} | features, output / "slim.ckpt")
-    write_graph(published, batches[0][:2], output / "teacher.onnx", "embeddings")
     before, after = (sum(value.numel() for value in net.parameters()) / 1e6 for net in (published, network))
     typer.echo(f"{before:.1f} M parameters became {after:.1f} M")
-    typer.echo(f"written: {output / 'slim.ckpt'} (initial weights) and {output / 'teacher.onnx'} (the whole network)")
+    typer.echo(f"written: {output / 'slim.ckpt'}")
