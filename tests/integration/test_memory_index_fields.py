@@ -93,7 +93,7 @@ class Gallery:
         async with self.database.transaction(collection_id=self.collection.id) as connection:
             scope = connection, self.collection.id, "tiny", LARGE, self.indexes
             [result] = await search_gallery(*scope, [PROBE], options, condition_of(metadata_filter))
-        assert result.plan is SearchPlan.IN_MEMORY or not result.candidates
+        assert result.plan is SearchPlan.IN_MEMORY
         return {candidate.external_id for candidate in result.candidates}
 
     async def by_sql(self, metadata_filter: dict[str, Any]) -> set[str]:

@@ -22,6 +22,7 @@ from service.gallery.search.results import SearchPlan, SearchResult
 from service.gallery.search.statements import (
     ALL_CHANGED,
     COLLECTION,
+    FACTS,
     MAX_CHANGED,
     MODEL,
     NEAR,
@@ -130,7 +131,9 @@ class InMemorySearch:
         parameters[ALL_CHANGED.key] = self.condition is None
         parameters[NEAR.key] = [literal(np.concatenate([of_probe, changed])) for of_probe in ids]
         results, facts = await execute(self.connection, SearchPlan.IN_MEMORY, parameters, options, None)
-        return results if facts is not None and _suffices(state.snapshot, *facts) else None
+        if facts is None:  # there is no candidate
+            facts = tuple((await self.connection.execute(FACTS, self._since(state))).one())
+        return results if _suffices(state.snapshot, *facts) else None
 
     def _since(self, state: State) -> dict[str, Any]:
         """Returns the parameters of the statement of changes since the snapshot of the index."""

@@ -82,6 +82,10 @@ CHANGED = (
 )
 
 
+FACTS = select(func.count(), text(SERVER_COLUMNS)).select_from(CHANGED)
+"""What `SearchPlan.IN_MEMORY` returns with its candidates, for a search without any."""
+
+
 async def use_generic_plans(connection: AsyncConnection, server: Server) -> None:
     """Makes the plans of the following statements independent of their parameters, until `use_any_plans`.
 
