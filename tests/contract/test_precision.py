@@ -23,7 +23,7 @@ def test_rates_are_resolved_in_the_number_format_in_use(postgres_url: str) -> No
         assert (model["precision"], model["calibrated"]) == ("bf16", True)
         document = client.get(f"/models/{model['id']}/calibration").json()
         assert document["calibration"]["precision"] == "bf16"
-        assert b"<svg" in client.get(document["picture"]).content
+        assert document["picture"] is None
         verified = client.post("/verify", json={**pictures, "fmr": 1e-3}).json()
         points = {point["fmr"]: point["threshold"] for point in document["calibration"]["points"]}
         assert (verified["precision"], verified["threshold"]) == ("bf16", pytest.approx(points[1e-3]))

@@ -32,8 +32,8 @@ FAULTS = {
         "AND EXISTS (SELECT FROM collection c WHERE c.id = a.collection_id AND c.name LIKE '%%-e') LIMIT 1"
     ),
     "centroids equal to what their templates give": (
-        "UPDATE centroid c SET embedding = (SELECT o.embedding FROM centroid o WHERE o.model_id = c.model_id "
-        "AND o.identity_id <> c.identity_id LIMIT 1)"
+        "UPDATE centroid c SET embedding = o.embedding FROM centroid o "
+        "WHERE o.model_id = c.model_id AND o.identity_id <> c.identity_id"
     ),
     "job rows processed exactly once": (
         "UPDATE job_row r SET template_id = (SELECT o.template_id FROM job_row o WHERE o.job_id = r.job_id "

@@ -32,23 +32,25 @@ def require_not_shorter(bundle: Path, table: Calibration) -> None:
 def record(bundle: Path, output: Path, table: Calibration, sample: Sample) -> None:
     """Writes table, DET plot and embedding lengths into `output`, which becomes a copy of the bundle if it differs.
 
-    A table without genuine pairs has no plot. A table in another number format than the bundle's is added to it, and
-    the embedding lengths stay those of the first.
+    A table without genuine pairs has no plot. A table in another number format than the bundle's is added to it without
+    a plot, which would look the same, and the embedding lengths stay those of the first.
     """
     copy_bundle(bundle, output)
     manifest = read_embedder(output)
-    is_further = manifest.calibration is not None and manifest.calibration.precision != table.precision
-    plot = f"det-{table.precision}.svg" if is_further else PLOT
-    files = {name: digest for name, digest in manifest.files.items() if name != plot}
-    if table.genuine_pairs:
-        det_curve(sample, table, output / plot)
-        files[plot] = file_sha256(output / plot)
-    table = table.model_copy(update={"picture": plot if table.genuine_pairs else None})
-    changes: dict[str, object] = {"calibration": table, "reference_lengths": reference_lengths(sample)}
-    if is_further:
+    if manifest.calibration is not None and manifest.calibration.precision != table.precision:
         others = [item for item in manifest.further_calibrations if item.precision != table.precision]
-        changes = {"further_calibrations": [*others, table]}
-    write_manifest(output, manifest.model_copy(update=changes | {"files": files}))
+        write_manifest(output, manifest.model_copy(update={"further_calibrations": [*others, table]}))
+        return
+    files = {name: digest for name, digest in manifest.files.items() if name != PLOT}
+    if table.genuine_pairs:
+        det_curve(sample, table, output / PLOT)
+        files[PLOT] = file_sha256(output / PLOT)
+    changes = {
+        "calibration": table.model_copy(update={"picture": PLOT if table.genuine_pairs else None}),
+        "reference_lengths": reference_lengths(sample),
+        "files": files,
+    }
+    write_manifest(output, manifest.model_copy(update=changes))
 
 
 def _in_format(manifest: EmbedderManifest, precision: Precision) -> Calibration | None:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from service.inference.bundle import file_sha256, read_embedder, write_manifest
-from service.inference.calibration import Calibration
 from service.inference.cohort import Cohort, write_cohort
 from service.inference.embedder import FaceEmbedder
 from service.inference.manifest import CohortNormalisation, EmbedderManifest, UncorrectedModel
@@ -25,7 +24,7 @@ from trainer.tables import table
 
 Floats = npt.NDArray[np.float32]
 FILE = "cohort.npy"
-UNCORRECTED = "-uncorrected"
+UNCORRECTED_PLOT = "det-uncorrected.svg"
 RATES = (1e-2, 1e-3, 1e-4)
 
 
@@ -58,8 +57,11 @@ def record(
     copy_bundle(bundle, output)
     write_cohort(output / FILE, cohort)
     files = read_embedder(bundle).files | {FILE: file_sha256(output / FILE)}
-    first = None if uncorrected.calibration is None else _with_other_plot(output, files, uncorrected.calibration)
-    further = [_with_other_plot(output, files, calibration) for calibration in uncorrected.further_calibrations]
+    calibration = uncorrected.calibration
+    if calibration is not None and calibration.picture is not None and calibration.picture != UNCORRECTED_PLOT:
+        (output / calibration.picture).rename(output / UNCORRECTED_PLOT)
+        files[UNCORRECTED_PLOT] = files.pop(calibration.picture)
+        calibration = calibration.model_copy(update={"picture": UNCORRECTED_PLOT})
     settings = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     normalisation = CohortNormalisation(
         file=FILE,
@@ -68,24 +70,14 @@ def record(
         config_sha256=hashlib.sha256(settings.encode()).hexdigest(),
         uncorrected=UncorrectedModel(
             model_id=uncorrected.model_id,
-            calibration=first,
-            further_calibrations=further,
+            calibration=calibration,
+            further_calibrations=uncorrected.further_calibrations,
             supersedes=uncorrected.supersedes,
         ),
     )
     changes = {"model_id": model_id, "files": files, "cohort": normalisation, "calibration": None}
     nothing: dict[str, object] = {"further_calibrations": [], "evaluation": {}, "supersedes": []}
     write_manifest(output, uncorrected.model_copy(update=changes | nothing))
-
-
-def _with_other_plot(folder: Path, files: dict[str, str], calibration: Calibration) -> Calibration:
-    """Renames the plot of a calibration in the folder and in the list of files: the corrected model has its own."""
-    if calibration.picture is None or UNCORRECTED in calibration.picture:
-        return calibration
-    old = folder / calibration.picture
-    new = old.rename(old.with_stem(old.stem + UNCORRECTED))
-    files[new.name] = files.pop(old.name)
-    return calibration.model_copy(update={"picture": new.name})
 
 
 def comparison(cohort: Cohort, held_out: Sample | None) -> str:
