@@ -16,6 +16,7 @@ from service.gallery.index.fields import LARGEST, SMALLEST, Field, Path
 from service.gallery.index.index_table import ID_BYTES, Bytes, FieldValues, literal
 
 MAX_VALUES = 1_000
+"""Maximum number of values whose hashes are remembered."""
 _LAYOUT = np.dtype([("id", np.uint8, (ID_BYTES,)), ("hash", ">i4"), ("number", ">f4")])
 # The cast to a smaller type fails outside its range, hence the limits. Zeros: the identity does not have the field.
 _VALUE = f"""uuid_send(id) || int4send(coalesce(jsonb_hash(value), 0)) || float4send(CASE

@@ -74,7 +74,7 @@ Condition = OneOf | Bound
 
 
 def conditions_of(metadata_filter: Mapping[str, Any]) -> Iterator[Condition]:
-    """Yields the conditions of a filter that `rows_of` can use."""
+    """Yields the conditions of a filter that `mask_of` evaluates."""
     for name, value in metadata_filter.items():
         if name in ("$and", "$or"):
             for part in value:
