@@ -4,8 +4,7 @@ import shutil
 from pathlib import Path
 
 from service.inference.bundle import file_sha256, read_embedder, write_manifest
-from service.inference.calibration import Calibration, Precision
-from service.inference.manifest import EmbedderManifest
+from service.inference.calibration import Calibration
 from trainer.configuration import ConfigError
 from trainer.embedder.calibration import Sample, reference_lengths
 from trainer.embedder.plots import det_curve
@@ -19,8 +18,8 @@ def require_not_shorter(bundle: Path, table: Calibration) -> None:
     Raises:
         ConfigError: The bundle's table covers lower rates.
     """
-    present = _in_format(read_embedder(bundle), table.precision)
-    if present is None or table.points[-1].fmr <= present.points[-1].fmr:
+    present = read_embedder(bundle).calibration_for(table.precision)
+    if present is None or present.precision != table.precision or table.points[-1].fmr <= present.points[-1].fmr:
         return
     raise ConfigError(
         f"the new table ends at a false match rate of {table.points[-1].fmr:g} ({table.people} people), the one in "
@@ -51,10 +50,6 @@ def record(bundle: Path, output: Path, table: Calibration, sample: Sample) -> No
         "files": files,
     }
     write_manifest(output, manifest.model_copy(update=changes))
-
-
-def _in_format(manifest: EmbedderManifest, precision: Precision) -> Calibration | None:
-    return next((item for item in manifest.calibrations if item.precision == precision), None)
 
 
 def copy_bundle(bundle: Path, output: Path) -> None:

@@ -157,7 +157,8 @@ class MemoryIndexes:
 
     async def _refresh(self, loaded: dict[Key, LoadedIndex]) -> None:
         for item in loaded.values():
-            await self._run(_update_fields, item)
+            if item.read_fields or item.index.state.table.fields:
+                await self._run(_update_fields, item)
         oldest = min((item.index.state.snapshot for item in loaded.values()), key=Snapshot.position)
         async with self._database.transaction(timeout_s=BACKGROUND_S) as connection:
             await connection.execute(text(snapshots.BEGIN))
